@@ -1,0 +1,199 @@
+"""Boxes, crops and their inverse: the coordinate convention (docs/conventions.md) in code.
+
+Continuous coordinates: pixel (column i, row j) covers [i, i+1) x [j, j+1), its centre is
+(i + 0.5, j + 0.5). Points are (x, y), boxes (x0, y0, x1, y1). A transform is a (B, 2, 3) matrix
+that maps image coordinates to crop coordinates. Everything is batched and stays on its tensors'
+device.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Boxes: TypeAlias = Tensor | npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]]
+
+CROP_MARGIN = 1.25  # side of the cropped square over the longer side of the box
+
+
+class BoxError(ValueError):
+    """A box that holds no pixel of the image, or is no box at all."""
+
+
+def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
+    """Checks boxes against an image.
+
+    Args:
+        boxes: (N, 4), each (x0, y0, x1, y1) in pixels; they may reach outside the image.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Returns:
+        The boxes as a float32 tensor (N, 4).
+
+    Raises:
+        BoxError: For another shape, no box, NaN or infinite values, a box without area, or one that
+            lies wholly outside the image. The message names the box.
+    """
+    try:
+        checked = torch.as_tensor(boxes, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BoxError(f"boxes must be numbers of shape (N, 4): {error}") from error
+    if checked.dim() != 2 or checked.shape[1] != 4 or len(checked) == 0:
+        raise BoxError(
+            f"boxes must have shape (N, 4) with N >= 1, each (x0, y0, x1, y1); "
+            f"got shape {tuple(checked.shape)}"
+        )
+    for i, (x0, y0, x1, y1) in enumerate(checked.tolist()):
+        box = f"box {i} ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
+        if not all(map(math.isfinite, (x0, y0, x1, y1))):
+            raise BoxError(f"{box} has values that are not finite")
+        if x1 <= x0 or y1 <= y0:
+            raise BoxError(
+                f"{box} has no area: boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1"
+            )
+        if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+            raise BoxError(f"{box} lies outside the image of {width} x {height} pixels")
+    return checked
+
+
+def keypoints_to_box(keypoints: Tensor, labelled: Tensor) -> Tensor:
+    """Tight boxes of the labelled keypoints.
+
+    Args:
+        keypoints: (..., K, 2).
+        labelled: (..., K) bool; others are left out.
+
+    Returns:
+        (..., 4); at least one pixel wide and high.
+
+    Raises:
+        BoxError: If a person has no labelled keypoint.
+    """
+    if not bool(labelled.any(dim=-1).all()):
+        raise BoxError("a box needs at least one labelled keypoint")
+    mask = labelled.unsqueeze(-1)
+    low = keypoints.masked_fill(~mask, math.inf).amin(dim=-2)
+    high = keypoints.masked_fill(~mask, -math.inf).amax(dim=-2)
+    centre, half = (low + high) / 2, ((high - low) / 2).clamp_min(0.5)
+    return torch.cat((centre - half, centre + half), dim=-1)
+
+
+def crop_matrices(
+    boxes: Tensor,
+    size: tuple[int, int],
+    *,
+    margin: float = CROP_MARGIN,
+    rotation: Tensor | None = None,
+) -> Tensor:
+    """Similarity transforms from image to crop.
+
+    The square of side `margin * max(w, h)` about each box's centre fills the shorter side of the
+    crop; the aspect is kept.
+
+    Args:
+        boxes: (B, 4).
+        size: (height, width) of the crop in pixels.
+        margin: Side of the square over the longer side of the box.
+        rotation: (B,) radians by which the crop's content turns clockwise as seen; none if None.
+
+    Returns:
+        (B, 2, 3) float matrices, image -> crop.
+    """
+    height, width = size
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    side = margin * (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)
+    scale = min(height, width) / side
+    angle = torch.zeros_like(scale) if rotation is None else rotation
+    cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+    linear = torch.stack((cos, -sin, sin, cos), dim=1).view(-1, 2, 2)
+    middle = centre.new_tensor((width / 2, height / 2))
+    shift = middle - (linear @ centre.unsqueeze(-1)).squeeze(-1)
+    return torch.cat((linear, shift.unsqueeze(-1)), dim=2)
+
+
+def transform_points(matrices: Tensor, points: Tensor) -> Tensor:
+    """Maps points (B, K, 2) by matrices (B, 2, 3)."""
+    return points @ matrices[:, :, :2].transpose(1, 2) + matrices[:, :, 2].unsqueeze(1)
+
+
+def invert(matrices: Tensor) -> Tensor:
+    """Exact inverse of (B, 2, 3) transforms: crop -> image from image -> crop."""
+    inverse = torch.linalg.inv(matrices[:, :, :2])
+    return torch.cat((inverse, -inverse @ matrices[:, :, 2:]), dim=2)
+
+
+def compose(after: Tensor, before: Tensor) -> Tensor:
+    """The (B, 2, 3) transform that applies `before`, then `after`."""
+    linear = after[:, :, :2] @ before[:, :, :2]
+    return torch.cat((linear, after[:, :, :2] @ before[:, :, 2:] + after[:, :, 2:]), dim=2)
+
+
+def mirror(width: int, like: Tensor) -> Tensor:
+    """The (1, 2, 3) transform that flips a crop of `width` pixels left to right: x -> width - x."""
+    return like.new_tensor([[[-1.0, 0.0, float(width)], [0.0, 1.0, 0.0]]])
+
+
+def warp(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
+    """Samples crops from images, bilinearly, 0 outside.
+
+    Args:
+        images: (B, C, H, W) float.
+        matrices: (B, 2, 3), image -> crop.
+        size: (height, width) of the crops.
+
+    Returns:
+        (B, C, height, width). A transform that shrinks by more than 2 aliases; see `crop_image`.
+    """
+    height, width = size
+    columns = torch.arange(width, device=images.device, dtype=images.dtype) + 0.5
+    rows = torch.arange(height, device=images.device, dtype=images.dtype) + 0.5
+    grid_y, grid_x = torch.meshgrid(rows, columns, indexing="ij")
+    cells = torch.stack((grid_x, grid_y), dim=-1).view(1, -1, 2).expand(len(matrices), -1, -1)
+    source = transform_points(invert(matrices.to(images.dtype)), cells)
+    extent = source.new_tensor((images.shape[-1], images.shape[-2]))
+    grid = (2 * source / extent - 1).view(-1, height, width, 2)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def crop_image(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tensor) -> Tensor:
+    """Cuts one crop from a large image without aliasing, touching only the pixels that it needs.
+
+    Args:
+        image: (C, H, W) uint8 or float.
+        matrix: (2, 3), image -> crop.
+        size: (height, width) of the crop.
+        fill: (C,) value outside the image, in the image's units.
+
+    Returns:
+        (C, height, width) float, in the image's units.
+    """
+    height, width = size
+    corners = matrix.new_tensor([[[0, 0], [width, 0], [0, height], [width, height]]])
+    reach = transform_points(invert(matrix[None]), corners)[0]
+    extent = reach.new_tensor((image.shape[-1], image.shape[-2]))
+    low = (reach.amin(dim=0).floor() - 1).clamp_min(0).minimum(extent - 1).long().tolist()
+    high = (reach.amax(dim=0).ceil() + 1).minimum(extent).long().tolist()
+    high = [max(top, bottom + 1) for bottom, top in zip(low, high, strict=True)]
+    region = image[:, low[1] : high[1], low[0] : high[0]].unsqueeze(0)
+
+    shrink = float(torch.linalg.det(matrix[:, :2]).abs().sqrt())  # crop pixels an image pixel
+    target = [max(1, round(side * shrink)) for side in region.shape[-2:]]
+    factors = [new / old for new, old in zip(target, region.shape[-2:], strict=True)]
+    if shrink < 1:
+        # Bytes resize faster, but on the CPU only, and PyTorch gets a side of one pixel wrong.
+        if region.is_cuda or 1 in target:
+            region = region.to(matrix.dtype)
+        region = F.interpolate(region, size=target, mode="bilinear", antialias=True)
+    else:
+        factors = [1.0, 1.0]
+    # Region pixels -> image pixels: the exact factors, so that rounding the size adds no bias.
+    to_image = matrix.new_tensor([[[1 / factors[1], 0, low[0]], [0, 1 / factors[0], low[1]]]])
+    offset = fill.view(1, -1, 1, 1)
+    crop = warp(region.to(matrix.dtype) - offset, compose(matrix[None], to_image), size)
+    return (crop + offset)[0]

@@ -1,0 +1,299 @@
+"""Reading images, finding files, drawing poses, writing files whole.
+
+Every image becomes one thing here: a contiguous uint8 RGB tensor (3, H, W), upright. Poses are
+drawn with Pillow, as torchvision does inside: its own `draw_keypoints` paints every limb white and
+cuts coordinates to whole pixels.
+"""
+
+import glob
+import io
+import math
+import os
+import re
+import secrets
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
+
+from gatedpose.skeleton import Skeleton
+
+Array: TypeAlias = np.ndarray[Any, Any]
+ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
+COLOURS = {"right": (255, 140, 0), "left": (30, 170, 255), "middle": (110, 225, 90)}
+EDGE, EMPTY = (20, 20, 20), (255, 255, 255)  # outline of all that is drawn; unfilled part of a dot
+
+
+class ImageError(ValueError):
+    """A source that is no readable image; the text says what came and what would be right."""
+
+
+def read_image(source: ImageSource) -> Tensor:
+    """Reads an image as a contiguous uint8 RGB tensor (3, H, W).
+
+    Files and PIL images are turned upright by their EXIF orientation; grey, palette, CMYK and
+    16-bit images (modes I;16 and I, scaled and not clipped) are converted; what is transparent goes
+    onto white; an animation gives its first frame. Pillow's limit against bombs holds.
+
+    Args:
+        source: A path; a PIL image; a NumPy array (H, W, 3), (H, W, 1) or (H, W); or a tensor
+            (3, H, W) or (1, H, W). Arrays and tensors are RGB, uint8 or float in [0, 1]. A tensor
+            that is right already is returned as it is, not copied.
+
+    Raises:
+        ImageError: For what is not a whole image of at least 2 x 2 pixels, or a folder.
+        FileNotFoundError: For a path that does not exist.
+        TypeError: For any other type of source.
+    """
+    if isinstance(source, Image.Image):
+        return _from_pil(source, f"PIL image of mode {source.mode}")
+    if isinstance(source, np.ndarray):
+        return _from_array(source, f"NumPy array of {source.dtype} {source.shape}")
+    if isinstance(source, Tensor):
+        return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
+    if isinstance(source, (str, os.PathLike)):
+        return _from_file(Path(source))
+    raise TypeError(f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}")
+
+
+def _from_file(path: Path) -> Tensor:
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, not an image: find_images lists the images in it")
+    with path.open("rb") as file, warnings.catch_warnings(), _named_errors(str(path)):
+        if not path.stat().st_size:
+            raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            return _from_pil(image, str(path))
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Turns whatever Pillow's decoders raise on a bad image into an `ImageError` about `name`."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        text = f"{name} is not a whole image that Pillow can read: {error}"
+        if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
+            text += " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS."
+        raise ImageError(text) from error
+
+
+def _from_pil(image: Image.Image, name: str) -> Tensor:
+    with _named_errors(name):
+        if image.getexif().get(0x0112, 1) != 1:  # orientation; exif_transpose alone always copies
+            image = ImageOps.exif_transpose(image)
+        if image.mode == "F" or image.mode[0] == "I":  # float or 16 bits, Pillow's convert clips
+            return _from_array(np.asarray(image) / (1 if image.mode == "F" else 65535), name)
+        if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        planes = [np.asarray(plane) for plane in image.convert("RGB").split()]
+        return _from_tensor(torch.from_numpy(np.stack(planes)), name)
+
+
+def _from_array(array: Array, name: str) -> Tensor:
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (1, 3)):
+        raise ImageError(f"{name} is not (H, W, 3) or (H, W); RGBA goes via PIL.Image.fromarray")
+    dtype = np.float32 if array.dtype.kind == "f" else None
+    pixels = np.array(array, dtype, order="C")  # a copy: arrays may be read-only or reversed
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return _from_tensor(torch.from_numpy(planes), name)
+
+
+def _from_tensor(image: Tensor, name: str) -> Tensor:
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ImageError(f"{name} is not (3, H, W) or (1, H, W)")
+    height, width = image.shape[1:]
+    if min(height, width) < 2:
+        raise ImageError(f"{name} is {width} x {height} pixels: too small to hold a person")
+    if image.is_floating_point():
+        low, high = (float(value) for value in image.aminmax())
+        if not (low >= -1e-3 and high <= 1.001):  # rounding errors are let through
+            text = "float images lie in [0, 1] (divide by 255, or undo the normalisation)"
+            raise ImageError(f"{name} has values from {low:g} to {high:g}: {text}")
+        image = (image.float() * 255).round_().to(torch.uint8)
+    elif image.dtype != torch.uint8:
+        raise ImageError(f"{name} has the wrong dtype: an image is uint8 or float in [0, 1]")
+    return image.cpu().expand(3, -1, -1).contiguous()
+
+
+def find_images(source: str | os.PathLike[str]) -> list[Path]:
+    """Lists the images that a file, a folder or a glob pattern stands for, at least one.
+
+    A file is taken whatever its suffix. Of a folder's own files (not those of folders in it) and
+    of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES` and are not
+    hidden. Numbers in names are sorted by value: im2.jpg comes before im10.jpg.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, or no image in it.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
+    if not glob.has_magic(pattern):
+        raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
+    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # leaves out hidden files
+    images = [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
+    if not images:
+        raise FileNotFoundError(f"no image in {path}; image files end in {', '.join(SUFFIXES)}")
+    return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
+
+
+def draw_poses(
+    image: ImageSource,
+    keypoints: Tensor,
+    scores: Tensor,
+    skeleton: Skeleton,
+    *,
+    boxes: Tensor | None = None,
+    min_score: float = 0.2,
+    line_width: float | None = None,
+    scale: int | None = None,
+) -> Tensor:
+    """Draws people's joints and limbs on a copy of an image, in one colour for each side.
+
+    A joint's dot is filled as far as its score goes: to the rim at 1, a mere core at a low score.
+
+    Args:
+        image: Anything that `read_image` reads; left as it is.
+        keypoints: Joints (N, K, 2) in pixels of the image; those that are not finite are left out.
+        scores: Confidence (N, K) in [0, 1].
+        skeleton: Names and limbs of the K joints.
+        boxes: People's boxes (N, 4) as (x0, y0, x1, y1), drawn in white if given.
+        min_score: Joints below it are not drawn, nor are limbs that end in one.
+        line_width: Width of limbs in pixels of the result; if None it follows each person's size.
+        scale: Whole factor by which the picture is enlarged first; if None, images with a long side
+            below 512 are enlarged to at least 512, the others kept.
+
+    Returns:
+        Picture (3, scale * H, scale * W), uint8.
+    """
+    pixels = read_image(image)
+    height, width = pixels.shape[1:]
+    scale = max(1, math.ceil(512 / max(height, width))) if scale is None else scale
+    boxes = keypoints.new_zeros(len(keypoints), 4) * math.nan if boxes is None else boxes
+    shapes = tuple(keypoints.shape), tuple(scores.shape), tuple(boxes.shape)
+    people, joints = len(keypoints), skeleton.num_keypoints
+    if shapes != ((people, joints, 2), (people, joints), (people, 4)) or scale < 1:
+        raise ValueError(
+            f"draw_poses: keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4) and a "
+            f"scale of at least 1 are needed, got {', '.join(map(str, shapes))} and {scale}"
+        )
+    picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    picture = picture.resize((width * scale, height * scale), Image.Resampling.BICUBIC)
+    fine = next((n for n in (4, 2) if n * n * picture.width * picture.height <= 2**24), 1)
+    overlay = Image.new("RGBA", (picture.width * fine, picture.height * fine))  # smooths edges
+    draw, zoom = ImageDraw.Draw(overlay), scale * fine
+    arrays = [tensor.detach().cpu().double().numpy() for tensor in (keypoints, scores, boxes)]
+    for points, sure, box in zip(*arrays, strict=True):
+        shown = np.isfinite(points).all(axis=1) & (sure >= min_score)  # (K,)
+        spread = np.ptp(points[shown], axis=0).max() * zoom / 80 if shown.any() else 0.0
+        stroke = max(2 * fine, min(spread, max(overlay.size) / 120))
+        if np.isfinite(box).all():
+            x0, y0, x1, y1 = box * zoom - 0.5  # Pillow counts from pixel centres
+            corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0), (x1, y0)]
+            _stroke(draw, np.array(corners), stroke / 2, EMPTY)
+        stroke = stroke if line_width is None else line_width * fine
+        _draw_person(draw, points * zoom - 0.5, np.where(shown, sure, -1), skeleton, stroke)
+    overlay = overlay.reduce(fine)
+    picture.paste(overlay, (0, 0), overlay)
+    return read_image(picture)
+
+
+def _draw_person(
+    draw: ImageDraw.ImageDraw, points: Array, scores: Array, skeleton: Skeleton, width: float
+) -> None:
+    """Draws the joints whose score is not negative, and the limbs between them."""
+    sides = [next((s for s in COLOURS if s in joint), "middle") for joint in skeleton.joints]
+    for start, end in skeleton.limbs:
+        if min(scores[start], scores[end]) >= 0:
+            ends = {sides[start], sides[end]} - {"middle"}  # one side, or both: the middle
+            colour = COLOURS[ends.pop() if len(ends) == 1 else "middle"]
+            _stroke(draw, points[[start, end]], width, colour)
+    for (x, y), score, side in zip(points, scores, sides, strict=True):
+        core = 1.6 * width * min(1.0, score)
+        layers = (1.9 * width, EDGE), (1.6 * width, EMPTY), (core, COLOURS[side])
+        for r, colour in layers if score >= 0 else ():
+            draw.ellipse(np.rint((x - r, y - r, x + r, y + r)).tolist(), fill=colour)
+
+
+def _stroke(draw: ImageDraw.ImageDraw, points: Array, width: float, colour: Any) -> None:
+    spots = np.rint(points).reshape(-1).tolist()  # Pillow would cut the fractions off
+    draw.line(spots, fill=EDGE, width=max(3, round(1.5 * width)), joint="curve")
+    draw.line(spots, fill=colour, width=max(1, round(width)), joint="curve")
+
+
+def contact_sheet(images: Sequence[ImageSource], columns: int) -> Tensor:
+    """Lays images of one size out in rows of `columns`, on white: (3, H, W) uint8."""
+    from torchvision.utils import make_grid
+
+    tensors = [read_image(image) for image in images]
+    sizes = sorted({(tensor.shape[2], tensor.shape[1]) for tensor in tensors})
+    if len(sizes) != 1 or columns < 1:
+        raise ValueError(f"need images of one size and columns > 0, got {sizes} and {columns}")
+    grid: Tensor = make_grid(tensors, nrow=columns, padding=4, pad_value=255)
+    return grid
+
+
+def write_image(image: ImageSource, path: str | os.PathLike[str]) -> None:
+    """Writes an image as PNG or JPEG, by the path's suffix, through `write_whole`."""
+    kind = FORMATS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ImageError(f"cannot write {path}: the suffix must be one of {', '.join(FORMATS)}")
+    data = io.BytesIO()
+    Image.fromarray(read_image(image).permute(1, 2, 0).numpy()).save(data, kind, quality=92)
+    write_whole(path, data.getvalue())
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Writes a file so that it is whole or not there: under another name first, then renamed.
+
+    An older file stays as it was until the new one is on the disk. Text is written as UTF-8. The
+    folder must exist; a symbolic link is followed.
+
+    Raises:
+        OSError: As the system does, FileNotFoundError for a missing folder for example.
+    """
+    target = Path(path).resolve()
+    if not target.parent.exists():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
+    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()  # still there only if something went wrong
+
+
+def demo_image() -> Path:
+    """Path of a photo of a person that scikit-image or matplotlib brings; nothing is downloaded."""
+    photos = {
+        "skimage": "data/astronaut.png",  # Eileen Collins, NASA, public domain
+        "matplotlib": "mpl-data/sample_data/grace_hopper.jpg",  # US Navy, public domain
+    }
+    for module, photo in photos.items():
+        spec = find_spec(module)  # finds the folder without importing the package
+        for folder in (spec and spec.submodule_search_locations) or []:
+            if (path := Path(folder, photo)).is_file():
+                return path
+    raise ModuleNotFoundError('a demo photo comes with scikit-image: pip install "gatedpose[demo]"')

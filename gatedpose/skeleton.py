@@ -1,0 +1,95 @@
+"""Which keypoints a network predicts: names, left-right pairs and the limbs that join them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints of a dataset, in the order of the heatmap channels.
+
+    Attributes:
+        name: Short name, "lsp14" for example.
+        joints: Name of each of the K joints.
+        flip_pairs: Index pairs (right, left) that change places in a mirrored image.
+        limbs: Index pairs joined by a line in drawings.
+
+    Raises:
+        ValueError: For a repeated joint, an index out of range, or a joint in two flip pairs.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    limbs: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.joints)) != len(self.joints) or not self.joints:
+            raise ValueError(f"Skeleton {self.name!r}: joint names must be given and differ")
+        paired = [index for pair in self.flip_pairs for index in pair]
+        used = [*paired, *(index for limb in self.limbs for index in limb)]
+        if any(not 0 <= index < len(self.joints) for index in used):
+            raise ValueError(
+                f"Skeleton {self.name!r}: flip pairs and limbs must index {len(self.joints)} joints"
+            )
+        if len(set(paired)) != len(paired):
+            raise ValueError(f"Skeleton {self.name!r}: a joint can be in one flip pair only")
+
+    @property
+    def num_keypoints(self) -> int:
+        """Number K of joints."""
+        return len(self.joints)
+
+    @cached_property
+    def flip_permutation(self) -> tuple[int, ...]:
+        """Index of the joint whose place each joint takes in a mirrored image, length K."""
+        order = list(range(self.num_keypoints))
+        for right, left in self.flip_pairs:
+            order[right], order[left] = left, right
+        return tuple(order)
+
+
+MPII16 = Skeleton(
+    name="mpii16",
+    joints=(
+        "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle",
+        "pelvis", "thorax", "upper neck", "head top",
+        "right wrist", "right elbow", "right shoulder",
+        "left shoulder", "left elbow", "left wrist",
+    ),
+    flip_pairs=((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)),
+    limbs=(
+        (0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9),
+        (10, 11), (11, 12), (12, 7), (7, 13), (13, 14), (14, 15),
+    ),
+)  # fmt: skip
+
+LSP14 = Skeleton(
+    name="lsp14",
+    joints=(
+        "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle",
+        "right wrist", "right elbow", "right shoulder",
+        "left shoulder", "left elbow", "left wrist", "neck", "head top",
+    ),
+    flip_pairs=((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9)),
+    limbs=(
+        (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 12), (12, 9), (9, 10),
+        (10, 11), (8, 2), (9, 3), (12, 13),
+    ),
+)  # fmt: skip
+
+COCO17 = Skeleton(
+    name="coco17",
+    joints=(
+        "nose", "left eye", "right eye", "left ear", "right ear", "left shoulder",
+        "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist", "left hip",
+        "right hip", "left knee", "right knee", "left ankle", "right ankle",
+    ),
+    flip_pairs=((2, 1), (4, 3), (6, 5), (8, 7), (10, 9), (12, 11), (14, 13), (16, 15)),
+    limbs=(
+        (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7),
+        (6, 8), (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+    ),
+)  # fmt: skip
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (MPII16, LSP14, COCO17)}

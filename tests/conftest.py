@@ -1,0 +1,99 @@
+"""Stand-ins for LSP and LSP-extended, and the real ones where the developer has them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+from torch import nn
+
+LSPET_FULL = range(9000, 9450)  # people of the fake LSP-extended with all joints labelled
+LSPET_PARTLY = (0, 1, 2, 5, 6, 7, 390)  # with some; im00391 nearly repeats a validation image
+LSPET_ONE = 3  # with a single joint
+
+
+def write_images(folder: Path, names: list[str]) -> None:
+    """One small picture under many names."""
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    first = folder / names[0]
+    Image.fromarray(pixels).save(first)
+    for name in names[1:]:
+        os.link(first, folder / name)
+
+
+@pytest.fixture(scope="session")
+def lsp_joints() -> np.ndarray:
+    """As published, (3, 14, 2000): x, y from 1 and whether the joint is occluded."""
+    joints = np.random.default_rng(1).uniform(1, 25, (3, 14, 2000))
+    joints[2] = joints[2] > 13
+    return joints
+
+
+@pytest.fixture(scope="session")
+def lspet_joints() -> np.ndarray:
+    """As published, (14, 3, 10000): x, y from 1 and whether the joint is labelled."""
+    joints = np.random.default_rng(2).uniform(1, 25, (14, 3, 10000))
+    joints[:, 2] = 0
+    joints[:, 2, LSPET_FULL] = 1
+    joints[::3, 2, LSPET_PARTLY] = 1
+    joints[4, 2, LSPET_ONE] = 1
+    unlabelled = joints[:, 2] == 0
+    joints[:, :2][np.stack((unlabelled, unlabelled), axis=1)] = -77  # placeholders
+    return joints
+
+
+@pytest.fixture(scope="session")
+def lsp_folder(tmp_path_factory: pytest.TempPathFactory, lsp_joints: np.ndarray) -> Path:
+    """LSP with its training half only."""
+    folder = tmp_path_factory.mktemp("lsp")
+    write_images(folder / "images", [f"im{i:04d}.jpg" for i in range(1, 1001)])
+    savemat(folder / "joints.mat", {"joints": lsp_joints})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lspet_folder(tmp_path_factory: pytest.TempPathFactory, lspet_joints: np.ndarray) -> Path:
+    """LSP-extended with the images of those people who have two labelled joints."""
+    folder = tmp_path_factory.mktemp("lspet")
+    people = sorted({*LSPET_FULL, *LSPET_PARTLY})
+    write_images(folder / "images", [f"im{i + 1:05d}.jpg" for i in people])
+    savemat(folder / "joints.mat", {"joints": lspet_joints})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the published datasets: $GATEDPOSE_SHARED/data, or ../shared/data."""
+    shared = os.environ.get("GATEDPOSE_SHARED") or Path(__file__).parents[2] / "shared"
+    folder = Path(shared) / "data"
+    if not all((folder / name / "joints.mat").is_file() for name in ("lsp", "lspet")):
+        pytest.skip(f"{folder} does not hold the published lsp and lspet")
+    return folder
+
+
+def count_conv_macs(model: nn.Module, size: tuple[int, int]) -> int:
+    """Multiply-accumulates of all convolution calls, by a hook; nothing is computed on meta."""
+    macs = 0
+
+    def count(conv, inputs, output) -> None:
+        nonlocal macs
+        macs += output[0].numel() * conv.weight[0].numel()
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+        elif isinstance(module, (nn.BatchNorm2d, nn.ReLU)):
+            module.forward = nn.Identity().forward  # slow on meta, and changes no shape
+    model(torch.empty(1, model.in_channels, *size, device="meta"))
+    return macs
+
+
+@pytest.fixture
+def conv_macs() -> Callable[[nn.Module, tuple[int, int]], int]:
+    """The counter, apart from fvcore, that networks are measured with."""
+    return count_conv_macs
