@@ -1,0 +1,1 @@
+"""Datasets: one reader each, one type of sample, crops and augmentation."""

@@ -1,0 +1,177 @@
+"""Readers of the Leeds Sports Pose datasets.
+
+LSP: Johnson & Everingham, BMVC 2010; 2,000 people, 1-1000 for training, 1001-2000 for testing.
+LSP-extended ("lspet"): Johnson & Everingham, CVPR 2011; 10,000 people with noisy crowd labels.
+Both are published for research with a request to cite. Splits of this package:
+
+| dataset, split | people |
+|---|---|
+| lsp train | im0001-im0800 but the near-duplicates of a validation image |
+| lsp val | im0801-im1000 |
+| lsp test | im1001-im2000, scored only |
+| lspet val | 400 fully labelled people, drawn once with a fixed seed |
+| lspet train | all others but those near-duplicates |
+"""
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.geometry import keypoints_to_box
+from gatedpose.skeleton import LSP14
+
+LSPET_VAL_SEED = 20200228
+LSPET_VAL_PEOPLE = 400
+LSP_SPLITS = {"train": range(800), "val": range(800, 1000), "test": range(1000, 2000)}
+SPLITS = ("train", "val", "test")
+
+
+def lsp(folder: str | Path, split: str) -> list[Sample]:
+    """Reads LSP.
+
+    Args:
+        folder: Holds joints.mat and images/im0001.jpg to im2000.jpg (a half suffices for its
+            splits).
+        split: "train", "val" or "test".
+
+    Returns:
+        People in the order of the images. Every joint is labelled (the published flag marks
+        occlusion); the box is the tight box of the joints.
+
+    Raises:
+        DatasetError: For an unknown split, a folder without joints.mat, one of another shape, or
+            missing or unexpected images, which are named.
+    """
+    if split not in LSP_SPLITS:
+        raise DatasetError(f"lsp has the splits {', '.join(LSP_SPLITS)}, not {split!r}")
+    joints = load_joints(Path(folder), (3, 14, 2000)).transpose(2, 1, 0)  # (2000, 14, 3)
+    people = list(LSP_SPLITS[split])
+    if split == "train":
+        people = _without_near_duplicates(people, "lsp/im{:04d}")
+    labelled = np.ones(joints.shape[:2], dtype=bool)
+    return _samples(Path(folder), "lsp", "im{:04d}.jpg", joints[..., :2], labelled, people)
+
+
+def lspet(folder: str | Path, split: str) -> list[Sample]:
+    """Reads LSP-extended.
+
+    Args:
+        folder: Holds joints.mat and images/im00001.jpg to im10000.jpg.
+        split: "train" or "val".
+
+    Returns:
+        People in the order of the images; joints without a label are masked, and people without two
+        labelled joints, who give no box, are left out of "train".
+
+    Raises:
+        DatasetError: As `lsp`.
+    """
+    if split not in ("train", "val"):
+        raise DatasetError(f"lspet has the splits train, val, not {split!r}")
+    joints = load_joints(Path(folder), (14, 3, 10000)).transpose(2, 0, 1)  # (10000, 14, 3)
+    labelled = joints[..., 2] > 0
+    val = lspet_val(labelled)
+    if split == "val":
+        people = val
+    else:
+        people = sorted(set(np.flatnonzero(labelled.sum(axis=1) >= 2).tolist()) - set(val))
+        people = _without_near_duplicates(people, "lspet/im{:05d}")
+    return _samples(Path(folder), "lspet", "im{:05d}.jpg", joints[..., :2], labelled, people)
+
+
+def lspet_val(labelled: np.ndarray) -> list[int]:
+    """Indices of the 400 people of "lspet val", drawn among the fully labelled ones (N, 14)."""
+    full = np.flatnonzero(labelled.all(axis=1))
+    drawn = np.random.default_rng(LSPET_VAL_SEED).choice(full, LSPET_VAL_PEOPLE, replace=False)
+    return sorted(int(i) for i in drawn)
+
+
+def near_duplicates() -> set[str]:
+    """Ids of people left out of training: their image nearly repeats a validation image.
+
+    Found by a perceptual hash: `python examples/find_near_duplicates.py` reprints the list.
+    """
+    text = resources.files("gatedpose.data").joinpath("near_duplicates.txt").read_text("utf-8")
+    return set(text.split())
+
+
+def _without_near_duplicates(people: list[int], pattern: str) -> list[int]:
+    left_out = near_duplicates()
+    return [i for i in people if pattern.format(i + 1) not in left_out]
+
+
+READERS: dict[str, Callable[[str | Path, str], list[Sample]]] = {"lsp": lsp, "lspet": lspet}
+
+
+def read_dataset(name: str, folder: str | Path, split: str) -> list[Sample]:
+    """Reads a split of a dataset by name: "lsp" or "lspet"; see `lsp` and `lspet`."""
+    if name not in READERS:
+        raise DatasetError(f"unknown dataset {name!r}; readers are there for {', '.join(READERS)}")
+    return READERS[name](folder, split)
+
+
+def load_joints(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """The "joints" of `folder`/joints.mat, whose shape must be `shape`, as float32."""
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ImportError(
+            'reading joints.mat needs SciPy: pip install "gatedpose[train]"'
+        ) from error
+    path = folder / "joints.mat"
+    if not path.is_file():
+        raise DatasetError(f"{folder} holds no joints.mat; it must hold joints.mat and images/")
+    try:
+        joints = loadmat(path)["joints"]
+    except Exception as error:  # scipy raises many kinds on a damaged file
+        raise DatasetError(
+            f"{path} cannot be read as a MATLAB file with 'joints': {error}"
+        ) from error
+    if joints.shape != shape:
+        other = "LSP-extended" if joints.shape == (14, 3, 10000) else "LSP"
+        hint = f" (that is {other})" if joints.shape in ((14, 3, 10000), (3, 14, 2000)) else ""
+        raise DatasetError(f"{path}: 'joints' must have shape {shape}, got {joints.shape}{hint}")
+    return np.asarray(joints, dtype=np.float32)
+
+
+def _samples(
+    folder: Path,
+    dataset: str,
+    pattern: str,
+    points: np.ndarray,
+    labelled: np.ndarray,
+    people: list[int],
+) -> list[Sample]:
+    _check_images(folder / "images", pattern, people, len(points))
+    keypoints = points.astype(np.float32) - 0.5  # 1-based pixel indices -> continuous coordinates
+    boxes = keypoints_to_box(
+        torch.from_numpy(keypoints[people]), torch.from_numpy(labelled[people])
+    ).numpy()
+    return [
+        Sample(
+            id=f"{dataset}/{pattern.format(i + 1).removesuffix('.jpg')}",
+            image=folder / "images" / pattern.format(i + 1),
+            keypoints=keypoints[i],
+            labelled=labelled[i],
+            box=box,
+            skeleton=LSP14,
+        )
+        for i, box in zip(people, boxes, strict=True)
+    ]
+
+
+def _check_images(folder: Path, pattern: str, people: list[int], total: int) -> None:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is missing: the images belong into it")
+    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    missing = sorted({pattern.format(i + 1) for i in people} - present)
+    extra = sorted(present - {pattern.format(i + 1) for i in range(total)})
+    for what, names in (("lacks", missing), ("holds files that do not belong to it:", extra)):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise DatasetError(f"{folder} {what} {', '.join(names[:5])}{more}")

@@ -1,0 +1,187 @@
+"""From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
+
+from gatedpose.geometry import (
+    Boxes,
+    as_boxes,
+    crop_image,
+    crop_matrices,
+    invert,
+    transform_points,
+)
+from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
+from gatedpose.layers import check_choice
+from gatedpose.media import ImageSource, read_image
+from gatedpose.network import HeatmapNetwork
+from gatedpose.skeleton import Skeleton
+from gatedpose.zoo import skeleton_of
+
+# How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
+UNNAMED = {
+    "input_size": (3, 256, 256),
+    "mean": IMAGENET_DEFAULT_MEAN,
+    "std": IMAGENET_DEFAULT_STD,
+}
+
+Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One person's keypoints.
+
+    Attributes:
+        keypoints: (K, 2) float32, (x, y) in pixels of the image; the centre of the first pixel is
+            (0.5, 0.5).
+        scores: (K,) float32 in [0, 1], the height of each heatmap's peak: low for a joint that is
+            hidden or outside. No calibrated probability.
+        box: (4,) float32, (x0, y0, x1, y1), as given.
+        skeleton: Names, flip pairs and limbs of the K joints.
+    """
+
+    keypoints: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    box: npt.NDArray[np.float32]
+    skeleton: Skeleton
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain numbers for JSON: the box and, for each joint by name, [x, y, score]."""
+        rows = np.column_stack((self.keypoints, self.scores)).round(3).tolist()
+        joints = dict(zip(self.skeleton.joints, rows, strict=True))
+        return {"box": self.box.round(3).tolist(), "keypoints": joints}
+
+
+class Predictor:
+    """Finds keypoints of people in images.
+
+    Args:
+        model: A network of the zoo, or any module that maps (B, 3, H, W) to (B, S, K, H/4, W/4). It
+            is moved to `device` and set to evaluation mode.
+        skeleton: The K joints; known for weights of the zoo.
+        flip_test: Average with the prediction on the mirrored image: half as fast, a little better.
+        decoder: See `gatedpose.heatmaps.decode`.
+        size: (height, width) of the network's input; the model's own if None.
+        batch_size: Largest number of people that go through the network at once.
+        device: The model's own if None.
+
+    Raises:
+        ValueError: If the skeleton is not known and not given, or does not have K joints.
+    """
+
+    def __init__(
+        self,
+        model: HeatmapNetwork,
+        skeleton: Skeleton | None = None,
+        *,
+        flip_test: bool = False,
+        decoder: Decoder = DEFAULT_DECODER,
+        size: tuple[int, int] | None = None,
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+    ) -> None:
+        check_choice("Predictor: decoder", decoder, DECODERS)
+        skeleton = skeleton or skeleton_of(model)
+        keypoints = model.num_keypoints
+        if skeleton is None:
+            raise ValueError(
+                f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
+                "Pass skeleton=, one of gatedpose.skeleton or your own"
+            )
+        if skeleton.num_keypoints != keypoints:
+            raise ValueError(
+                f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
+                f"model has {keypoints} heatmaps"
+            )
+        data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
+        self.device = torch.device(device) if device else next(model.parameters()).device
+        self.dtype = next(model.parameters()).dtype
+        self.model = model.to(self.device).eval()
+        self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
+        self.size = size or (data["input_size"][1], data["input_size"][2])
+        self.batch_size = batch_size
+        self.mean = 255 * torch.tensor(data["mean"], device=self.device)
+        self.std = 255 * torch.tensor(data["std"], device=self.device)
+
+    def __call__(self, image: ImageSource, boxes: Boxes | None = None) -> list[Pose]:
+        """Poses of the people in one image, one for each box.
+
+        Args:
+            image: Path, PIL image, array or tensor; RGB. See `gatedpose.media.read_image`.
+            boxes: (N, 4), each (x0, y0, x1, y1) about a person; the whole image if None.
+
+        Returns:
+            N poses, in the order of the boxes.
+
+        Raises:
+            ImageError: If the image cannot be read.
+            BoxError: If a box has no area, is not finite or lies outside.
+        """
+        return next(self.stream([(image, boxes)]))
+
+    def stream(self, images: Iterable[tuple[ImageSource, Boxes | None]]) -> Iterator[list[Pose]]:
+        """Poses of the people in many images; people of several images share a batch.
+
+        Args:
+            images: Pairs of image and boxes as in a call.
+
+        Yields:
+            The poses of each image, in order, as soon as they are known.
+        """
+        waiting: list[Crop] = []
+        wanted: list[int] = []  # people of the images that are not yet yielded
+        found: list[Pose] = []
+        for image, boxes in images:
+            crops = self._crops(image, boxes)
+            wanted.append(len(crops))
+            waiting += crops
+            while len(waiting) >= self.batch_size:
+                found += self._poses(waiting[: self.batch_size])
+                waiting = waiting[self.batch_size :]
+            while wanted and len(found) >= wanted[0]:
+                yield found[: wanted[0]]
+                found = found[wanted.pop(0) :]
+        for start in range(0, len(waiting), self.batch_size):
+            found += self._poses(waiting[start : start + self.batch_size])
+        for people in wanted:
+            yield found[:people]
+            found = found[people:]
+
+    @torch.inference_mode()
+    def heatmaps(self, crops: Tensor) -> Tensor:
+        """Heatmaps (B, K, H/4, W/4) of normalised crops (B, 3, H, W), with the flip test if set."""
+        maps: Tensor = self.model(crops)[:, -1]
+        if self.flip_test:
+            mirrored = self.model(crops.flip(-1))[:, -1]
+            maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
+        return maps
+
+    def _crops(self, image: ImageSource, boxes: Boxes | None) -> list[Crop]:
+        pixels = read_image(image)
+        height, width = pixels.shape[1:]
+        chosen = as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
+        pixels, chosen = pixels.to(self.device), chosen.to(self.device)
+        matrices = crop_matrices(chosen, self.size)
+        return [
+            (crop_image(pixels, matrix, self.size, self.mean), matrix, box)
+            for matrix, box in zip(matrices, chosen, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _poses(self, crops: list[Crop]) -> list[Pose]:
+        pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
+        batch = (torch.stack(pictures) - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+        located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        keypoints = transform_points(invert(torch.stack(matrices)), located)
+        return [
+            Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
+            for points, score, box in zip(keypoints, scores, boxes, strict=True)
+        ]

@@ -1,0 +1,109 @@
+"""Recipes of training, as data: what was done to make a set of weights, and how to do it again."""
+
+import functools
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from gatedpose.data.augment import Augmentation
+from gatedpose.losses import Loss
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training at one input size.
+
+    Attributes:
+        size: Height and width of the input in pixels; a multiple of 64.
+        images: Images to see, repeats counted.
+        batch_size: Images a step, over all processes.
+        sigma: Of the target Gaussian, in heatmap cells.
+    """
+
+    size: int
+    images: int
+    batch_size: int
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.images, self.batch_size, self.sigma) <= 0 or self.size % 64:
+            raise ValueError(
+                f"a phase needs a size that 64 divides and positive numbers of images, batch and "
+                f"sigma, got {self}"
+            )
+
+    @property
+    def cost(self) -> float:
+        """Work of the phase, in images of 256 x 256."""
+        return self.images * (self.size / 256) ** 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes a training besides the network and the data's folders.
+
+    Attributes:
+        name: Short name.
+        datasets: How often a person of each training set is drawn, in relation to the others.
+        phases: Run one after the other, from coarse to fine.
+        loss: See `gatedpose.losses.heatmap_loss`.
+        optimizer: A name of `timm.optim.create_optimizer_v2`.
+        lr: Highest learning rate. It rises over `warmup` steps, then falls linearly to 0 with the
+            share of the whole work that is done.
+        weight_decay: Of weights; norms, biases and gates are not decayed.
+        warmup: Steps.
+        clip: Largest norm of the gradient.
+        ema: Decay of the averaged weights, which are the result.
+        augmentation: Random changes of the input.
+        seed: Of initialisation, order and augmentation.
+    """
+
+    name: str
+    datasets: dict[str, float]
+    phases: tuple[Phase, ...]
+    loss: Loss = "softmax"
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    warmup: int = 200
+    clip: float = 5.0
+    ema: float = 0.999
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+
+    @property
+    def cost(self) -> float:
+        """Work of all phases, in images of 256 x 256."""
+        return sum(phase.cost for phase in self.phases)
+
+    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of a model's parameters, by timm."""
+        from timm.optim import create_optimizer_v2, muon
+
+        orthogonalise = muon.zeropower_via_newtonschulz
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        if on_cpu and not isinstance(orthogonalise, functools.partial):
+            # timm fixes bfloat16, which processors without it emulate tens of times slower, and
+            # offers no option: its own argument is preset here, for this process.
+            muon.zeropower_via_newtonschulz = functools.partial(orthogonalise, dtype=torch.float32)
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            model, opt=self.optimizer, lr=self.lr, weight_decay=self.weight_decay
+        )
+        return optimizer
+
+
+LSP = Recipe(
+    name="lsp",
+    datasets={"lsp": 4.0, "lspet": 1.0},
+    phases=(
+        Phase(size=64, images=60_000, batch_size=32, sigma=1.0),
+        Phase(size=128, images=60_000, batch_size=16, sigma=1.0),
+        Phase(size=256, images=24_000, batch_size=16, sigma=1.5),
+    ),
+    optimizer="nmuon",
+    lr=3e-3,
+    augmentation=Augmentation(half_body=0.1, shift=0.03, occlude=0.1),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (LSP,)}

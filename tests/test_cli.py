@@ -1,0 +1,148 @@
+"""The command line, as a person or a program uses it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.skeleton import LSP14
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three small pictures and a text file."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, size in (("a1.jpg", (60, 80)), ("a2.png", (90, 50)), ("a10.jpg", (64, 64))):
+        pixels = generator.integers(0, 255, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_help_and_version() -> None:
+    for command in ("list", "info", "predict", "evaluate", "train"):
+        assert command in run("--help").output
+        assert "--json" in run(command, "--help").output
+    assert gatedpose.__version__ in run("--version").output
+
+
+def test_list() -> None:
+    rows = json.loads(run("list", "gated_hg_?s_68", "--json").stdout)
+    assert [(row["name"], row["params"], row["conv_gmacs"]) for row in rows] == [
+        ("gated_hg_1s_68", 506_616, 0.8089),
+        ("gated_hg_2s_68", 977_379, 1.3570),
+    ]
+    assert rows[0]["paper"] == "Table III"
+    assert rows[0]["weights"]["gated_hg_1s_68.lsp"]["lsp-val"]["mean"] > 0
+    text = run("list", "gated_hg_1s_68", "--pretrained").output
+    assert "gated_hg_1s_68.lsp" in text
+    assert "506,616" in text
+
+
+def test_info() -> None:
+    facts = json.loads(run("info", "gated_hg_1s_68", "--by-module", "--json").stdout)
+    assert facts["modules"][""]["params"] == facts["params"] == 506_616
+    assert facts["modules"]["stem.conv"] == {"params": 9408, "conv_macs": 9408 * 128 * 128}
+    assert facts["weights"]["gated_hg_1s_68.lsp"]["license"].startswith("research use")
+    half = json.loads(run("info", "gated_hg_1s_68", "--size", "128x256", "--json").stdout)
+    assert half["conv_gmacs"] == pytest.approx(facts["conv_gmacs"] / 2, abs=1e-4)
+    text = run("info", "gated_hg_1s_68.lsp").output
+    assert "506,616" in text
+    assert "gatedpose evaluate gated_hg_1s_68.lsp" in text
+
+
+def test_predict_demo(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.png"
+    [facts] = lines(run("predict", "--demo", "--out", picture, "--json"))
+    with Image.open(picture) as image:
+        assert min(image.size) >= 512
+    [pose] = facts["poses"]  # type: ignore[misc]
+    assert list(pose["keypoints"]) == list(LSP14.joints)
+    # The astronaut's head fills the upper middle of the portrait, seen by eye once.
+    x, y, score = pose["keypoints"]["head top"]
+    assert 130 < x < 320
+    assert y < 130
+    assert score > 0.1
+
+
+def test_predict_one_photo_with_boxes(photos: Path, tmp_path: Path) -> None:
+    boxes = ("--box", "5,5,40,55", "--box", "10,0,55.5,60")
+    out = tmp_path / "out.jpg"
+    result = run("predict", photos / "a1.jpg", *boxes, "--out", out, "--flip", "--json")
+    [facts] = lines(result)
+    assert [pose["box"] for pose in facts["poses"]] == [[5, 5, 40, 55], [10, 0, 55.5, 60]]  # type: ignore[attr-defined]
+    assert out.stat().st_size > 0
+    text = run("predict", photos / "a1.jpg", "--out", out).output
+    assert "right ankle" in text
+    assert "confidence" in text
+
+
+def test_predict_folder_and_pattern(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "pictures"
+    rows = lines(run("predict", photos, "--out", out, "--json"))
+    assert [Path(str(row["image"])).name for row in rows] == ["a1.jpg", "a2.png", "a10.jpg"]
+    assert sorted(p.name for p in out.iterdir()) == ["a1.jpg.png", "a10.jpg.png", "a2.png.png"]
+    rows = lines(run("predict", photos / "*.jpg", "--out", out, "--json"))
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict"], "give a photo"),
+        (["predict", "x.jpg", "--demo"], "give a photo"),
+        (["predict", "absent.jpg"], "absent.jpg"),
+        (["predict", "{photos}/a1.jpg", "--box", "1,2,3"], "is not X0,Y0,X1,Y1"),
+        (["predict", "{photos}/a1.jpg", "--box", "9,9,9,30"], "has no area"),
+        (["predict", "{photos}/a1.jpg", "--box", "nan,9,9,30"], "not finite"),
+        (["predict", "{photos}/a1.jpg", "--box", "900,900,990,990"], "outside the image"),
+        (["predict", "{photos}/notes.txt"], "notes.txt"),
+        (["predict", "{photos}/a1.jpg", "--out", "{photos}/none/a.png"], "cannot write into"),
+        (["predict", "{photos}/a1.jpg", "--out", "{photos}/a.webm"], "webm"),
+        (["predict", "{photos}", "--out", "{photos}/notes.txt"], "notes.txt"),
+        (["predict", "{photos}/a1.jpg", "--model", "gated_hg_1s_67"], "gated_hg_1s_68"),
+        (["predict", "{photos}/a1.jpg", "--model", "cu_net_2"], "has no weights"),
+        (["info", "gated_hg_1s_68", "--size", "big"], "is not HEIGHTxWIDTH"),
+        (["info", "gated_hg_1s_68", "--size", "100x128"], "next good size is 128 x 128"),
+        (["info", "gated_hg_1s"], "did you mean"),
+        (["evaluate", "gated_hg_1s_68", "--data", "{photos}"], "holds no joints.mat"),
+        (["train", "gated_hg_1s_68", "--lsp", "{photos}", "--lspet", "{photos}",
+          "--out", "{photos}/run"], "holds no joints.mat"),
+        (["train", "gated_hg_1s_68", "--lsp", "x", "--lspet", "x", "--out", "{photos}/run",
+          "--phase", "100,1,1,1"], "64 divides"),
+        (["train", "gated_hg_1s_68", "--lsp", "x", "--lspet", "x", "--out", "{photos}/run",
+          "--recipe", "best"], "there are lsp"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(photos: Path, arguments: list[str], message: str) -> None:
+    before = sorted(photos.iterdir())
+    result = CliRunner().invoke(main, [word.format(photos=photos) for word in arguments])
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert sorted(photos.iterdir()) == before
+
+
+def test_unreadable_photo_stops_before_it_writes(photos: Path, tmp_path: Path) -> None:
+    whole = (photos / "a1.jpg").read_bytes()
+    (photos / "a1.jpg").write_bytes(whole[: len(whole) // 2])
+    result = run("predict", photos / "a1.jpg", "--out", tmp_path / "out.png", code=1)
+    assert "a1.jpg" in result.output
+    assert not (tmp_path / "out.png").exists()

@@ -1,0 +1,45 @@
+"""The same answers on a GPU as on the CPU; skipped where there is none."""
+
+import numpy as np
+import pytest
+import torch
+
+import gatedpose
+from gatedpose.data.augment import Augmentation, augment
+from gatedpose.data.crops import Crops
+from gatedpose.losses import heatmap_loss
+from gatedpose.skeleton import LSP14
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def test_cuda_predictor_agrees_with_the_cpu() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (400, 700, 3), dtype=np.uint8)
+    boxes = [[10.0, 20.0, 380.0, 390.0], [300.0, 0.0, 340.0, 60.0]]
+    model = gatedpose.create_model("gated_hg_1s_68", pretrained=True)
+    expected = gatedpose.Predictor(model, flip_test=True)(image, boxes)
+    for pose, other in zip(
+        expected,
+        gatedpose.Predictor(model, flip_test=True, device="cuda")(image, boxes),
+        strict=True,
+    ):
+        np.testing.assert_allclose(pose.scores, other.scores, atol=2e-2)
+        assert np.median(np.abs(pose.keypoints - other.keypoints)) < 0.5
+
+
+def test_cuda_training_step() -> None:
+    crops = Crops(
+        torch.randint(0, 255, (2, 3, 160, 160), dtype=torch.uint8, device="cuda"),
+        torch.rand(2, 14, 2, device="cuda") * 80 + 40,
+        torch.ones(2, 14, dtype=torch.bool, device="cuda"),
+    )
+    norm = torch.full((3,), 0.5, device="cuda")
+    changes = Augmentation(half_body=0.5, occlude=0.5, shift=0.1)
+    batch = augment(crops, (64, 128), LSP14, changes, norm, norm, torch.Generator().manual_seed(0))
+    model = gatedpose.create_model("gated_hg_2s_68", num_keypoints=14, width=8, device="cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        heatmaps = model(batch.images)
+    heatmap_loss(heatmaps, batch.keypoints, batch.labelled, 1.0, "softmax").backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(gradients) == len(list(model.parameters()))
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)

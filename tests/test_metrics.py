@@ -1,0 +1,292 @@
+"""PCK by hand, its guards, and parity with a plain loop."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatedpose.metrics import LSP_COLUMNS, Score, lsp_pck, pck
+from gatedpose.skeleton import LSP14
+
+NAN = math.nan
+TARGET = np.array([[[0.0, 0], [10, 0], [0, 20]], [[5, 5], [50, 5], [5, 90]]])
+MASK = np.array([[True, True, False], [True, True, True]])
+SIZES = np.array([10.0, 40.0])
+
+
+def moved(errors: list[list[float]]) -> np.ndarray:
+    """Predictions that miss by so much, in 3-4-5 directions."""
+    return TARGET + np.array(errors)[..., None] * np.array([0.6, -0.8])
+
+
+# By hand
+
+
+def test_pck_by_hand() -> None:
+    pred = moved([[1, 3, 0], [7.5, 8.5, 100]])  # the reach is 2 and 8
+    score = pck(pred, TARGET, SIZES, MASK, columns={"First": (0,), "Others": (1, 2)})
+    assert score.per_joint == (100, 0, 0)
+    assert score.mean == pytest.approx(100 * 2 / 5)
+    assert score.counted == 5
+    assert dict(score.columns) == {"First": 100, "Others": 0, "Total": score.mean}
+    assert list(score.columns)[-1] == "Total"
+
+
+def test_without_a_mask_every_joint_counts() -> None:
+    score = pck(moved([[1, 3, 0], [7.5, 8.5, 100]]), TARGET, SIZES)
+    assert score.per_joint == (100, 0, 50)
+    assert score.counted == 6
+    assert dict(score.columns) == {"Total": 50}
+
+
+@pytest.mark.parametrize(("error", "right"), [(2.0, 100), (2.0000001, 0), (1.9999, 100)])
+def test_the_threshold_itself_is_a_hit(error: float, right: float) -> None:
+    target = np.zeros((2, 3, 2))
+    pred = target.copy()
+    pred[..., 1] = error
+    assert pck(pred, target, np.array([10.0, 10.0]), threshold=0.2).mean == right
+
+
+def test_threshold_scales_the_reach() -> None:
+    pred = moved([[1, 3, 0], [7.5, 8.5, 100]])
+    shares = [pck(pred, TARGET, SIZES, MASK, threshold=t).mean for t in (0.05, 0.2, 0.35, 5)]
+    assert shares == [0, 40, 80, 100]
+
+
+@pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])
+def test_prediction_that_is_not_finite_is_a_miss(bad: float) -> None:
+    pred = moved([[0, 0, 0], [0, 0, 0]])
+    pred[0, 1, 0] = bad
+    pred[0, 2] = bad  # not labelled
+    score = pck(pred, TARGET, SIZES, MASK)
+    assert score.per_joint == (100, 50, 100)
+    assert score.counted == 5
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-9, -10.0, NAN, math.inf])
+def test_person_without_a_size_is_not_counted(size: float) -> None:
+    pred = moved([[0, 0, 0], [0, 0, 100]])
+    score = pck(pred, TARGET, np.array([size, 40.0]), MASK)
+    assert score.counted == 3
+    assert score.per_joint == (100, 100, 0)
+
+
+@pytest.mark.parametrize("nowhere", [NAN, math.inf])
+def test_joint_without_a_place_is_not_counted(nowhere: float) -> None:
+    target = TARGET.copy()
+    target[1, 2, 0] = nowhere
+    score = pck(np.full_like(target, nowhere), target, SIZES, MASK)
+    assert score.counted == 4
+    assert score.mean == 0
+
+
+def test_what_was_never_counted_is_nan() -> None:
+    mask = np.array([[True, False, False], [True, True, False]])
+    columns = {"Both": (0, 2), "Never": (2,)}
+    score = pck(TARGET, TARGET, SIZES, mask, columns=columns)
+    assert score.per_joint[:2] == (100, 100)
+    assert math.isnan(score.per_joint[2])
+    assert math.isnan(score.columns["Never"])
+    assert score.columns["Both"] == score.mean == 100
+
+
+@pytest.mark.parametrize(
+    ("mask", "sizes"),
+    [
+        (np.zeros((2, 3), dtype=bool), SIZES),
+        (MASK, np.array([0.0, NAN])),
+        (np.array([[True, True, True], [False, False, False]]), np.array([NAN, 40.0])),
+    ],
+)
+def test_nothing_to_count(mask: np.ndarray, sizes: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="nothing to count"):
+        pck(TARGET, TARGET, sizes, mask)
+
+
+def test_nobody() -> None:
+    with pytest.raises(ValueError, match="nothing to count"):
+        pck(np.zeros((0, 3, 2)), np.zeros((0, 3, 2)), np.zeros(0))
+
+
+@pytest.mark.parametrize(
+    ("pred", "target", "sizes", "mask", "message"),
+    [
+        ((2, 3, 2), (2, 4, 2), (2,), None, r"got \(2, 3, 2\) and \(2, 4, 2\)"),
+        ((2, 3, 3), (2, 3, 3), (2,), None, r"must both be \(N, K, 2\)"),
+        ((3, 2), (3, 2), (3,), None, r"must both be \(N, K, 2\)"),
+        ((2, 3, 2), (2, 3, 2), (3,), None, r"2 people with 3 joints.*and \(3,\)"),
+        ((2, 3, 2), (2, 3, 2), (2, 1), None, r"normaliser \(N,\)"),
+        ((2, 3, 2), (2, 3, 2), (2,), (2, 2), r"got \(2, 2\)"),
+        ((2, 3, 2), (2, 3, 2), (2,), (3,), r"mask must be \(N, K\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(
+    pred: tuple[int, ...],
+    target: tuple[int, ...],
+    sizes: tuple[int, ...],
+    mask: tuple[int, ...] | None,
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        pck(
+            np.ones(pred),
+            np.ones(target),
+            np.ones(sizes),
+            None if mask is None else np.ones(mask, dtype=bool),
+        )
+
+
+def test_arguments_are_not_changed() -> None:
+    pred, target, sizes, mask = TARGET + 1, TARGET.copy(), np.array([NAN, 40]), MASK.copy()
+    pck(pred, target, sizes, mask)
+    assert np.array_equal(mask, MASK)
+    assert np.array_equal(target, TARGET)
+    assert np.array_equal(pred, TARGET + 1)
+
+
+# LSP
+
+
+def lsp_people() -> np.ndarray:
+    """Two people whose left shoulder is 50 and 10 pixels from their right hip."""
+    target = np.random.default_rng(0).uniform(0, 200, (2, 14, 2))
+    target[:, 2] = 100  # right hip
+    target[0, 9] = 130, 60  # left shoulder
+    target[1, 9] = 106, 92
+    return target
+
+
+def test_lsp_pck_by_hand() -> None:
+    target = lsp_people()
+    pred = target.copy()
+    pred[0, [0, 5, 6]] += (9.9, 0)  # hits: the reach is 10
+    pred[0, [13, 11]] += (0, 10.1)
+    pred[1, [12, 0]] += (0, 1.9)  # the reach is 2
+    pred[1, [1, 4]] += (2.1, 0)
+    mask = np.ones((2, 14), dtype=bool)
+    mask[1, 4] = mask[1, 13] = False
+    score = lsp_pck(pred, target, mask)
+    assert score.counted == 26
+    assert score.mean == pytest.approx(100 * 23 / 26)
+    right = {
+        "Head": 100 * 2 / 3,
+        "Shoulder": 100,
+        "Elbow": 100,
+        "Wrist": 75,
+        "Hip": 100,
+        "Knee": 100 * 2 / 3,
+        "Ankle": 100,
+        "Total": 100 * 23 / 26,
+    }
+    assert list(score.columns) == list(right)
+    assert dict(score.columns) == pytest.approx(right)
+    assert lsp_pck(pred, target, mask, threshold=0.25).mean == 100
+
+
+def test_lsp_columns_hold_each_joint_once() -> None:
+    joints = [joint for column in LSP_COLUMNS.values() for joint in column]
+    assert sorted(joints) == sorted(LSP14.joints)
+    for name, column in LSP_COLUMNS.items():
+        assert all(name.lower() in joint or name == "Head" for joint in column)
+
+
+@pytest.mark.parametrize("joint", [9, 2])
+def test_lsp_person_without_a_normaliser_is_not_counted(joint: int) -> None:
+    target = lsp_people()
+    mask = np.ones((2, 14), dtype=bool)
+    mask[0, joint] = False
+    pred = target.copy()
+    pred[0] += 1000
+    score = lsp_pck(pred, target, mask)
+    assert score.counted == 14
+    assert score.mean == 100
+    mask[0, joint], mask[0, 0] = True, False  # another joint alone is left out
+    assert lsp_pck(pred, target, mask).counted == 27
+
+
+@pytest.mark.parametrize(
+    ("pred", "target", "mask"),
+    [
+        ((2, 16, 2), (2, 16, 2), None),
+        ((14, 2), (14, 2), None),
+        ((2, 13, 2), (2, 14, 2), None),
+        ((2, 14, 2), (2, 14, 2), (2, 5)),
+        ((2, 14, 2), (2, 14, 2), (14,)),
+        ((2, 14, 2), (2, 14, 2), (3, 14)),
+    ],
+)
+def test_lsp_shapes(
+    pred: tuple[int, ...], target: tuple[int, ...], mask: tuple[int, ...] | None
+) -> None:
+    with pytest.raises(ValueError, match=r"must (both )?be .*got"):
+        lsp_pck(np.ones(pred), np.ones(target), None if mask is None else np.ones(mask, dtype=bool))
+
+
+# Parity and laws
+
+
+def random_people(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """With missing predictions, places, sizes and labels."""
+    rng = np.random.default_rng(seed)
+    target = rng.uniform(0, 100, (9, 3, 2))
+    pred = target + rng.normal(0, 8, target.shape)
+    pred[rng.random((9, 3)) < 0.1] = NAN
+    target[rng.random((9, 3)) < 0.1, 0] = NAN
+    sizes = np.where(rng.random(9) < 0.2, rng.choice([0.0, NAN, -1.0], 9), rng.uniform(20, 80, 9))
+    return pred, target, sizes, rng.random((9, 3)) < 0.7
+
+
+def loop_pck(
+    pred: np.ndarray, target: np.ndarray, sizes: np.ndarray, mask: np.ndarray, threshold: float
+) -> tuple[list[int], list[int]]:
+    hits, counted = [0, 0, 0], [0, 0, 0]
+    for n in range(len(pred)):
+        if not sizes[n] > 0.001:
+            continue
+        for k in range(3):
+            x, y = target[n, k]
+            if not mask[n, k] or math.isnan(x) or math.isnan(y):
+                continue
+            counted[k] += 1
+            u, v = pred[n, k]
+            if math.sqrt((u - x) ** 2 + (v - y) ** 2) <= threshold * sizes[n]:
+                hits[k] += 1
+    return hits, counted
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.5])
+@pytest.mark.parametrize("seed", range(10))
+def test_parity_with_a_loop(seed: int, threshold: float) -> None:
+    people = random_people(seed)
+    hits, counted = loop_pck(*people, threshold)
+    score = pck(*people, threshold, columns={"Ends": (0, 2)})
+    assert score.counted == sum(counted)
+    assert score.mean == pytest.approx(100 * sum(hits) / sum(counted))
+    right = [100 * hit / count for hit, count in zip(hits, counted, strict=True)]
+    assert score.per_joint == pytest.approx(right)
+    ends = 100 * (hits[0] + hits[2]) / (counted[0] + counted[2])
+    assert score.columns["Ends"] == pytest.approx(ends)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(9)), st.permutations(range(3)), st.integers(0, 20))
+def test_order_of_people_and_joints_does_not_matter(
+    people: list[int], joints: list[int], seed: int
+) -> None:
+    pred, target, sizes, mask = random_people(seed)
+    score: Score = pck(pred, target, sizes, mask)
+    pick = np.ix_(people, joints)
+    other = pck(pred[pick], target[pick], sizes[people], mask[pick])
+    assert (other.mean, other.counted) == (score.mean, score.counted)
+    assert other.per_joint == tuple(score.per_joint[k] for k in joints)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.1, 10), st.floats(-1000, 1000), st.integers(0, 20))
+def test_units_and_origin_do_not_matter(scale: float, shift: float, seed: int) -> None:
+    pred, target, sizes, mask = random_people(seed)
+    score = pck(pred, target, sizes, mask)
+    other = pck(scale * pred + shift, scale * target + shift, scale * sizes, mask)
+    assert other == score

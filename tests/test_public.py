@@ -1,0 +1,76 @@
+"""The public surface, the packaging and the price of the import."""
+
+import configparser
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import gatedpose
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_all_is_what_the_design_promises() -> None:
+    assert set(gatedpose.__all__) == {
+        "COCO17", "LSP14", "MPII16", "GatedHourglass", "GatedHourglassConfig", "HybridHourglass",
+        "Pose", "Predictor", "Profile", "Skeleton", "SoftGate", "SoftGatedResidual",
+        "UnknownModelError", "WeightsError", "create_model", "list_models", "load_weights",
+        "profile",
+    }  # fmt: skip
+    for name in gatedpose.__all__:
+        assert getattr(gatedpose, name).__doc__, name
+
+
+def test_installed_version_is_the_packages() -> None:
+    assert version("gatedpose") == gatedpose.__version__
+
+
+def test_nothing_is_said_twice_in_pyproject_and_setup_cfg() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert set(setup.sections()) <= {
+        "metadata", "options", "options.packages.find", "options.package_data",
+    }  # fmt: skip
+    said = set(setup["metadata"])
+    assert said == {"version"} == set(project["project"]["dynamic"])
+    assert "version" not in project["project"]
+    assert "install_requires" not in setup["options"]
+    assert "extras_require" not in setup["options"]
+    assert "setuptools" not in project.get("tool", {})
+
+
+def test_import_brings_nothing_heavy_beside_timm() -> None:
+    code = (
+        "import sys, timm; before = set(sys.modules); import gatedpose;"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    new = set(out.stdout.split())
+    assert "gatedpose" in new
+    heavy = {"fvcore", "scipy", "matplotlib", "skimage", "accelerate", "tqdm", "click", "onnx"}
+    assert not new & heavy
+
+
+def test_every_module_of_the_package_is_in_the_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    package = Path(gatedpose.__file__).parent
+    modules = {p.stem for p in package.glob("*.py")} - {"__init__"}
+    modules |= {p.parent.name for p in package.glob("*/__init__.py")}
+    assert modules == set(layers)
+
+
+@pytest.mark.parametrize("module", ["gatedpose.cli", "gatedpose.zoo"])
+def test_warnings_free_import(module: str) -> None:
+    code = f"import {module}"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False)
+    assert done.returncode == 0

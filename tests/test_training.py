@@ -1,0 +1,450 @@
+"""Recipes as numbers, and a training that learns, stops, resumes and fails as it should.
+
+The people of these tests are 14 coloured dots in the shape of a body, somewhere on grey.
+"""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gatedpose
+from gatedpose import training
+from gatedpose.data import crops as crops_module
+from gatedpose.data.augment import NONE, Augmentation, Batch
+from gatedpose.data.crops import Crops, pack
+from gatedpose.data.lsp import READERS, lspet
+from gatedpose.heatmaps import encode
+from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.losses import Loss, heatmap_loss
+from gatedpose.media import read_image
+from gatedpose.recipes import RECIPES, Phase, Recipe
+from gatedpose.skeleton import LSP14
+from gatedpose.training import Progress, Trainer, learning_rate, train_lsp, watch
+
+SIDE = 104  # of the packed crops: 65 pixels become an input of 64
+UPPER = ((-18, 0), (-14, -7), (-7, -13), (7, -13), (14, -7), (18, 0), (0, -14), (0, -22))
+LOWER = ((-11, 22), (-8, 11), (-6, 0), (6, 0), (8, 11), (11, 22))
+BODY = torch.tensor((*LOWER, *UPPER)).float()
+COLOURS = torch.tensor([[j % 2, j // 2 % 2, j // 4 % 2] for j in range(1, 15)]) * 255.0
+
+
+def dotted_people(count: int, seed: int) -> Crops:
+    moved = (torch.rand(count, 1, 2, generator=torch.Generator().manual_seed(seed)) - 0.5) * 24
+    joints = SIDE / 2 + BODY + moved
+    centres = torch.arange(SIDE) + 0.5
+    across = torch.exp(-((centres - joints[..., :1]) ** 2) / 8)
+    down = torch.exp(-((centres - joints[..., 1:]) ** 2) / 8)
+    dots = (down.unsqueeze(-1) * across.unsqueeze(-2)).unsqueeze(2)  # (N, 14, 1, P, P)
+    images = 60 + (dots * (COLOURS[:, :, None, None] - 60)).sum(dim=1)
+    labelled = torch.ones(count, 14, dtype=torch.bool)
+    return Crops(images.clamp(0, 255).to(torch.uint8), joints, labelled)
+
+
+def tiny_network() -> GatedHourglass:
+    torch.manual_seed(0)
+    return GatedHourglass(GatedHourglassConfig(width=8, stacks=1, num_keypoints=14))
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Accelerate takes no accelerator, and SIGTERM ends the tests again after each of them."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 0}, {"size": 96}, {"size": -64}, {"images": 0}, {"batch_size": -1}, {"sigma": 0.0}],
+)
+def test_phases_are_checked(wrong: dict[str, float]) -> None:
+    right = Phase(size=64, images=100, batch_size=4, sigma=1.0)
+    with pytest.raises(
+        ValueError, match=rf"64 divides .*{next(iter(wrong))}={next(iter(wrong.values()))}"
+    ):
+        replace(right, **wrong)
+
+
+TWO_PHASES = Recipe(
+    name="two",
+    datasets={},
+    phases=(
+        Phase(size=64, images=160, batch_size=8, sigma=1.0),  # a sixteenth each: 10
+        Phase(size=128, images=80, batch_size=8, sigma=1.0),  # a quarter each: 20
+    ),
+    lr=1e-3,
+    warmup=10,
+)
+
+
+def test_cost_is_in_images_of_256_pixels() -> None:
+    assert [phase.cost for phase in TWO_PHASES.phases] == [10, 20]
+    assert TWO_PHASES.cost == 30
+    assert Phase(256, 7, 1, 1.0).cost == 7
+    assert Phase(512, 7, 1, 1.0).cost == 28
+
+
+@pytest.mark.parametrize(
+    ("phase", "images", "step", "share", "rate"),
+    [
+        (0, 0, 0, 0, 1e-4),  # a tenth of the warm-up
+        (0, 24, 3, 1.5 / 30, 4e-4 * 0.95),
+        (0, 80, 10, 5 / 30, 1e-3 * 5 / 6),
+        (0, 200, 25, 1 / 3, 1e-3 * 2 / 3),  # no more than the phase
+        (1, 0, 20, 1 / 3, 1e-3 * 2 / 3),
+        (1, 20, 22, 0.5, 5e-4),
+        (2, 0, 30, 1, 0),
+    ],
+)
+def test_progress_and_learning_rate(
+    phase: int, images: int, step: int, share: float, rate: float
+) -> None:
+    progress = Progress(phase, images, step)
+    assert progress.share(TWO_PHASES) == pytest.approx(share)
+    assert learning_rate(TWO_PHASES, progress) == pytest.approx(rate)
+
+
+def test_learning_rate_without_warmup() -> None:
+    assert learning_rate(replace(TWO_PHASES, warmup=0), Progress()) == 1e-3
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_published_recipes(name: str) -> None:
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    assert set(recipe.datasets) <= set(READERS)
+    assert min(recipe.datasets.values()) > 0
+    assert json.loads(json.dumps(asdict(recipe)))["phases"][0]["size"] == recipe.phases[0].size
+    sizes = [phase.size for phase in recipe.phases]
+    assert sizes == sorted(sizes)
+
+
+# Learning
+
+
+@pytest.mark.parametrize(("loss", "sigma"), [("mse", 3.0), ("softmax", 1.0)])
+def test_learns(loss: Loss, sigma: float, tmp_path: Path) -> None:
+    phase = Phase(size=64, images=320, batch_size=8, sigma=sigma)
+    recipe = Recipe("toy", {}, (phase,), loss, lr=0.02, warmup=5, ema=0.9, augmentation=NONE)
+    people, val = dotted_people(64, seed=0), dotted_people(8, seed=1)
+    args = people, torch.ones(64), val, LSP14, recipe, tmp_path
+    averaged = Trainer(tiny_network(), *args, watch_every=160).run()
+    assert not averaged.training
+    rows = read_log(tmp_path)
+    assert [row["step"] for row in rows] == ["20", "40"]
+    blank = torch.zeros(8, 1, 14, 16, 16)  # what a network says that has learnt nothing
+    nothing = heatmap_loss(blank, val.keypoints - 20, val.labelled, sigma, loss)
+    assert float(rows[1]["loss"]) < 0.7 * float(nothing)
+    assert float(rows[1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    if loss == "softmax":
+        assert float(rows[1]["val_pck_no_flip"]) > 40
+        assert watch(averaged, val, LSP14, 64)[0].mean == pytest.approx(
+            float(rows[1]["val_pck_no_flip"]), abs=0.01
+        )
+
+
+def read_log(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Oracle(nn.Module):
+    """Predicts given points, batch after batch."""
+
+    def __init__(self, points: Tensor) -> None:
+        super().__init__()
+        self.points, self.weight = points, nn.Parameter(torch.ones(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        mine, self.points = self.points.split([len(images), len(self.points) - len(images)])
+        return encode(mine, (16, 16), 1.0).unsqueeze(1)
+
+
+def test_watch_scores_in_the_order_of_the_people() -> None:
+    val = dotted_people(5, seed=0)
+    labelled = val.labelled.clone()
+    labelled[1, 0] = False
+    points = (val.keypoints - SIDE / 2) * 64 / 65 + 32
+    points[1, 0] = 1.0  # wrong, but without label
+    score, sheet = watch(Oracle(points), replace(val, labelled=labelled), LSP14, 64, batch_size=2)
+    assert score.mean == 100
+    assert score.counted == 5 * 14 - 1
+    assert sheet.shape == (3, 2 * 68 + 4, 4 * 68 + 4)  # five pictures in rows of four
+    points[2:, 13] += 15
+    score, _ = watch(Oracle(points), replace(val, labelled=labelled), LSP14, 64, batch_size=2)
+    assert score.per_joint[13] == 40
+    assert score.mean == pytest.approx(100 * 66 / 69)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "nmuon"])
+def test_only_kernels_decay(optimizer: str, tmp_path: Path) -> None:
+    network, people = tiny_network(), dotted_people(2, 0)
+    recipe = replace(SHORT, optimizer=optimizer)
+    trainer = Trainer(network, people, torch.ones(2), people, LSP14, recipe, tmp_path)
+    decayed = {
+        id(p) for g in trainer.optimizer.param_groups if g["weight_decay"] for p in g["params"]
+    }
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in decayed}
+    kernels = {f"{n}.weight" for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    assert names == kernels
+
+
+# Stopping and going on
+
+SHORT = Recipe(
+    name="short",
+    datasets={},
+    phases=(
+        Phase(size=64, images=16, batch_size=4, sigma=1.5),
+        Phase(size=128, images=6, batch_size=4, sigma=1.0),
+    ),
+    optimizer="nmuon",  # that of the published recipe
+    lr=2e-3,
+    warmup=2,
+    ema=0.8,
+    augmentation=Augmentation(shift=0.05, half_body=0.3, occlude=0.5),
+    seed=5,
+)
+FILES = ["last.pt", "log.csv", "recipe.json", "samples.png"]
+
+
+class Interrupted(Trainer):
+    """Calls `hook` before or after the step of that number (from 1)."""
+
+    before: int | None = None
+    after: int | None = None
+
+    def _step(self, batch: Batch, phase: Phase) -> float:
+        if self.progress.step + 1 == self.before:
+            self.hook()
+        value = super()._step(batch, phase)
+        if self.progress.step == self.after:
+            self.hook()
+        return value
+
+    def hook(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def trainer_of(kind: type[Trainer], out: Path) -> Trainer:
+    people, val = dotted_people(12, seed=0), dotted_people(3, seed=1)
+    args = people, torch.arange(12) + 1.0, val, LSP14, SHORT, out
+    return kind(tiny_network(), *args, watch_every=8)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor]]:
+    out = tmp_path_factory.mktemp("uninterrupted") / "made" / "here"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "1")
+        return out, trainer_of(Trainer, out).run().state_dict()
+
+
+def test_files(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    out, weights = uninterrupted
+    assert sorted(path.name for path in out.iterdir()) == FILES  # and no temporary one
+    assert json.loads((out / "recipe.json").read_text()) == json.loads(json.dumps(asdict(SHORT)))
+    rows = read_log(out)
+    assert [(r["size"], r["images"], r["step"]) for r in rows] == [
+        ("64", "8", "2"), ("64", "16", "4"), ("128", "8", "6"),
+    ]  # fmt: skip
+    assert [float(row["share"]) for row in rows] == [0.2, 0.4, 1.0]  # of costs 1 and 1.5
+    assert [float(row["lr"]) for row in rows] == [0.0016, 0.0012, 0]
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+    assert read_image(out / "samples.png").shape[1] == 128 + 8  # of the last phase
+    state = torch.load(out / "last.pt", weights_only=True)
+    assert state["progress"] == {"phase": 2, "images": 0, "step": 6}
+    fresh = tiny_network().state_dict()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, state["ema"][name])
+        assert tensor.device.type == "cpu"
+    assert not torch.equal(weights["heads.0.weight"], fresh["heads.0.weight"])
+    assert not torch.equal(weights["heads.0.weight"], state["model"]["heads.0.weight"])
+
+
+class StopsMidway(Interrupted):
+    after = 3
+
+
+class StopsBetweenPhases(Interrupted):
+    after = 4
+
+
+class StopsInAStep(Interrupted):
+    before = 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"), [(StopsMidway, 3), (StopsBetweenPhases, 4), (StopsInAStep, 6)]
+)
+def test_sigterm_saves_stops_and_resumes(
+    kind: type[Trainer],
+    steps: int,
+    uninterrupted: tuple[Path, dict[str, Tensor]],
+    tmp_path: Path,
+) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="run again to resume"):
+        trainer_of(kind, tmp_path).run()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == steps
+    assert_same_end(tmp_path, uninterrupted)
+
+
+class Crashes(Interrupted):
+    before = 4
+
+    def hook(self) -> None:
+        raise OSError("the disk is gone")
+
+
+def test_crash_resumes_from_the_last_checkpoint(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(OSError, match="the disk is gone"):
+        trainer_of(Crashes, tmp_path).run()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    """Resumes, and compares the averaged weights bit for bit."""
+    whole, weights = uninterrupted
+    resumed = trainer_of(Trainer, out).run().state_dict()
+    assert list(resumed) == list(weights)
+    for name, tensor in weights.items():
+        assert torch.equal(resumed[name], tensor), name
+    assert [row["step"] for row in read_log(out)] == [row["step"] for row in read_log(whole)]
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+class Fails(Interrupted):
+    before = 1
+
+    def hook(self) -> None:
+        pytest.fail("a finished training takes no further step")
+
+
+def test_finished_training_returns_its_weights(
+    uninterrupted: tuple[Path, dict[str, Tensor]],
+) -> None:
+    out, weights = uninterrupted
+    again = trainer_of(Fails, out)
+    again.before = again.progress.step + 1
+    for name, tensor in again.run().state_dict().items():
+        assert torch.equal(tensor, weights[name])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_loss_that_is_not_finite_stops(value: float, tmp_path: Path) -> None:
+    class Poisoned(Interrupted):
+        before = 4
+
+        def hook(self) -> None:
+            with torch.no_grad():
+                self.model.heads[0].bias.fill_(value)
+
+    with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf) at .*step=3"):
+        trainer_of(Poisoned, tmp_path).run()
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["progress"]["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+# The whole way
+
+
+@pytest.mark.slow
+def test_train_lsp(
+    lsp_folder: Path, lspet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Tensor] = []
+
+    class Watched(Trainer):
+        def __init__(self, model: nn.Module, crops: Crops, draws: Tensor, *args, **kwargs) -> None:
+            assert len(crops) == len(draws)
+            drawn.append(draws)
+            super().__init__(model, crops, draws, *args, **kwargs)
+
+    monkeypatch.setattr(training, "Trainer", Watched)
+    monkeypatch.setattr(crops_module, "pack", partial(pack, size=64))
+    recipe = replace(SHORT, datasets={"lsp": 4, "lspet": 1}, phases=SHORT.phases[:1])
+    folders = {"lsp": lsp_folder, "lspet": lspet_folder}
+    path = train_lsp("gated_hg_1s_68", recipe, folders, tmp_path / "out")
+    assert path == tmp_path / "out" / "gated_hg_1s_68.lsp.safetensors"
+    files = sorted([*FILES, "train.safetensors", "val.safetensors", path.name])
+    assert sorted(file.name for file in path.parent.iterdir()) == files
+    few = len(lspet(lspet_folder, "train"))
+    assert drawn[0].tolist() == [4.0] * 791 + [1.0] * few
+
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14)
+    gatedpose.load_weights(model, path)
+    averaged = torch.load(path.parent / "last.pt", weights_only=True)["ema"]
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, averaged[name]), name
+
+    written = path.read_bytes()
+    monkeypatch.setattr(crops_module, "pack", lambda samples: pytest.fail("packed anew"))
+    assert train_lsp("gated_hg_1s_68", recipe, folders, tmp_path / "out") == path
+    assert path.read_bytes() == written
+
+
+SCRIPT = """
+import sys
+from functools import partial
+from pathlib import Path
+
+from gatedpose import training
+from gatedpose.data import crops
+from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.recipes import Phase, Recipe
+
+lsp, lspet, out = map(Path, sys.argv[1:])
+crops.pack = partial(crops.pack, size=64)
+training.create_model = lambda name, num_keypoints, checkpoint_path: GatedHourglass(
+    GatedHourglassConfig(8, 1, num_keypoints)
+)
+recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),))
+path = training.train_lsp("tiny", recipe, {"lsp": lsp, "lspet": lspet}, out)
+(out.parent / f"wrote {path and path.name}").touch()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    root = str(Path(gatedpose.__file__).parents[1])
+    done = subprocess.run(
+        [*launch, script, lsp_folder, lspet_folder, tmp_path / "out"],
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    files = sorted([*FILES, "train.safetensors", "val.safetensors", "tiny.lsp.safetensors"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
+    assert {p.name for p in tmp_path.glob("wrote*")} == {"wrote tiny.lsp.safetensors", "wrote None"}
+    assert [(row["step"], row["images"]) for row in read_log(tmp_path / "out")] == [("3", "24")]
+    gatedpose.load_weights(tiny_network(), tmp_path / "out" / "tiny.lsp.safetensors")
