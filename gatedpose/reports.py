@@ -1,0 +1,203 @@
+"""What the commands and the documentation print of models and scores: plain facts, then text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatedpose.checkpoints import weights_table
+from gatedpose.metrics import Score
+from gatedpose.network import check_images
+from gatedpose.predictor import Pose
+from gatedpose.profiling import Profile, profile
+from gatedpose.skeleton import Skeleton
+from gatedpose.variants import BY_NAME, Variant
+from gatedpose.zoo import find_weights, parse_name
+
+Facts = dict[str, Any]
+
+
+def cost_facts(variant: Variant, costs: Profile) -> Facts:
+    """A variant's counted costs next to what the paper prints; K = 16."""
+    return {
+        "name": variant.name,
+        "size": list(costs.size),
+        "params": costs.params,
+        "conv_gmacs": round(costs.conv_macs / 1e9, 4),
+        "total_gflops_fvcore": round(costs.total_flops_fvcore / 1e9, 4),
+        "uncounted_by_fvcore": dict(costs.uncounted),
+        "paper": variant.paper,
+        "paper_params_m": variant.paper_params,
+        "paper_gflops": variant.paper_gmacs,
+    }
+
+
+def count_variant(
+    variant: Variant, size: tuple[int, int] = (256, 256), *, by_module: bool = False
+) -> Profile:
+    """Counts a variant for one image of `size`, quickly.
+
+    Every operation here costs in proportion to the image's area, so the smallest image that the
+    network takes is counted, with weights that were never initialised, and multiplied.
+
+    Raises:
+        ValueError: For a size that the network cannot take.
+    """
+    with torch.device("meta"):
+        model = variant.build()
+    check_images(
+        torch.empty(1, model.in_channels, *size, device="meta"),
+        model.in_channels,
+        model.size_multiple,
+        torch.float32,
+    )
+    side = model.size_multiple
+    costs = profile(model.to_empty(device="cpu"), (side, side), by_module=by_module)
+    times = size[0] * size[1] // side**2
+    return replace(
+        costs,
+        size=size,
+        conv_macs=costs.conv_macs * times,
+        total_flops_fvcore=costs.total_flops_fvcore * times,
+        by_module={
+            name: (params, macs * times) for name, (params, macs) in costs.by_module.items()
+        },
+    )
+
+
+def model_rows(names: Sequence[str]) -> list[Facts]:
+    """Facts of models, "variant" or "variant.tag": costs at 256 x 256 and scores of weights."""
+    table = weights_table()
+    rows = []
+    for name in names:
+        variant = BY_NAME[parse_name(name)[1]]
+        row = {**cost_facts(variant, count_variant(variant)), "name": name}
+        own = [key for key in table if key == name or key.partition(".")[0] == name]
+        rows.append({**row, "weights": {key: dict(table[key].scores) for key in own}})
+    return rows
+
+
+def model_table(rows: Sequence[Facts]) -> str:
+    """A Markdown table of `model_rows`."""
+    lines = [
+        "| model | parameters | conv GMACs | the paper's row | weights: PCK@0.2 |",
+        "|---|---:|---:|---|---|",
+    ]
+    for row in rows:
+        figures = [
+            f"{row[key]:g} {unit}"
+            for key, unit in (("paper_params_m", "M"), ("paper_gflops", "GFLOPs"))
+            if row[key] is not None
+        ]
+        scores = "; ".join(
+            f"{name}: " + ", ".join(f"{split} {score['mean']:.2f}" for split, score in own.items())
+            for name, own in row["weights"].items()
+        )
+        lines.append(
+            f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | "
+            f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
+        )
+    return "\n".join(lines)
+
+
+def describe_model(name: str, size: tuple[int, int], by_module: bool = False) -> Facts:
+    """Everything known of a model: configuration, costs, modules if asked for, weights.
+
+    Raises:
+        UnknownModelError: For an unknown name or tag.
+        ValueError: For a size that the network cannot take.
+    """
+    _, plain, tag = parse_name(name)
+    if tag or plain not in BY_NAME:
+        find_weights(name)  # names close matches
+    variant = BY_NAME[plain]
+    costs = count_variant(variant, size, by_module=by_module)
+    weights = [w for key, w in weights_table().items() if name in (key, key.partition(".")[0])]
+    facts = {**cost_facts(variant, costs), "name": name, "config": asdict(variant.config)}
+    facts["weights"] = {w.name: asdict(w) for w in weights}
+    if by_module:
+        facts["modules"] = {
+            module: {"params": params, "conv_macs": macs}
+            for module, (params, macs) in costs.by_module.items()
+        }
+    return facts
+
+
+def info_text(facts: Facts) -> str:
+    """`describe_model` for people."""
+    height, width = facts["size"]
+    config = ", ".join(f"{key}={value!r}" for key, value in facts["config"].items())
+    uncounted = ", ".join(f"{name} x{n}" for name, n in facts["uncounted_by_fvcore"].items())
+    lines = [
+        facts["name"],
+        f"  parameters           {facts['params']:,} (batch norm and gates included)",
+        f"  convolution GMACs    {facts['conv_gmacs']:.4f} at {height} x {width}",
+        f"  fvcore's total       {facts['total_gflops_fvcore']:.4f} G; "
+        f"it did not count {uncounted}",
+        f"  the paper            {facts['paper']}: {facts['paper_params_m'] or '-'} M parameters, "
+        f"{facts['paper_gflops'] or '-'} GFLOPs (multiply-accumulates)",
+        f"  configuration        {config}",
+    ]
+    for name, weights in facts["weights"].items():
+        lines.append(f"  weights {name}: {weights['size']:,} bytes, {weights['license']}")
+        lines.append(f"    data: {', '.join(weights['data'])}")
+        for split, score in weights["scores"].items():
+            lines.append(f"    {split}: PCK@0.2 {score['mean']:.2f}; {score['command']}")
+    for module, counts in facts.get("modules", {}).items():
+        lines.append(f"  {module or '(all)':60} {counts['params']:>12,} {counts['conv_macs']:>15,}")
+    return "\n".join(lines)
+
+
+def score_facts(score: Score, skeleton: Skeleton, settings: Mapping[str, Any]) -> Facts:
+    """A score for a program to read: per cent, rounded to hundredths."""
+    return {
+        **settings,
+        "metric": "PCK@0.2 (normaliser: left shoulder - right hip)",
+        "mean": round(score.mean, 2),
+        "columns": {name: round(value, 2) for name, value in score.columns.items()},
+        "per_joint": {
+            joint: round(value, 2)
+            for joint, value in zip(skeleton.joints, score.per_joint, strict=True)
+        },
+        "joints_counted": score.counted,
+    }
+
+
+def score_text(facts: Facts) -> str:
+    """`score_facts` for people."""
+    flip = "with" if facts["flip_test"] else "without"
+    side = " x ".join(map(str, facts["size"]))
+    head = (
+        f"{facts['model']} on {facts['dataset']} {facts['split']}, {facts['people']} people, "
+        f"{side}, {flip} flip test, decoder {facts['decoder']}: {facts['metric']}"
+    )
+    columns = facts["columns"]
+    return "\n".join(
+        (
+            head,
+            "  ".join(f"{name:>8}" for name in columns),
+            "  ".join(f"{value:8.2f}" for value in columns.values()),
+        )
+    )
+
+
+def stack_poses(poses: Sequence[Pose]) -> tuple[Tensor, Tensor, Tensor]:
+    """Keypoints (N, K, 2), scores (N, K) and boxes (N, 4) of N people, to be drawn."""
+    parts = zip(*((pose.keypoints, pose.scores, pose.box) for pose in poses), strict=True)
+    keypoints, scores, boxes = (torch.from_numpy(np.stack(part)) for part in parts)
+    return keypoints, scores, boxes
+
+
+def pose_text(facts: Facts) -> str:
+    """An image's poses for people: "image", "picture" and "poses", each as `Pose.to_dict`."""
+    lines = [f"{facts['image']} -> {facts['picture']}"]
+    for number, pose in enumerate(facts["poses"]):
+        lines.append(f"person {number}, box {', '.join(f'{v:g}' for v in pose['box'])}")
+        lines += [
+            f"  {joint:15} x {x:8.2f}  y {y:8.2f}  confidence {score:.2f}"
+            for joint, (x, y, score) in pose["keypoints"].items()
+        ]
+    return "\n".join(lines)
