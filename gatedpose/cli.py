@@ -208,6 +208,9 @@ def evaluate(
     help="Replaces the recipe's phases; repeat it.",
 )  # fmt: skip
 @click.option("--seed", type=int, help="Replaces the recipe's seed.")
+@click.option(
+    "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's: autocast."
+)
 @click.option("--init", type=Path, help="A .safetensors file to start from.")
 @click.option(
     "--watch-every", default=20_000, show_default=True, help="Images between checkpoints."
@@ -221,6 +224,7 @@ def train(
     out: Path,
     phases: tuple[str, ...],
     seed: int | None,
+    precision: Any,
     init: Path | None,
     watch_every: int,
     as_json: bool,
@@ -242,6 +246,8 @@ def train(
         )
     if seed is not None:
         chosen = replace(chosen, seed=seed)
+    if precision is not None:
+        chosen = replace(chosen, precision=precision)
     path = train_lsp(name, chosen, {"lsp": lsp, "lspet": lspet}, out, watch_every, init)
     if path and as_json:
         click.echo(json.dumps({"weights": str(path), "recipe": asdict(chosen)}))

@@ -87,7 +87,7 @@ class Trainer:
 
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
         self.recipe, self.out, self.watch_every = recipe, out, watch_every
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(mixed_precision=recipe.precision)
         self.main = self.accelerator.is_main_process
         self.progress = Progress()
         device = self.accelerator.device
