@@ -312,7 +312,8 @@ def train_lsp(
     people = [sample for samples in parts.values() for sample in samples]
     draws = torch.cat([torch.full((len(parts[d]),), float(w)) for d, w in recipe.datasets.items()])
     out.mkdir(parents=True, exist_ok=True)
-    with Accelerator().main_process_first():  # the others read what the first has packed
+    accelerator = Accelerator(mixed_precision=recipe.precision)
+    with accelerator.main_process_first():  # the others read what the first has packed
         crops = packed(people, out / "train.safetensors")
         val = packed(watched, out / "val.safetensors")
     trainer = Trainer(model, crops, draws, val, LSP14, recipe, out, watch_every=watch_every)
