@@ -140,23 +140,23 @@ def test_published_recipes(name: str) -> None:
 
 @pytest.mark.parametrize(("loss", "sigma"), [("mse", 3.0), ("softmax", 1.0)])
 def test_learns(loss: Loss, sigma: float, tmp_path: Path) -> None:
-    phase = Phase(size=64, images=320, batch_size=8, sigma=sigma)
+    phase = Phase(size=64, images=1200, batch_size=8, sigma=sigma)
     recipe = Recipe("toy", {}, (phase,), loss, lr=0.02, warmup=5, ema=0.9, augmentation=NONE)
     people, val = dotted_people(64, seed=0), dotted_people(8, seed=1)
     args = people, torch.ones(64), val, LSP14, recipe, tmp_path
-    averaged = Trainer(tiny_network(), *args, watch_every=160).run()
+    averaged = Trainer(tiny_network(), *args, watch_every=600).run()
     assert not averaged.training
     rows = read_log(tmp_path)
-    assert [row["step"] for row in rows] == ["20", "40"]
+    assert [row["step"] for row in rows] == ["75", "150"]
     blank = torch.zeros(8, 1, 14, 16, 16)  # what a network says that has learnt nothing
     nothing = heatmap_loss(blank, val.keypoints - 20, val.labelled, sigma, loss)
     assert float(rows[1]["loss"]) < 0.7 * float(nothing)
     assert float(rows[1]["loss"]) < 0.7 * float(rows[0]["loss"])
-    if loss == "softmax":
-        assert float(rows[1]["val_pck_no_flip"]) > 40
-        assert watch(averaged, val, LSP14, 64)[0].mean == pytest.approx(
-            float(rows[1]["val_pck_no_flip"]), abs=0.01
-        )
+    # Over five seeds 50 to 80; far below, since processors round differently.
+    assert float(rows[1]["val_pck_no_flip"]) > 30
+    assert watch(averaged, val, LSP14, 64)[0].mean == pytest.approx(
+        float(rows[1]["val_pck_no_flip"]), abs=0.01
+    )
 
 
 def read_log(out: Path) -> list[dict[str, str]]:
