@@ -150,14 +150,14 @@ def warp(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (B, C, height, width). A transform that shrinks by more than 2 aliases; see `crop_image`.
     """
-    height, width = size
-    columns = torch.arange(width, device=images.device, dtype=images.dtype) + 0.5
-    rows = torch.arange(height, device=images.device, dtype=images.dtype) + 0.5
-    grid_y, grid_x = torch.meshgrid(rows, columns, indexing="ij")
-    cells = torch.stack((grid_x, grid_y), dim=-1).view(1, -1, 2).expand(len(matrices), -1, -1)
-    source = transform_points(invert(matrices.to(images.dtype)), cells)
-    extent = source.new_tensor((images.shape[-1], images.shape[-2]))
-    grid = (2 * source / extent - 1).view(-1, height, width, 2)
+    # affine_grid counts from -1 to 1 between the outer edges of the crop, and so of the image.
+    half_crop = matrices.new_tensor((size[1] / 2, size[0] / 2))
+    half_image = matrices.new_tensor((images.shape[-1] / 2, images.shape[-2] / 2))
+    source = invert(matrices)
+    linear = source[:, :, :2] * half_crop / half_image.unsqueeze(1)
+    middle = transform_points(source, half_crop.expand(len(source), 1, 2)) / half_image - 1
+    theta = torch.cat((linear, middle.transpose(1, 2)), dim=2).to(images.dtype)
+    grid = F.affine_grid(theta, [len(theta), images.shape[1], *size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

@@ -82,17 +82,29 @@ def decode(heatmaps: Tensor, method: Decoder = DEFAULT_DECODER) -> tuple[Tensor,
     return STRIDE * (refined + 0.5), peak.clamp(0, 1)
 
 
-def _stencil(maps: Tensor, centre: Tensor) -> Tensor:
-    """Values of the 3 x 3 cells about each centre: (B, K, 3, 3), rows first."""
-    offsets = torch.arange(-1, 2, device=maps.device)
-    rows = (centre[..., 1, None, None] + offsets.view(3, 1)).expand(-1, -1, 3, 3)
-    columns = (centre[..., 0, None, None] + offsets.view(1, 3)).expand(-1, -1, 3, 3)
-    index = (rows * maps.shape[-1] + columns).flatten(2)
-    return maps.flatten(2).gather(2, index).view(*centre.shape[:2], 3, 3)
+def _patch(maps: Tensor, centre: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The square of cells about each centre, without what lies outside the map.
+
+    Args:
+        maps: (B, K, h, w).
+        centre: (B, K, 2), column and row.
+        radius: n = 2 * radius + 1 is the square's side.
+
+    Returns:
+        Values (B, K, n, n), rows first, 0 outside, and the cells (B, K, 2, n): columns, then rows.
+    """
+    height, width = maps.shape[-2:]
+    cells = centre.unsqueeze(-1) + torch.arange(-radius, radius + 1, device=maps.device)
+    last = torch.tensor((width - 1, height - 1), device=maps.device).unsqueeze(1)
+    inside = (cells >= 0) & (cells <= last)
+    columns, rows = cells.clamp_min(0).minimum(last).unbind(dim=2)
+    index = rows.unsqueeze(-1) * width + columns.unsqueeze(-2)  # (B, K, n, n)
+    values = maps.flatten(2).gather(2, index.flatten(2)).view_as(index)
+    return values * (inside[:, :, 1].unsqueeze(-1) & inside[:, :, 0].unsqueeze(-2)), cells
 
 
 def _quarter_step(maps: Tensor, cell: Tensor) -> Tensor:
-    padded = _stencil(F.pad(maps, (1, 1, 1, 1), mode="reflect"), cell + 1)
+    padded, _ = _patch(F.pad(maps, (1, 1, 1, 1), mode="reflect"), cell + 1, 1)
     across = padded[..., 1, 2] - padded[..., 1, 0]
     down = padded[..., 2, 1] - padded[..., 0, 1]
     return 0.25 * torch.stack((across, down), dim=-1).sign()
@@ -105,7 +117,7 @@ def _dark(maps: Tensor, cell: Tensor) -> Tensor:
     centre = cell.clamp_min(1).minimum(last)
     # Smoothing would pull the peak inwards there, so the raw map serves within its reach.
     edge = ((centre <= DARK_RADIUS) | (centre >= last + 1 - DARK_RADIUS)).any(dim=-1)
-    raw, smooth = _stencil(maps, centre), _stencil(_smooth(maps), centre)
+    raw, smooth = (_patch(each, centre, 1)[0] for each in (maps, _smooth(maps)))
     log = torch.where(edge[..., None, None], raw, smooth).clamp_min(1e-6).log()
     dx = (log[..., 1, 2] - log[..., 1, 0]) / 2
     dy = (log[..., 2, 1] - log[..., 0, 1]) / 2
@@ -134,18 +146,12 @@ def _smooth(maps: Tensor) -> Tensor:
 
 
 def _local_centroid(maps: Tensor, cell: Tensor) -> Tensor:
-    height, width = maps.shape[-2:]
-    columns = torch.arange(width, device=maps.device)
-    rows = torch.arange(height, device=maps.device)
-    across = (columns - cell[..., :1]).abs() <= SOFTARGMAX_RADIUS  # (B, K, w)
-    down = (rows - cell[..., 1:]).abs() <= SOFTARGMAX_RADIUS  # (B, K, h)
-    weights = torch.expm1(SOFTARGMAX_SHARPNESS * maps.clamp(0, 4))
-    weights = weights * (down.unsqueeze(-1) & across.unsqueeze(-2))
-    total = weights.sum(dim=(2, 3))
-    x = (weights.sum(dim=2) * columns).sum(dim=2) / total.clamp_min(1e-9)
-    y = (weights.sum(dim=3) * rows).sum(dim=2) / total.clamp_min(1e-9)
-    centroid = torch.stack((x, y), dim=-1)
-    return torch.where((total > 1e-9).unsqueeze(-1), centroid, cell.to(maps.dtype))
+    window, cells = _patch(maps, cell, SOFTARGMAX_RADIUS)
+    weights = torch.expm1(SOFTARGMAX_SHARPNESS * window.clamp(0, 4))
+    total = weights.sum(dim=(2, 3)).unsqueeze(-1)
+    along = torch.stack((weights.sum(dim=2), weights.sum(dim=3)), dim=2)  # (B, K, 2, n)
+    centroid = (along * cells).sum(dim=3) / total.clamp_min(1e-9)
+    return torch.where(total > 1e-9, centroid, cell.to(maps.dtype))
 
 
 def flip_back(heatmaps: Tensor, permutation: tuple[int, ...]) -> Tensor:

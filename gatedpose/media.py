@@ -1,6 +1,6 @@
 """Reading images, finding files, drawing poses, writing files whole.
 
-Every image becomes one thing here: a contiguous uint8 RGB tensor (3, H, W), upright. Poses are
+Every image becomes one thing here: a uint8 RGB tensor (3, H, W), upright. Poses are
 drawn with Pillow, as torchvision does inside: its own `draw_keypoints` paints every limb white and
 cuts coordinates to whole pixels.
 """
@@ -39,7 +39,7 @@ class ImageError(ValueError):
 
 
 def read_image(source: ImageSource) -> Tensor:
-    """Reads an image as a contiguous uint8 RGB tensor (3, H, W).
+    """Reads an image as a uint8 RGB tensor (3, H, W), in whatever memory layout it comes.
 
     Files and PIL images are turned upright by their EXIF orientation; grey, palette, CMYK and
     16-bit images (modes I;16 and I, scaled and not clipped) are converted; what is transparent goes
@@ -100,8 +100,8 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
         if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        planes = [np.asarray(plane) for plane in image.convert("RGB").split()]
-        return _from_tensor(torch.from_numpy(np.stack(planes)), name)
+        pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return _from_tensor(torch.from_numpy(pixels).permute(2, 0, 1), name)
 
 
 def _from_array(array: Array, name: str) -> Tensor:
@@ -127,7 +127,7 @@ def _from_tensor(image: Tensor, name: str) -> Tensor:
         image = (image.float() * 255).round_().to(torch.uint8)
     elif image.dtype != torch.uint8:
         raise ImageError(f"{name} has the wrong dtype: an image is uint8 or float in [0, 1]")
-    return image.cpu().expand(3, -1, -1).contiguous()
+    return image.cpu() if len(image) == 3 else image.cpu().repeat(3, 1, 1)
 
 
 def find_images(source: str | os.PathLike[str]) -> list[Path]:

@@ -164,6 +164,7 @@ class Predictor:
             maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
         return maps
 
+    @torch.inference_mode()
     def _crops(self, image: ImageSource, boxes: Boxes | None) -> list[Crop]:
         pixels = read_image(image)
         height, width = pixels.shape[1:]
