@@ -195,5 +195,5 @@ def crop_image(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tenso
     # Region pixels -> image pixels: the exact factors, so that rounding the size adds no bias.
     to_image = matrix.new_tensor([[[1 / factors[1], 0, low[0]], [0, 1 / factors[0], low[1]]]])
     offset = fill.view(1, -1, 1, 1)
-    crop = warp(region.to(matrix.dtype) - offset, compose(matrix[None], to_image), size)
-    return (crop + offset)[0]
+    crop = warp(region - offset, compose(matrix[None], to_image), size)
+    return crop.add_(offset)[0]

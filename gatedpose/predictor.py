@@ -179,7 +179,7 @@ class Predictor:
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
-        batch = (torch.stack(pictures) - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
         located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
         return [
