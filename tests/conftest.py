@@ -66,11 +66,24 @@ def lspet_folder(tmp_path_factory: pytest.TempPathFactory, lspet_joints: np.ndar
     return folder
 
 
+def shared_folder(name: str) -> Path:
+    """In $GATEDPOSE_SHARED or ../shared."""
+    return Path(os.environ.get("GATEDPOSE_SHARED") or Path(__file__).parents[2] / "shared", name)
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """Folder of published annotations, predictions and a few photos of MPII and COCO."""
+    folder = shared_folder("fixtures")
+    if not all((folder / name).is_dir() for name in ("mpii", "mpii_images", "coco_images")):
+        pytest.skip(f"{folder} does not hold mpii, mpii_images and coco_images")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of the published datasets: $GATEDPOSE_SHARED/data, or ../shared/data."""
-    shared = os.environ.get("GATEDPOSE_SHARED") or Path(__file__).parents[2] / "shared"
-    folder = Path(shared) / "data"
+    """Folder of the published datasets lsp and lspet."""
+    folder = shared_folder("data")
     if not all((folder / name / "joints.mat").is_file() for name in ("lsp", "lspet")):
         pytest.skip(f"{folder} does not hold the published lsp and lspet")
     return folder
