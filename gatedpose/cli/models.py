@@ -1,0 +1,37 @@
+"""`gatedpose list` and `gatedpose info`."""
+
+import json
+
+import click
+
+import gatedpose
+from gatedpose.cli.options import json_option
+
+
+@click.command(name="list")
+@click.argument("pattern", default="*")
+@click.option("--pretrained", is_flag=True, help="Only what has trained weights, by tag.")
+@json_option
+def list_command(pattern: str, pretrained: bool, as_json: bool) -> None:
+    """Lists models with what they cost at 256 x 256 and the paper's own figures."""
+    from gatedpose.reports import model_rows, model_table
+
+    rows = model_rows(gatedpose.list_models(pattern, pretrained=pretrained))
+    click.echo(json.dumps(rows, indent=1) if as_json else model_table(rows))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
+@click.option("--by-module", is_flag=True, help="Parameters and MACs of every module.")
+@json_option
+def info(name: str, size: str, by_module: bool, as_json: bool) -> None:
+    """Says what a model costs, next to the paper's figures, and how its weights were made."""
+    from gatedpose.reports import describe_model, info_text
+
+    try:
+        height, width = (int(part) for part in size.lower().split("x"))
+    except ValueError:
+        raise click.BadParameter(f"{size!r} is not HEIGHTxWIDTH, such as 256x192") from None
+    facts = describe_model(name, (height, width), by_module=by_module)
+    click.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))

@@ -1,0 +1,33 @@
+"""What the commands share: their group, and options that several take."""
+
+from typing import Any
+
+import click
+
+import gatedpose
+from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER
+
+
+class Commands(click.Group):
+    """Shows our own errors as one line and not as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; bad input ends with exit code 1 and the message."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, ImportError, OSError, gatedpose.WeightsError) as error:
+            raise click.ClickException(f"{error}") from error
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+decoder_option = click.option(
+    "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
+)
+device_option = click.option("--device", help="Such as cpu or cuda; CUDA where it is by default.")
+
+
+def best_device(name: str | None) -> str:
+    """The device called `name`; CUDA where it is there, else the CPU, if None."""
+    import torch
+
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
