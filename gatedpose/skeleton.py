@@ -1,7 +1,9 @@
 """Which keypoints a network predicts: names, left-right pairs and the limbs that join them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,22 @@ class Skeleton:
             )
         if len(set(paired)) != len(paired):
             raise ValueError(f"Skeleton {self.name!r}: a joint can be in one flip pair only")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Skeleton":
+        """The skeleton that `dataclasses.asdict` made `fields` of, perhaps by way of JSON.
+
+        Raises:
+            ValueError: For fields that are missing, unknown or of another kind.
+        """
+        try:
+            flip_pairs, limbs = (
+                tuple((int(a), int(b)) for a, b in fields[name]) for name in ("flip_pairs", "limbs")
+            )
+            name, joints = str(fields["name"]), tuple(str(joint) for joint in fields["joints"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"no skeleton: {error!r} in {fields!r}") from error
+        return cls(name, joints, flip_pairs, limbs)
 
     @property
     def num_keypoints(self) -> int:

@@ -19,7 +19,8 @@ from torch import Tensor
 from gatedpose.data import crops as crops_module
 from gatedpose.data import lsp as lsp_module
 from gatedpose.data.crops import FILL, Crops, batches, load_crops, pack, packed, save_crops
-from gatedpose.data.lsp import READERS, lsp, lspet, lspet_val, near_duplicates, read_dataset
+from gatedpose.data.lsp import lsp, lspet, lspet_val, near_duplicates
+from gatedpose.data.readers import READERS, read_dataset
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.media import ImageError
 from gatedpose.skeleton import LSP14
@@ -139,16 +140,30 @@ def test_published_data(
         assert all(p.labelled.all() for p in people)
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", ["lsp", "lspet", "mpii", "coco"])
 def test_unknown_split(name: str, tmp_path: Path) -> None:
-    wrong = "validation" if name == "lsp" else "test"  # LSP-extended has no test half
+    wrong = "validation" if name == "lsp" else "test"  # only LSP has a test half that is public
     with pytest.raises(DatasetError, match=f"{name} has the splits train, val"):
         read_dataset(name, tmp_path, wrong)
 
 
 def test_unknown_dataset(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"unknown dataset 'mpi'; .*lsp, lspet"):
+    names = ", ".join(READERS)
+    assert names == "lsp, lspet, mpii, coco, own"
+    with pytest.raises(DatasetError, match=f"'mpi'; did you mean mpii\\? .* for {names}$"):
         read_dataset("mpi", tmp_path, "train")
+    with pytest.raises(DatasetError, match=f"unknown dataset 'FLIC'; readers .* for {names}$"):
+        read_dataset("FLIC", tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["lsp", "lspet"])
+def test_annotations_without_images(
+    name: str, lsp_folder: Path, lspet_folder: Path, tmp_path: Path
+) -> None:
+    folder = lsp_folder if name == "lsp" else lspet_folder
+    (tmp_path / "joints.mat").hardlink_to(folder / "joints.mat")
+    people = read_dataset(name, tmp_path, "val", check_images=False)
+    assert [p.id for p in people] == [p.id for p in read_dataset(name, folder, "val")]
 
 
 DAMAGED = {

@@ -9,7 +9,7 @@ import pytest
 
 import gatedpose
 from gatedpose.checkpoints import WEIGHTS_DIR, weights_table
-from gatedpose.data.lsp import read_dataset
+from gatedpose.data.readers import read_dataset
 from gatedpose.metrics import lsp_pck
 from gatedpose.reports import model_rows, model_table
 

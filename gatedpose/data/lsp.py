@@ -13,7 +13,6 @@ Both are published for research with a request to cite. Splits of this package:
 | lspet train | all others but those near-duplicates |
 """
 
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -21,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.data.annotations import load_mat
+from gatedpose.data.samples import DatasetError, Sample, require_images
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import LSP14
 
@@ -31,13 +31,14 @@ LSP_SPLITS = {"train": range(800), "val": range(800, 1000), "test": range(1000, 
 SPLITS = ("train", "val", "test")
 
 
-def lsp(folder: str | Path, split: str) -> list[Sample]:
+def lsp(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
     """Reads LSP.
 
     Args:
         folder: Holds joints.mat and images/im0001.jpg to im2000.jpg (a half suffices for its
             splits).
         split: "train", "val" or "test".
+        check_images: Whether the images must be there.
 
     Returns:
         People in the order of the images. Every joint is labelled (the published flag marks
@@ -54,15 +55,18 @@ def lsp(folder: str | Path, split: str) -> list[Sample]:
     if split == "train":
         people = _without_near_duplicates(people, "lsp/im{:04d}")
     labelled = np.ones(joints.shape[:2], dtype=bool)
+    if check_images:
+        _check_images(Path(folder), "im{:04d}.jpg", people, len(joints))
     return _samples(Path(folder), "lsp", "im{:04d}.jpg", joints[..., :2], labelled, people)
 
 
-def lspet(folder: str | Path, split: str) -> list[Sample]:
+def lspet(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
     """Reads LSP-extended.
 
     Args:
         folder: Holds joints.mat and images/im00001.jpg to im10000.jpg.
         split: "train" or "val".
+        check_images: Whether the images must be there.
 
     Returns:
         People in the order of the images; joints without a label are masked, and people without two
@@ -81,6 +85,8 @@ def lspet(folder: str | Path, split: str) -> list[Sample]:
     else:
         people = sorted(set(np.flatnonzero(labelled.sum(axis=1) >= 2).tolist()) - set(val))
         people = _without_near_duplicates(people, "lspet/im{:05d}")
+    if check_images:
+        _check_images(Path(folder), "im{:05d}.jpg", people, len(joints))
     return _samples(Path(folder), "lspet", "im{:05d}.jpg", joints[..., :2], labelled, people)
 
 
@@ -105,33 +111,12 @@ def _without_near_duplicates(people: list[int], pattern: str) -> list[int]:
     return [i for i in people if pattern.format(i + 1) not in left_out]
 
 
-READERS: dict[str, Callable[[str | Path, str], list[Sample]]] = {"lsp": lsp, "lspet": lspet}
-
-
-def read_dataset(name: str, folder: str | Path, split: str) -> list[Sample]:
-    """Reads a split of a dataset by name: "lsp" or "lspet"; see `lsp` and `lspet`."""
-    if name not in READERS:
-        raise DatasetError(f"unknown dataset {name!r}; readers are there for {', '.join(READERS)}")
-    return READERS[name](folder, split)
-
-
 def load_joints(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """The "joints" of `folder`/joints.mat, whose shape must be `shape`, as float32."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ImportError(
-            'reading joints.mat needs SciPy: pip install "gatedpose[train]"'
-        ) from error
     path = folder / "joints.mat"
     if not path.is_file():
         raise DatasetError(f"{folder} holds no joints.mat; it must hold joints.mat and images/")
-    try:
-        joints = loadmat(path)["joints"]
-    except Exception as error:  # scipy raises many kinds on a damaged file
-        raise DatasetError(
-            f"{path} cannot be read as a MATLAB file with 'joints': {error}"
-        ) from error
+    joints = load_mat(path, "joints")
     if joints.shape != shape:
         other = "LSP-extended" if joints.shape == (14, 3, 10000) else "LSP"
         hint = f" (that is {other})" if joints.shape in ((14, 3, 10000), (3, 14, 2000)) else ""
@@ -147,7 +132,6 @@ def _samples(
     labelled: np.ndarray,
     people: list[int],
 ) -> list[Sample]:
-    _check_images(folder / "images", pattern, people, len(points))
     keypoints = points.astype(np.float32) - 0.5  # 1-based pixel indices -> continuous coordinates
     boxes = keypoints_to_box(
         torch.from_numpy(keypoints[people]), torch.from_numpy(labelled[people])
@@ -166,12 +150,5 @@ def _samples(
 
 
 def _check_images(folder: Path, pattern: str, people: list[int], total: int) -> None:
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is missing: the images belong into it")
-    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    missing = sorted({pattern.format(i + 1) for i in people} - present)
-    extra = sorted(present - {pattern.format(i + 1) for i in range(total)})
-    for what, names in (("lacks", missing), ("holds files that do not belong to it:", extra)):
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            raise DatasetError(f"{folder} {what} {', '.join(names[:5])}{more}")
+    names = [pattern.format(i + 1) for i in range(total)]
+    require_images(folder / "images", [names[i] for i in people], names)

@@ -1,5 +1,6 @@
 """One annotated person, whatever the dataset it comes from."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Sample:
         labelled: (K,) bool; False where the annotation says nothing about the joint.
         box: (4,) float32, (x0, y0, x1, y1).
         skeleton: The K joints.
+        head_box: (4,) float64, (x0, y0, x1, y1), where the dataset has one (PCKh needs it, and in
+            float32 a joint of MPII's would cross the threshold).
     """
 
     id: str
@@ -31,3 +34,29 @@ class Sample:
     labelled: np.ndarray
     box: np.ndarray
     skeleton: Skeleton
+    head_box: np.ndarray | None = None
+
+
+def require_images(
+    folder: Path, needed: Collection[str], known: Collection[str] | None = None
+) -> None:
+    """Checks the files of a folder of images by name.
+
+    Args:
+        folder: Holds the images.
+        needed: Files that must be there.
+        known: All that may be there, but for hidden files; anything if None.
+
+    Raises:
+        DatasetError: For a missing folder, or missing or unexpected files; five are named.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is missing: the images belong into it")
+    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    # One listing answers for most names; a name that leads into a folder is looked up by itself.
+    missing = sorted(n for n in set(needed) - present if "/" not in n or not (folder / n).is_file())
+    extra = [] if known is None else sorted(present - set(known))
+    for what, names in (("lacks", missing), ("holds files that do not belong to it:", extra)):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise DatasetError(f"{folder} {what} {', '.join(names[:5])}{more}")

@@ -1,0 +1,121 @@
+"""Annotation files read so that whatever is wrong is named: file, row and field."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.data.samples import DatasetError
+
+
+def load_json(file: Path) -> Any:
+    """What a .json or .json.gz file holds.
+
+    Raises:
+        DatasetError: For a file that is missing, cut off or no JSON.
+    """
+    try:
+        data = file.read_bytes()
+        return json.loads(gzip.decompress(data) if file.suffix == ".gz" else data)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise DatasetError(f"{file} cannot be read as JSON: {error}") from error
+
+
+def load_mat(file: Path, name: str, **options: Any) -> Any:
+    """The variable `name` of a MATLAB file, through `scipy.io.loadmat` with `options`.
+
+    Raises:
+        DatasetError: For a file that is missing, damaged or without the variable.
+        ImportError: Without SciPy.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ImportError(
+            f'reading {file.name} needs SciPy: pip install "gatedpose[train]"'
+        ) from error
+    try:
+        return loadmat(file, **options)[name]
+    except Exception as error:  # scipy raises many kinds on a damaged file
+        raise DatasetError(
+            f"{file} cannot be read as a MATLAB file with '{name}': {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry of an annotation file.
+
+    Attributes:
+        file: Where it stands.
+        name: What messages call it, "annotations[7]" for example.
+        values: Its fields.
+
+    Raises:
+        DatasetError: If the entry is not a table of fields.
+    """
+
+    file: Path
+    name: str
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Mapping):
+            kind = type(self.values).__name__
+            raise DatasetError(f"{self.file}, {self.name}: must hold named fields, got {kind}")
+
+    def error(self, key: str, text: str) -> DatasetError:
+        """An error about the field `key`."""
+        return DatasetError(f"{self.file}, {self.name}, field '{key}': {text}")
+
+    def get(self, key: str) -> Any:
+        """The field `key`, which must be there."""
+        if key not in self.values:
+            raise self.error(key, "is missing")
+        return self.values[key]
+
+    def choice(self, key: str, allowed: tuple[Any, ...]) -> Any:
+        """The field `key`, which must be one of `allowed`."""
+        value = self.get(key)
+        if value not in allowed:
+            raise self.error(key, f"must be one of {allowed}, got {value!r:.80}")
+        return value
+
+    def file_name(self, key: str) -> str:
+        """The field `key`, which must name a file within a folder."""
+        value = self.get(key)
+        if not isinstance(value, str) or not value:
+            raise self.error(key, f"must be a file name, got {value!r:.80}")
+        if Path(value).is_absolute() or ".." in Path(value).parts:
+            raise self.error(key, f"must lie in the folder of images, got {value!r}")
+        return value
+
+    def numbers(self, key: str, shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
+        """The field `key` as finite numbers of a `shape`, () for a single one."""
+        try:
+            numbers = np.array(self.get(key), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise self.error(key, f"must be numbers of shape {shape}: {error}") from error
+        if numbers.shape != shape:
+            raise self.error(key, f"must have shape {shape}, got {numbers.shape}")
+        if not np.isfinite(numbers).all():
+            raise self.error(key, "holds values that are not finite numbers")
+        return numbers
+
+
+def rows(file: Path, name: str, entries: Any) -> list[Row]:
+    """Rows of a list of JSON objects, which messages call "name[0]" and so on.
+
+    Raises:
+        DatasetError: If it is no list of objects.
+    """
+    if not isinstance(entries, list):
+        kind = type(entries).__name__
+        raise DatasetError(f"{file}: '{name}' must be a list of objects, got {kind}")
+    return [Row(file, f"{name}[{i}]", entry) for i, entry in enumerate(entries)]

@@ -1,0 +1,72 @@
+"""A look at a dataset before it is trained on: whole images, counts, a picture of annotations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gatedpose.data.crops import FILL
+from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.geometry import BoxError, as_boxes, crop_image, crop_matrices, transform_points
+from gatedpose.media import ImageError, contact_sheet, draw_poses, read_image
+
+CROP = 224  # pixels, of the contact sheet's pictures
+
+
+def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, Any]:
+    """Reads every image, sees whether every box lies in its image, and counts.
+
+    Args:
+        samples: People of one split.
+        progress: Show a bar.
+
+    Returns:
+        "people", "images" and how often each joint is labelled, by name.
+
+    Raises:
+        DatasetError: For images that cannot be read and boxes that lie outside; the first five are
+            named.
+    """
+    by_image: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_image.setdefault(str(sample.image), []).append(sample)
+    wrong: list[str] = []
+    for path, people in tqdm(by_image.items(), "reading", unit="image", disable=not progress):
+        try:
+            _, height, width = read_image(path).shape
+        except (ImageError, OSError) as error:
+            wrong.append(str(error))
+            continue
+        wrong += [text for sample in people if (text := _misplaced(sample, height, width))]
+    if wrong:
+        more = f"\nand {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise DatasetError("\n".join(wrong[:5]) + more)
+    labelled = np.stack([sample.labelled for sample in samples]).sum(axis=0)
+    joints = dict(zip(samples[0].skeleton.joints, labelled.tolist(), strict=True))
+    return {"people": len(samples), "images": len(by_image), "labelled": joints}
+
+
+def _misplaced(sample: Sample, height: int, width: int) -> str:
+    """What is wrong with a person's box, "" if nothing."""
+    try:
+        as_boxes(sample.box[None], height, width)
+    except BoxError as error:
+        return f"{sample.id}: {error}"
+    return ""
+
+
+def annotation_sheet(samples: Sequence[Sample], rows: int = 4, columns: int = 6) -> Tensor:
+    """A picture (3, H, W) of people's crops with their labelled joints, spread over the split."""
+    chosen = np.linspace(0, len(samples) - 1, min(rows * columns, len(samples))).round().astype(int)
+    pictures = []
+    for sample in (samples[i] for i in chosen):
+        matrix = crop_matrices(torch.from_numpy(sample.box)[None], (CROP, CROP))
+        crop = crop_image(read_image(sample.image), matrix[0], (CROP, CROP), torch.tensor(FILL))
+        points = transform_points(matrix, torch.from_numpy(sample.keypoints)[None])
+        shown = torch.from_numpy(sample.labelled)[None].float()
+        picture = crop.round().clamp(0, 255).to(torch.uint8)
+        pictures.append(draw_poses(picture, points, shown, sample.skeleton, scale=1))
+    return contact_sheet(pictures, columns)

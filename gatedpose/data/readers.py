@@ -1,0 +1,53 @@
+"""The readers by the name of their dataset."""
+
+import difflib
+from pathlib import Path
+from typing import Protocol
+
+from gatedpose.data.coco import coco
+from gatedpose.data.lsp import lsp, lspet
+from gatedpose.data.mpii import mpii
+from gatedpose.data.own import own
+from gatedpose.data.samples import DatasetError, Sample
+
+
+class Reader(Protocol):
+    """What reads one dataset."""
+
+    def __call__(
+        self, folder: str | Path, split: str, *, check_images: bool = True
+    ) -> list[Sample]:
+        """The people of a split."""
+
+
+READERS: dict[str, Reader] = {
+    "lsp": lsp,
+    "lspet": lspet,
+    "mpii": mpii,
+    "coco": coco,
+    "own": own,
+}
+
+
+def read_dataset(
+    name: str, folder: str | Path, split: str, *, check_images: bool = True
+) -> list[Sample]:
+    """Reads a split of a dataset.
+
+    Args:
+        name: A key of `READERS`; the reader of that name says what its folder must hold.
+        folder: The dataset's folder.
+        split: "train" or "val"; some datasets have more.
+        check_images: Whether the images must be there; annotations alone serve to score the
+            predictions of others.
+
+    Raises:
+        DatasetError: For an unknown name or split, or files that are missing or damaged.
+    """
+    if name not in READERS:
+        close = difflib.get_close_matches(name, READERS, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise DatasetError(
+            f"unknown dataset {name!r}; {hint}readers are there for {', '.join(READERS)}"
+        )
+    return READERS[name](folder, split, check_images=check_images)
