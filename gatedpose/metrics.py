@@ -8,7 +8,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -35,13 +35,15 @@ class Score:
         mean: Over all counted joints.
         per_joint: (K,) for each joint; NaN where none was counted.
         columns: The columns of published tables, "Total" last; NaN where none was counted.
-        counted: Number of joints that the mean is over.
+        counted: Number of annotated joints that could be scored.
+        metric: What the figures are, "PCK@0.2" for example.
     """
 
     mean: float
     per_joint: tuple[float, ...]
     columns: Mapping[str, float]
     counted: int
+    metric: str
 
 
 def pck(
@@ -81,7 +83,8 @@ def pck(
         for name, joints in (columns or {}).items()
     }
     mean = _percent(hit, counts)
-    return Score(mean, _rates(hit, counts), {**table, "Total": mean}, int(counts.sum()))
+    table["Total"] = mean
+    return Score(mean, _rates(hit, counts), table, int(counts.sum()), f"PCK@{threshold:g}")
 
 
 def _hits(
@@ -121,6 +124,12 @@ def _percent(hit: Mask, counts: Mask) -> float:
     return float(100 * hit.sum() / total) if total else math.nan
 
 
+def _mean(rates: Array) -> float:
+    """The mean of the rates that are known."""
+    known = rates[np.isfinite(rates)]
+    return float(known.mean()) if len(known) else math.nan
+
+
 def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: float = 0.2) -> Score:
     """PCK of LSP, person-centric: the normaliser is the distance left shoulder - right hip.
 
@@ -150,7 +159,8 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
         known = mask[:, [shoulder, hip]].all(axis=1)
         normaliser = np.where(known, normaliser, np.nan)
     columns = {"Head": _indices(LSP14, ("neck", "head top")), **_limb_columns(LSP14)}
-    return pck(pred, target, normaliser, mask, threshold, columns)
+    score = pck(pred, target, normaliser, mask, threshold, columns)
+    return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip)")
 
 
 def _indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
@@ -217,15 +227,16 @@ def pckh(
     rates = np.array(_rates(hit, counts))
     head = ("upper neck", "head top") if averaging == "official" else ("head top",)
     columns = {"Head": _indices(MPII16, head), **_limb_columns(MPII16)}
-    table = {name: float(rates[list(column)].mean()) for name, column in columns.items()}
+    table = {name: _mean(rates[list(column)]) for name, column in columns.items()}
     without = [j for j, name in enumerate(MPII16.joints) if name not in ("pelvis", "thorax")]
     if averaging == "pooled16":
         mean = _percent(hit, counts)
     elif averaging == "official":
-        mean = float(rates[without].mean())
+        mean = _mean(rates[without])
     else:
         mean = _percent(hit[:, without], counts[:, without])
-    return Score(mean, tuple(rates.tolist()), {**table, "Total": mean}, int(counts.sum()))
+    table["Total"], name = mean, f"PCKh@{threshold:g} ({averaging})"
+    return Score(mean, tuple(rates.tolist()), table, int(counts.sum()), name)
 
 
 def area_under_curve(

@@ -1,5 +1,6 @@
 """What the commands and the documentation print of models and scores: plain facts, then text."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -155,31 +156,41 @@ def score_facts(score: Score, skeleton: Skeleton, settings: Mapping[str, Any]) -
     """A score for a program to read: per cent, rounded to hundredths."""
     return {
         **settings,
-        "metric": "PCK@0.2 (normaliser: left shoulder - right hip)",
-        "mean": round(score.mean, 2),
-        "columns": {name: round(value, 2) for name, value in score.columns.items()},
+        "metric": score.metric,
+        "mean": _rounded(score.mean),
+        "columns": {name: _rounded(value) for name, value in score.columns.items()},
         "per_joint": {
-            joint: round(value, 2)
+            joint: _rounded(value)
             for joint, value in zip(skeleton.joints, score.per_joint, strict=True)
         },
         "joints_counted": score.counted,
     }
 
 
+def _rounded(value: float) -> float | None:
+    """Thousandths; None where nothing was counted, since JSON has no NaN."""
+    return None if math.isnan(value) else round(value, 3)
+
+
 def score_text(facts: Facts) -> str:
     """`score_facts` for people."""
-    flip = "with" if facts["flip_test"] else "without"
-    side = " x ".join(map(str, facts["size"]))
+    how = "predictions as given"
+    if "flip_test" in facts:
+        side = " x ".join(map(str, facts["size"]))
+        flip = "with" if facts["flip_test"] else "without"
+        how = f"{side}, {flip} flip test, decoder {facts['decoder']}"
     head = (
         f"{facts['model']} on {facts['dataset']} {facts['split']}, {facts['people']} people, "
-        f"{side}, {flip} flip test, decoder {facts['decoder']}: {facts['metric']}"
+        f"{how}: {facts['metric']}"
     )
     columns = facts["columns"]
+    figures = ("-" if value is None else f"{value:.2f}" for value in columns.values())
+    widths = [max(8, len(name)) for name in columns]
     return "\n".join(
         (
             head,
-            "  ".join(f"{name:>8}" for name in columns),
-            "  ".join(f"{value:8.2f}" for value in columns.values()),
+            "  ".join(f"{name:>{width}}" for name, width in zip(columns, widths, strict=True)),
+            "  ".join(f"{text:>{width}}" for text, width in zip(figures, widths, strict=True)),
         )
     )
 

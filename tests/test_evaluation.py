@@ -1,20 +1,24 @@
 """Scores from whole images, by the predictor that users call."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
+from scipy.io import savemat
 from torch import Tensor, nn
 
+from gatedpose.cli import main
 from gatedpose.data.samples import Sample
-from gatedpose.evaluation import evaluate
+from gatedpose.evaluation import evaluate, load_predictions, score_people
 from gatedpose.geometry import crop_matrices, keypoints_to_box, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.network import HeatmapNetwork
 from gatedpose.predictor import Predictor
-from gatedpose.skeleton import COCO17, LSP14, Skeleton
+from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 
 class Told(HeatmapNetwork):
@@ -82,3 +86,143 @@ def test_other_joints_are_refused(samples: list[Sample]) -> None:
         model = Told(torch.zeros(1, skeleton.num_keypoints, 2))
         with pytest.raises(ValueError, match=r"the network predicts .*, the data has lsp14"):
             evaluate(Predictor(model, skeleton), samples, progress=False)
+
+
+# Predictions made elsewhere
+
+
+def store(path: Path, keypoints: np.ndarray, ids: list[str] | None) -> Path:
+    named = {"keypoints": keypoints} | ({} if ids is None else {"ids": np.array(ids)})
+    if path.suffix == ".npz":
+        np.savez(path, **named)
+    elif path.suffix == ".npy":
+        np.save(path, keypoints)
+    elif path.suffix == ".mat":
+        savemat(path, {"preds": keypoints})
+    else:
+        path.write_text(json.dumps({key: value.tolist() for key, value in named.items()}))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".json", ".mat"])
+def test_stored_predictions_come_back(suffix: str, samples: list[Sample], tmp_path: Path) -> None:
+    keypoints = np.random.default_rng(3).uniform(0, 100, (3, 14, 2))
+    path = store(tmp_path / f"p{suffix}", keypoints, None)
+    np.testing.assert_allclose(load_predictions(path, samples), keypoints)
+    np.testing.assert_allclose(load_predictions(path, samples, -0.5), keypoints - 0.5)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_ids_put_predictions_in_order(suffix: str, samples: list[Sample], tmp_path: Path) -> None:
+    keypoints = np.random.default_rng(3).uniform(0, 100, (3, 14, 2))
+    path = store(tmp_path / f"p{suffix}", keypoints, ["x/2", "x/0", "x/1"])
+    np.testing.assert_allclose(load_predictions(path, samples), keypoints[[1, 2, 0]])
+
+
+def test_what_evaluate_saves_scores_the_same(samples: list[Sample], tmp_path: Path) -> None:
+    result = evaluate(Predictor(told(samples), LSP14), samples, progress=False)
+    result.save(tmp_path / "raw.npz")
+    again = load_predictions(tmp_path / "raw.npz", samples[::-1])
+    assert score_people(samples[::-1], again) == result.score
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "p.npz",
+            {"keypoints": (3, 14, 2), "ids": ["x/0", "x/1", "y"]},
+            "missing: x/2; unknown: y",
+        ),
+        ("p.npz", {"keypoints": (3, 14, 2), "ids": ["x/0", "x/1", "x/1"]}, "missing: x/2"),
+        ("p.npz", {"keypoints": (2, 14, 2), "ids": ["x/0", "x/1", "x/2"]}, "3 ids for 2 pred"),
+        ("p.npz", {"points": (3, 14, 2)}, "holds points, but no 'keypoints'"),
+        ("p.npy", (3, 16, 2), r"must be \(N, K, 2\) = \(3, 14, 2\), got \(3, 16, 2\)"),
+        ("p.npy", b"", "cannot be read as NumPy's .npy"),
+        ("p.npz", b"PK\x03\x04 cut", "cannot be read as NumPy's .npz"),
+        ("p.json", b'{"points": []}', "holds points, but no 'keypoints'"),
+        ("p.json", b'{"keypoints": [[1, "a"]]}', "keypoints must be numbers"),
+        ("p.json", b"[1", "cannot be read as JSON"),
+        ("p.mat", b"MATLAB", "cannot be read as a MATLAB file with 'preds'"),
+        ("p.csv", b"1,2", r"\.npz, \.npy, \.json or \.mat, not '\.csv'"),
+    ],
+)
+def test_bad_predictions_are_named(
+    name: str, content: object, message: str, samples: list[Sample], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(
+            path, **{k: np.zeros(v) if isinstance(v, tuple) else v for k, v in content.items()}
+        )
+    else:
+        np.save(path, np.zeros(content))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_predictions(path, samples)
+    assert name in str(caught.value)
+
+
+def test_pickled_predictions_are_refused(samples: list[Sample], tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_predictions(tmp_path / "p.npy", samples)
+
+
+# The metric is that of the joints
+
+
+def people_of(skeleton: Skeleton, head: bool) -> list[Sample]:
+    keypoints = np.random.default_rng(4).uniform(0, 100, (2, skeleton.num_keypoints, 2))
+    labelled = np.ones(skeleton.num_keypoints, dtype=bool)
+    labelled[3] = False
+    head_box = np.array([0, 0, 30, 40], dtype=np.float32) if head else None  # head size 30
+    box = np.array([10, 10, 110, 60], dtype=np.float32)
+    return [
+        Sample(f"x/{i}", Path("x"), keypoints[i], labelled, box, skeleton, head_box)
+        for i in range(2)
+    ]
+
+
+def test_mpii_joints_are_scored_by_pckh() -> None:
+    people = people_of(MPII16, head=True)
+    pred = np.stack([person.keypoints for person in people])
+    pred[0, 0, 0] += 15.1
+    pred[:, 3] += 100  # without label
+    score = score_people(people, pred)
+    assert score.metric == "PCKh@0.5 (hrnet)"
+    assert score.counted == 30
+    assert score.per_joint[0] == 50
+    assert score.mean == pytest.approx(100 * 25 / 26)
+    official = score_people(people, pred, 0.52, averaging="official")
+    assert (official.metric, official.mean) == ("PCKh@0.52 (official)", 100)
+    with pytest.raises(ValueError, match=r"PCKh needs head boxes; .*detections_our_format\.mat"):
+        score_people([people[0], people_of(MPII16, head=False)[1]], pred)
+
+
+def test_other_joints_are_scored_against_the_box() -> None:
+    people = people_of(COCO17, head=False)
+    pred = np.stack([person.keypoints for person in people])
+    pred[0, 0, 0] += 19.9  # the longer side is 100
+    pred[1, 0, 0] += 20.1
+    score = score_people(people, pred)
+    assert score.metric == "PCK@0.2 (normaliser: longer side of the box)"
+    assert score.per_joint[0] == 50
+    assert score.counted == 32
+    assert score_people(people, pred, 0.21).mean == 100
+
+
+def test_published_predictions_by_the_command(fixtures: Path) -> None:
+    table = {"hrnet": 87.299, "official": 86.757, "pooled16": 88.196}
+    for averaging, mean in table.items():
+        result = CliRunner().invoke(
+            main,
+            ["evaluate", "--dataset", "mpii", "--data", str(fixtures / "mpii"), "--json",
+             "--predictions", str(fixtures / "mpii" / "bearpaw-hg_s2_b1.mat"),
+             "--averaging", averaging],
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        facts = json.loads(result.stdout)
+        assert facts["people"] == 2958
+        assert facts["mean"] == pytest.approx(mean, abs=1e-3)

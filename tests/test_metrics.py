@@ -20,7 +20,6 @@ from gatedpose.metrics import (
     pck,
     pckh,
 )
-from gatedpose.skeleton import MPII16
 
 NAN = math.nan
 TARGET = np.array([[[0.0, 0], [10, 0], [0, 20]], [[5, 5], [50, 5], [5, 90]]])

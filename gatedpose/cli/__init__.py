@@ -3,10 +3,12 @@
 import click
 
 import gatedpose
-from gatedpose.cli.learning import evaluate, train
+from gatedpose.cli.data import data
+from gatedpose.cli.evaluation import evaluate
 from gatedpose.cli.models import info, list_command
 from gatedpose.cli.options import Commands
 from gatedpose.cli.prediction import predict
+from gatedpose.cli.training import train
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,5 +17,5 @@ def main() -> None:
     """Fast, accurate keypoints of people: gated hourglasses from 0.5 M to 26 M parameters."""
 
 
-for _command in (list_command, info, predict, evaluate, train):
+for _command in (list_command, info, predict, evaluate, train, data):
     main.add_command(_command)

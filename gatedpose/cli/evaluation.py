@@ -1,0 +1,107 @@
+"""`gatedpose evaluate`: scores of a model, or of predictions made elsewhere."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+import gatedpose
+from gatedpose.cli.options import best_device, decoder_option, device_option, json_option
+from gatedpose.metrics import AVERAGINGS
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--dataset", default="lsp", show_default=True, help="lsp, lspet, mpii, coco or own.")
+@click.option("--data", type=Path, required=True, help="Folder of the dataset.")
+@click.option("--split", default="val", show_default=True)
+@click.option("--predictions", type=Path, help="Score this .npz, .npy, .json or .mat instead.")
+@click.option(
+    "--shift", type=float, help="Added to the predictions' x and y. [-0.5 for .mat, else 0]"
+)
+@click.option("--threshold", type=float, help="Share of the normaliser. [PCKh 0.5, PCK 0.2]")
+@click.option(
+    "--averaging", type=click.Choice(AVERAGINGS), default="hrnet", show_default=True,
+    help="Of PCKh.",
+)  # fmt: skip
+@click.option("--flip/--no-flip", default=True, show_default=True, help="Flip test.")
+@decoder_option
+@click.option("--size", default=256, show_default=True, help="Side of the input in pixels.")
+@click.option(
+    "--weights", type=Path, help="A .safetensors file of the model NAME to score instead."
+)
+@device_option
+@click.option("--save", type=Path, help="Writes the raw predictions (.npz).")
+@json_option
+def evaluate(
+    name: str | None,
+    dataset: str,
+    data: Path,
+    split: str,
+    predictions: Path | None,
+    shift: float | None,
+    save: Path | None,
+    as_json: bool,
+    threshold: float | None,
+    averaging: Any,
+    **network: Any,
+) -> None:
+    """Scores the model NAME, or --predictions made elsewhere, on people from annotated boxes.
+
+    The metric is that of the joints: PCK@0.2 for LSP's, PCKh@0.5 for MPII's, PCK@0.2 of the box for
+    any others.
+    """
+    from gatedpose.data.readers import read_dataset
+    from gatedpose.evaluation import evaluate as run
+    from gatedpose.evaluation import load_predictions, score_people
+    from gatedpose.reports import score_facts, score_text
+
+    if (name is None) == (predictions is None):
+        raise click.UsageError("give the NAME of a model, or --predictions")
+    samples = read_dataset(dataset, data, split, check_images=predictions is None)
+    facts = {
+        "model": name or str(predictions),
+        "dataset": dataset,
+        "split": split,
+        "people": len(samples),
+    }
+    if predictions:
+        if shift is None:
+            shift = -0.5 if predictions.suffix == ".mat" else 0.0
+        keypoints = load_predictions(predictions, samples, shift)
+        score = score_people(samples, keypoints, threshold, averaging)
+    else:
+        predictor = _predictor(name or "", samples[0].skeleton.num_keypoints, **network)
+        settings = {"progress": not as_json, "threshold": threshold, "averaging": averaging}
+        result = run(predictor, samples, **settings)
+        score = result.score
+        if save:
+            result.save(save)
+        facts |= {
+            "flip_test": network["flip"],
+            "decoder": network["decoder"],
+            "size": list(predictor.size),
+        }
+    facts = score_facts(score, samples[0].skeleton, facts)
+    click.echo(json.dumps(facts, indent=1) if as_json else score_text(facts))
+
+
+def _predictor(
+    name: str,
+    keypoints: int,
+    weights: Path | None,
+    device: str | None,
+    size: int,
+    flip: bool,
+    decoder: Any,
+) -> gatedpose.Predictor:
+    model = gatedpose.create_model(
+        name,
+        pretrained=weights is None,
+        num_keypoints=keypoints if weights else None,
+        checkpoint_path=weights,
+    )
+    return gatedpose.Predictor(
+        model, device=best_device(device), flip_test=flip, decoder=decoder, size=(size, size)
+    )
