@@ -1,7 +1,7 @@
 """Turns a finished training into packaged weights: rounds, scores and enters them into the table.
 
     pip install -e ".[train]"
-    gatedpose train gated_hg_1s_68 --lsp LSP --lspet LSPET --out RUN
+    gatedpose train gated_hg_1s_68 --data lsp=LSP --data lspet=LSPET --out RUN
     python examples/package_weights.py gated_hg_1s_68 RUN --lsp LSP --lspet LSPET
 
 Writes into gatedpose/weights: the safetensors in half precision (batch norm's statistics stay in
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 
 import gatedpose
 from gatedpose.checkpoints import WEIGHTS_DIR
-from gatedpose.data.lsp import read_dataset
+from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation import evaluate
 from gatedpose.media import write_whole
 from gatedpose.reports import score_facts
@@ -55,7 +55,7 @@ def rounded(path: Path) -> dict[str, torch.Tensor]:
 def main(name: str, run: Path, lsp: Path, lspet: Path, tag: str, note: str) -> None:
     """See the top of the file."""
     full = f"{name}.{tag}"
-    data = save(rounded(run / f"{full}.safetensors"))
+    data = save(rounded(run / "model" / "model.safetensors"))
     target = WEIGHTS_DIR / f"{full}.safetensors"
     write_whole(target, data)
     model = gatedpose.create_model(name, num_keypoints=14, checkpoint_path=target)

@@ -5,6 +5,7 @@ users expect; the paper's network and the baselines it is compared with only bui
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,7 @@ class HeatmapNetwork(nn.Module):
         depth: How often a stack halves its input.
     """
 
+    pretrained_cfg: dict[str, Any]  # timm's: what the weights are and how images are to be given
     stem: nn.Module
     stacks: nn.ModuleList
     heads: nn.ModuleList

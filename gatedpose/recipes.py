@@ -1,5 +1,6 @@
 """Recipes of training, as data: what was done to make a set of weights, and how to do it again."""
 
+import difflib
 import functools
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -48,7 +49,8 @@ class Recipe:
 
     Attributes:
         name: Short name.
-        datasets: How often a person of each training set is drawn, in relation to the others.
+        datasets: Training sets that the recipe is for, and how often a person of each is drawn, in
+            relation to the others.
         phases: Run one after the other, from coarse to fine.
         loss: See `gatedpose.losses.heatmap_loss`.
         optimizer: A name of `timm.optim.create_optimizer_v2`.
@@ -61,6 +63,7 @@ class Recipe:
         precision: "no" for float32, or "bf16" or "fp16" for autocast; bf16 pays on processors that
             have it and is many times slower on those that emulate it.
         augmentation: Random changes of the input.
+        init: What to start from, see `gatedpose.training.starting_model`.
         seed: Of initialisation, order and augmentation.
     """
 
@@ -76,6 +79,7 @@ class Recipe:
     ema: float = 0.999
     precision: Precision = "no"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    init: str | None = None
     seed: int = 0
 
     @property
@@ -112,4 +116,32 @@ LSP = Recipe(
     augmentation=Augmentation(half_body=0.1, shift=0.03, occlude=0.1),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (LSP,)}
+FINETUNE = Recipe(
+    name="finetune",
+    datasets={},
+    phases=(
+        Phase(size=128, images=1_600, batch_size=16, sigma=1.0),
+        Phase(size=256, images=480, batch_size=16, sigma=1.5),
+    ),
+    optimizer="nmuon",
+    lr=3e-3,
+    warmup=20,
+    ema=0.98,
+    augmentation=Augmentation(shift=0.03),
+    init="pretrained",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (LSP, FINETUNE)}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called `name`.
+
+    Raises:
+        ValueError: For an unknown name; the message has close matches.
+    """
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(RECIPES)}"
+        raise ValueError(f"unknown recipe {name!r}; {hint}")
+    return RECIPES[name]

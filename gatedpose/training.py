@@ -13,18 +13,20 @@ from pathlib import Path
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from gatedpose.data.augment import NONE, Batch, augment
+from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches, packed
-from gatedpose.data.lsp import read_dataset
-from gatedpose.heatmaps import decode
+from gatedpose.data.readers import read_dataset
+from gatedpose.data.samples import DatasetError
+from gatedpose.evaluation import watch
+from gatedpose.hub import save_model
 from gatedpose.losses import heatmap_loss
-from gatedpose.media import contact_sheet, draw_poses, write_image, write_whole
-from gatedpose.metrics import Score, lsp_pck
+from gatedpose.media import write_image, write_whole
+from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Phase, Recipe
-from gatedpose.skeleton import LSP14, Skeleton
+from gatedpose.skeleton import Skeleton
 from gatedpose.zoo import create_model
 
 CHECKPOINT = "last.pt"
@@ -72,7 +74,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: HeatmapNetwork,
         crops: Crops,
         draws: Tensor,
         val: Crops,
@@ -99,12 +101,11 @@ class Trainer:
         self.std = torch.tensor(IMAGENET_DEFAULT_STD, device=device)
         self._check_processes()
         out.mkdir(parents=True, exist_ok=True)
+        self._note_recipe()
         if (out / CHECKPOINT).exists():
             self._restore()
-        if self.main:
-            self._note_recipe()
 
-    def run(self) -> nn.Module:
+    def run(self) -> HeatmapNetwork:
         """Trains to the end of the recipe.
 
         Returns:
@@ -130,7 +131,7 @@ class Trainer:
                         raise SystemExit(f"stopped at {self.progress}; run again to resume")
                 self.progress.phase, self.progress.images = self.progress.phase + 1, 0
                 self._save()
-        averaged: nn.Module = self.ema.module.cpu().eval()
+        averaged: HeatmapNetwork = self.ema.module.cpu().eval()
         return averaged
 
     def _batches(self, phase: Phase) -> Iterator[Batch]:
@@ -204,10 +205,19 @@ class Trainer:
             raise ValueError(f"{count} processes cannot share batches of {odd[0]} images alike")
 
     def _note_recipe(self) -> None:
-        path, text = self.out / "recipe.json", json.dumps(asdict(self.recipe), indent=1)
-        if path.exists() and path.read_text("utf-8") != text:
-            tqdm.write(f"the recipe is not that of {path}: going on with the new one")
-        write_whole(path, text)
+        """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
+        path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
+        if (self.out / CHECKPOINT).exists():
+            before = json.loads(path.read_text("utf-8"))
+            fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+            if fields:
+                changes = ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields)
+                raise ValueError(
+                    f"{self.out} holds a training by another recipe ({changes}): resume it with "
+                    "that one, or train into another folder"
+                )
+        elif self.main:
+            write_whole(path, json.dumps(now, indent=1))
 
     def _save(self) -> None:
         if not self.main:
@@ -241,85 +251,76 @@ def _sigterm() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-@torch.no_grad()
-def watch(
-    model: nn.Module, val: Crops, skeleton: Skeleton, size: int, batch_size: int = 16
-) -> tuple[Score, Tensor]:
-    """A quick look at a network in training: PCK@0.2 on crops, without flip test, and a picture.
-
-    The figure of record comes from `gatedpose evaluate`, on whole images.
-    """
-    model.eval()
-    parameter = next(model.parameters())
-    mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=parameter.device)
-    std = torch.tensor(IMAGENET_DEFAULT_STD, device=parameter.device)
-    val = val.shrunk(size)
-    pred: list[Tensor] = []
-    target: list[Tensor] = []
-    pictures: list[Tensor] = []
-    for start in range(0, len(val), batch_size):
-        crops = val.take(torch.arange(start, min(start + batch_size, len(val))))
-        batch = augment(
-            crops.to(parameter.device), (size, size), skeleton, NONE, mean, std, torch.Generator()
-        )
-        points, scores = decode(model(batch.images)[:, -1])
-        pred.append(points.cpu())
-        target.append(batch.keypoints.cpu())
-        if len(pictures) < 16:
-            colours = batch.images * std.view(3, 1, 1) + mean.view(3, 1, 1)
-            for image, keypoints, score in zip(colours, points, scores, strict=True):
-                picture = (image.clamp(0, 1) * 255).to(torch.uint8).cpu()
-                pictures.append(
-                    draw_poses(picture, keypoints[None].cpu(), score[None].cpu(), skeleton, scale=1)
-                )
-    score = lsp_pck(torch.cat(pred).numpy(), torch.cat(target).numpy(), val.labelled.numpy())
-    return score, contact_sheet(pictures[:16], 4)
-
-
-def train_lsp(
+def train(
     name: str,
     recipe: Recipe,
     folders: Mapping[str, Path],
     out: Path,
+    *,
     watch_every: int = 20_000,
-    init: Path | None = None,
 ) -> Path | None:
-    """Trains a variant from scratch on LSP and LSP-extended, both "train", watched by "lsp val".
+    """Trains a variant on the "train" split of datasets; the first one's "val" split watches it.
 
     Args:
         name: A variant of the zoo.
-        recipe: See `gatedpose.recipes`.
-        folders: Folder of each of the recipe's datasets.
+        recipe: See `gatedpose.recipes`; it is drawn from the folders given, each with the weight
+            that the recipe has for it, or 1.
+        folders: Folder of each dataset by its name, see `gatedpose.data.readers`.
         out: Folder for the packed crops, checkpoints, log and weights.
         watch_every: Images between two checkpoints.
-        init: A .safetensors file to start from; fresh weights if None.
 
     Returns:
-        Path of the averaged weights (safetensors), None on other processes than the first.
+        Folder of the trained network, to be used as "local-dir:" model; None on other processes
+        than the first.
 
     Raises:
-        DatasetError: For a folder that is not what it should be.
-        UnknownModelError: For an unknown variant.
-        WeightsError: For an `init` that does not fit.
+        DatasetError: For a folder that is not what it should be, or datasets of other joints.
+        UnknownModelError: For an unknown variant or tag.
+        WeightsError: For weights to start from that there are not, or that do not fit.
     """
     from accelerate import Accelerator
-    from safetensors.torch import save
 
-    parts = {d: read_dataset(d, folders[d], "train") for d in recipe.datasets}
-    watched = read_dataset("lsp", folders["lsp"], "val")
-    torch.manual_seed(recipe.seed)
-    model = create_model(name, num_keypoints=LSP14.num_keypoints, checkpoint_path=init)
+    if missing := set(recipe.datasets) - set(folders):
+        raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
+    parts = {dataset: read_dataset(dataset, folders[dataset], "train") for dataset in folders}
+    first = next(iter(folders))
+    watched = read_dataset(first, folders[first], "val")
     people = [sample for samples in parts.values() for sample in samples]
-    draws = torch.cat([torch.full((len(parts[d]),), float(w)) for d, w in recipe.datasets.items()])
+    skeleton = people[0].skeleton
+    if any(sample.skeleton != skeleton for sample in (*people, *watched)):
+        raise DatasetError(f"the joints, flip pairs or limbs of {', '.join(folders)} differ")
+    weights = [recipe.datasets.get(dataset, 1.0) for dataset in parts]
+    draws = torch.cat(
+        [torch.full((len(p),), float(w)) for p, w in zip(parts.values(), weights, strict=True)]
+    )
+    torch.manual_seed(recipe.seed)
+    model = starting_model(name, skeleton.num_keypoints, recipe.init)
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision=recipe.precision)
     with accelerator.main_process_first():  # the others read what the first has packed
         crops = packed(people, out / "train.safetensors")
         val = packed(watched, out / "val.safetensors")
-    trainer = Trainer(model, crops, draws, val, LSP14, recipe, out, watch_every=watch_every)
+    trainer = Trainer(model, crops, draws, val, skeleton, recipe, out, watch_every=watch_every)
     averaged = trainer.run()
-    path = out / f"{name}.lsp.safetensors"
-    if trainer.main:
-        tensors = {key: tensor.contiguous() for key, tensor in averaged.state_dict().items()}
-        write_whole(path, save(tensors))
-    return path if trainer.main else None
+    if not trainer.main:
+        return None
+    save_model(averaged, out / "model", skeleton)
+    return out / "model"
+
+
+def starting_model(name: str, num_keypoints: int, init: str | None) -> HeatmapNetwork:
+    """The network that a training starts from.
+
+    Args:
+        name: A variant of the zoo.
+        num_keypoints: K.
+        init: A .safetensors file for the same joints; or a tag of the variant's weights, or
+            "pretrained" for the default ones, whose heads and heatmap remaps start afresh where
+            they have another number of joints. Fresh weights if None.
+    """
+    if init is None:
+        return create_model(name, num_keypoints=num_keypoints)
+    if init.endswith(".safetensors"):
+        return create_model(name, num_keypoints=num_keypoints, checkpoint_path=init)
+    full = name if init == "pretrained" else f"{name}.{init}"
+    return create_model(full, pretrained=True, num_keypoints=num_keypoints)

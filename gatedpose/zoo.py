@@ -113,14 +113,20 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 def skeleton_of(model: nn.Module) -> Skeleton | None:
     """The joints that a model predicts, None if unknown.
 
-    They are those of its weights' tag. A model without tag, or with another number of keypoints
-    than the tag has, is taken to have the package's skeleton of as many joints, if there is one.
+    They are those of its weights' tag, or what config.json of its folder or repository says. A
+    model without either, or with another number of keypoints, is taken to have the package's
+    skeleton of as many joints, if there is one.
     """
     cfg = getattr(model, "pretrained_cfg", {})
     weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    tagged = [SKELETONS[weights.skeleton]] if weights else []
+    known = [SKELETONS[weights.skeleton]] if weights else []
+    source = cfg.get("source")
+    if source in ("local-dir", "hf-hub"):
+        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
+        told = _config(source, place).get("skeleton")
+        known = [Skeleton.from_dict(told)] if told else []
     keypoints = getattr(model, "num_keypoints", None)
-    return next((s for s in [*tagged, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
+    return next((s for s in [*known, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
 
 
 def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:
@@ -198,13 +204,20 @@ def create_model(
     return model.to(device=device, dtype=dtype)
 
 
-def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
+def _config(source: str, place: str, cache_dir: str | Path | None = None) -> dict[str, Any]:
+    """Timm's config.json of a folder ("local-dir") or Hub repository ("hf-hub")."""
     file = "config.json"
     path = hub_file(place, file, cache_dir) if source == "hf-hub" else Path(place) / file
     try:
-        architecture = str(json.loads(path.read_text("utf-8"))["architecture"])
+        config = json.loads(path.read_text("utf-8"))
+        config["architecture"] = str(config["architecture"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} is no config.json of timm's: {error!r}") from error
+    return dict(config)
+
+
+def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
+    architecture = _config(source, place, cache_dir)["architecture"]
     if architecture not in BY_NAME:
         raise UnknownModelError(
             f"{source}:{place} is a {architecture!r}, not a network of this zoo"

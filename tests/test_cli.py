@@ -123,12 +123,20 @@ def test_predict_folder_and_pattern(photos: Path, tmp_path: Path) -> None:
         (["info", "gated_hg_1s_68", "--size", "100x128"], "next good size is 128 x 128"),
         (["info", "gated_hg_1s"], "did you mean"),
         (["evaluate", "gated_hg_1s_68", "--data", "{photos}"], "holds no joints.mat"),
-        (["train", "gated_hg_1s_68", "--lsp", "{photos}", "--lspet", "{photos}",
+        (["evaluate", "--data", "{photos}"], "give the NAME of a model, or --predictions"),
+        (["evaluate", "x", "--data", "{photos}", "--dataset", "lps"], "did you mean lsp"),
+        (["train", "gated_hg_1s_68", "--data", "lsp={photos}", "--data", "lspet={photos}",
           "--out", "{photos}/run"], "holds no joints.mat"),
-        (["train", "gated_hg_1s_68", "--lsp", "x", "--lspet", "x", "--out", "{photos}/run",
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run"],
+         "recipe lsp needs --data lspet=FOLDER"),
+        (["train", "gated_hg_1s_68", "--data", "x", "--out", "{photos}/run"],
+         "is not DATASET=FOLDER"),
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
           "--phase", "100,1,1,1"], "64 divides"),
-        (["train", "gated_hg_1s_68", "--lsp", "x", "--lspet", "x", "--out", "{photos}/run",
-          "--recipe", "best"], "there are lsp"),
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
+          "--phase", "128,1,1"], "is not SIZE,IMAGES,BATCH,SIGMA"),
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
+          "--recipe", "fintune"], "did you mean 'finetune'?"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(photos: Path, arguments: list[str], message: str) -> None:
@@ -146,3 +154,41 @@ def test_unreadable_photo_stops_before_it_writes(photos: Path, tmp_path: Path) -
     result = run("predict", photos / "a1.jpg", "--out", tmp_path / "out.png", code=1)
     assert "a1.jpg" in result.output
     assert not (tmp_path / "out.png").exists()
+
+
+def own_folder(folder: Path, pictures: list[Path]) -> Path:
+    """One person with two joints on each picture."""
+    (folder / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for number, picture in enumerate(pictures):
+        (folder / "images" / picture.name).write_bytes(picture.read_bytes())
+        images.append({"id": number, "file_name": picture.name})
+        keypoints = [5, 5, 2, 30, 40, 1 if number else 2, 0, 0, 0]
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints}
+        )
+    kind = {"id": 1, "name": "cat", "keypoints": ["nose", "tail", "ear"]}
+    table = {"images": images, "annotations": annotations, "categories": [kind]}
+    (folder / "train.json").write_text(json.dumps(table))
+    return folder
+
+
+def test_data_check(photos: Path, tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "cats", [photos / "a1.jpg", photos / "a2.png"])
+    where = ("--dataset", "own", "--data", folder, "--split", "train")
+    (facts,) = lines(run("data", "check", *where, "--out", tmp_path / "drawn", "--json"))
+    assert (facts["people"], facts["images"]) == (2, 2)
+    assert facts["labelled"] == {"nose": 2, "tail": 2, "ear": 0}
+    with Image.open(str(facts["picture"])) as sheet:
+        assert sheet.size == (2 * 228 + 4, 228 + 4)
+    assert "tail                 2 labelled (100.0 %)" in run("data", "check", *where).output
+    assert "has the splits train, not 'val'" in run("data", "check", *where[:4], code=1).output
+
+    (folder / "images" / "a2.png").write_bytes(b"no picture")
+    assert "a2.png" in run("data", "check", *where, code=1).output
+    table = json.loads((folder / "train.json").read_text())
+    table["annotations"][0]["bbox"] = [900, 900, 10, 10]
+    (folder / "train.json").write_text(json.dumps(table))
+    output = run("data", "check", *where, "--out", tmp_path / "none", code=1).output
+    assert "own/0/0: box 0 (900, 900, 910, 910) lies outside the image" in output
+    assert not (tmp_path / "none").exists()

@@ -24,14 +24,16 @@ from gatedpose import training
 from gatedpose.data import crops as crops_module
 from gatedpose.data.augment import NONE, Augmentation, Batch
 from gatedpose.data.crops import Crops, pack
-from gatedpose.data.lsp import READERS, lspet
+from gatedpose.data.lsp import lspet
+from gatedpose.data.readers import READERS
+from gatedpose.evaluation import watch
 from gatedpose.heatmaps import encode
 from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.losses import Loss, heatmap_loss
 from gatedpose.media import read_image
 from gatedpose.recipes import RECIPES, Phase, Recipe
 from gatedpose.skeleton import LSP14
-from gatedpose.training import Progress, Trainer, learning_rate, train_lsp, watch
+from gatedpose.training import Progress, Trainer, learning_rate, train
 
 SIDE = 104  # of the packed crops: 65 pixels become an input of 64
 UPPER = ((-18, 0), (-14, -7), (-7, -13), (7, -13), (14, -7), (18, 0), (0, -14), (0, -22))
@@ -129,7 +131,7 @@ def test_published_recipes(name: str) -> None:
     recipe = RECIPES[name]
     assert recipe.name == name
     assert set(recipe.datasets) <= set(READERS)
-    assert min(recipe.datasets.values()) > 0
+    assert min(recipe.datasets.values(), default=1) > 0
     assert json.loads(json.dumps(asdict(recipe)))["phases"][0]["size"] == recipe.phases[0].size
     sizes = [phase.size for phase in recipe.phases]
     assert sizes == sorted(sizes)
@@ -336,6 +338,15 @@ def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) ->
     assert sorted(path.name for path in out.iterdir()) == FILES
 
 
+def test_another_recipe_does_not_resume(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    out, _ = uninterrupted
+    people = dotted_people(12, seed=0)
+    args = people, torch.ones(12), people, LSP14, replace(SHORT, lr=1e-3, seed=6), out
+    with pytest.raises(ValueError, match=r"another recipe \(lr 0.002 -> 0.001, seed 5 -> 6\)"):
+        Trainer(tiny_network(), *args)
+    assert json.loads((out / "recipe.json").read_text())["seed"] == 5
+
+
 class Fails(Interrupted):
     before = 1
 
@@ -373,7 +384,7 @@ def test_loss_that_is_not_finite_stops(value: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_train_lsp(
+def test_train(
     lsp_folder: Path, lspet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Tensor] = []
@@ -388,23 +399,23 @@ def test_train_lsp(
     monkeypatch.setattr(crops_module, "pack", partial(pack, size=64))
     recipe = replace(SHORT, datasets={"lsp": 4, "lspet": 1}, phases=SHORT.phases[:1])
     folders = {"lsp": lsp_folder, "lspet": lspet_folder}
-    path = train_lsp("gated_hg_1s_68", recipe, folders, tmp_path / "out")
-    assert path == tmp_path / "out" / "gated_hg_1s_68.lsp.safetensors"
-    files = sorted([*FILES, "train.safetensors", "val.safetensors", path.name])
-    assert sorted(file.name for file in path.parent.iterdir()) == files
+    folder = train("gated_hg_1s_68", recipe, folders, tmp_path / "out")
+    assert folder == tmp_path / "out" / "model"
+    files = sorted([*FILES, "train.safetensors", "val.safetensors", "model"])
+    assert sorted(file.name for file in folder.parent.iterdir()) == files
     few = len(lspet(lspet_folder, "train"))
     assert drawn[0].tolist() == [4.0] * 791 + [1.0] * few
 
-    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14)
-    gatedpose.load_weights(model, path)
-    averaged = torch.load(path.parent / "last.pt", weights_only=True)["ema"]
+    model = gatedpose.create_model(f"local-dir:{folder}", pretrained=True)
+    assert gatedpose.Predictor(model).skeleton == LSP14
+    averaged = torch.load(folder.parent / "last.pt", weights_only=True)["ema"]
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, averaged[name]), name
 
-    written = path.read_bytes()
+    written = (folder / "model.safetensors").read_bytes()
     monkeypatch.setattr(crops_module, "pack", lambda samples: pytest.fail("packed anew"))
-    assert train_lsp("gated_hg_1s_68", recipe, folders, tmp_path / "out") == path
-    assert path.read_bytes() == written
+    assert train("gated_hg_1s_68", recipe, folders, tmp_path / "out") == folder
+    assert (folder / "model.safetensors").read_bytes() == written
 
 
 SCRIPT = """
@@ -414,16 +425,16 @@ from pathlib import Path
 
 from gatedpose import training
 from gatedpose.data import crops
-from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.recipes import Phase, Recipe
 
 lsp, lspet, out = map(Path, sys.argv[1:])
 crops.pack = partial(crops.pack, size=64)
-training.create_model = lambda name, num_keypoints, checkpoint_path: GatedHourglass(
-    GatedHourglassConfig(8, 1, num_keypoints)
+create = training.create_model
+training.create_model = lambda name, num_keypoints: create(
+    name, num_keypoints=num_keypoints, width=8
 )
 recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),))
-path = training.train_lsp("tiny", recipe, {"lsp": lsp, "lspet": lspet}, out)
+path = training.train("gated_hg_1s_68", recipe, {"lsp": lsp, "lspet": lspet}, out)
 (out.parent / f"wrote {path and path.name}").touch()
 """
 
@@ -443,8 +454,9 @@ def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    files = sorted([*FILES, "train.safetensors", "val.safetensors", "tiny.lsp.safetensors"])
+    files = sorted([*FILES, "train.safetensors", "val.safetensors", "model"])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
-    assert {p.name for p in tmp_path.glob("wrote*")} == {"wrote tiny.lsp.safetensors", "wrote None"}
+    assert {p.name for p in tmp_path.glob("wrote*")} == {"wrote model", "wrote None"}
     assert [(row["step"], row["images"]) for row in read_log(tmp_path / "out")] == [("3", "24")]
-    gatedpose.load_weights(tiny_network(), tmp_path / "out" / "tiny.lsp.safetensors")
+    model = gatedpose.create_model(f"local-dir:{tmp_path / 'out' / 'model'}", pretrained=True)
+    assert model.config.width == 8

@@ -1,0 +1,53 @@
+"""Networks as folders in the layout of the Hugging Face Hub: timm's config.json and the weights."""
+
+import copy
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import timm
+import torch
+
+from gatedpose.network import HeatmapNetwork
+from gatedpose.skeleton import Skeleton
+from gatedpose.variants import BY_NAME
+
+
+def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) -> None:
+    """Writes a network so that `create_model("local-dir:folder", pretrained=True)` has it back.
+
+    The folder, with config.json, which names the joints, and model.safetensors, is what a Hub
+    repository holds. It appears whole, in place of an older one.
+
+    Args:
+        model: A network of the zoo.
+        folder: Where to write; its parent must exist.
+        skeleton: The model's joints.
+
+    Raises:
+        ValueError: If the skeleton has another number of joints than the model.
+    """
+    if skeleton.num_keypoints != model.num_keypoints:
+        raise ValueError(
+            f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
+            f"model has {model.num_keypoints} heatmaps"
+        )
+    folder = Path(folder)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    standard = BY_NAME[model.pretrained_cfg["architecture"]].config
+    changed = {
+        field.name: value
+        for field in fields(standard)
+        if field.name not in ("num_keypoints", "in_channels")
+        and (value := getattr(model.config, field.name)) != getattr(standard, field.name)
+    }
+    timm.models.save_for_hf(
+        copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
+        part,
+        model_config={"skeleton": asdict(skeleton)},
+        model_args=changed,
+        safe_serialization=True,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)

@@ -1,0 +1,83 @@
+"""A user's own joints: from drawings to a network that finds them, by the commands of the docs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageDraw
+
+import gatedpose
+from gatedpose.cli import main
+
+JOINTS = ["left tip", "right tip", "head"]
+COLOURS = ["royalblue", "darkorange", "seagreen"]
+
+
+def draw_kite(path: Path, rng: np.random.Generator) -> list[list[float]]:
+    """A triangle with a dot of its own colour at each corner, somewhere on a noisy picture."""
+    width, height = (int(side) for side in rng.integers(120, 200, 2))
+    picture = Image.fromarray(rng.integers(90, 165, (height, width, 3), dtype=np.uint8))
+    draw = ImageDraw.Draw(picture)
+    centre = rng.uniform(0.4, 0.6, 2) * (width, height)
+    angle, reach = rng.uniform(-0.5, 0.5), rng.uniform(30, 45)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = centre + reach * np.array([[0.9, 0.5], [-0.9, 0.5], [0, -1]]) @ turn.T
+    draw.polygon([tuple(corner) for corner in corners], outline="white", width=3)
+    for (x, y), colour in zip(corners, COLOURS, strict=True):
+        draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour)
+    picture.save(path)
+    return corners.tolist()  # Pillow and COCO both count from the first pixel's centre
+
+
+def write_split(folder: Path, split: str, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number in range(count):
+        name = f"{split}{number}.png"
+        corners = draw_kite(folder / "images" / name, rng)
+        images.append({"id": number, "file_name": name})
+        keypoints = [value for corner in corners for value in (*corner, 2)]
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints}
+        )
+    kite = {"id": 1, "name": "kite", "keypoints": JOINTS, "skeleton": [[1, 2], [2, 3], [3, 1]]}
+    table = {"images": images, "annotations": annotations, "categories": [kite]}
+    (folder / f"{split}.json").write_text(json.dumps(table))
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_own_joints_are_learnt_scored_and_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    data, out = tmp_path / "kites", tmp_path / "run"
+    write_split(data, "train", 100, seed=0)
+    write_split(data, "val", 20, seed=1)
+    trained = json.loads(
+        run("train", "gated_hg_1s_68", "--recipe", "finetune", "--data", f"own={data}",
+            "--out", out, "--json").splitlines()[-1]
+    )  # fmt: skip
+    name = trained["model"]
+    assert name == f"local-dir:{out / 'model'}"
+
+    scored = json.loads(run("evaluate", name, "--dataset", "own", "--data", data, "--json"))
+    assert scored["metric"] == "PCK@0.2 (normaliser: longer side of the box)"
+    assert list(scored["per_joint"]) == JOINTS
+    assert scored["people"] == 20
+    assert scored["mean"] > 90
+
+    photo = data / "images" / "val0.png"
+    told = json.loads(run("predict", photo, "--model", name, "--out", tmp_path / "p.png", "--json"))
+    assert list(told["poses"][0]["keypoints"]) == JOINTS
+    model = gatedpose.create_model(name, pretrained=True)
+    assert gatedpose.Predictor(model).skeleton.flip_pairs == ((1, 0),)
+    assert gatedpose.Predictor(model).skeleton.limbs == ((0, 1), (1, 2), (2, 0))

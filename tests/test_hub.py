@@ -1,0 +1,78 @@
+"""Networks as folders that "local-dir:" loads, joints included."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import gatedpose
+from gatedpose.hub import save_model
+from gatedpose.skeleton import LSP14, Skeleton
+
+KITE = Skeleton("kite", ("left tip", "right tip", "head"), ((1, 0),), ((0, 1), (1, 2), (2, 0)))
+
+
+def kite_model(**options: object) -> gatedpose.GatedHourglass:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3, width=8, **options)
+    return model.to(memory_format=torch.channels_last)
+
+
+def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    model = kite_model(gate="scalar", in_channels=1)
+    save_model(model, tmp_path / "saved", KITE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["saved"]
+    for create in (gatedpose.create_model, timm.create_model):
+        again = create(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+        assert again.config == model.config
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(again.state_dict()[name], tensor), name
+        assert gatedpose.Predictor(again).skeleton == KITE
+    assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)  # as it was
+
+
+def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    (tmp_path / "saved" / "old.txt").touch()
+    second = kite_model(merge="sum")
+    save_model(second, tmp_path / "saved", KITE)
+    names = sorted(p.name for p in (tmp_path / "saved").iterdir())
+    assert names == ["config.json", "model.safetensors"]
+    again = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+    assert again.config.merge == "sum"
+
+
+def test_another_number_of_keypoints_is_not_those_joints(tmp_path: Path) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    name = f"local-dir:{tmp_path / 'saved'}"
+    model = gatedpose.create_model(name, pretrained=True, num_keypoints=14)
+    assert gatedpose.Predictor(model).skeleton == LSP14
+    with pytest.raises(ValueError, match="which joints do the 5 heatmaps"):
+        gatedpose.Predictor(gatedpose.create_model(name, num_keypoints=5))
+
+
+def test_joints_must_be_the_models(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'lsp14' has 14 joints, the model has 3 heatmaps"):
+        save_model(kite_model(), tmp_path / "saved", LSP14)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": "kite"}, {**asdict(KITE), "limbs": [[0]]}, {**asdict(KITE), "limbs": 3},
+     {**asdict(KITE), "flip_pairs": [[0, 9]]}],
+)  # fmt: skip
+def test_damaged_skeleton_is_named(wrong: dict[str, object], tmp_path: Path) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    path = tmp_path / "saved" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "skeleton": wrong}))
+    model = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+    with pytest.raises(ValueError, match=r"[Ss]keleton"):
+        gatedpose.Predictor(model)
+
+
+def test_skeletons_survive_json() -> None:
+    for skeleton in (*gatedpose.skeleton.SKELETONS.values(), KITE):
+        assert Skeleton.from_dict(json.loads(json.dumps(asdict(skeleton)))) == skeleton
