@@ -1,6 +1,7 @@
 """Networks as folders in the layout of the Hugging Face Hub: timm's config.json and the weights."""
 
 import copy
+import json
 import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -46,8 +47,11 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
         copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
         part,
         model_config={"skeleton": asdict(skeleton)},
-        model_args=changed,
+        model_args={**changed, "in_chans": model.in_channels},
         safe_serialization=True,
     )
+    config = json.loads((part / "config.json").read_text("utf-8"))
+    config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
+    (part / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

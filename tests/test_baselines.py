@@ -153,12 +153,23 @@ def test_double_weights_take_double_images(kind) -> None:
     torch.testing.assert_close(doubled.float(), maps, rtol=1e-4, atol=1e-5)
 
 
+def removed_biases(model: nn.Module) -> set[str]:
+    """Biases right before a batch norm, which subtracts them; published hourglasses have them."""
+    return {
+        n
+        for n, _ in model.named_parameters()
+        if n.endswith(("conv.bias", "conv1.bias", "conv2.bias"))
+    }
+
+
 @every_network
 def test_gradients_reach_every_parameter(kind) -> None:
     # `tiny` opens the gates: at alpha = 0 a shortcut's convolution rightly gets no gradient.
     model = tiny(kind)
     model(pictures()).square().sum().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    # A bias that batch norm takes away again has a gradient of 0, up to rounding.
+    silent = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert silent <= removed_biases(model)
 
 
 @every_network
@@ -229,7 +240,8 @@ def test_trains_under_ddp(kind, tmp_path) -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         model(pictures()).square().sum().backward()
         optimizer.step()
-        assert [n for n, p in model.named_parameters() if torch.equal(p, before[n])] == []
+        still = {n for n, p in model.named_parameters() if torch.equal(p, before[n])}
+        assert still <= removed_biases(model)
 
 
 @every_network

@@ -292,7 +292,7 @@ def test_what_is_pretrained_is_listed() -> None:
     assert zoo.list_models("*.lsp", pretrained=True) == [LSP]
     assert zoo.list_models("gated_hg_2s_68", pretrained=True) == [LSP, COCO]
     assert zoo.list_models("cu_net*", pretrained=True) == []
-    assert timm.list_pretrained("gated_hg_*.*") == [COCO, LSP]
+    assert {COCO, LSP} <= set(timm.list_pretrained("gated_hg_2s_68.*"))
     assert list(zoo.default_cfgs["gated_hg_2s_68"].tags) == ["lsp", "coco"]
     assert zoo.find_weights("gated_hg_2s_68") == zoo.find_weights(LSP) == zoo.weights_table()[LSP]
 
