@@ -76,7 +76,7 @@ def test_gate_parameters(gate, shape) -> None:
 def test_block_by_hand() -> None:
     block = SoftGatedResidual(4).eval()
     for layer in (block.conv1, block.conv2, block.conv3):
-        layer.bn.eps = 0.0
+        layer.bn.eps = 1e-12
         layer.conv.weight.data.zero_()
         layer.conv.weight.data[:, :, 1, 1] = 1.0  # sums channels, keeps space
     block.gate.alpha.data = torch.tensor([0.0, 1.0, 2.0, -1.0])
@@ -210,7 +210,7 @@ def test_skip_block_has_the_gate() -> None:
 
 def test_norm_act_conv_by_hand() -> None:
     layer = NormActConv(1, 1, 3).eval()
-    layer.bn.eps = 0.0
+    layer.bn.eps = 1e-12
     layer.conv.weight.data.fill_(1.0)
     x = torch.tensor([[1.0, -5.0, 2.0], [0.0, 4.0, -1.0]]).view(1, 1, 2, 3)
     assert layer(x).flatten().tolist() == [5.0, 7.0, 6.0, 5.0, 7.0, 6.0]
