@@ -96,6 +96,18 @@ def hub_file(hub_id: str, file: str, cache_dir: str | Path | None = None) -> Pat
     return Path(path)
 
 
+def read_config(source: str, place: str, cache_dir: str | Path | None = None) -> dict[str, Any]:
+    """Timm's config.json of a folder ("local-dir") or Hub repository ("hf-hub")."""
+    file = "config.json"
+    path = hub_file(place, file, cache_dir) if source == "hf-hub" else Path(place) / file
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        config["architecture"] = str(config["architecture"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} is no config.json of timm's: {error!r}") from error
+    return dict(config)
+
+
 def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
     """Reads a safetensors file whole, verifies it and strips what a wrapper put before every key.
 

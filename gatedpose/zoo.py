@@ -8,7 +8,6 @@ it.
 
 import difflib
 import fnmatch
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -36,6 +35,7 @@ from gatedpose.checkpoints import (
     fit,
     hub_file,
     load_weights,
+    read_config,
     read_tensors,
     weights_table,
 )
@@ -123,7 +123,7 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
     source = cfg.get("source")
     if source in ("local-dir", "hf-hub"):
         place = cfg["file" if source == "local-dir" else "hf_hub_id"]
-        told = _config(source, place).get("skeleton")
+        told = read_config(source, place).get("skeleton")
         known = [Skeleton.from_dict(told)] if told else []
     keypoints = getattr(model, "num_keypoints", None)
     return next((s for s in [*known, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
@@ -204,20 +204,8 @@ def create_model(
     return model.to(device=device, dtype=dtype)
 
 
-def _config(source: str, place: str, cache_dir: str | Path | None = None) -> dict[str, Any]:
-    """Timm's config.json of a folder ("local-dir") or Hub repository ("hf-hub")."""
-    file = "config.json"
-    path = hub_file(place, file, cache_dir) if source == "hf-hub" else Path(place) / file
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        config["architecture"] = str(config["architecture"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} is no config.json of timm's: {error!r}") from error
-    return dict(config)
-
-
 def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
-    architecture = _config(source, place, cache_dir)["architecture"]
+    architecture = read_config(source, place, cache_dir)["architecture"]
     if architecture not in BY_NAME:
         raise UnknownModelError(
             f"{source}:{place} is a {architecture!r}, not a network of this zoo"

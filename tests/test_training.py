@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -33,7 +34,8 @@ from gatedpose.losses import Loss, heatmap_loss
 from gatedpose.media import read_image
 from gatedpose.recipes import RECIPES, Phase, Recipe
 from gatedpose.skeleton import LSP14
-from gatedpose.training import Progress, Trainer, learning_rate, train
+from gatedpose.trainer import Progress, Trainer, learning_rate
+from gatedpose.training import train
 
 SIDE = 104  # of the packed crops: 65 pixels become an input of 64
 UPPER = ((-18, 0), (-14, -7), (-7, -13), (7, -13), (14, -7), (18, 0), (0, -14), (0, -22))
@@ -325,6 +327,56 @@ def test_crash_resumes_from_the_last_checkpoint(
     assert signal.getsignal(signal.SIGTERM) is handler
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
     assert_same_end(tmp_path, uninterrupted)
+
+
+class Killed(Interrupted):
+    before = 4
+
+    def hook(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_kill_9_resumes_from_the_last_checkpoint(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    code = (
+        f"import pathlib, runpy; tests = runpy.run_path({__file__!r});"
+        f"tests['trainer_of'](tests['Killed'], pathlib.Path({str(tmp_path)!r})).run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
+    assert_same_end(tmp_path, uninterrupted)
+
+
+class FillsTheDisk(Interrupted):
+    after = 3
+
+    def hook(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+
+
+def test_full_disk_keeps_the_last_checkpoint(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*last\.pt: "):
+            trainer_of(FillsTheDisk, tmp_path).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_batches_must_not_be_larger_than_the_data(tmp_path: Path) -> None:
+    people = dotted_people(3, seed=0)
+    args = people, torch.ones(3), people, LSP14, SHORT, tmp_path / "out"
+    with pytest.raises(ValueError, match="a batch of 4 is more than the 3 people"):
+        Trainer(tiny_network(), *args)
+    assert not (tmp_path / "out").exists()
 
 
 def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
