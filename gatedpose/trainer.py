@@ -46,9 +46,12 @@ class Progress:
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
-    """Linear warm-up over steps, then a linear fall to 0 over the share of work done."""
+    """Linear warm-up over steps, then the recipe's drops or a linear fall to 0."""
     warm = min(1.0, (progress.step + 1) / max(1, recipe.warmup))
-    return recipe.lr * warm * (1 - progress.share(recipe))
+    share = progress.share(recipe)
+    if recipe.drops:
+        return warm * [recipe.lr, *(rate for start, rate in recipe.drops if share >= start)][-1]
+    return recipe.lr * warm * (1 - share)
 
 
 class Trainer:
@@ -157,7 +160,8 @@ class Trainer:
         if value != value or value == float("inf"):
             raise FloatingPointError(f"the loss became {value} at {self.progress}")
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        if self.recipe.clip is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.ema.update(self.accelerator.unwrap_model(self.model), step=self.progress.step)

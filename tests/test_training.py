@@ -128,6 +128,39 @@ def test_learning_rate_without_warmup() -> None:
     assert learning_rate(replace(TWO_PHASES, warmup=0), Progress()) == 1e-3
 
 
+def test_learning_rate_in_steps() -> None:
+    recipe = replace(TWO_PHASES, warmup=2, drops=((1 / 3, 2e-4), (0.5, 1e-5)))
+    rates = [(0, 0, 0), (0, 80, 10), (1, 0, 20), (1, 10, 21), (1, 20, 22), (2, 0, 30)]
+    got = [learning_rate(recipe, Progress(*where)) for where in rates]
+    assert got == pytest.approx([5e-4, 1e-3, 2e-4, 2e-4, 1e-5, 1e-5])
+
+
+def test_the_papers_recipe() -> None:
+    recipe, epoch = RECIPES["mpii"], 22_246
+    optimizer = recipe.make_optimizer(tiny_network())
+    assert type(optimizer) is torch.optim.RMSprop
+    group = optimizer.param_groups[0]
+    assert (group["alpha"], group["momentum"], group["weight_decay"]) == (0.99, 0, 0)
+    rates = [learning_rate(recipe, Progress(0, e * epoch, 1)) for e in (0, 74, 75, 100, 150, 199)]
+    assert rates == [2.5e-4, 2.5e-4, 8.55e-5, 2.92e-5, 1e-5, 1e-5]
+    (phase,) = recipe.phases
+    assert (phase.size, phase.batch_size, phase.images / epoch, recipe.loss) == (
+        256,
+        24,
+        200,
+        "mse",
+    )
+
+
+def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> None:
+    people = dotted_people(12, seed=0)
+    recipe = replace(SHORT, phases=SHORT.phases[:1], ema=0.0, clip=None)
+    trainer = Trainer(tiny_network(), people, torch.ones(12), people, LSP14, recipe, tmp_path)
+    averaged, last = trainer.run().state_dict(), trainer.model.state_dict()
+    for name, tensor in averaged.items():
+        torch.testing.assert_close(tensor, last[name])
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_published_recipes(name: str) -> None:
     recipe = RECIPES[name]

@@ -12,7 +12,7 @@ from gatedpose.cli.options import json_option
 
 @click.command()
 @click.argument("name")
-@click.option("--recipe", default="lsp", show_default=True, help="lsp or finetune.")
+@click.option("--recipe", default="lsp", show_default=True, help="lsp, mpii or finetune.")
 @click.option(
     "--data", "folders", multiple=True, required=True, metavar="DATASET=FOLDER",
     help="A dataset to train on (lsp, lspet, mpii, coco, own); repeat it.",
