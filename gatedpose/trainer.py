@@ -119,8 +119,8 @@ class Trainer:
             while self.progress.phase < len(self.recipe.phases):
                 phase = self.recipe.phases[self.progress.phase]
                 losses: list[float] = []
-                for batch in self._batches(phase):
-                    losses.append(self._step(batch, phase))
+                for batch in self.batches(phase):
+                    losses.append(self.step(batch, phase))
                     bar.update(100 * self.progress.share(self.recipe) - bar.n)
                     seen, every = self.progress.images, self.watch_every
                     if seen >= phase.images or seen // every > (seen - phase.batch_size) // every:
@@ -133,7 +133,8 @@ class Trainer:
         averaged: HeatmapNetwork = self.ema.module.cpu().eval()
         return averaged
 
-    def _batches(self, phase: Phase) -> Iterator[Batch]:
+    def batches(self, phase: Phase) -> Iterator[Batch]:
+        """This process's share of the batches that are left of a phase, augmented on the device."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         share, seed = phase.batch_size // world, self.recipe.seed
         crops, generator = self.crops.shrunk(phase.size), torch.Generator()
@@ -147,7 +148,8 @@ class Trainer:
                 drawn, size, self.skeleton, self.recipe.augmentation, self.mean, self.std, generator
             )
 
-    def _step(self, batch: Batch, phase: Phase) -> float:
+    def step(self, batch: Batch, phase: Phase) -> float:
+        """Learns from one batch; returns its loss."""
         rate = learning_rate(self.recipe, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)

@@ -267,10 +267,10 @@ class Interrupted(Trainer):
     before: int | None = None
     after: int | None = None
 
-    def _step(self, batch: Batch, phase: Phase) -> float:
+    def step(self, batch: Batch, phase: Phase) -> float:
         if self.progress.step + 1 == self.before:
             self.hook()
-        value = super()._step(batch, phase)
+        value = super().step(batch, phase)
         if self.progress.step == self.after:
             self.hook()
         return value

@@ -1,0 +1,83 @@
+"""Prints what drawing and augmenting batches costs a training, beside the network.
+
+    pip install ".[train]"
+    python examples/benchmark_loader.py [--model gated_hg_4s_144 --precision bf16 --batch-size 64]
+
+Runs training steps on random crops as large as `gatedpose train` packs them, once with a fresh batch
+a step and once with the same batch again and again: the difference is what reading, moving and
+augmenting take. On a GPU or, where there is none, on the CPU.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+import torch
+
+import gatedpose
+from gatedpose.data.augment import Batch
+from gatedpose.data.crops import PACK_SIZE, Crops
+from gatedpose.recipes import LSP, Phase, Recipe
+from gatedpose.skeleton import LSP14
+from gatedpose.trainer import Trainer
+
+PEOPLE = 256
+
+
+def random_crops() -> Crops:
+    """People of noise: what the pixels show does not matter to the time."""
+    images = torch.randint(0, 256, (PEOPLE, 3, PACK_SIZE, PACK_SIZE), dtype=torch.uint8)
+    keypoints = torch.rand(PEOPLE, 14, 2) * PACK_SIZE
+    return Crops(images, keypoints, torch.ones(PEOPLE, 14, dtype=torch.bool))
+
+
+def images_a_second(trainer: Trainer, batches: Iterable[Batch], phase: Phase, steps: int) -> float:
+    """Speed of training steps, after two to warm up."""
+    for number, batch in enumerate(batches):
+        if number == 2:
+            start = time.perf_counter()
+        trainer.step(batch, phase)  # reads the loss, and so waits for the device
+        if number == steps + 1:
+            break
+    return steps * phase.batch_size / (time.perf_counter() - start)
+
+
+@click.command(help=__doc__)
+@click.option("--model", default="gated_hg_1s_68", show_default=True)
+@click.option("--size", default=256, show_default=True)
+@click.option("--batch-size", default=16, show_default=True)
+@click.option("--steps", default=15, show_default=True)
+@click.option("--precision", type=click.Choice(["no", "bf16", "fp16"]), default="no")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(model: str, size: int, batch_size: int, steps: int, precision: str, as_json: bool) -> None:
+    """See the top of the file."""
+    phase = Phase(size, 10**9, batch_size, sigma=1.5)
+    recipe = Recipe(
+        "benchmark", {}, (phase,), optimizer=LSP.optimizer, augmentation=LSP.augmentation,
+        precision=precision,  # type: ignore[arg-type]
+    )  # fmt: skip
+    crops = random_crops()
+    network = gatedpose.create_model(model, num_keypoints=14)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(network, crops, torch.ones(PEOPLE), crops, LSP14, recipe, Path(folder))
+        real = images_a_second(trainer, trainer.batches(phase), phase, steps)
+        batch = next(trainer.batches(phase))
+        synthetic = images_a_second(trainer, [batch] * (steps + 2), phase, steps)
+    facts = {"model": model, "device": str(trainer.accelerator.device), "precision": precision}
+    facts |= {"fresh_images_a_second": real, "same_images_a_second": synthetic}
+    share = 1 - real / synthetic
+    if as_json:
+        click.echo(json.dumps({**facts, "share_of_the_step": share}, indent=1))
+    else:
+        click.echo(
+            f"{model} at {size} px, batch {batch_size}, {facts['device']}, precision {precision}: "
+            f"{real:.1f} images/s with fresh batches, {synthetic:.1f} with the same one: drawing "
+            f"and augmenting take {100 * share:.1f} % of a step"
+        )
+
+
+if __name__ == "__main__":
+    main()
