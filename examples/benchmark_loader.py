@@ -3,9 +3,9 @@
     pip install ".[train]"
     python examples/benchmark_loader.py [--model gated_hg_4s_144 --precision bf16 --batch-size 64]
 
-Runs training steps on random crops as large as `gatedpose train` packs them, once with a fresh batch
-a step and once with the same batch again and again: the difference is what reading, moving and
-augmenting take. On a GPU or, where there is none, on the CPU.
+Runs training steps on random crops as large as `gatedpose train` packs them, once with a fresh
+batch a step and once with the same batch again and again: the difference is what reading, moving
+and augmenting take. On a GPU or, where there is none, on the CPU.
 """
 
 import json

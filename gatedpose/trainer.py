@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import signal
 import time
@@ -159,7 +160,7 @@ class Trainer:
             heatmaps, batch.keypoints, batch.labelled, phase.sigma, self.recipe.loss
         )
         value = float(loss.detach())
-        if value != value or value == float("inf"):
+        if not math.isfinite(value):
             raise FloatingPointError(f"the loss became {value} at {self.progress}")
         self.accelerator.backward(loss)
         if self.recipe.clip is not None:
