@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,8 @@ def train(
     out: Path,
     *,
     watch_every: int = 20_000,
+    crops: Path | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Path | None:
     """Trains a variant on the "train" split of datasets; the first one's "val" split watches it.
 
@@ -32,6 +35,8 @@ def train(
         folders: Folder of each dataset by its name, see `gatedpose.data.readers`.
         out: Folder for the packed crops, checkpoints, log and weights.
         watch_every: Images between two checkpoints.
+        crops: Folder of the packed crops, for trainings that share them; `out` if None.
+        config: Fields of the variant's configuration to change, see `create_model`.
 
     Returns:
         Folder of the trained network, to be used as "local-dir:" model; None on other processes
@@ -58,13 +63,16 @@ def train(
         [torch.full((len(p),), float(w)) for p, w in zip(parts.values(), weights, strict=True)]
     )
     torch.manual_seed(recipe.seed)
-    model = starting_model(name, skeleton.num_keypoints, recipe.init)
+    model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
     out.mkdir(parents=True, exist_ok=True)
+    packs = crops or out
     accelerator = Accelerator(mixed_precision=recipe.precision)
     with accelerator.main_process_first():  # the others read what the first has packed
-        crops = packed(people, out / "train.safetensors")
-        val = packed(watched, out / "val.safetensors")
-    trainer = Trainer(model, crops, draws, val, skeleton, recipe, out, watch_every=watch_every)
+        train_crops = packed(people, packs / "train.safetensors")
+        val_crops = packed(watched, packs / "val.safetensors")
+    trainer = Trainer(
+        model, train_crops, draws, val_crops, skeleton, recipe, out, watch_every=watch_every
+    )
     averaged = trainer.run()
     if not trainer.main:
         return None
@@ -72,7 +80,9 @@ def train(
     return out / "model"
 
 
-def starting_model(name: str, num_keypoints: int, init: str | None) -> HeatmapNetwork:
+def starting_model(
+    name: str, num_keypoints: int, init: str | None, **config: Any
+) -> HeatmapNetwork:
     """The network that a training starts from.
 
     Args:
@@ -81,10 +91,11 @@ def starting_model(name: str, num_keypoints: int, init: str | None) -> HeatmapNe
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
             "pretrained" for the default ones, whose heads and heatmap remaps start afresh where
             they have another number of joints. Fresh weights if None.
+        **config: Fields of the variant's configuration to change.
     """
     if init is None:
-        return create_model(name, num_keypoints=num_keypoints)
+        return create_model(name, num_keypoints=num_keypoints, **config)
     if init.endswith(".safetensors"):
-        return create_model(name, num_keypoints=num_keypoints, checkpoint_path=init)
+        return create_model(name, num_keypoints=num_keypoints, checkpoint_path=init, **config)
     full = name if init == "pretrained" else f"{name}.{init}"
-    return create_model(full, pretrained=True, num_keypoints=num_keypoints)
+    return create_model(full, pretrained=True, num_keypoints=num_keypoints, **config)

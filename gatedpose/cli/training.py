@@ -1,33 +1,49 @@
-"""`gatedpose train`."""
+"""`gatedpose train` and `gatedpose ablate`."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from gatedpose.cli.options import json_option
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def recipe_options(command: Command) -> Command:
+    """Adds the data, and a recipe with its changes."""
+    for option in (
+        click.option("--init", help='A .safetensors file or a tag to start from, or "pretrained".'),
+        click.option(
+            "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's."
+        ),
+        click.option("--seed", type=int, help="Replaces the recipe's seed."),
+        click.option("--lr", type=float, help="Replaces the recipe's highest learning rate."),
+        click.option(
+            "--phase", "phases", multiple=True, metavar="SIZE,IMAGES,BATCH,SIGMA",
+            help="Replaces the recipe's phases; repeat it.",
+        ),
+        click.option(
+            "--out", type=Path, required=True, help="Folder for checkpoints, logs and results."
+        ),
+        click.option(
+            "--data", "folders", multiple=True, required=True, metavar="DATASET=FOLDER",
+            help="A dataset to train on (lsp, lspet, mpii, coco, own); repeat it.",
+        ),
+        click.option(
+            "--recipe", default="lsp", show_default=True, help="lsp, mpii or finetune."
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
 
 @click.command()
 @click.argument("name")
-@click.option("--recipe", default="lsp", show_default=True, help="lsp, mpii or finetune.")
-@click.option(
-    "--data", "folders", multiple=True, required=True, metavar="DATASET=FOLDER",
-    help="A dataset to train on (lsp, lspet, mpii, coco, own); repeat it.",
-)  # fmt: skip
-@click.option("--out", type=Path, required=True, help="Folder for checkpoints, log and weights.")
-@click.option(
-    "--phase", "phases", multiple=True, metavar="SIZE,IMAGES,BATCH,SIGMA",
-    help="Replaces the recipe's phases; repeat it.",
-)  # fmt: skip
-@click.option("--lr", type=float, help="Replaces the recipe's highest learning rate.")
-@click.option("--seed", type=int, help="Replaces the recipe's seed.")
-@click.option(
-    "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's."
-)
-@click.option("--init", help='A .safetensors file or a tag to start from, or "pretrained".')
+@recipe_options
 @click.option(
     "--watch-every", default=20_000, show_default=True, help="Images between checkpoints."
 )
@@ -37,7 +53,6 @@ def train(
     recipe: str,
     folders: tuple[str, ...],
     out: Path,
-    phases: tuple[str, ...],
     watch_every: int,
     as_json: bool,
     **changes: Any,
@@ -47,13 +62,9 @@ def train(
     The first dataset's "val" split watches the training. Several processes: accelerate launch
     --num_processes 2 -m gatedpose.cli train ...
     """
-    from gatedpose.recipes import find_recipe
     from gatedpose.training import train as run
 
-    changed = {key: value for key, value in changes.items() if value is not None}
-    if phases:
-        changed["phases"] = tuple(_phase(text) for text in phases)
-    chosen = replace(find_recipe(recipe), **changed)
+    chosen = _recipe(recipe, changes)
     model = run(name, chosen, dict(map(_dataset, folders)), out, watch_every=watch_every)
     if model is None:
         return
@@ -64,6 +75,45 @@ def train(
         f"  gatedpose evaluate local-dir:{model} --dataset {first} --data {folder}"
     )
     click.echo(json.dumps(facts) if as_json else text)
+
+
+@click.command()
+@click.argument("table", type=click.Choice(["gates", "merges"]))
+@click.option("--model", default="gated_hg_2s_128", show_default=True, help="A gated hourglass.")
+@recipe_options
+@json_option
+def ablate(
+    table: str,
+    model: str,
+    recipe: str,
+    folders: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    **changes: Any,
+) -> None:
+    """Trains and scores the paper's choices alike: gates (Table II), or merges (Table IV).
+
+    Writes a table and a plot; run again, it goes on where it stopped.
+    """
+    from gatedpose.ablation import ablate as run
+    from gatedpose.ablation import ablation_text
+
+    chosen = _recipe(recipe, changes)
+    rows = run(table, model, chosen, dict(map(_dataset, folders)), out)
+    if rows:  # on the first process only
+        text = ablation_text(table, model, chosen, rows)
+        click.echo(json.dumps(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
+
+
+def _recipe(name: str, changes: dict[str, Any]) -> Any:
+    """The recipe called `name` with the options that were given in place of its own."""
+    from gatedpose.recipes import find_recipe
+
+    texts = changes.pop("phases")
+    given = {key: value for key, value in changes.items() if value is not None}
+    if texts:
+        given["phases"] = tuple(_phase(text) for text in texts)
+    return replace(find_recipe(name), **given)
 
 
 def _dataset(text: str) -> tuple[str, Path]:

@@ -1,0 +1,132 @@
+"""The paper's ablations as one call each: which gate (Table II), which merge (Table IV)."""
+
+import bisect
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gatedpose.data.readers import read_dataset
+from gatedpose.evaluation import evaluate
+from gatedpose.media import write_whole
+from gatedpose.predictor import Predictor
+from gatedpose.recipes import Recipe
+from gatedpose.training import train
+from gatedpose.variants import BY_NAME, Variant
+from gatedpose.zoo import create_model
+
+TABLES: dict[str, dict[str, dict[str, Any]]] = {
+    "gates": {  # Table II
+        "none": {"gate": 1.0},
+        "fixed at 0.5": {"gate": 0.5},
+        "scalar": {"gate": "scalar"},
+        "channel": {"gate": "channel"},
+    },
+    "merges": {  # Table IV, at equal parameters
+        "sum": {"merge": "sum"},
+        "concat": {"merge": "concat"},
+        "grouped": {"merge": "grouped"},
+    },
+}
+
+
+def count_parameters(variant: Variant, **config: Any) -> int:
+    """Parameters of a variant with a changed configuration; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in variant.build(**config).parameters())
+
+
+def equal_width(variant: Variant, params: int, **config: Any) -> int:
+    """The width, a multiple of 4, whose network's parameters come closest to `params`."""
+
+    def count(width: int) -> int:
+        return count_parameters(variant, **config, width=width)
+
+    widths = range(8, 4 * variant.config.width, 4)
+    above = bisect.bisect_left(widths, params, key=count)
+    return min(widths[max(0, above - 1) : above + 1], key=lambda width: abs(count(width) - params))
+
+
+def choices(table: str, name: str) -> dict[str, dict[str, Any]]:
+    """What a table compares: configurations by label; merges have the width that equalises them."""
+    if table == "gates":
+        return TABLES[table]
+    variant = BY_NAME[name]
+    params = count_parameters(variant)
+    return {
+        label: {**config, "width": equal_width(variant, params, **config)}
+        for label, config in TABLES[table].items()
+    }
+
+
+def ablate(
+    table: str, name: str, recipe: Recipe, folders: Mapping[str, Path], out: Path
+) -> list[dict[str, Any]]:
+    """Trains and scores each choice of a table alike; run again, it goes on where it stopped.
+
+    Args:
+        table: "gates" or "merges".
+        name: A gated hourglass of the zoo; the paper's is gated_hg_2s_128.
+        recipe: Of every training.
+        folders: See `gatedpose.training.train`; the first dataset's "val" split is scored.
+        out: Folder; gets one for each choice, and `table`.json and .png.
+
+    Returns:
+        For each choice its label, configuration, parameters and score (with flip test).
+    """
+    first, folder = next(iter(folders.items()))
+    samples = read_dataset(first, folder, "val")
+    size = recipe.phases[-1].size
+    rows = []
+    for label, config in choices(table, name).items():
+        place = out / label.replace(" ", "-")
+        if not train(name, recipe, folders, place, crops=out, config=config):
+            continue  # another process than the first
+        model = create_model(f"local-dir:{place / 'model'}", pretrained=True)
+        score = evaluate(Predictor(model, flip_test=True, size=(size, size)), samples).score
+        row: dict[str, Any] = {"choice": label, "config": config, "metric": score.metric}
+        row["params"] = sum(p.numel() for p in model.parameters())
+        rows.append({**row, "mean": round(score.mean, 2)})
+    if not rows:
+        return []
+    write_whole(out / f"{table}.json", json.dumps(rows, indent=1))
+    write_whole(out / f"{table}.png", _bars(rows, f"{name}, {_images(recipe)}, {first} val"))
+    return rows
+
+
+def ablation_text(table: str, name: str, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table that says at which scale it was made."""
+    lines = [
+        f"{name}, recipe {recipe.name}, {_images(recipe)}, seed {recipe.seed}. The paper's Table "
+        f"{'II' if table == 'gates' else 'IV'} is of 200 epochs of MPII: this one is small-scale.",
+        "",
+        f"| {table[:-1]} | parameters | {rows[0]['metric']} |",
+        "|---|---:|---:|",
+    ]
+    lines += [f"| {row['choice']} | {row['params']:,} | {row['mean']:.2f} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _images(recipe: Recipe) -> str:
+    return ", ".join(f"{phase.images:,} images of {phase.size} px" for phase in recipe.phases)
+
+
+def _bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """A bar chart as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 0.6 * len(rows) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    labels = [f"{row['choice']}\n{row['params'] / 1e6:.2f} M" for row in rows]
+    bars = axes.barh(labels, [row["mean"] for row in rows], color="#1eaaff")
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel(rows[0]["metric"])
+    axes.set_title(title, fontsize=9)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=150)
+    return data.getvalue()

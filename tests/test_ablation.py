@@ -1,0 +1,74 @@
+"""The paper's comparisons: equal parameters, alike trainings, a table that says its scale."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gatedpose.ablation import TABLES, choices, count_parameters, equal_width
+from gatedpose.cli import main
+from gatedpose.data import crops
+from gatedpose.data.crops import pack
+from gatedpose.media import read_image
+from gatedpose.variants import BY_NAME
+
+
+@pytest.mark.parametrize("merge", ["sum", "concat", "grouped"])
+def test_equal_width_is_the_closest(merge: str) -> None:
+    variant = BY_NAME["gated_hg_2s_68"]
+    params = count_parameters(variant)
+    assert params == 977_379
+    width = equal_width(variant, params, merge=merge)
+    near = {
+        w: abs(count_parameters(variant, merge=merge, width=w) - params)
+        for w in (width - 4, width, width + 4)
+    }
+    assert near[width] == min(near.values())
+    assert near[width] < 0.06 * params
+    assert (width == 68) == (merge == "concat")
+
+
+def test_what_is_compared() -> None:
+    gates = choices("gates", "gated_hg_1s_68")
+    assert [config["gate"] for config in gates.values()] == [1.0, 0.5, "scalar", "channel"]
+    merges = choices("merges", "gated_hg_1s_68")
+    assert list(merges) == ["sum", "concat", "grouped"]
+    assert merges["sum"]["width"] > merges["grouped"]["width"] > merges["concat"]["width"] == 68
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", list(TABLES))
+def test_ablation(
+    table: str,
+    lsp_folder: Path,
+    lspet_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    monkeypatch.setattr(crops, "pack", partial(pack, size=64))
+    out = tmp_path / "out"
+    arguments = [
+        "ablate", table, "--model", "gated_hg_1s_68", "--out", str(out), "--phase", "64,16,8,1",
+        "--data", f"lsp={lsp_folder}", "--data", f"lspet={lspet_folder}",
+    ]  # fmt: skip
+    told = CliRunner().invoke(main, arguments)
+    assert told.exit_code == 0, told.output
+    rows = json.loads((out / f"{table}.json").read_text())
+    assert [row["choice"] for row in rows] == list(TABLES[table])
+    assert all(0 <= row["mean"] <= 100 for row in rows)
+    params = [row["params"] for row in rows]
+    if table == "gates":
+        assert params[0] == params[1] < params[2] < params[3]  # fixed ones have no parameters
+    else:
+        assert max(params) < 1.15 * min(params)
+    assert "16 images of 64 px, seed 0. The paper's Table" in told.output
+    for row in rows:
+        assert f"| {row['choice']} | {row['params']:,} | {row['mean']:.2f} |" in told.output
+    assert read_image(out / f"{table}.png").shape[2] == 900
+    assert len(list(out.glob("*.safetensors"))) == 2  # packed once for all
+
+    again = CliRunner().invoke(main, [*arguments, "--json"])
+    assert json.loads(again.stdout.splitlines()[-1]) == rows
