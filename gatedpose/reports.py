@@ -168,8 +168,8 @@ def score_facts(score: Score, skeleton: Skeleton, settings: Mapping[str, Any]) -
 
 
 def _rounded(value: float) -> float | None:
-    """Thousandths; None where nothing was counted, since JSON has no NaN."""
-    return None if math.isnan(value) else round(value, 3)
+    """Six decimals; None where nothing was counted, since JSON has no NaN."""
+    return None if math.isnan(value) else round(value, 6)
 
 
 def score_text(facts: Facts) -> str:

@@ -231,9 +231,9 @@ def test_watch_scores_in_the_order_of_the_people() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "nmuon"])
 def test_only_kernels_decay(optimizer: str, tmp_path: Path) -> None:
-    network, people = tiny_network(), dotted_people(2, 0)
+    network, people = tiny_network(), dotted_people(4, 0)
     recipe = replace(SHORT, optimizer=optimizer)
-    trainer = Trainer(network, people, torch.ones(2), people, LSP14, recipe, tmp_path)
+    trainer = Trainer(network, people, torch.ones(4), people, LSP14, recipe, tmp_path)
     decayed = {
         id(p) for g in trainer.optimizer.param_groups if g["weight_decay"] for p in g["params"]
     }
