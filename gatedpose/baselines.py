@@ -282,9 +282,3 @@ class CUNet(HeatmapNetwork):
             out = self.run(stack, x, *carried)
             features, x, carried = out[0], out[1], list(out[2:])
             yield features, self.heads[s](features) if s < len(self.heads) else None
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the heads by fresh ones for `num_classes` keypoints, without bias as before."""
-        super().reset_classifier(num_classes, global_pool)
-        for head in self.heads:
-            head.register_parameter("bias", None)

@@ -247,6 +247,7 @@ class HeatmapNetwork(nn.Module):
                 old.in_channels if into else num_classes,
                 num_classes if into else old.out_channels,
                 1,
+                bias=old.bias is not None,
                 device=weight.device,
                 dtype=weight.dtype,
             )
