@@ -1,11 +1,11 @@
 """Readers against the published layouts, crops against geometry, batches against their seed."""
 
-import dataclasses
 import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from torch import Tensor
 
 from gatedpose.data import crops as crops_module
 from gatedpose.data import lsp as lsp_module
-from gatedpose.data.crops import FILL, Crops, batches, load_crops, pack, packed, save_crops
+from gatedpose.data.crops import FILL, Crops, batches, pack, packed
 from gatedpose.data.lsp import lsp, lspet, lspet_val, near_duplicates
 from gatedpose.data.readers import READERS, read_dataset
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.media import ImageError
 from gatedpose.skeleton import LSP14
 
-PAIR = dataclasses.replace(LSP14, name="pair", joints=("a", "b"), flip_pairs=(), limbs=((0, 1),))
+PAIR = replace(LSP14, name="pair", joints=("a", "b"), flip_pairs=(), limbs=((0, 1),))
 
 
 def digest(ids: list[str]) -> str:
@@ -323,8 +323,10 @@ def test_shrunk_averages_and_keeps_the_order_of_many() -> None:
 
 
 def test_take(make_sample: Callable[..., Sample]) -> None:
-    crops = dotted_crops(5, 32)
+    crops = replace(dotted_crops(5, 32), ids=tuple("abcde"))
     taken = crops.take(torch.tensor([4, 1, 4]))
+    assert taken.ids == ("e", "b", "e")
+    assert crops.shrunk(5).to(torch.device("cpu")).ids == crops.ids
     assert len(crops) == 5
     assert len(taken) == 3
     for name in ("images", "keypoints", "labelled"):
@@ -341,26 +343,46 @@ def same(one: Crops, other: Crops) -> bool:
     )
 
 
-def test_save_and_load_bit_for_bit(tmp_path: Path) -> None:
-    crops = dotted_crops(3, 32)
-    crops.keypoints[0, 1] = torch.tensor([-0.1, 1e-30])
-    save_crops(crops, tmp_path / "crops.safetensors")
-    assert same(load_crops(tmp_path / "crops.safetensors"), crops)
-    assert [path.name for path in tmp_path.iterdir()] == ["crops.safetensors"]
-
-
-def test_packed_packs_once_and_counts(
+def test_packed_packs_once(
     make_sample: Callable[..., Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    samples = [make_sample([[9.5, 9.5], [20.5, 20.5]], [0, 0, 30, 30], name) for name in "ab"]
+    path = tmp_path / "crops.safetensors"
+    first = packed(samples, path)
+    assert first.images.shape == (2, 3, 320, 320)
+    assert first.ids == ("a", "b")
+    assert same(first, pack(samples))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png", "crops.safetensors"]
+    monkeypatch.setattr(crops_module, "pack", lambda samples: pytest.fail("packed anew"))
+    again = packed(samples, path)
+    assert same(again, first)
+    assert again.ids == first.ids
+
+
+@pytest.mark.parametrize("change", ["fewer", "order", "box", "joint", "label"])
+def test_packed_from_other_annotations(
+    change: str, make_sample: Callable[..., Sample], tmp_path: Path
+) -> None:
+    samples = [make_sample([[9.5, 9.5], [20.5, 20.5]], [0, 0, 30, 30], name) for name in "ab"]
+    packed(samples, tmp_path / "crops.safetensors")
+    other = {
+        "fewer": samples[:1],
+        "order": samples[::-1],
+        "box": [samples[0], replace(samples[1], box=samples[1].box + 1)],
+        "joint": [samples[0], replace(samples[1], keypoints=samples[1].keypoints + 0.1)],
+        "label": [samples[0], replace(samples[1], labelled=~samples[1].labelled)],
+    }[change]
+    with pytest.raises(DatasetError, match=r"crops\.safetensors was packed from other annot"):
+        packed(other, tmp_path / "crops.safetensors")
+
+
+def test_packed_file_that_is_damaged(make_sample: Callable[..., Sample], tmp_path: Path) -> None:
     sample = make_sample([[9.5, 9.5], [20.5, 20.5]], [0, 0, 30, 30])
     path = tmp_path / "crops.safetensors"
-    first = packed([sample], path)
-    assert first.images.shape == (1, 3, 320, 320)
-    assert same(first, pack([sample]))
-    monkeypatch.setattr(crops_module, "pack", lambda samples: pytest.fail("packed anew"))
-    assert same(packed([sample], path), first)
-    with pytest.raises(DatasetError, match=r"crops\.safetensors holds 1 people, the dataset 2"):
-        packed([sample, sample], path)
+    packed([sample], path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DatasetError, match=r"crops\.safetensors is damaged .*remove it"):
+        packed([sample], path)
 
 
 # Batches

@@ -1,8 +1,10 @@
 """Person crops packed into memory, so that training reads no image file twice."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +30,21 @@ class Crops:
         images: (N, 3, P, P) uint8 RGB, the person centred, `PACK_MARGIN` times the box wide.
         keypoints: (N, K, 2) float32, in crop pixels.
         labelled: (N, K) bool.
+        ids: Of the people, for messages; N of them or none.
     """
 
     images: Tensor
     keypoints: Tensor
     labelled: Tensor
+    ids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, indices: Tensor) -> "Crops":
         """The crops at `indices` (B,)."""
-        return Crops(self.images[indices], self.keypoints[indices], self.labelled[indices])
+        ids = tuple(self.ids[i] for i in indices.tolist()) if self.ids else ()
+        return Crops(self.images[indices], self.keypoints[indices], self.labelled[indices], ids)
 
     def shrunk(self, size: int) -> "Crops":
         """Halved as often as an input of `size` pixels allows without losing detail.
@@ -54,11 +59,12 @@ class Crops:
             F.avg_pool2d(part.float(), factor).round().to(torch.uint8)
             for part in torch.split(self.images, 256)
         ]
-        return Crops(torch.cat(small), self.keypoints / factor, self.labelled)
+        return replace(self, images=torch.cat(small), keypoints=self.keypoints / factor)
 
     def to(self, device: torch.device) -> "Crops":
         """The same crops on another device."""
-        return Crops(*(t.to(device) for t in (self.images, self.keypoints, self.labelled)))
+        tensors = ("images", "keypoints", "labelled")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
 def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
@@ -77,35 +83,48 @@ def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
         image = read_image(sample.image)
         crop = crop_image(image, matrices[i], (size, size), fill)
         images[i] = crop.round().clamp(0, 255).to(torch.uint8)
-    return Crops(images, transform_points(matrices, keypoints), labelled)
-
-
-def save_crops(crops: Crops, path: Path) -> None:
-    """Writes crops as one safetensors file that appears whole."""
-    from safetensors.torch import save
-
-    tensors = {"images": crops.images, "keypoints": crops.keypoints, "labelled": crops.labelled}
-    write_whole(path, save(tensors))
-
-
-def load_crops(path: Path) -> Crops:
-    """Reads what `save_crops` wrote."""
-    from safetensors.torch import load_file
-
-    tensors = load_file(path)
-    return Crops(tensors["images"], tensors["keypoints"], tensors["labelled"])
+    ids = tuple(sample.id for sample in samples)
+    return Crops(images, transform_points(matrices, keypoints), labelled, ids)
 
 
 def packed(samples: list[Sample], path: Path) -> Crops:
-    """The crops in `path`, made from `samples` first if the file is not there."""
+    """The crops in `path`, made from `samples` first if the file is not there.
+
+    The file is one of safetensors that appears whole.
+
+    Raises:
+        DatasetError: If the file was packed from other people, or other annotations of them.
+        ImageError: See `pack`.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save
+
+    about = {"annotations": _digest(samples)}
     if not path.exists():
-        save_crops(pack(samples), path)
-    crops = load_crops(path)
-    if len(crops) != len(samples):
+        crops = pack(samples)
+        tensors = {"images": crops.images, "keypoints": crops.keypoints, "labelled": crops.labelled}
+        write_whole(path, save(tensors, about))
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in ("images", "keypoints", "labelled")}
+    except SafetensorError as error:
+        raise DatasetError(f"{path} is damaged ({error}); remove it to pack anew") from error
+    if known != about:
         raise DatasetError(
-            f"{path} holds {len(crops)} people, the dataset {len(samples)}; remove it to pack anew"
+            f"{path} was packed from other annotations than those of these {len(samples)} people; "
+            "remove it to pack anew"
         )
-    return crops
+    return Crops(**tensors, ids=tuple(sample.id for sample in samples))
+
+
+def _digest(samples: list[Sample]) -> str:
+    """Of everything that crops depend on, but for the pictures themselves."""
+    people = [
+        [s.id, s.image.name, s.box.tolist(), s.keypoints.tolist(), s.labelled.tolist()]
+        for s in samples
+    ]
+    return hashlib.sha256(json.dumps([PACK_SIZE, PACK_MARGIN, people]).encode()).hexdigest()
 
 
 def batches(
