@@ -40,7 +40,12 @@ def targets(
 
 
 def heatmap_loss(
-    heatmaps: Tensor, keypoints: Tensor, labelled: Tensor, sigma: float, loss: Loss
+    heatmaps: Tensor,
+    keypoints: Tensor,
+    labelled: Tensor,
+    sigma: float,
+    loss: Loss,
+    count: Tensor | None = None,
 ) -> Tensor:
     """Loss of all stacks, averaged over labelled joints.
 
@@ -55,6 +60,7 @@ def heatmap_loss(
             the target (for joints inside), and the squared error relative to that of a map of
             zeros, which fixes the level. Both have their minimum where the heatmap is the target,
             so the output stays a heatmap with peaks near 1.
+        count: Joints to average over, where this is a part of a batch; the labelled ones if None.
 
     Returns:
         A scalar.
@@ -63,7 +69,7 @@ def heatmap_loss(
     size = (heatmaps.shape[-2], heatmaps.shape[-1])
     target, inside = targets(keypoints, labelled, size, sigma)
     error = (heatmaps - target.unsqueeze(1)).square()  # (B, S, K, h, w)
-    count = labelled.sum().clamp_min(1)
+    count = (labelled.sum() if count is None else count).clamp_min(1)
     if loss == "mse":
         return (error.mean(dim=(3, 4)).sum(dim=1) * labelled).sum() / count
     energy = torch.pi * sigma**2  # of the Gaussian: the squared error of a map of zeros

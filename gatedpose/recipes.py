@@ -65,6 +65,11 @@ class Recipe:
         ema: Decay of the averaged weights, which are the result; 0 for the last weights themselves.
         precision: "no" for float32, or "bf16" or "fp16" for autocast; bf16 pays on processors that
             have it and is many times slower on those that emulate it.
+        accumulate: Parts that each process works off its share of a batch in, to save memory. The
+            gradient is that of the whole, but for batch norm, whose statistics are a part's.
+        checkpointing: Compute activations twice instead of keeping them, to save memory. Running
+            statistics of batch norm then move twice a step.
+        compile: Whether to use torch.compile.
         augmentation: Random changes of the input.
         init: What to start from, see `gatedpose.training.starting_model`.
         seed: Of initialisation, order and augmentation.
@@ -83,6 +88,9 @@ class Recipe:
     clip: float | None = 5.0
     ema: float = 0.999
     precision: Precision = "no"
+    accumulate: int = 1
+    checkpointing: bool = False
+    compile: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     init: str | None = None
     seed: int = 0

@@ -1,6 +1,5 @@
 """The training loop: crops in, averaged weights out, resumable at every checkpoint."""
 
-import csv
 import io
 import json
 import math
@@ -8,9 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -20,52 +20,30 @@ from tqdm import tqdm
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.evaluation import watch
+from gatedpose.journal import Journal
 from gatedpose.losses import heatmap_loss
-from gatedpose.media import write_image, write_whole
+from gatedpose.media import write_whole
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Phase, Recipe
+from gatedpose.schedule import Progress, learning_rate
 from gatedpose.skeleton import Skeleton
 
 CHECKPOINT = "last.pt"
-
-
-@dataclass
-class Progress:
-    """Where a training stands; everything else follows from the recipe."""
-
-    phase: int = 0
-    images: int = 0  # seen in this phase
-    step: int = 0  # over all phases
-
-    def share(self, recipe: Recipe) -> float:
-        """Share of the whole work that is done, 0 to 1."""
-        done = sum(phase.cost for phase in recipe.phases[: self.phase])
-        if self.phase < len(recipe.phases):
-            current = recipe.phases[self.phase]
-            done += current.cost * min(1.0, self.images / current.images)
-        return done / recipe.cost
-
-
-def learning_rate(recipe: Recipe, progress: Progress) -> float:
-    """Linear warm-up over steps, then the recipe's drops or a linear fall to 0."""
-    warm = min(1.0, (progress.step + 1) / max(1, recipe.warmup))
-    share = progress.share(recipe)
-    if recipe.drops:
-        return warm * [recipe.lr, *(rate for start, rate in recipe.drops if share >= start)][-1]
-    return recipe.lr * warm * (1 - share)
+BEST = "best.safetensors"
 
 
 class Trainer:
     """Trains one network by a recipe, on whatever device and processes accelerate finds.
 
-    Writes into `out`: recipe.json, log.csv, samples.png (predictions of the averaged network on
-    validation people) and last.pt, from which it goes on if it is there. SIGTERM saves and stops.
+    Writes into `out`: recipe.json; last.pt, from which it goes on if it is there; the averaged
+    weights that scored best in the last phase so far, best.safetensors; and what `Journal` does,
+    its samples being predictions of the averaged network. SIGTERM saves and stops.
 
     Args:
         model: Network of `skeleton.num_keypoints` heatmaps, freshly made.
         crops: Training people.
         draws: (N,) how often each of them is drawn, in relation to the others.
-        val: People to watch the training by. They choose nothing: the last weights are the result.
+        val: People to watch the training by. The result is the last weights all the same.
         skeleton: The joints.
         recipe: See `Recipe`.
         out: Folder, made if it is not there.
@@ -85,17 +63,25 @@ class Trainer:
         watch_every: int = 20_000,
     ) -> None:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         from timm.utils import ModelEmaV3
 
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
         self.recipe, self.out, self.watch_every = recipe, out, watch_every
+        AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
         self.accelerator = Accelerator(mixed_precision=recipe.precision)
         self.main = self.accelerator.is_main_process
         self.progress = Progress()
+        self.losses: list[float] = []  # since the last look at `val`
+        self.best = (-1, 0.0)  # phase and score: finer inputs come before higher scores
+        self.network = {"class": type(model).__name__, **vars(model.config)}
         device = self.accelerator.device
         model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = recipe.make_optimizer(model)
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
+        model.set_grad_checkpointing(recipe.checkpointing)
+        if recipe.compile:
+            model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=device)
         self.std = torch.tensor(IMAGENET_DEFAULT_STD, device=device)
@@ -116,19 +102,22 @@ class Trainer:
             SystemExit: After SIGTERM, once the checkpoint is written.
         """
         bar = tqdm(total=100, unit="%", disable=not self.main, mininterval=15)
-        with bar, _sigterm() as stop:
+        with bar, _sigterm() as stop, Journal(self.out, self.progress.step) as journal:
             while self.progress.phase < len(self.recipe.phases):
                 phase = self.recipe.phases[self.progress.phase]
-                losses: list[float] = []
                 for batch in self.batches(phase):
-                    losses.append(self.step(batch, phase))
+                    rate = learning_rate(self.recipe, self.progress)
+                    self.losses.append(self.step(batch, phase))
+                    if self.main:
+                        facts = {"loss": self.losses[-1], "lr": rate}
+                        journal.scalars(self.progress.step, facts)
                     bar.update(100 * self.progress.share(self.recipe) - bar.n)
                     seen, every = self.progress.images, self.watch_every
                     if seen >= phase.images or seen // every > (seen - phase.batch_size) // every:
-                        self._watch(phase, losses)
+                        self._watch(phase, journal)
                     if stop:
                         self._save()
-                        raise SystemExit(f"stopped at {self.progress}; run again to resume")
+                        raise SystemExit(f"stopped at {self.progress}; resume it with --resume")
                 self.progress.phase, self.progress.images = self.progress.phase + 1, 0
                 self._save()
         averaged: HeatmapNetwork = self.ema.module.cpu().eval()
@@ -142,27 +131,26 @@ class Trainer:
         for indices in batches(self.draws, share, seed, self.progress.step, rank, world):
             if self.progress.images >= phase.images:
                 return
-            generator.manual_seed((seed * 1_000_003 + self.progress.step) * world + rank)
+            generator.manual_seed(seed * 1_000_003 + self.progress.step)
             drawn = crops.take(indices).to(self.accelerator.device)
-            size = (phase.size, phase.size)
+            size, changes = (phase.size, phase.size), self.recipe.augmentation
             yield augment(
-                drawn, size, self.skeleton, self.recipe.augmentation, self.mean, self.std, generator
+                drawn, size, self.skeleton, changes, self.mean, self.std, generator, rank, world
             )
 
     def step(self, batch: Batch, phase: Phase) -> float:
-        """Learns from one batch; returns its loss."""
+        """Learns from one batch; returns its loss, over all processes."""
         rate = learning_rate(self.recipe, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         self.model.train()
-        heatmaps = self.model(batch.images.contiguous(memory_format=torch.channels_last))
-        loss = heatmap_loss(
-            heatmaps, batch.keypoints, batch.labelled, phase.sigma, self.recipe.loss
-        )
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss became {value} at {self.progress}")
-        self.accelerator.backward(loss)
+        loss = self._learn(batch, phase)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss} at {self.progress}, with the batch of "
+                f"{', '.join(batch.ids) or 'people without ids'}; {self.out / CHECKPOINT}, if "
+                "there is one, is of before"
+            )
         if self.recipe.clip is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -170,11 +158,33 @@ class Trainer:
         self.ema.update(self.accelerator.unwrap_model(self.model), step=self.progress.step)
         self.progress.images += phase.batch_size
         self.progress.step += 1
-        return value
+        return loss
 
-    def _watch(self, phase: Phase, losses: list[float]) -> None:
-        """Saves, then scores the averaged network and writes a log line and a picture."""
-        self._save()
+    def _learn(self, batch: Batch, phase: Phase) -> float:
+        """Gradients of a batch, part by part; returns its loss.
+
+        Parts and processes have unlike numbers of labelled joints. All divide by the same number,
+        so that a sum of their gradients is what the whole batch would give at once.
+        """
+        joints = self._average(batch.labelled.sum().float())
+        parts = batch.split(len(batch.images) // self.recipe.accumulate)
+        total = torch.zeros((), device=joints.device)
+        for part in parts:
+            alone = self.accelerator.no_sync(self.model) if part is not parts[-1] else nullcontext()
+            with alone:
+                heatmaps = self.model(part.images.contiguous(memory_format=torch.channels_last))
+                truth = part.keypoints, part.labelled
+                loss = heatmap_loss(heatmaps, *truth, phase.sigma, self.recipe.loss, joints)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return float(self._average(total))
+
+    def _average(self, value: Tensor) -> Tensor:
+        mean: Tensor = self.accelerator.reduce(value, "mean")  # over processes
+        return mean
+
+    def _watch(self, phase: Phase, journal: Journal) -> None:
+        """Scores the averaged network, keeps it if it is the best, and saves."""
         if self.main:
             score, sheet = watch(self.ema.module, self.val, self.skeleton, phase.size)
             row = {
@@ -184,17 +194,17 @@ class Trainer:
                 "step": self.progress.step,
                 "share": round(self.progress.share(self.recipe), 4),
                 "lr": round(learning_rate(self.recipe, self.progress), 6),
-                "loss": round(sum(losses) / max(1, len(losses)), 4),
+                "loss": round(sum(self.losses) / max(1, len(self.losses)), 4),
                 "val_pck_no_flip": round(score.mean, 2),
             }
-            losses.clear()
             tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
-            with (self.out / "log.csv").open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if not file.tell():
-                    writer.writeheader()
-                writer.writerow(row)
-            write_image(sheet, self.out / "samples.png")
+            journal.look(row, sheet)
+            journal.scalars(self.progress.step, {"val_pck_no_flip": score.mean})
+            if (now := (self.progress.phase, score.mean)) > self.best:
+                self.best = now
+                self._save_best()
+        self.losses.clear()
+        self._save()
         self.accelerator.wait_for_everyone()
 
     def _check_batches(self) -> None:
@@ -204,8 +214,12 @@ class Trainer:
                 "these processes do not know each other and would train apart; on a CPU set "
                 "ACCELERATE_USE_CPU=1"
             )
-        if odd := [p.batch_size for p in self.recipe.phases if p.batch_size % count]:
-            raise ValueError(f"{count} processes cannot share batches of {odd[0]} images alike")
+        shares = count * self.recipe.accumulate
+        if odd := [p.batch_size for p in self.recipe.phases if p.batch_size % shares]:
+            raise ValueError(
+                f"a batch of {odd[0]} images cannot be shared alike by {count} processes in "
+                f"{self.recipe.accumulate} parts each"
+            )
         if large := [p.batch_size for p in self.recipe.phases if p.batch_size > people]:
             raise ValueError(
                 f"a batch of {large[0]} is more than the {people} people to train on: add people "
@@ -217,9 +231,7 @@ class Trainer:
         path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
         if (self.out / CHECKPOINT).exists():
             before = json.loads(path.read_text("utf-8"))
-            fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-            if fields:
-                changes = ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields)
+            if changes := _changes(before, now):
                 raise ValueError(
                     f"{self.out} holds a training by another recipe ({changes}): resume it with "
                     "that one, or train into another folder"
@@ -230,22 +242,48 @@ class Trainer:
     def _save(self) -> None:
         if not self.main:
             return
+        scaler = self.accelerator.scaler  # of fp16
         state = {
+            "network": self.network,
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "ema": self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
             "progress": asdict(self.progress),
+            "losses": self.losses,
+            "best": self.best,
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_whole(self.out / CHECKPOINT, buffer.getvalue())
 
+    def _save_best(self) -> None:
+        from safetensors.torch import save
+
+        weights = {name: t.cpu().contiguous() for name, t in self.ema.module.state_dict().items()}
+        about = {"val_pck_no_flip": f"{self.best[1]:.2f}", "step": str(self.progress.step)}
+        write_whole(self.out / BEST, save(weights, about))
+
     def _restore(self) -> None:
         state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
+        before = state["network"]
+        if changes := _changes(before, self.network):
+            raise ValueError(
+                f"{self.out} holds a training of another network ({changes}): resume it with that "
+                "one, or train into another folder"
+            )
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
+        self.losses, self.best = list(state["losses"]), tuple(state["best"])
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    return ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def train(
         UnknownModelError: For an unknown variant or tag.
         WeightsError: For weights to start from that there are not, or that do not fit.
     """
-    from accelerate import Accelerator
+    from accelerate import PartialState
 
     if missing := set(recipe.datasets) - set(folders):
         raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
@@ -66,8 +66,7 @@ def train(
     model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
     out.mkdir(parents=True, exist_ok=True)
     packs = crops or out
-    accelerator = Accelerator(mixed_precision=recipe.precision)
-    with accelerator.main_process_first():  # the others read what the first has packed
+    with PartialState().main_process_first():  # the others read what the first has packed
         train_crops = packed(people, packs / "train.safetensors")
         val_crops = packed(watched, packs / "val.safetensors")
     trainer = Trainer(

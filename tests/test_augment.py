@@ -308,6 +308,29 @@ def test_labels_are_never_invented(seed: int, people: Crops) -> None:
     assert not kept.all()
 
 
+def test_processes_share_one_draw(people: Crops) -> None:
+    changes = Augmentation(shift=0.1, half_body=0.5, occlude=0.5)
+    whole = replace(people.take(torch.arange(12)), ids=tuple("abcdefghijkl"))
+
+    def augmented(crops: Crops, *share: int) -> Batch:
+        generator = torch.Generator().manual_seed(3)
+        mean, std = torch.full((3,), 0.4), torch.full((3,), 0.2)
+        return augment(crops, (64, 128), LSP14, changes, mean, std, generator, *share)
+
+    together = augmented(whole)
+    for rank in range(3):
+        mine = torch.arange(4 * rank, 4 * rank + 4)
+        share = augmented(whole.take(mine), rank, 3)
+        torch.testing.assert_close(share.images, together.images[mine])
+        torch.testing.assert_close(share.keypoints, together.keypoints[mine])
+        assert torch.equal(share.labelled, together.labelled[mine])
+        assert share.ids == together.ids[4 * rank : 4 * rank + 4]
+    parts = together.split(5)
+    assert [len(part.images) for part in parts] == [5, 5, 2]
+    assert torch.equal(torch.cat([part.keypoints for part in parts]), together.keypoints)
+    assert "".join("".join(part.ids) for part in parts) == "abcdefghijkl"
+
+
 def test_inputs_are_left_alone(people: Crops) -> None:
     images, keypoints = people.images.clone(), people.keypoints.clone()
     plain(people, EVERYTHING)

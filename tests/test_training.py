@@ -8,6 +8,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,23 +19,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import gatedpose
+from gatedpose import trainer as trainer_module
 from gatedpose import training
 from gatedpose.data import crops as crops_module
 from gatedpose.data.augment import NONE, Augmentation, Batch
-from gatedpose.data.crops import Crops, pack
+from gatedpose.data.crops import Crops, batches, pack
 from gatedpose.data.lsp import lspet
 from gatedpose.data.readers import READERS
 from gatedpose.evaluation import watch
 from gatedpose.heatmaps import encode
 from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.journal import Journal
 from gatedpose.losses import Loss, heatmap_loss
 from gatedpose.media import read_image
+from gatedpose.metrics import Score
 from gatedpose.recipes import RECIPES, Phase, Recipe
+from gatedpose.schedule import Progress, learning_rate
 from gatedpose.skeleton import LSP14
-from gatedpose.trainer import Progress, Trainer, learning_rate
+from gatedpose.trainer import Trainer
 from gatedpose.training import train
 
 SIDE = 104  # of the packed crops: 65 pixels become an input of 64
@@ -258,7 +265,10 @@ SHORT = Recipe(
     augmentation=Augmentation(shift=0.05, half_body=0.3, occlude=0.5),
     seed=5,
 )
-FILES = ["last.pt", "log.csv", "recipe.json", "samples.png"]
+FILES = [
+    "best.safetensors", "curves.png", "last.pt", "log.csv", "recipe.json", "samples.png",
+    "tensorboard",
+]  # fmt: skip
 
 
 class Interrupted(Trainer):
@@ -337,7 +347,7 @@ def test_sigterm_saves_stops_and_resumes(
     tmp_path: Path,
 ) -> None:
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match="run again to resume"):
+    with pytest.raises(SystemExit, match="resume it with --resume"):
         trainer_of(kind, tmp_path).run()
     assert signal.getsignal(signal.SIGTERM) is handler
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == steps
@@ -458,11 +468,186 @@ def test_loss_that_is_not_finite_stops(value: float, tmp_path: Path) -> None:
             with torch.no_grad():
                 self.model.heads[0].bias.fill_(value)
 
-    with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf) at .*step=3"):
-        trainer_of(Poisoned, tmp_path).run()
+    trainer = trainer_of(Poisoned, tmp_path)
+    trainer.crops = replace(trainer.crops, ids=tuple(f"toy/{i}" for i in range(12)))
+    with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf) at .*step=3") as error:
+        trainer.run()
+    drawn = next(batches(trainer.draws, 4, SHORT.seed, 3)).tolist()
+    assert f"with the batch of {', '.join(f'toy/{i}' for i in drawn)}; " in str(error.value)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["progress"]["step"] == 2
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_another_network_does_not_resume(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    people = dotted_people(12, seed=0)
+    args = people, torch.ones(12), people, LSP14, SHORT, tmp_path / "run"
+    wider = GatedHourglass(GatedHourglassConfig(width=12, stacks=1, num_keypoints=14))
+    with pytest.raises(ValueError, match=r"of another network \(width 8 -> 12\): resume it with"):
+        Trainer(wider, *args)
+
+
+# What is kept and told
+
+
+def test_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores rise and fall; in the last phase, which counts, the first look is the best."""
+    scores = iter((80.0, 30.0, 20.0, math.nan))
+    seen: list[dict[str, Tensor]] = []
+
+    def fake(model: nn.Module, *args: object) -> tuple[Score, Tensor]:
+        seen.append({name: t.clone() for name, t in model.state_dict().items()})
+        score, sheet = watch(model, *args)
+        return replace(score, mean=next(scores)), sheet
+
+    monkeypatch.setattr(trainer_module, "watch", fake)
+    people = dotted_people(12, seed=0)
+    recipe = replace(SHORT, phases=(Phase(64, 4, 4, 1.0), Phase(128, 12, 4, 1.0)))
+    args = people, torch.ones(12), people, LSP14, recipe, tmp_path
+    Trainer(tiny_network(), *args, watch_every=4).run()
+    assert len(seen) == 4
+    with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
+        assert file.metadata() == {"val_pck_no_flip": "30.00", "step": "2"}
+        assert {*file.keys()} == {*seen[1]}
+        for name, tensor in seen[1].items():
+            assert torch.equal(file.get_tensor(name), tensor)
+
+
+def test_best_weights_survive_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stops(Interrupted):
+        after = 2
+
+    with pytest.raises(SystemExit):
+        trainer_of(Stops, tmp_path).run()
+    trainer = trainer_of(Trainer, tmp_path)
+    assert trainer.best[0] == 0
+    trainer.best = (1, 100.0)
+    before = (tmp_path / "best.safetensors").read_bytes()
+    trainer.run()
+    assert (tmp_path / "best.safetensors").read_bytes() == before
+
+
+def test_curves_for_tensorboard(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(uninterrupted[0] / "tensorboard"))
+    events.Reload()
+    loss, score = events.Scalars("loss"), events.Scalars("val_pck_no_flip")
+    assert [event.step for event in loss] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in score] == [2, 4, 6]
+    rows = read_log(uninterrupted[0])
+    means = [sum(e.value for e in loss[i : i + 2]) / 2 for i in (0, 2, 4)]
+    assert means == pytest.approx([float(row["loss"]) for row in rows], abs=1e-4)
+    assert read_image(uninterrupted[0] / "curves.png").shape[0] == 3
+
+
+def test_journal_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    sheet = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    row = {"step": 2, "size": 64, "images": 8, "loss": 3.5, "val_pck_no_flip": 1.5}
+    with Journal(tmp_path, 0) as journal:
+        journal.look(row, sheet)
+        journal.look({**row, "step": 4, "size": 128}, sheet)
+    with Journal(tmp_path, 3) as journal:
+        journal.look({**row, "step": 5, "loss": 2}, sheet)
+    assert [(r["step"], r["loss"]) for r in read_log(tmp_path)] == [("2", "3.5"), ("5", "2")]
+
+
+# Ways of execution
+
+
+class Plain(nn.Identity):
+    """Stands in for a batch norm: what follows is then exactly a sum over people."""
+
+
+def without_batch_norm() -> GatedHourglass:
+    network = tiny_network()
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, Plain())
+    return network
+
+
+def trained(out: Path, network: GatedHourglass, **changes: object) -> list[float]:
+    """Losses of six steps, and `out`/weights.pt."""
+    people = dotted_people(12, seed=0)
+    people.labelled[:5, :9] = False  # unlike shares of labelled joints
+    recipe = replace(SHORT, **{"optimizer": "sgd", "lr": 1e-3, "clip": None, **changes})
+    trainer = Trainer(network, people, torch.ones(12), people, LSP14, recipe, out)
+    losses: list[float] = []
+    step = trainer.step
+    trainer.step = lambda *batch: losses.append(step(*batch)) or losses[-1]
+    averaged = trainer.run()
+    if trainer.main:
+        torch.save({"losses": losses, "weights": averaged.state_dict()}, out / "weights.pt")
+    return losses
+
+
+def assert_same_training(one: Path, other: Path, tolerance: float = 1e-5) -> None:
+    first, second = (torch.load(out / "weights.pt") for out in (one, other))
+    assert first["losses"] == pytest.approx(second["losses"], rel=tolerance)
+    for name, tensor in first["weights"].items():
+        assert torch.allclose(tensor, second["weights"][name], rtol=tolerance, atol=1e-6), name
+
+
+@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"accumulate": 4}, {"checkpointing": True}])
+def test_ways_to_save_memory_learn_the_same(changes: dict[str, object], tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", without_batch_norm())
+    saving = trained(tmp_path / "saving", without_batch_norm(), **changes)
+    assert len(plain) == len(saving) == 6
+    assert plain[-1] != plain[0]
+    assert_same_training(tmp_path / "plain", tmp_path / "saving")
+
+
+def test_compiled_training_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without torch's code generator, which takes nine minutes here and passes as well.
+    backend = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    # A small rate: with batch norm over four people, rounding would soon grow.
+    plain = trained(tmp_path / "plain", tiny_network(), lr=1e-6)
+    compiled = trained(tmp_path / "compiled", tiny_network(), lr=1e-6, compile=True)
+    assert compiled == pytest.approx(plain, rel=1e-3)
+    assert backend.frame_count > 0
+
+
+def test_bfloat16_learns_nearly_the_same(tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", tiny_network())
+    half = trained(tmp_path / "half", tiny_network(), precision="bf16")
+    assert half != plain
+    assert half == pytest.approx(plain, rel=0.03)
+
+
+def test_batches_that_cannot_be_shared(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a batch of 4 images cannot be shared alike by 1 proc"):
+        trained(tmp_path / "out", tiny_network(), accumulate=3)
+    assert not (tmp_path / "out").exists()
+
+
+TWO = """
+import pathlib, runpy, sys
+tests, out = runpy.run_path(sys.argv[1]), pathlib.Path(sys.argv[2])
+tests["trained"](out / "exact", tests["without_batch_norm"]())
+tests["trained"](out / "exact-parts", tests["without_batch_norm"](), accumulate=2)
+full = (tests["Phase"](128, 72, 12, 1.0),)
+tests["trained"](out / "real", tests["tiny_network"](), phases=full, lr=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_with_their_batches_together(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(TWO)
+    launch(2, tmp_path / "two.py", __file__, tmp_path / "two")
+    launch(1, tmp_path / "two.py", __file__, tmp_path / "one")
+    for kind in ("exact", "exact-parts"):
+        assert_same_training(tmp_path / "one" / kind, tmp_path / "two" / kind)
+    assert_same_training(tmp_path / "one" / "exact", tmp_path / "two" / "exact-parts")
+    # Batch norm sees six people instead of twelve.
+    one, two = (torch.load(tmp_path / n / "real" / "weights.pt")["losses"] for n in ("one", "two"))
+    assert one != two
+    assert two == pytest.approx(one, rel=0.05)
 
 
 # The whole way
@@ -508,6 +693,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from gatedpose import trainer as trainer_module
 from gatedpose import training
 from gatedpose.data import crops
 from gatedpose.recipes import Phase, Recipe
@@ -524,21 +710,29 @@ path = training.train("gated_hg_1s_68", recipe, {"lsp": lsp, "lspet": lspet}, ou
 """
 
 
-@pytest.mark.slow
-def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    root = str(Path(gatedpose.__file__).parents[1])
+def launch(processes: int, *command: object) -> None:
+    """Runs a script in several processes, as torchrun does."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*launch, script, lsp_folder, lspet_folder, tmp_path / "out"],
-        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        [*run, f"--nproc-per-node={processes}", *map(str, command)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(gatedpose.__file__).parents[1]),
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT)
+    launch(2, script, lsp_folder, lspet_folder, tmp_path / "out")
     files = sorted([*FILES, "train.safetensors", "val.safetensors", "model"])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
     assert {p.name for p in tmp_path.glob("wrote*")} == {"wrote model", "wrote None"}

@@ -15,7 +15,9 @@ class Commands(click.Group):
         """Runs the command; bad input ends with exit code 1 and the message."""
         try:
             return super().invoke(ctx)
-        except (ValueError, TypeError, ImportError, OSError, gatedpose.WeightsError) as error:
+        except (
+            ValueError, TypeError, ImportError, OSError, FloatingPointError, gatedpose.WeightsError,
+        ) as error:  # fmt: skip
             raise click.ClickException(f"{error}") from error
 
 

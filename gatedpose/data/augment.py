@@ -55,11 +55,20 @@ class Batch:
         images: (B, 3, H, W) float, normalised RGB.
         keypoints: (B, K, 2) in input pixels.
         labelled: (B, K) bool.
+        ids: Of the people, as in `Crops`.
     """
 
     images: Tensor
     keypoints: Tensor
     labelled: Tensor
+    ids: tuple[str, ...] = ()
+
+    def split(self, size: int) -> list["Batch"]:
+        """Parts of `size` people, in their order."""
+        return [
+            Batch(self.images[part], self.keypoints[part], self.labelled[part], self.ids[part])
+            for part in (slice(i, i + size) for i in range(0, len(self.images), size))
+        ]
 
 
 def augment(
@@ -70,6 +79,8 @@ def augment(
     mean: Tensor,
     std: Tensor,
     generator: torch.Generator,
+    rank: int = 0,
+    world: int = 1,
 ) -> Batch:
     """Network inputs of random similarity, colour and occlusion.
 
@@ -81,12 +92,15 @@ def augment(
         mean: (3,) of normalisation, for colours in [0, 1].
         std: (3,).
         generator: Of the random numbers, on the CPU.
+        rank: This process. All draw for the whole batch and take their share of it, so that what
+            happens to a person does not depend on the number of processes.
+        world: Number of processes.
 
     Returns:
         The batch, on the crops' device.
     """
     device = crops.images.device
-    draw = _Draw(len(crops), generator, device)
+    draw = _Draw(len(crops), generator, device, rank, world)
     boxes = _person_boxes(crops)
     if augmentation.half_body:
         half = _half_body_boxes(crops, skeleton, draw)
@@ -108,18 +122,21 @@ def augment(
     if augmentation.occlude:
         images = _occlude(images, augmentation.occlude, draw)
     images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
-    return Batch(images, keypoints, labelled)
+    return Batch(images, keypoints, labelled, crops.ids)
 
 
 class _Draw:
-    """Random numbers of one batch, (B,) each, the same on every device."""
+    """Random numbers of one process's share of a batch, (B,) each, the same on every device."""
 
-    def __init__(self, size: int, generator: torch.Generator, device: torch.device) -> None:
+    def __init__(
+        self, size: int, generator: torch.Generator, device: torch.device, rank: int, world: int
+    ) -> None:
         self.size, self.generator, self.device = size, generator, device
+        self.rank, self.world = rank, world
 
     def uniform(self, low: float, high: float) -> Tensor:
-        drawn = torch.rand(self.size, generator=self.generator) * (high - low) + low
-        return drawn.to(self.device)
+        drawn = torch.rand(self.world, self.size, generator=self.generator)[self.rank]
+        return (drawn * (high - low) + low).to(self.device)
 
     def chance(self, probability: float) -> Tensor:
         return self.uniform(0, 1) < probability
