@@ -67,24 +67,26 @@ class Crops:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
+def cut(sample: Sample, size: int) -> tuple[Tensor, Tensor]:
+    """One person out of their image: the crop (3, size, size) uint8 and the joints (K, 2) in it."""
+    matrix = crop_matrices(torch.from_numpy(sample.box)[None], (size, size), margin=PACK_MARGIN)
+    crop = crop_image(read_image(sample.image), matrix[0], (size, size), torch.tensor(FILL))
+    keypoints = transform_points(matrix, torch.from_numpy(sample.keypoints)[None])
+    return crop.round().clamp(0, 255).to(torch.uint8), keypoints[0]
+
+
 def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
     """Cuts every person out of their image; shows a progress bar.
 
     Raises:
         ImageError: For an image that cannot be read; nothing is skipped.
     """
-    boxes = torch.from_numpy(np.stack([sample.box for sample in samples]))
-    keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples]))
     labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
-    matrices = crop_matrices(boxes, (size, size), margin=PACK_MARGIN)
+    keypoints = torch.empty(*labelled.shape, 2)
     images = torch.empty(len(samples), 3, size, size, dtype=torch.uint8)
-    fill = torch.tensor(FILL)
     for i, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
-        image = read_image(sample.image)
-        crop = crop_image(image, matrices[i], (size, size), fill)
-        images[i] = crop.round().clamp(0, 255).to(torch.uint8)
-    ids = tuple(sample.id for sample in samples)
-    return Crops(images, transform_points(matrices, keypoints), labelled, ids)
+        images[i], keypoints[i] = cut(sample, size)
+    return Crops(images, keypoints, labelled, tuple(sample.id for sample in samples))
 
 
 def packed(samples: list[Sample], path: Path) -> Crops:
