@@ -6,21 +6,29 @@ from pathlib import Path
 import click
 
 from gatedpose.cli.options import json_option
+from gatedpose.data.crops import PACK_SIZE
 from gatedpose.media import write_image
 
 
 @click.group()
 def data() -> None:
-    """Looks at datasets."""
+    """Looks at datasets and packs them."""
 
 
-@data.command()
-@click.option("--dataset", required=True, help="lsp, lspet, mpii, coco or own.")
-@click.option("--data", "folder", type=Path, required=True, help="Folder of the dataset.")
-@click.option(
+dataset_option = click.option("--dataset", required=True, help="lsp, lspet, mpii, coco or own.")
+folder_option = click.option(
+    "--data", "folder", type=Path, required=True, help="Folder of the dataset."
+)
+splits_option = click.option(
     "--split", "splits", multiple=True, default=("train", "val"), show_default=True,
     help="Repeat it.",
 )  # fmt: skip
+
+
+@data.command()
+@dataset_option
+@folder_option
+@splits_option
 @click.option("--out", type=Path, help="Folder for a picture of annotated people of each split.")
 @json_option
 def check(
@@ -45,3 +53,50 @@ def check(
             click.echo(f"  {joint:15} {count:6} labelled ({100 * count / facts['people']:.1f} %)")
         if out:
             click.echo(f"  drawn in {facts['picture']}")
+
+
+@data.command()
+@dataset_option
+@folder_option
+@splits_option
+@click.option("--out", type=Path, required=True, help="Folder for the shards.")
+@click.option(
+    "--size", type=click.IntRange(min=2), default=PACK_SIZE, show_default=True,
+    help="Pixels a side of a crop.",
+)  # fmt: skip
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of the JPEGs."
+)
+@click.option(
+    "--shard-mb", type=click.IntRange(min=1), default=60, show_default=True, help="Of one file."
+)
+@json_option
+def pack(
+    dataset: str,
+    folder: Path,
+    splits: tuple[str, ...],
+    out: Path,
+    size: int,
+    quality: int,
+    shard_mb: int,
+    as_json: bool,
+) -> None:
+    """Packs everybody's crop into a few tar files, to copy and to train from."""
+    from gatedpose.data.readers import read_dataset
+    from gatedpose.data.shards import pack_shards
+
+    # All splits are read before the first is packed: errors come at once.
+    people = {split: read_dataset(dataset, folder, split) for split in splits}
+    for split, samples in people.items():
+        table = pack_shards(
+            samples, dataset, split, out, size=size, quality=quality, shard_bytes=shard_mb * 2**20
+        )
+        shards = json.loads(table.read_text("utf-8"))["shards"]
+        total = sum(shard["bytes"] for shard in shards)
+        facts = {"dataset": dataset, "split": split, "people": len(samples)}
+        facts |= {"shards": len(shards), "bytes": total, "table": str(table)}
+        files = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
+        text = f"{len(samples)} people in {files}, {total / 2**20:.1f} MB"
+        click.echo(json.dumps(facts) if as_json else f"{dataset} {split}: {text}")
+    if not as_json:
+        click.echo(f"train on them with\n  gatedpose train NAME --data {dataset}={out} --out run")
