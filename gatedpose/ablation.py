@@ -13,7 +13,7 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation import evaluate
 from gatedpose.media import write_whole
 from gatedpose.predictor import Predictor
-from gatedpose.recipes import Recipe
+from gatedpose.recipes import Recipe, find_recipe
 from gatedpose.training import train
 from gatedpose.variants import BY_NAME, Variant
 from gatedpose.zoo import create_model
@@ -83,24 +83,25 @@ def ablate(
     rows = []
     for label, config in choices(table, name).items():
         place = out / label.replace(" ", "-")
-        if not train(name, recipe, folders, place, crops=out, config=config):
+        if not train(name, recipe, folders, place, crops=out, config=config, resume=True):
             continue  # another process than the first
         model = create_model(f"local-dir:{place / 'model'}", pretrained=True)
         score = evaluate(Predictor(model, flip_test=True, size=(size, size)), samples).score
         row: dict[str, Any] = {"choice": label, "config": config, "metric": score.metric}
         row["params"] = sum(p.numel() for p in model.parameters())
+        row["images"] = _images(find_recipe(str(place / "recipe.json")))
         rows.append({**row, "mean": round(score.mean, 2)})
     if not rows:
         return []
     write_whole(out / f"{table}.json", json.dumps(rows, indent=1))
-    write_whole(out / f"{table}.png", _bars(rows, f"{name}, {_images(recipe)}, {first} val"))
+    write_whole(out / f"{table}.png", _bars(rows, f"{name}, {rows[0]['images']}, {first} val"))
     return rows
 
 
 def ablation_text(table: str, name: str, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table that says at which scale it was made."""
     lines = [
-        f"{name}, recipe {recipe.name}, {_images(recipe)}, seed {recipe.seed}. The paper's Table "
+        f"{name}, recipe {recipe.name}, {rows[0]['images']}, seed {recipe.seed}. The paper's Table "
         f"{'II' if table == 'gates' else 'IV'} is of 200 epochs of MPII: this one is small-scale.",
         "",
         f"| {table[:-1]} | parameters | {rows[0]['metric']} |",

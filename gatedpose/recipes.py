@@ -2,13 +2,18 @@
 
 import difflib
 import functools
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
+from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
+from gatedpose.fields import from_json
 from gatedpose.losses import Loss
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
@@ -73,6 +78,12 @@ class Recipe:
         augmentation: Random changes of the input.
         init: What to start from, see `gatedpose.training.starting_model`.
         seed: Of initialisation, order and augmentation.
+        epochs: Passes over the people. The phases then see as many images in proportion, whatever
+            their own numbers add up to; these count if None.
+        limit: Train on so many of the people, drawn by the seed; on all if None.
+
+    Raises:
+        ValueError: For a number out of its range.
     """
 
     name: str
@@ -94,11 +105,64 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     init: str | None = None
     seed: int = 0
+    epochs: float | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        in_range = {
+            "phases": len(self.phases) > 0,
+            "lr": self.lr > 0,
+            "ema": 0 <= self.ema < 1,
+            "accumulate": self.accumulate >= 1,
+            "epochs": self.epochs is None or self.epochs > 0,
+            "limit": self.limit is None or self.limit >= 1,
+        }
+        if wrong := [name for name, good in in_range.items() if not good]:
+            values = ", ".join(f"{name} {getattr(self, name)!r}" for name in wrong)
+            raise ValueError(f"recipe {self.name}: out of range: {values}")
 
     @property
     def cost(self) -> float:
         """Work of all phases, in images of 256 x 256."""
         return sum(phase.cost for phase in self.phases)
+
+    def scaled(self, people: int) -> "Recipe":
+        """The recipe with phases of so many images that all see `epochs` times the people."""
+        if self.epochs is None:
+            return self
+        ratio = self.epochs * people / sum(phase.images for phase in self.phases)
+        phases = (replace(p, images=max(1, round(p.images * ratio))) for p in self.phases)
+        return replace(self, phases=tuple(phases))
+
+    def changed(self, values: Mapping[str, Any]) -> "Recipe":
+        """The recipe with some fields replaced by values of JSON.
+
+        Raises:
+            ValueError: For a field that is unknown (with a near match) or of another type.
+        """
+        return from_json(Recipe, values, f"recipe {self.name}", self)
+
+    def with_field(self, text: str) -> "Recipe":
+        """The recipe with one field changed: `lr=1e-3`, `augmentation.rotation=40`.
+
+        Args:
+            text: FIELD=VALUE; the value is JSON, or else taken as it stands.
+
+        Raises:
+            ValueError: See `changed`.
+        """
+        path, equals, written = text.partition("=")
+        if not path or not equals:
+            raise ValueError(f"{text!r} is not FIELD=VALUE")
+        try:
+            value = json.loads(written)
+        except ValueError:
+            value = written
+        name, dot, key = path.partition(".")
+        if dot:
+            old = getattr(self, name, None)
+            value = {**(old if isinstance(old, dict) else {}), key: value}
+        return self.changed({name: value})
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of a model's parameters, by timm."""
@@ -166,13 +230,27 @@ RECIPES = {recipe.name: recipe for recipe in (LSP, MPII, FINETUNE)}
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe called `name`.
+    """The recipe called `name`, or that of a .json file.
+
+    A file holds fields of `Recipe`, and may name under "base" the recipe that it takes all others
+    from. The recipe.json that a training writes is such a file.
 
     Raises:
-        ValueError: For an unknown name; the message has close matches.
+        ValueError: For an unknown name (with a close match), or fields that are wrong.
     """
+    if name.endswith(".json"):
+        return _read_recipe(Path(name))
     if name not in RECIPES:
         close = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(RECIPES)}"
         raise ValueError(f"unknown recipe {name!r}; {hint}")
     return RECIPES[name]
+
+
+def _read_recipe(path: Path) -> Recipe:
+    fields = load_json(path)
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold an object with the fields of a recipe")
+    fields = {"name": path.stem, **fields}
+    base = find_recipe(str(fields.pop("base"))) if "base" in fields else None
+    return from_json(Recipe, fields, str(path), base)

@@ -1,18 +1,18 @@
 """From datasets and the name of a variant to a trained network in a folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gatedpose.data.crops import packed
-from gatedpose.data.readers import read_dataset
+from gatedpose.data.crops import Crops
 from gatedpose.data.samples import DatasetError
+from gatedpose.data.sources import Source, open_source
 from gatedpose.hub import save_model
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Recipe
-from gatedpose.trainer import Trainer
+from gatedpose.trainer import CHECKPOINT, Trainer
 from gatedpose.zoo import create_model
 
 
@@ -25,6 +25,7 @@ def train(
     watch_every: int = 20_000,
     crops: Path | None = None,
     config: Mapping[str, Any] | None = None,
+    resume: bool = False,
 ) -> Path | None:
     """Trains a variant on the "train" split of datasets; the first one's "val" split watches it.
 
@@ -32,11 +33,13 @@ def train(
         name: A variant of the zoo.
         recipe: See `gatedpose.recipes`; it is drawn from the folders given, each with the weight
             that the recipe has for it, or 1.
-        folders: Folder of each dataset by its name, see `gatedpose.data.readers`.
+        folders: Folder of each dataset by its name, see `gatedpose.data.readers`; or of the shards
+            that `gatedpose data pack` has made of it.
         out: Folder for the packed crops, checkpoints, log and weights.
         watch_every: Images between two checkpoints.
         crops: Folder of the packed crops, for trainings that share them; `out` if None.
         config: Fields of the variant's configuration to change, see `create_model`.
+        resume: Go on with the training in `out`, if there is one.
 
     Returns:
         Folder of the trained network, to be used as "local-dir:" model; None on other processes
@@ -44,31 +47,39 @@ def train(
 
     Raises:
         DatasetError: For a folder that is not what it should be, or datasets of other joints.
+        FileExistsError: If `out` holds a training and is not to be resumed.
         UnknownModelError: For an unknown variant or tag.
         WeightsError: For weights to start from that there are not, or that do not fit.
     """
-    from accelerate import PartialState
+    from accelerate import Accelerator
 
+    if (out / CHECKPOINT).exists() and not resume:
+        raise FileExistsError(
+            f"{out} holds a training: go on with it by --resume, or train into another folder"
+        )
     if missing := set(recipe.datasets) - set(folders):
         raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
-    parts = {dataset: read_dataset(dataset, folders[dataset], "train") for dataset in folders}
+    sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
-    watched = read_dataset(first, folders[first], "val")
-    people = [sample for samples in parts.values() for sample in samples]
-    skeleton = people[0].skeleton
-    if any(sample.skeleton != skeleton for sample in (*people, *watched)):
+    watched = open_source(first, folders[first], "val")
+    skeleton = watched.skeleton
+    if any(source.skeleton != skeleton for source in sources):
         raise DatasetError(f"the joints, flip pairs or limbs of {', '.join(folders)} differ")
-    weights = [recipe.datasets.get(dataset, 1.0) for dataset in parts]
+    chosen = choose([len(source) for source in sources], recipe)
+    recipe = recipe.scaled(sum(map(len, chosen)))
     draws = torch.cat(
-        [torch.full((len(p),), float(w)) for p, w in zip(parts.values(), weights, strict=True)]
+        [
+            torch.full((len(part),), float(recipe.datasets.get(dataset, 1.0)))
+            for dataset, part in zip(folders, chosen, strict=True)
+        ]
     )
     torch.manual_seed(recipe.seed)
     model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
     out.mkdir(parents=True, exist_ok=True)
     packs = crops or out
-    with PartialState().main_process_first():  # the others read what the first has packed
-        train_crops = packed(people, packs / "train.safetensors")
-        val_crops = packed(watched, packs / "val.safetensors")
+    with Accelerator().main_process_first():  # the others read what the first has packed
+        train_crops = _crops(sources, chosen, packs)
+        val_crops = watched.crops(range(len(watched)), packs)
     trainer = Trainer(
         model, train_crops, draws, val_crops, skeleton, recipe, out, watch_every=watch_every
     )
@@ -77,6 +88,30 @@ def train(
         return None
     save_model(averaged, out / "model", skeleton)
     return out / "model"
+
+
+def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
+    """Indices of the people of each source that a recipe trains on: all, or its `limit`.
+
+    Raises:
+        DatasetError: If there are not as many as the limit.
+    """
+    if recipe.limit is None:
+        return [list(range(count)) for count in counts]
+    if recipe.limit > sum(counts):
+        raise DatasetError(f"--limit {recipe.limit} is more than the {sum(counts)} people there")
+    generator = torch.Generator().manual_seed(recipe.seed)
+    drawn = torch.randperm(sum(counts), generator=generator)[: recipe.limit].sort().values
+    parts, start = [], 0
+    for count in counts:
+        parts.append([i - start for i in drawn.tolist() if start <= i < start + count])
+        start += count
+    return parts
+
+
+def _crops(sources: Sequence[Source], chosen: Sequence[Sequence[int]], folder: Path) -> Crops:
+    pairs = zip(sources, chosen, strict=True)
+    return Crops.join([source.crops(part, folder) for source, part in pairs if part])
 
 
 def starting_model(

@@ -68,7 +68,7 @@ def test_ablation(
     for row in rows:
         assert f"| {row['choice']} | {row['params']:,} | {row['mean']:.2f} |" in told.output
     assert read_image(out / f"{table}.png").shape[2] == 900
-    assert len(list(out.glob("*.safetensors"))) == 2  # packed once for all
+    assert len(list(out.glob("*.safetensors"))) == 3  # packed once for all
 
     again = CliRunner().invoke(main, [*arguments, "--json"])
     assert json.loads(again.stdout.splitlines()[-1]) == rows

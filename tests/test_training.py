@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -26,11 +27,14 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import gatedpose
 from gatedpose import trainer as trainer_module
 from gatedpose import training
+from gatedpose.cli import main
 from gatedpose.data import crops as crops_module
 from gatedpose.data.augment import NONE, Augmentation, Batch
 from gatedpose.data.crops import Crops, batches, pack
-from gatedpose.data.lsp import lspet
+from gatedpose.data.lsp import lsp, lspet
 from gatedpose.data.readers import READERS
+from gatedpose.data.samples import DatasetError
+from gatedpose.data.shards import pack_shards
 from gatedpose.evaluation import watch
 from gatedpose.heatmaps import encode
 from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
@@ -269,6 +273,7 @@ FILES = [
     "best.safetensors", "curves.png", "last.pt", "log.csv", "recipe.json", "samples.png",
     "tensorboard",
 ]  # fmt: skip
+PACKS = ["lsp-train.safetensors", "lsp-val.safetensors", "lspet-train.safetensors"]
 
 
 class Interrupted(Trainer):
@@ -614,8 +619,8 @@ def test_compiled_training_learns_the_same(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_bfloat16_learns_nearly_the_same(tmp_path: Path) -> None:
-    plain = trained(tmp_path / "plain", tiny_network())
-    half = trained(tmp_path / "half", tiny_network(), precision="bf16")
+    plain = trained(tmp_path / "plain", tiny_network(), lr=1e-6)  # as above
+    half = trained(tmp_path / "half", tiny_network(), lr=1e-6, precision="bf16")
     assert half != plain
     assert half == pytest.approx(plain, rel=0.03)
 
@@ -671,7 +676,7 @@ def test_train(
     folders = {"lsp": lsp_folder, "lspet": lspet_folder}
     folder = train("gated_hg_1s_68", recipe, folders, tmp_path / "out")
     assert folder == tmp_path / "out" / "model"
-    files = sorted([*FILES, "train.safetensors", "val.safetensors", "model"])
+    files = sorted([*FILES, *PACKS, "model"])
     assert sorted(file.name for file in folder.parent.iterdir()) == files
     few = len(lspet(lspet_folder, "train"))
     assert drawn[0].tolist() == [4.0] * 791 + [1.0] * few
@@ -684,8 +689,54 @@ def test_train(
 
     written = (folder / "model.safetensors").read_bytes()
     monkeypatch.setattr(crops_module, "pack", lambda samples: pytest.fail("packed anew"))
-    assert train("gated_hg_1s_68", recipe, folders, tmp_path / "out") == folder
+    with pytest.raises(FileExistsError, match="holds a training: go on with it by --resume, or"):
+        train("gated_hg_1s_68", recipe, folders, tmp_path / "out")
+    assert train("gated_hg_1s_68", recipe, folders, tmp_path / "out", resume=True) == folder
     assert (folder / "model.safetensors").read_bytes() == written
+
+
+def test_train_from_shards(
+    lsp_folder: Path, lspet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "val"):
+        pack_shards(lsp(lsp_folder, split)[:40], "lsp", split, tmp_path / "shards", size=64)
+    monkeypatch.setattr(crops_module, "pack", partial(pack, size=64))
+    common = ["train", "gated_hg_1s_68", "--phase", "64,16,8,1", "--phase", "64,48,8,1"]
+    common += ["--data", f"lsp={tmp_path / 'shards'}", "--data", f"lspet={lspet_folder}"]
+    changes = ["--epochs", "1", "--limit", "32", "--set", "augmentation.rotation=5"]
+    out = tmp_path / "out"
+    arguments = [*common, *changes, "--out", str(out)]
+    told = CliRunner().invoke(main, [*arguments, "--resume", "--json"])
+    assert told.exit_code == 0, told.output
+    assert f"{out} holds no training yet: this one starts afresh" in told.stderr
+    recipe = json.loads(told.stdout.splitlines()[-1])["recipe"]
+    assert [phase["images"] for phase in recipe["phases"]] == [8, 24]  # 32 people once
+    assert (recipe["limit"], recipe["augmentation"]["rotation"]) == (32, 5.0)
+    assert [path.name for path in out.glob("ls*")] == ["lspet-train.safetensors"]
+
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "holds a training: go on with it by --resume, or train into another" in again.output
+    resumed = CliRunner().invoke(main, [*arguments, "--resume"])
+    assert resumed.exit_code == 0, resumed.output
+    other = CliRunner().invoke(main, [*arguments, "--resume", "--epochs", "2"])
+    assert other.exit_code == 1
+    assert "holds a training by another recipe (epochs 1.0 -> 2.0, phases" in other.output
+
+    renamed = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--out", str(tmp_path / "no")]
+    wrong = CliRunner().invoke(main, [*renamed, "--data", f"lspet={tmp_path / 'shards'}"])
+    assert wrong.exit_code == 1
+    assert "train.json" in wrong.output
+    assert "'lsp'" in wrong.output
+
+
+def test_crops_of_unlike_sizes_are_not_mixed() -> None:
+    people = dotted_people(2, seed=0)
+    small = replace(people, images=people.images[..., ::2, ::2])
+    with pytest.raises(DatasetError, match="pixels a side cannot be mixed: pack all with the same"):
+        Crops.join([people, small])
+    both = Crops.join([people, people])
+    assert torch.equal(both.keypoints, people.keypoints.repeat(2, 1, 1))
 
 
 SCRIPT = """
@@ -733,7 +784,7 @@ def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> 
     script = tmp_path / "two.py"
     script.write_text(SCRIPT)
     launch(2, script, lsp_folder, lspet_folder, tmp_path / "out")
-    files = sorted([*FILES, "train.safetensors", "val.safetensors", "model"])
+    files = sorted([*FILES, *PACKS, "model"])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
     assert {p.name for p in tmp_path.glob("wrote*")} == {"wrote model", "wrote None"}
     assert [(row["step"], row["images"]) for row in read_log(tmp_path / "out")] == [("3", "24")]

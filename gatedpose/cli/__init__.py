@@ -8,7 +8,7 @@ from gatedpose.cli.evaluation import evaluate
 from gatedpose.cli.models import info, list_command
 from gatedpose.cli.options import Commands
 from gatedpose.cli.prediction import predict
-from gatedpose.cli.training import ablate, train
+from gatedpose.cli.training import ablate, recipe, train
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,5 +17,5 @@ def main() -> None:
     """Fast, accurate keypoints of people: gated hourglasses from 0.5 M to 26 M parameters."""
 
 
-for _command in (list_command, info, predict, evaluate, train, ablate, data):
+for _command in (list_command, info, predict, evaluate, train, recipe, ablate, data):
     main.add_command(_command)

@@ -13,9 +13,17 @@ from gatedpose.cli.options import json_option
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+set_option = click.option(
+    "--set", "fields", multiple=True, metavar="FIELD=VALUE",
+    help="Replaces a field of the recipe: lr=1e-3, augmentation.rotation=40; repeat it.",
+)  # fmt: skip
+
+
 def recipe_options(command: Command) -> Command:
     """Adds the data, and a recipe with its changes."""
     for option in (
+        click.option("--epochs", type=float, help="Passes over the people; scales the phases."),
+        click.option("--limit", type=int, help="Train on so many people, drawn by the seed."),
         click.option("--init", help='A .safetensors file or a tag to start from, or "pretrained".'),
         click.option(
             "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's."
@@ -26,15 +34,17 @@ def recipe_options(command: Command) -> Command:
             "--phase", "phases", multiple=True, metavar="SIZE,IMAGES,BATCH,SIGMA",
             help="Replaces the recipe's phases; repeat it.",
         ),
+        set_option,
         click.option(
             "--out", type=Path, required=True, help="Folder for checkpoints, logs and results."
         ),
         click.option(
             "--data", "folders", multiple=True, required=True, metavar="DATASET=FOLDER",
-            help="A dataset to train on (lsp, lspet, mpii, coco, own); repeat it.",
+            help="A dataset to train on (lsp, lspet, mpii, coco, own) or shards of it; repeat it.",
         ),
         click.option(
-            "--recipe", default="lsp", show_default=True, help="lsp, mpii or finetune."
+            "--recipe", default="lsp", show_default=True,
+            help="lsp, mpii or finetune; or a .json file, see gatedpose recipe.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -47,6 +57,7 @@ def recipe_options(command: Command) -> Command:
 @click.option(
     "--watch-every", default=20_000, show_default=True, help="Images between checkpoints."
 )
+@click.option("--resume", is_flag=True, help="Go on with the training in --out, if there is one.")
 @json_option
 def train(
     name: str,
@@ -54,10 +65,11 @@ def train(
     folders: tuple[str, ...],
     out: Path,
     watch_every: int,
+    resume: bool,
     as_json: bool,
     **changes: Any,
 ) -> None:
-    """Trains the model NAME; run again, it goes on where it stopped.
+    """Trains the model NAME.
 
     The first dataset's "val" split watches the training. Several processes: accelerate launch
     --num_processes 2 -m gatedpose.cli train ...
@@ -65,10 +77,14 @@ def train(
     from gatedpose.training import train as run
 
     chosen = _recipe(recipe, changes)
-    model = run(name, chosen, dict(map(_dataset, folders)), out, watch_every=watch_every)
+    datasets = dict(map(_dataset, folders))
+    if resume and not (out / "last.pt").exists():
+        click.echo(f"{out} holds no training yet: this one starts afresh", err=True)
+    model = run(name, chosen, datasets, out, watch_every=watch_every, resume=resume)
     if model is None:
         return
-    facts = {"model": f"local-dir:{model}", "recipe": asdict(chosen)}
+    done = json.loads((out / "recipe.json").read_text("utf-8"))
+    facts = {"model": f"local-dir:{model}", "recipe": done}
     first, folder = _dataset(folders[0])
     text = (
         f"wrote {model}; score it with\n"
@@ -105,15 +121,29 @@ def ablate(
         click.echo(json.dumps(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
 
 
+@click.command()
+@click.argument("name")
+@set_option
+def recipe(name: str, fields: tuple[str, ...]) -> None:
+    """Prints the recipe NAME (lsp, mpii, finetune, or a .json file) as JSON.
+
+    Save it, change it and give the file to train --recipe.
+    """
+    click.echo(json.dumps(asdict(_recipe(name, {"phases": (), "fields": fields})), indent=1))
+
+
 def _recipe(name: str, changes: dict[str, Any]) -> Any:
     """The recipe called `name` with the options that were given in place of its own."""
     from gatedpose.recipes import find_recipe
 
-    texts = changes.pop("phases")
+    texts, fields = changes.pop("phases"), changes.pop("fields")
     given = {key: value for key, value in changes.items() if value is not None}
     if texts:
         given["phases"] = tuple(_phase(text) for text in texts)
-    return replace(find_recipe(name), **given)
+    found = replace(find_recipe(name), **given)
+    for field in fields:
+        found = found.with_field(field)
+    return found
 
 
 def _dataset(text: str) -> tuple[str, Path]:

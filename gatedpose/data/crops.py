@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +45,27 @@ class Crops:
         """The crops at `indices` (B,)."""
         ids = tuple(self.ids[i] for i in indices.tolist()) if self.ids else ()
         return Crops(self.images[indices], self.keypoints[indices], self.labelled[indices], ids)
+
+    @staticmethod
+    def join(parts: Sequence["Crops"]) -> "Crops":
+        """All people of several crops, in their order.
+
+        Raises:
+            DatasetError: If the crops have unlike sizes.
+        """
+        if len(parts) == 1:  # most often: nothing of these gigabytes is copied
+            return parts[0]
+        if len(sizes := {part.images.shape[-1] for part in parts}) > 1:
+            raise DatasetError(
+                f"crops of {', '.join(map(str, sorted(sizes)))} pixels a side cannot be mixed: "
+                "pack all with the same --size"
+            )
+        images, keypoints, labelled = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("images", "keypoints", "labelled")
+        )
+        ids = tuple(name for part in parts for name in part.ids)
+        return Crops(images, keypoints, labelled, ids)
 
     def shrunk(self, size: int) -> "Crops":
         """Halved as often as an input of `size` pixels allows without losing detail.

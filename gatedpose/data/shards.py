@@ -158,12 +158,15 @@ def _splits(folder: Path) -> list[str]:
     return found
 
 
-def load_shards(folder: str | Path, split: str) -> tuple[Crops, Skeleton]:
+def load_shards(
+    folder: str | Path, split: str, dataset: str | None = None
+) -> tuple[Crops, Skeleton]:
     """Reads a packed split into memory; shows a progress bar.
 
     Args:
         folder: Where `pack_shards` has put it.
         split: "train" or "val", for example.
+        dataset: What they must have been packed from, if that matters.
 
     Returns:
         The crops, and the joints that their keypoints are of.
@@ -181,6 +184,8 @@ def load_shards(folder: str | Path, split: str) -> tuple[Crops, Skeleton]:
     about.choice("format", (FORMAT,))
     about.choice("version", (VERSION,))
     about.choice("margin", (PACK_MARGIN,))
+    if dataset is not None:
+        about.choice("dataset", (dataset,))
     people, size = _count(about, "people"), _count(about, "size")
     try:
         skeleton = Skeleton.from_dict(about.get("skeleton"))
