@@ -20,6 +20,7 @@ from tqdm import tqdm
 from gatedpose.data.annotations import load_json, load_mat
 from gatedpose.data.augment import NONE, augment
 from gatedpose.data.crops import Crops
+from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.samples import Sample
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import decode
@@ -67,32 +68,32 @@ def evaluate(
     """Predicts every person from their annotated box and scores the joints that are labelled.
 
     Args:
-        predictor: Of a network with the samples' joints.
+        predictor: Of a network with the samples' joints, or others that they are known from, see
+            `gatedpose.data.joints`: MPII's 16 are scored on LSP's 14.
         samples: See `gatedpose.data.readers.read_dataset`.
         progress: Show a bar.
         threshold: See `score_people`.
         averaging: See `score_people`.
 
     Raises:
-        ValueError: If the network's joints are not the dataset's.
+        ValueError: If the network lacks joints of the dataset's.
     """
     skeleton = samples[0].skeleton
-    if predictor.skeleton != skeleton:
-        raise ValueError(
-            f"evaluate: the network predicts {predictor.skeleton.name}, "
-            f"the data has {skeleton.name}"
-        )
+    groups = joint_groups(predictor.skeleton, skeleton)
     pairs = ((sample.image, sample.box[None]) for sample in samples)
     bar = tqdm(
         predictor.stream(pairs), "evaluating", len(samples), unit="person", disable=not progress
     )
     poses = [pose for found in bar for pose in found]
-    keypoints = np.stack([pose.keypoints for pose in poses])
+    keypoints, scores = (
+        np.asarray(group_means(torch.from_numpy(np.stack(values)), groups))
+        for values in ([pose.keypoints for pose in poses], [pose.scores for pose in poses])
+    )
     return Evaluation(
         score=score_people(samples, keypoints, threshold, averaging),
         ids=tuple(sample.id for sample in samples),
         keypoints=keypoints,
-        scores=np.stack([pose.scores for pose in poses]),
+        scores=scores,
     )
 
 

@@ -33,9 +33,9 @@ class Score:
 
     Attributes:
         mean: Over all counted joints.
-        per_joint: (K,) for each joint; NaN where none was counted.
+        per_joint: (K,) for each joint; NaN where none was counted. Empty for AP.
         columns: The columns of published tables, "Total" last; NaN where none was counted.
-        counted: Number of annotated joints that could be scored.
+        counted: Number of annotated joints that could be scored; for AP, of results.
         metric: What the figures are, "PCK@0.2" for example.
     """
 

@@ -159,10 +159,14 @@ def score_facts(score: Score, skeleton: Skeleton, settings: Mapping[str, Any]) -
         "metric": score.metric,
         "mean": _rounded(score.mean),
         "columns": {name: _rounded(value) for name, value in score.columns.items()},
-        "per_joint": {
-            joint: _rounded(value)
-            for joint, value in zip(skeleton.joints, score.per_joint, strict=True)
-        },
+        **(_joint_facts(score, skeleton) if score.per_joint else {}),
+    }
+
+
+def _joint_facts(score: Score, skeleton: Skeleton) -> Facts:
+    rates = map(_rounded, score.per_joint)
+    return {
+        "per_joint": dict(zip(skeleton.joints, rates, strict=True)),
         "joints_counted": score.counted,
     }
 

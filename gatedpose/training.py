@@ -7,13 +7,16 @@ from typing import Any
 import torch
 
 from gatedpose.data.crops import Crops
+from gatedpose.data.joints import joint_groups
 from gatedpose.data.samples import DatasetError
 from gatedpose.data.sources import Source, open_source
+from gatedpose.devices import make_accelerator
 from gatedpose.hub import save_model
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Recipe
+from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.trainer import CHECKPOINT, Trainer
-from gatedpose.zoo import create_model
+from gatedpose.zoo import UnknownModelError, create_model
 
 
 def train(
@@ -47,23 +50,25 @@ def train(
 
     Raises:
         DatasetError: For a folder that is not what it should be, or datasets of other joints.
+        ImportError: Without accelerate.
         FileExistsError: If `out` holds a training and is not to be resumed.
+        ValueError: For joints that the recipe needs and a dataset has not, or see
+            `make_accelerator` and `Trainer`.
         UnknownModelError: For an unknown variant or tag.
         WeightsError: For weights to start from that there are not, or that do not fit.
     """
-    from accelerate import Accelerator
-
     if (out / CHECKPOINT).exists() and not resume:
         raise FileExistsError(
             f"{out} holds a training: go on with it by --resume, or train into another folder"
         )
     if missing := set(recipe.datasets) - set(folders):
         raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
+    accelerator = make_accelerator(recipe.precision)
     sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")
-    skeleton = watched.skeleton
-    if any(source.skeleton != skeleton for source in sources):
+    skeleton = SKELETONS[recipe.joints] if recipe.joints else watched.skeleton
+    if not recipe.joints and any(source.skeleton != skeleton for source in sources):
         raise DatasetError(f"the joints, flip pairs or limbs of {', '.join(folders)} differ")
     chosen = choose([len(source) for source in sources], recipe)
     recipe = recipe.scaled(sum(map(len, chosen)))
@@ -77,9 +82,9 @@ def train(
     model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
     out.mkdir(parents=True, exist_ok=True)
     packs = crops or out
-    with Accelerator().main_process_first():  # the others read what the first has packed
-        train_crops = _crops(sources, chosen, packs)
-        val_crops = watched.crops(range(len(watched)), packs)
+    with accelerator.main_process_first():  # the others read what the first has packed
+        train_crops = _crops(sources, chosen, packs, skeleton)
+        val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
     trainer = Trainer(
         model, train_crops, draws, val_crops, skeleton, recipe, out, watch_every=watch_every
     )
@@ -109,9 +114,20 @@ def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
     return parts
 
 
-def _crops(sources: Sequence[Source], chosen: Sequence[Sequence[int]], folder: Path) -> Crops:
-    pairs = zip(sources, chosen, strict=True)
-    return Crops.join([source.crops(part, folder) for source, part in pairs if part])
+def _crops(
+    sources: Sequence[Source],
+    chosen: Sequence[Sequence[int]],
+    folder: Path,
+    skeleton: Skeleton,
+) -> Crops:
+    """Crops of the chosen people of all sources, with the joints of `skeleton`."""
+    groups = [joint_groups(source.skeleton, skeleton) for source in sources]  # before any work
+    parts = [
+        source.crops(part, folder).with_joints(group)
+        for source, part, group in zip(sources, chosen, groups, strict=True)
+        if part
+    ]
+    return Crops.join(parts)
 
 
 def starting_model(
@@ -132,4 +148,8 @@ def starting_model(
     if init.endswith(".safetensors"):
         return create_model(name, num_keypoints=num_keypoints, checkpoint_path=init, **config)
     full = name if init == "pretrained" else f"{name}.{init}"
-    return create_model(full, pretrained=True, num_keypoints=num_keypoints, **config)
+    try:
+        return create_model(full, pretrained=True, num_keypoints=num_keypoints, **config)
+    except UnknownModelError as error:
+        hint = "--init can also be a .safetensors file to start from"
+        raise UnknownModelError(f"{error} ({hint})") from error

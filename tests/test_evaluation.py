@@ -80,12 +80,28 @@ def test_the_truth_scores_100_and_an_error_is_counted(
     assert raw["scores"].shape == (3, 14)
 
 
-def test_other_joints_are_refused(samples: list[Sample]) -> None:
+def test_joints_that_are_not_known_are_refused(samples: list[Sample]) -> None:
+    model = Told(torch.zeros(1, 17, 2))
+    with pytest.raises(ValueError, match="coco17 has no neck, head top, which lsp14 needs"):
+        evaluate(Predictor(model, COCO17), samples, progress=False)
+
+
+def test_joints_in_another_order_are_found_by_name(samples: list[Sample]) -> None:
+    model = told(samples)
+    model.crop_points = model.crop_points.flip(1)
     other = Skeleton("other", LSP14.joints[::-1], (), ())
-    for skeleton in (COCO17, other):
-        model = Told(torch.zeros(1, skeleton.num_keypoints, 2))
-        with pytest.raises(ValueError, match=r"the network predicts .*, the data has lsp14"):
-            evaluate(Predictor(model, skeleton), samples, progress=False)
+    assert evaluate(Predictor(model, other), samples, progress=False).score.mean == 100
+
+
+def test_mpii_joints_are_scored_on_lsp(samples: list[Sample]) -> None:
+    model = told(samples)
+    lsp = model.crop_points
+    nowhere = torch.full((3, 2, 2), 128.0)  # pelvis and thorax, which LSP has not
+    model = Told(torch.cat((lsp[:, :6], nowhere, lsp[:, 12:], lsp[:, 6:12]), dim=1))
+    found = evaluate(Predictor(model, MPII16), samples, progress=False)
+    assert found.score.mean == 100
+    assert found.keypoints.shape == (3, 14, 2)
+    assert found.scores.shape == (3, 14)
 
 
 # Predictions made elsewhere

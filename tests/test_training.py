@@ -38,13 +38,14 @@ from gatedpose.data.shards import pack_shards
 from gatedpose.evaluation import watch
 from gatedpose.heatmaps import encode
 from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.hub import save_model
 from gatedpose.journal import Journal
 from gatedpose.losses import Loss, heatmap_loss
 from gatedpose.media import read_image
 from gatedpose.metrics import Score
 from gatedpose.recipes import RECIPES, Phase, Recipe
 from gatedpose.schedule import Progress, learning_rate
-from gatedpose.skeleton import LSP14
+from gatedpose.skeleton import LSP14, MPII16
 from gatedpose.trainer import Trainer
 from gatedpose.training import train
 
@@ -790,3 +791,27 @@ def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> 
     assert [(row["step"], row["images"]) for row in read_log(tmp_path / "out")] == [("3", "24")]
     model = gatedpose.create_model(f"local-dir:{tmp_path / 'out' / 'model'}", pretrained=True)
     assert model.config.width == 8
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_for_lsp(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> None:
+    start = gatedpose.create_model("gated_hg_1s_68", num_keypoints=16)
+    save_model(start, tmp_path / "mpii", MPII16)
+    common = ["train", "gated_hg_1s_68", "--recipe", "lsp-finetune", "--limit", "24"]
+    common += ["--data", f"lsp={lsp_folder}", "--data", f"lspet={lspet_folder}"]
+    absent = CliRunner().invoke(main, [*common, "--out", str(tmp_path / "absent")])
+    assert absent.exit_code == 1
+    assert "unknown tag 'mpii' of gated_hg_1s_68" in absent.output
+    assert "--init can also be a .safetensors file to start from" in absent.output
+    assert not (tmp_path / "absent").exists()
+    out = tmp_path / "out"
+    changes = ["--init", str(tmp_path / "mpii" / "model.safetensors"), "--epochs", "1"]
+    changes += ["--phase", "64,24,12,1"]
+    told = CliRunner().invoke(main, [*common, *changes, "--out", str(out)])
+    assert told.exit_code == 0, told.output
+    model = gatedpose.create_model(f"local-dir:{out / 'model'}", pretrained=True)
+    assert gatedpose.Predictor(model).skeleton == MPII16
+    scored = ["evaluate", f"local-dir:{out / 'model'}", "--dataset", "lsp", "--size", "64"]
+    told = CliRunner().invoke(main, [*scored, "--data", str(lsp_folder), "--json"])
+    assert told.exit_code == 0, told.output
+    assert list(json.loads(told.stdout)["per_joint"]) == list(LSP14.joints)

@@ -16,7 +16,10 @@ from gatedpose.metrics import AVERAGINGS
 @click.option("--dataset", default="lsp", show_default=True, help="lsp, lspet, mpii, coco or own.")
 @click.option("--data", type=Path, required=True, help="Folder of the dataset.")
 @click.option("--split", default="val", show_default=True)
-@click.option("--predictions", type=Path, help="Score this .npz, .npy, .json or .mat instead.")
+@click.option(
+    "--predictions", type=Path,
+    help="Score this .npz, .npy, .json or .mat instead; for coco, its results (.json).",
+)  # fmt: skip
 @click.option(
     "--shift", type=float, help="Added to the predictions' x and y. [-0.5 for .mat, else 0]"
 )
@@ -32,7 +35,7 @@ from gatedpose.metrics import AVERAGINGS
     "--weights", type=Path, help="A .safetensors file of the model NAME to score instead."
 )
 @device_option
-@click.option("--save", type=Path, help="Writes the raw predictions (.npz).")
+@click.option("--save", type=Path, help="Writes the raw predictions: .npz; .json for coco.")
 @json_option
 def evaluate(
     name: str | None,
@@ -50,8 +53,10 @@ def evaluate(
     """Scores the model NAME, or --predictions made elsewhere, on people from annotated boxes.
 
     The metric is that of the joints: PCK@0.2 for LSP's, PCKh@0.5 for MPII's, PCK@0.2 of the box for
-    any others.
+    any others; for coco it is AP (OKS).
     """
+    from gatedpose.coco_results import load_results, save_results, score_results, to_results
+    from gatedpose.data.coco import annotations_file
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation import evaluate as run
     from gatedpose.evaluation import load_predictions, score_people
@@ -59,6 +64,10 @@ def evaluate(
 
     if (name is None) == (predictions is None):
         raise click.UsageError("give the NAME of a model, or --predictions")
+    is_coco = dataset == "coco"
+    suffix = ".json" if is_coco else ".npz"
+    if save and save.suffix != suffix:
+        raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts = {
         "model": name or str(predictions),
@@ -66,7 +75,9 @@ def evaluate(
         "split": split,
         "people": len(samples),
     }
-    if predictions:
+    if predictions and is_coco:
+        score = score_results(annotations_file(data, split), load_results(predictions))
+    elif predictions:
         if shift is None:
             shift = -0.5 if predictions.suffix == ".mat" else 0.0
         keypoints = load_predictions(predictions, samples, shift)
@@ -76,8 +87,11 @@ def evaluate(
         settings = {"progress": not as_json, "threshold": threshold, "averaging": averaging}
         result = run(predictor, samples, **settings)
         score = result.score
+        if is_coco:
+            results = to_results(samples, result.keypoints, result.scores)
+            score = score_results(annotations_file(data, split), results)
         if save:
-            result.save(save)
+            save_results(results, save) if is_coco else result.save(save)
         facts |= {
             "flip_test": network["flip"],
             "decoder": network["decoder"],

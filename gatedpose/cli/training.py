@@ -44,7 +44,7 @@ def recipe_options(command: Command) -> Command:
         ),
         click.option(
             "--recipe", default="lsp", show_default=True,
-            help="lsp, mpii or finetune; or a .json file, see gatedpose recipe.",
+            help="lsp, mpii, lsp-finetune or finetune; or a .json file, see gatedpose recipe.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -125,7 +125,7 @@ def ablate(
 @click.argument("name")
 @set_option
 def recipe(name: str, fields: tuple[str, ...]) -> None:
-    """Prints the recipe NAME (lsp, mpii, finetune, or a .json file) as JSON.
+    """Prints the recipe NAME (lsp, mpii, lsp-finetune, finetune, or a .json file) as JSON.
 
     Save it, change it and give the file to train --recipe.
     """

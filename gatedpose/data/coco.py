@@ -40,11 +40,15 @@ def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
     if split not in SPLITS:
         raise DatasetError(f"coco has the splits {', '.join(SPLITS)}, not {split!r}")
     images = Path(folder) / f"{split}2017"
-    file = Path(folder) / "annotations" / f"person_keypoints_{split}2017.json"
-    people = read_coco_json(file, images)
+    people = read_coco_json(annotations_file(folder, split), images)
     if check_images:
         require_images(images, {person.image.relative_to(images).as_posix() for person in people})
     return people
+
+
+def annotations_file(folder: str | Path, split: str) -> Path:
+    """Where the keypoints of a split lie in COCO's folder."""
+    return Path(folder) / "annotations" / f"person_keypoints_{split}2017.json"
 
 
 def read_coco_json(file: Path, images: Path) -> list[Sample]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from gatedpose.data.joints import Groups, group_means
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.geometry import CROP_MARGIN, crop_image, crop_matrices, transform_points
 from gatedpose.media import read_image, write_whole
@@ -45,6 +46,16 @@ class Crops:
         """The crops at `indices` (B,)."""
         ids = tuple(self.ids[i] for i in indices.tolist()) if self.ids else ()
         return Crops(self.images[indices], self.keypoints[indices], self.labelled[indices], ids)
+
+    def with_joints(self, groups: Groups) -> "Crops":
+        """The same people with means of their joints, see `gatedpose.data.joints`.
+
+        A joint is labelled where all that it is the mean of are.
+        """
+        if groups == tuple((joint,) for joint in range(self.labelled.shape[1])):
+            return self
+        labelled = group_means(self.labelled.float(), groups) == 1
+        return replace(self, keypoints=group_means(self.keypoints, groups), labelled=labelled)
 
     @staticmethod
     def join(parts: Sequence["Crops"]) -> "Crops":

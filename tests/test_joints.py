@@ -1,0 +1,52 @@
+"""From one dataset's joints to another's."""
+
+import pytest
+import torch
+
+from gatedpose.data.crops import Crops
+from gatedpose.data.joints import group_means, joint_groups
+from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
+
+LSP_TO_MPII = (
+    (0,), (1,), (2,), (3,), (4,), (5,), (2, 3), (8, 9), (12,), (13,),
+    (6,), (7,), (8,), (9,), (10,), (11,),
+)  # fmt: skip
+
+
+def test_lsp_becomes_mpii_as_in_the_paper() -> None:
+    assert joint_groups(LSP14, MPII16) == LSP_TO_MPII
+    points = torch.arange(28.0).view(1, 14, 2)
+    converted = group_means(points, LSP_TO_MPII)[0]
+    assert converted[6].tolist() == [5.0, 6.0]  # hips at (4, 5) and (6, 7)
+    assert converted[7].tolist() == [17.0, 18.0]  # shoulders at (16, 17) and (18, 19)
+
+
+def test_there_and_back_is_the_same() -> None:
+    points = torch.rand(2, 14, 2)
+    there = group_means(points, joint_groups(LSP14, MPII16))
+    assert torch.equal(group_means(there, joint_groups(MPII16, LSP14)), points)
+
+
+def test_mirror_images_are_converted_alike() -> None:
+    points = torch.rand(2, 14, 2)
+    groups = joint_groups(LSP14, MPII16)
+    first = group_means(points[:, list(LSP14.flip_permutation)], groups)
+    torch.testing.assert_close(first, group_means(points, groups)[:, list(MPII16.flip_permutation)])
+
+
+def test_a_mean_is_labelled_where_both_are() -> None:
+    labelled = torch.ones(2, 14, dtype=torch.bool)
+    labelled[0, 3] = labelled[1, 12] = False
+    crops = Crops(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.rand(2, 14, 2), labelled)
+    converted = crops.with_joints(joint_groups(LSP14, MPII16))
+    assert (~converted.labelled).nonzero().tolist() == [[0, 3], [0, 6], [1, 8]]
+    assert converted.images is crops.images
+    assert crops.with_joints(joint_groups(LSP14, LSP14)) is crops
+
+
+def test_joints_that_are_missing_are_named() -> None:
+    with pytest.raises(ValueError, match="coco17 has no upper neck, head top, which mpii16 needs"):
+        joint_groups(COCO17, MPII16)
+    paws = Skeleton("paws", ("right hip", "paw"), (), ())
+    with pytest.raises(ValueError, match="lsp14 has no paw, which paws needs"):
+        joint_groups(LSP14, paws)
