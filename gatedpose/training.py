@@ -61,15 +61,8 @@ def train(
         raise FileExistsError(
             f"{out} holds a training: go on with it by --resume, or train into another folder"
         )
-    if missing := set(recipe.datasets) - set(folders):
-        raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
     accelerator = make_accelerator(recipe.precision)
-    sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
-    first = next(iter(folders))
-    watched = open_source(first, folders[first], "val")
-    skeleton = SKELETONS[recipe.joints] if recipe.joints else watched.skeleton
-    if not recipe.joints and any(source.skeleton != skeleton for source in sources):
-        raise DatasetError(f"the joints, flip pairs or limbs of {', '.join(folders)} differ")
+    sources, watched, skeleton = _open(recipe, folders)
     chosen = choose([len(source) for source in sources], recipe)
     recipe = recipe.scaled(sum(map(len, chosen)))
     draws = torch.cat(
@@ -93,6 +86,19 @@ def train(
         return None
     save_model(averaged, out / "model", skeleton)
     return out / "model"
+
+
+def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], Source, Skeleton]:
+    """What to train on, what to watch it by, and the joints to learn."""
+    if missing := set(recipe.datasets) - set(folders):
+        raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
+    sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
+    first = next(iter(folders))
+    watched = open_source(first, folders[first], "val")
+    skeleton = SKELETONS[recipe.joints] if recipe.joints else watched.skeleton
+    if not recipe.joints and any(source.skeleton != skeleton for source in sources):
+        raise DatasetError(f"the joints, flip pairs or limbs of {', '.join(folders)} differ")
+    return sources, watched, skeleton
 
 
 def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:

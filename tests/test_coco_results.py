@@ -111,6 +111,7 @@ def test_bad_results_are_named(content: object, message: str, tmp_path: Path) ->
     ("arguments", "message"),
     [
         (["--predictions", "p.npz"], "predictions for COCO are a .json file of COCO's results"),
+        (["gated_hg_1s_68", "--threshold", "0.1"], "COCO's AP takes no --threshold"),
         (["gated_hg_1s_68", "--save", "p.npz"], "predictions are saved as .json"),
     ],
 )

@@ -8,7 +8,7 @@ import click
 
 import gatedpose
 from gatedpose.cli.options import best_device, decoder_option, device_option, json_option
-from gatedpose.metrics import AVERAGINGS
+from gatedpose.metrics import AVERAGINGS, Score
 
 
 @click.command()
@@ -55,17 +55,14 @@ def evaluate(
     The metric is that of the joints: PCK@0.2 for LSP's, PCKh@0.5 for MPII's, PCK@0.2 of the box for
     any others; for coco it is AP (OKS).
     """
-    from gatedpose.coco_results import load_results, save_results, score_results, to_results
-    from gatedpose.data.coco import annotations_file
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation import evaluate as run
-    from gatedpose.evaluation import load_predictions, score_people
     from gatedpose.reports import score_facts, score_text
 
     if (name is None) == (predictions is None):
         raise click.UsageError("give the NAME of a model, or --predictions")
-    is_coco = dataset == "coco"
-    suffix = ".json" if is_coco else ".npz"
+    truth = _coco_truth(data, split, threshold, shift) if dataset == "coco" else None
+    suffix = ".json" if truth else ".npz"
     if save and save.suffix != suffix:
         raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
@@ -75,23 +72,13 @@ def evaluate(
         "split": split,
         "people": len(samples),
     }
-    if predictions and is_coco:
-        score = score_results(annotations_file(data, split), load_results(predictions))
-    elif predictions:
-        if shift is None:
-            shift = -0.5 if predictions.suffix == ".mat" else 0.0
-        keypoints = load_predictions(predictions, samples, shift)
-        score = score_people(samples, keypoints, threshold, averaging)
+    settings = {"threshold": threshold, "averaging": averaging}
+    if predictions:
+        score = _score_file(predictions, samples, truth, shift, **settings)
     else:
         predictor = _predictor(name or "", samples[0].skeleton.num_keypoints, **network)
-        settings = {"progress": not as_json, "threshold": threshold, "averaging": averaging}
-        result = run(predictor, samples, **settings)
-        score = result.score
-        if is_coco:
-            results = to_results(samples, result.keypoints, result.scores)
-            score = score_results(annotations_file(data, split), results)
-        if save:
-            save_results(results, save) if is_coco else result.save(save)
+        result = run(predictor, samples, progress=not as_json, **settings)
+        score = _save_and_score(result, samples, truth, save)
         facts |= {
             "flip_test": network["flip"],
             "decoder": network["decoder"],
@@ -99,6 +86,41 @@ def evaluate(
         }
     facts = score_facts(score, samples[0].skeleton, facts)
     click.echo(json.dumps(facts, indent=1) if as_json else score_text(facts))
+
+
+def _coco_truth(data: Path, split: str, threshold: float | None, shift: float | None) -> Path:
+    from gatedpose.data.coco import annotations_file
+
+    if threshold is not None or shift is not None:
+        raise click.UsageError("COCO's AP takes no --threshold, and its results no --shift")
+    return annotations_file(data, split)
+
+
+def _score_file(
+    file: Path, samples: Any, truth: Path | None, shift: float | None, **settings: Any
+) -> Score:
+    from gatedpose.coco_results import load_results, score_results
+    from gatedpose.evaluation import load_predictions, score_people
+
+    if truth:
+        return score_results(truth, load_results(file))
+    if shift is None:
+        shift = -0.5 if file.suffix == ".mat" else 0.0
+    return score_people(samples, load_predictions(file, samples, shift), **settings)
+
+
+def _save_and_score(result: Any, samples: Any, truth: Path | None, save: Path | None) -> Score:
+    from gatedpose.coco_results import save_results, score_results, to_results
+
+    if not truth:
+        if save:
+            result.save(save)
+        score: Score = result.score
+        return score
+    results = to_results(samples, result.keypoints, result.scores)
+    if save:
+        save_results(results, save)
+    return score_results(truth, results)
 
 
 def _predictor(
