@@ -1,0 +1,48 @@
+"""`gatedpose gates`: what the learnt gates of a network are like."""
+
+import json
+from pathlib import Path
+
+import click
+
+import gatedpose
+from gatedpose.cli.options import json_option
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--out", type=Path, help="Draws the factors of each block (.png), the paper's Fig. 3."
+)
+@click.option(
+    "--features", type=Path,
+    help="Draws features before and after the skip (.png), the paper's Fig. 4.",
+)  # fmt: skip
+@click.option("--photo", type=Path, help="Of a person, for --features. [a demo photograph]")
+@json_option
+def gates(
+    name: str, out: Path | None, features: Path | None, photo: Path | None, as_json: bool
+) -> None:
+    """Says how the factors of the skip connections of the trained model NAME are distributed."""
+    from gatedpose.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
+    from gatedpose.media import demo_image, write_whole
+
+    if photo and not features:
+        raise click.UsageError("--photo is for --features, which is not given")
+    model = gatedpose.create_model(name, pretrained=True)
+    found = find_gates(model)
+    facts: dict[str, object] = {"model": name, "gates": [gate.facts() for gate in found]}
+    text = [gates_text(name, found)]
+    if out:
+        write_whole(out, plot_gates(f"{name}: alpha of each block", found))
+        text.append(f"drawn in {out}")
+        facts["picture"] = str(out)
+    if features:
+        picture = photo or demo_image()
+        with watch_skips(model) as skips:
+            gatedpose.Predictor(model)(picture)
+        facts |= {"photo": str(picture), "skips": [skip.facts() for skip in skips.values()]}
+        write_whole(features, plot_skips(f"{name}: features of {picture.name}", skips))
+        text.append(f"features of {picture} drawn in {features}")
+        facts["features"] = str(features)
+    click.echo(json.dumps(facts, indent=1) if as_json else "\n\n".join(text))
