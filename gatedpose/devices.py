@@ -1,6 +1,9 @@
 """Devices and processes of a training, through accelerate."""
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gatedpose.recipes import Precision
@@ -32,3 +35,14 @@ def make_accelerator(precision: Precision) -> Any:
         )
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision)
+
+
+@contextmanager
+def sigterm() -> Iterator[list[int]]:
+    """A list that is empty until SIGTERM comes, which does no more than that."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -69,6 +69,9 @@ class Recipe:
         warmup: Steps.
         clip: Largest norm of the gradient; no limit if None.
         ema: Decay of the averaged weights, which are the result; 0 for the last weights themselves.
+        calibrate: Images that the averaged network's batch norm takes its statistics from anew,
+            before each look at the validation people and in the end; 0 for the averages of
+            training, which lag behind and come from small batches.
         precision: "no" for float32, or "bf16" or "fp16" for autocast; bf16 pays on processors that
             have it and is many times slower on those that emulate it.
         accumulate: Parts that each process works off its share of a batch in, to save memory. The
@@ -101,6 +104,7 @@ class Recipe:
     warmup: int = 200
     clip: float | None = 5.0
     ema: float = 0.999
+    calibrate: int = 1024
     precision: Precision = "no"
     accumulate: int = 1
     checkpointing: bool = False
@@ -117,6 +121,7 @@ class Recipe:
             "phases": len(self.phases) > 0,
             "lr": self.lr > 0,
             "ema": 0 <= self.ema < 1,
+            "calibrate": self.calibrate >= 0,
             "accumulate": self.accumulate >= 1,
             "joints": self.joints is None or self.joints in SKELETONS,
             "epochs": self.epochs is None or self.epochs > 0,
@@ -209,6 +214,7 @@ FINETUNE = Recipe(
     lr=3e-3,
     warmup=20,
     ema=0.98,
+    calibrate=256,
     augmentation=Augmentation(shift=0.03),
     init="pretrained",
 )
@@ -229,6 +235,7 @@ MPII = Recipe(
     warmup=0,
     clip=None,
     ema=0.0,
+    calibrate=0,
 )
 
 # Section III-C again: from the weights of MPII, the learning rate falls every 25 epochs, LSP's two

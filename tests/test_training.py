@@ -166,7 +166,7 @@ def test_the_papers_recipe() -> None:
 
 def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> None:
     people = dotted_people(12, seed=0)
-    recipe = replace(SHORT, phases=SHORT.phases[:1], ema=0.0, clip=None)
+    recipe = replace(SHORT, phases=SHORT.phases[:1], ema=0.0, clip=None, calibrate=0)
     trainer = Trainer(tiny_network(), people, torch.ones(12), people, LSP14, recipe, tmp_path)
     averaged, last = trainer.run().state_dict(), trainer.model.state_dict()
     for name, tensor in averaged.items():
@@ -815,3 +815,23 @@ def test_the_papers_recipe_for_lsp(lsp_folder: Path, lspet_folder: Path, tmp_pat
     told = CliRunner().invoke(main, [*scored, "--data", str(lsp_folder), "--json"])
     assert told.exit_code == 0, told.output
     assert list(json.loads(told.stdout)["per_joint"]) == list(LSP14.joints)
+
+
+def test_batch_norm_is_calibrated_on_training_people(tmp_path: Path) -> None:
+    people = dotted_people(70, seed=0)
+    recipe = replace(SHORT, phases=SHORT.phases[:1], calibrate=128)
+    trainer = Trainer(tiny_network(), people, torch.ones(70), people, LSP14, recipe, tmp_path)
+    seen: list[Tensor] = []
+    stem = trainer.ema.module.stem.conv
+    hook = stem.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    averaged = trainer.run()
+    hook.remove()
+    large = [features for features in seen if len(features) == 64][-2:]  # before the last look
+    assert len(large) == 2
+    means = torch.stack([features.mean(dim=(0, 2, 3)) for features in large])
+    torch.testing.assert_close(averaged.stem.bn.running_mean, means.mean(0), atol=1e-4, rtol=1e-4)
+    variances = torch.stack([features.var(dim=(0, 2, 3)) for features in large])
+    torch.testing.assert_close(
+        averaged.stem.bn.running_var, variances.mean(0), atol=1e-4, rtol=1e-4
+    )
+    assert not averaged.training
