@@ -6,6 +6,7 @@ import gatedpose
 from gatedpose.cli.data import data
 from gatedpose.cli.evaluation import evaluate
 from gatedpose.cli.gates import gates
+from gatedpose.cli.hub import push
 from gatedpose.cli.models import info, list_command
 from gatedpose.cli.options import Commands
 from gatedpose.cli.prediction import predict
@@ -18,5 +19,5 @@ def main() -> None:
     """Fast, accurate keypoints of people: gated hourglasses from 0.5 M to 26 M parameters."""
 
 
-for _command in (list_command, info, predict, evaluate, train, recipe, ablate, gates, data):
+for _command in (list_command, info, predict, evaluate, train, recipe, ablate, gates, push, data):
     main.add_command(_command)

@@ -14,9 +14,6 @@ import gatedpose
 from gatedpose.cli.options import best_device, decoder_option, device_option, json_option
 from gatedpose.media import FORMATS, ImageError, read_image
 
-# Where the whole body of the demo's portrait would be: people are trained on from head to foot.
-DEMO_BOX = [20.0, 10.0, 440.0, 1050.0]
-
 
 @click.command()
 @click.argument("source", required=False)
@@ -49,6 +46,7 @@ def predict(
     """
     from tqdm import tqdm
 
+    from gatedpose.cards import DEMO_BOX
     from gatedpose.media import demo_image, draw_poses, find_images, write_image
     from gatedpose.reports import pose_text, stack_poses
 

@@ -1,0 +1,205 @@
+"""Repositories of the Hugging Face Hub: model cards, complete folders, uploads."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+import gatedpose
+from gatedpose.checkpoints import Weights, WeightsError
+from gatedpose.hub import save_model
+from gatedpose.media import demo_image, draw_poses, read_image, write_image, write_whole
+from gatedpose.predictor import Predictor
+from gatedpose.reports import stack_poses
+from gatedpose.skeleton import SKELETONS
+from gatedpose.zoo import HUB_FILE, create_model, find_weights
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+DATASETS = {"lsp": "Leeds Sports Pose", "lspet": "Leeds Sports Pose Extended"}
+# Where the whole body of the demo's portrait would be: people are trained on from head to foot.
+DEMO_BOX = [20.0, 10.0, 440.0, 1050.0]
+CITATION = """@inproceedings{bulat2020toward,
+  title={Toward fast and accurate human pose estimation via soft-gated skip connections},
+  author={Bulat, Adrian and Kossaifi, Jean and Tzimiropoulos, Georgios and Pantic, Maja},
+  booktitle={IEEE International Conference on Automatic Face and Gesture Recognition},
+  year={2020}
+}"""
+
+
+def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
+    """The card of trained weights: front matter with results that the Hub renders, then Markdown.
+
+    Every number is that of the packaged table.
+    """
+    data = ModelCardData(
+        model_name=weights.name,
+        license="other",
+        license_name="research-use",
+        library_name="timm",
+        pipeline_tag="keypoint-detection",
+        tags=["gatedpose", "pose-estimation", "human-pose"],
+        eval_results=list(_results(weights)),
+    )
+    rows = [
+        f"| {split} | {score['people']} | "
+        + " | ".join(f"{value:.2f}" for value in score["columns"].values())
+        + f" | `{score['command']}` |"
+        for split, score in weights.scores.items()
+    ]
+    columns = next(iter(weights.scores.values()))["columns"]
+    header = ["split", "people", *columns, "command"]
+    recipe = weights.recipe
+    phases = ", ".join(f"{p['images']:,} images of {p['size']} px" for p in recipe["phases"])
+    return f"""---
+{data.to_yaml()}
+---
+
+# {weights.name}
+
+Keypoints of a person ({weights.num_keypoints} joints, {weights.skeleton}), a network of
+"Toward fast and accurate human pose estimation via soft-gated skip connections" (FG 2020).
+
+![Predicted keypoints on a photograph by NASA](poses.png)
+
+```python
+import gatedpose
+
+model = gatedpose.create_model("hf-hub:{repository}", pretrained=True)
+poses = gatedpose.Predictor(model)("photo.jpg", boxes=[[10, 20, 210, 420]])  # x0, y0, x1, y1
+poses[0].keypoints  # pixels of the photo
+```
+
+Images are RGB. After `import gatedpose`, timm loads the same network:
+`timm.create_model("hf-hub:{repository}", pretrained=True)`.
+
+## How well it does
+
+{next(iter(weights.scores.values()))["metric"]}; 256 px, flip test, from annotated boxes, on
+validation people.
+
+| {" | ".join(header)} |
+|{"---|" * len(header)}
+{chr(10).join(rows)}
+
+## How it was made
+
+- Data: {"; ".join(weights.data)}.
+- Recipe {recipe["name"]}: {phases}; seed {recipe["seed"]}; commit {recipe["commit"]}.
+- {recipe.get("note") or "No deviations from the recipe."}
+
+Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no calibrated
+probabilities.
+
+## Licence
+
+Weights: {weights.license}. Code: Apache-2.0.
+
+## Citation
+
+```bibtex
+{CITATION}
+```
+"""
+
+
+def _results(weights: Weights) -> Iterator[EvalResult]:
+    for split, score in weights.scores.items():
+        dataset = split.removesuffix("-val")
+        yield EvalResult(
+            task_type="keypoint-detection",
+            dataset_type=dataset,
+            dataset_name=f"{DATASETS.get(dataset, dataset)}, {score['people']} validation people",
+            dataset_split="val",
+            metric_type="pck",
+            metric_name=score["metric"],
+            metric_value=round(score["mean"], 2),
+        )
+
+
+def check_card(card: str, weights: Weights) -> None:
+    """Raises ValueError if a card's results are not those of the packaged table."""
+    try:
+        found = getattr(ModelCard(card).data, "eval_results", None)
+    except Exception as error:  # whatever YAML and huggingface_hub find wrong with it
+        raise ValueError(f"the card's front matter cannot be read: {error}") from error
+    known = {(r.dataset_type, r.metric_name): r.metric_value for r in _results(weights)}
+    if not found:
+        raise ValueError(f"the card of {weights.name} has no results; the table has {known}")
+    for result in found:
+        key = (result.dataset_type, result.metric_name)
+        if known.get(key) != result.metric_value:
+            raise ValueError(
+                f"the card says {result.metric_value} for {key[0]}, {key[1]}, the table of "
+                f"{weights.name} says {known.get(key, 'nothing')}: cards hold its numbers only"
+            )
+
+
+def write_repository(
+    name: str, folder: str | Path, repository: str = "ORGANISATION/NAME", card: str | None = None
+) -> Path:
+    """Writes all files of a Hub repository; the folder appears whole, in place of an older one.
+
+    Args:
+        name: Trained weights, "variant.tag".
+        folder: Where to write; its parent must exist.
+        repository: What the card calls it.
+        card: README.md to take instead of `model_card`'s.
+
+    Returns:
+        The folder with model.safetensors (the packaged file, byte for byte), config.json in timm's
+        schema, README.md and poses.png.
+
+    Raises:
+        UnknownModelError: For an unknown name.
+        ValueError: If a card's numbers are not those of the table.
+        WeightsError: If the weights are not here.
+    """
+    weights = find_weights(name)
+    text = card or model_card(weights, repository)
+    check_card(text, weights)
+    model = create_model(weights.name, pretrained=True)
+    folder = Path(folder)
+    part = folder.with_name(f".{folder.name}.push")
+    save_model(model, part, SKELETONS[weights.skeleton])
+    write_whole(part / HUB_FILE, weights.path.read_bytes())
+    write_whole(part / "README.md", text)
+    image = read_image(demo_image())
+    keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
+    picture = draw_poses(image, keypoints, scores, SKELETONS[weights.skeleton])
+    write_image(picture, part / "poses.png")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    return folder
+
+
+def push(folder: Path, repository: str) -> str:
+    """Uploads a folder as one commit; makes the repository if it is not there.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        ValueError: If `repository` is not ORG/NAME.
+        WeightsError: Without a token, or if the Hub refuses; the message is huggingface_hub's.
+    """
+    check_repository(repository)
+    if huggingface_hub.get_token() is None:
+        raise WeightsError("push needs a token of the Hub: run `hf auth login` or set HF_TOKEN")
+    api = huggingface_hub.HfApi(library_name="gatedpose", library_version=gatedpose.__version__)
+    try:
+        api.create_repo(repository, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message=f"gatedpose {repository}"
+        )
+    except Exception as error:
+        raise WeightsError(f"cannot push to {repository}: {error}") from error
+    return str(done.commit_url)
+
+
+def check_repository(repository: str) -> None:
+    """Raises ValueError unless the name is ORG/NAME."""
+    if not REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
+        raise ValueError(f"push: a repository is ORG/NAME, got {repository!r}")

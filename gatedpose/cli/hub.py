@@ -1,0 +1,44 @@
+"""`gatedpose push`: trained weights to the Hugging Face Hub."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from gatedpose.cli.options import json_option
+
+
+@click.command()
+@click.argument("name")
+@click.option("--repo", metavar="ORG/NAME", help="Repository to upload to; made if need be.")
+@click.option(
+    "--dry-run", type=Path, metavar="DIR", help="Write the files here and upload nothing."
+)
+@click.option(
+    "--card", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="README.md to take instead of the generated one; its results must be the table's.",
+)  # fmt: skip
+@json_option
+def push(
+    name: str, repo: str | None, dry_run: Path | None, card: Path | None, as_json: bool
+) -> None:
+    """Makes a complete Hub repository of the trained weights NAME and uploads it."""
+    from gatedpose.cards import check_repository, push, write_repository
+
+    if repo is None and dry_run is None:
+        raise click.UsageError("give --repo ORG/NAME, or --dry-run DIR")
+    if repo:
+        check_repository(repo)
+    text = card.read_text("utf-8") if card else None
+    called = repo or "ORGANISATION/NAME"
+    with TemporaryDirectory() as place:
+        folder = write_repository(name, dry_run or Path(place) / "repository", called, text)
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        address = push(folder, called) if dry_run is None else None
+    facts = {"name": name, "files": files, "folder": str(dry_run) if dry_run else None}
+    if as_json:
+        click.echo(json.dumps({**facts, "commit": address}))
+        return
+    click.echo("\n".join(f"{size:>10,} {file}" for file, size in files.items()))
+    click.echo(f"pushed to {address}" if address else f"written to {dry_run}; nothing uploaded")
