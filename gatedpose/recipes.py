@@ -208,13 +208,13 @@ FINETUNE = Recipe(
     datasets={},
     phases=(
         Phase(size=128, images=1_600, batch_size=16, sigma=1.0),
-        Phase(size=256, images=480, batch_size=16, sigma=1.5),
+        Phase(size=256, images=384, batch_size=16, sigma=1.5),
     ),
     optimizer="nmuon",
     lr=3e-3,
     warmup=20,
     ema=0.98,
-    calibrate=256,
+    calibrate=64,
     augmentation=Augmentation(shift=0.03),
     init="pretrained",
 )
