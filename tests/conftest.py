@@ -1,8 +1,10 @@
 """Stand-ins for LSP and LSP-extended, and the real ones where the developer has them."""
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -104,6 +106,18 @@ def count_conv_macs(model: nn.Module, size: tuple[int, int]) -> int:
             module.forward = nn.Identity().forward  # slow on meta, and changes no shape
     model(torch.empty(1, model.in_channels, *size, device="meta"))
     return macs
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> ModuleType:
+    """tests/hub_server.py; tests cannot import each other as pytest imports them here."""
+    file = Path(__file__).parent / "hub_server.py"
+    spec = importlib.util.spec_from_file_location("hub_server", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """Model cards and uploads: the real huggingface_hub client against a local server."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,13 +19,6 @@ import gatedpose
 from gatedpose.cards import check_card, check_repository, model_card, push, write_repository
 from gatedpose.checkpoints import WeightsError, weights_table
 from gatedpose.cli import main
-
-HERE = Path(__file__).parent
-spec = importlib.util.spec_from_file_location("hub_server", HERE / "hub_server.py")
-assert spec is not None
-assert spec.loader is not None
-hub_server = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hub_server)
 
 NAME = "gated_hg_1s_68.lsp"
 FILES = ["README.md", "config.json", "model.safetensors", "poses.png"]
@@ -145,7 +138,7 @@ for create in (gatedpose.create_model, timm.create_model):
 """
 
 
-def test_pushed_and_loaded_back(folder: Path, tmp_path: Path) -> None:
+def test_pushed_and_loaded_back(hub_server: ModuleType, folder: Path, tmp_path: Path) -> None:
     command = ["-m", "gatedpose.cli", "push", NAME, "--repo", "gatedpose/test", "--json"]
     with hub_server.serve({}) as hub:
         hub.token = "hf_right"

@@ -1,6 +1,5 @@
 """Downloads from a Hub that fails in all ways, by the real huggingface_hub client."""
 
-import importlib.util
 import os
 import shutil
 import stat
@@ -8,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,13 +15,6 @@ import pytest
 import gatedpose
 from gatedpose.hub import save_model
 from gatedpose.skeleton import LSP14
-
-HERE = Path(__file__).parent
-spec = importlib.util.spec_from_file_location("hub_server", HERE / "hub_server.py")
-assert spec is not None
-assert spec.loader is not None
-hub_server = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hub_server)
 
 LOAD = """
 import sys
@@ -44,7 +37,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hub(saved: Path) -> Iterator[Any]:
+def hub(hub_server: ModuleType, saved: Path) -> Iterator[Any]:
     with hub_server.serve({"org/net": {f.name: f.read_bytes() for f in saved.iterdir()}}) as hub:
         yield hub
 

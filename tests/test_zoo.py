@@ -1,7 +1,6 @@
 """The zoo: its table, names, timm's doors, and weights that load whole or not at all."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import timm
@@ -19,13 +19,6 @@ from torch import Tensor, nn
 from gatedpose import checkpoints, zoo
 from gatedpose.network import HeatmapNetwork
 from gatedpose.skeleton import COCO17, LSP14, MPII16, SKELETONS
-
-HERE = Path(__file__).parent
-spec = importlib.util.spec_from_file_location("hub_server", HERE / "hub_server.py")
-assert spec is not None
-assert spec.loader is not None
-hub_server = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hub_server)
 
 # Parameters with K = 16, as architecture.md has them: exact for the paper's, millions for others.
 PARAMETERS = {
@@ -654,7 +647,7 @@ OFFLINE = """
 
 
 @pytest.mark.slow
-def test_the_hub(tmp_path: Path) -> None:
+def test_the_hub(hub_server: ModuleType, tmp_path: Path) -> None:
     saved = folder_of(zoo.create_model("gated_hg_1s_68", num_keypoints=14), tmp_path / "saved")
     good = {file.name: file.read_bytes() for file in saved.iterdir()}
     weights, config = good["model.safetensors"], good["config.json"]
