@@ -1,12 +1,12 @@
 """Repositories of the Hugging Face Hub: model cards, complete folders, uploads."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 import gatedpose
 from gatedpose.checkpoints import Weights, WeightsError
@@ -17,7 +17,7 @@ from gatedpose.reports import stack_poses
 from gatedpose.skeleton import SKELETONS
 from gatedpose.zoo import HUB_FILE, create_model, find_weights
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+FILES = {"README.md", "config.json", "poses.png", HUB_FILE}
 DATASETS = {"lsp": "Leeds Sports Pose", "lspet": "Leeds Sports Pose Extended"}
 # Where the whole body of the demo's portrait would be: people are trained on from head to foot.
 DEMO_BOX = [20.0, 10.0, 440.0, 1050.0]
@@ -154,6 +154,7 @@ def write_repository(
 
     Raises:
         UnknownModelError: For an unknown name.
+        FileExistsError: If the folder holds other files, which would be lost.
         ValueError: If a card's numbers are not those of the table.
         WeightsError: If the weights are not here.
     """
@@ -161,7 +162,9 @@ def write_repository(
     text = card or model_card(weights, repository)
     check_card(text, weights)
     model = create_model(weights.name, pretrained=True)
-    folder = Path(folder)
+    folder = Path(folder).resolve()
+    if folder.exists() and not (folder.is_dir() and {p.name for p in folder.iterdir()} <= FILES):
+        raise FileExistsError(f"{folder} holds other files than a repository's: take a new folder")
     part = folder.with_name(f".{folder.name}.push")
     save_model(model, part, SKELETONS[weights.skeleton])
     write_whole(part / HUB_FILE, weights.path.read_bytes())
@@ -201,5 +204,10 @@ def push(folder: Path, repository: str) -> str:
 
 def check_repository(repository: str) -> None:
     """Raises ValueError unless the name is ORG/NAME."""
-    if not REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
+    try:
+        validate_repo_id(repository)
+        good = all(repository.partition("/"))
+    except HFValidationError:
+        good = False
+    if not good:
         raise ValueError(f"push: a repository is ORG/NAME, got {repository!r}")

@@ -280,8 +280,7 @@ class Trainer:
 
     def _restore(self) -> None:
         state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
-        before = state["network"]
-        if changes := _changes(before, self.network):
+        if changes := _changes(state["network"], self.network):
             raise ValueError(
                 f"{self.out} holds a training of another network ({changes}): resume it with that "
                 "one, or train into another folder"

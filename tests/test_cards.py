@@ -109,6 +109,14 @@ def test_dry_run(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["push", NAME]).exit_code == 2
 
 
+def test_a_folder_with_other_files_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match="holds other files than a repository's"):
+        write_repository(NAME, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
 def client(hub: Any, home: Path, *arguments: str, **more: str) -> Any:
     """Runs Python with the Hub at `hub`: huggingface_hub reads its settings once."""
     settings = {
