@@ -6,7 +6,8 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.utils import HFValidationError, validate_repo_id
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 import gatedpose
 from gatedpose.checkpoints import Weights, WeightsError
