@@ -158,29 +158,48 @@ def load_predictions(path: str | Path, samples: Sequence[Sample], shift: float =
     Raises:
         ValueError: For another format or shape, or if ids are missing or unknown; they are named.
     """
-    path = Path(path)
+    return _stored(Path(path), "keypoints", samples, (2,)) + shift
+
+
+def load_confidences(path: str | Path, samples: Sequence[Sample]) -> Points:
+    """Reads the "scores" of predictions, see `load_predictions`.
+
+    Returns:
+        (N, K) in the order of the samples.
+
+    Raises:
+        ValueError: As `load_predictions`, or for a file without.
+    """
+    return _stored(Path(path), "scores", samples)
+
+
+def _stored(path: Path, name: str, samples: Sequence[Sample], each: tuple[int, ...] = ()) -> Points:
+    """An array (N, K, *each) of a file, in the order of the samples."""
     stored = _stored_predictions(path)
+    if name not in stored:
+        raise ValueError(f"{path} holds {', '.join(stored) or 'nothing'}, but no {name!r}")
+    words = ", ".join(("N", "K", *map(str, each)))
     ids = stored.get("ids")
     try:
-        points = np.asarray(stored["keypoints"], dtype=np.float64)
+        values = np.asarray(stored[name], dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: keypoints must be numbers (N, K, 2): {error}") from error
-    shape = (len(samples), samples[0].skeleton.num_keypoints, 2)
+        raise ValueError(f"{path}: {name} must be numbers ({words}): {error}") from error
+    shape = (len(samples), samples[0].skeleton.num_keypoints, *each)
     if ids is not None:
         place = {str(name): i for i, name in enumerate(ids)}
         wanted = [sample.id for sample in samples]
         missing = [name for name in wanted if name not in place]
         unknown = sorted(set(place) - set(wanted))
-        if missing or unknown or len(ids) != len(place) or len(ids) != len(points):
+        if missing or unknown or len(ids) != len(place) or len(ids) != len(values):
             raise ValueError(
                 f"{path}: ids must be those of the {len(wanted)} people, once each; "
                 f"missing: {', '.join(missing[:3]) or 'none'}; unknown: "
-                f"{', '.join(unknown[:3]) or 'none'}; {len(ids)} ids for {len(points)} predictions"
+                f"{', '.join(unknown[:3]) or 'none'}; {len(ids)} ids for {len(values)} predictions"
             )
-        points = points[[place[name] for name in wanted]]
-    if points.shape != shape:
-        raise ValueError(f"{path}: keypoints must be (N, K, 2) = {shape}, got {points.shape}")
-    return points + shift
+        values = values[[place[name] for name in wanted]]
+    if values.shape != shape:
+        raise ValueError(f"{path}: {name} must be ({words}) = {shape}, got {values.shape}")
+    return values
 
 
 def _stored_predictions(path: Path) -> Mapping[str, Any]:
@@ -199,11 +218,7 @@ def _stored_predictions(path: Path) -> Mapping[str, Any]:
             raise ValueError(f"{path} cannot be read as NumPy's {suffix}: {error}") from error
     else:
         raise ValueError(f"{path}: predictions are .npz, .npy, .json or .mat, not {suffix!r}")
-    if not isinstance(found, dict):
-        return {"keypoints": found}
-    if "keypoints" not in found:
-        raise ValueError(f"{path} holds {', '.join(found) or 'nothing'}, but no 'keypoints'")
-    return found
+    return found if isinstance(found, dict) else {"keypoints": found}
 
 
 @torch.no_grad()

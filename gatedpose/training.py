@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gatedpose.cleaning import corrected, load_corrections
 from gatedpose.data.crops import Crops
 from gatedpose.data.joints import joint_groups
 from gatedpose.data.samples import DatasetError
@@ -71,6 +72,7 @@ def train(
             for dataset, part in zip(folders, chosen, strict=True)
         ]
     )
+    corrections = load_corrections(Path(recipe.corrections)) if recipe.corrections else None
     torch.manual_seed(recipe.seed)
     model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
     out.mkdir(parents=True, exist_ok=True)
@@ -78,6 +80,8 @@ def train(
     with accelerator.main_process_first():  # the others read what the first has packed
         train_crops = _crops(sources, chosen, packs, skeleton)
         val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
+    if corrections:
+        train_crops = corrected(train_crops, corrections, skeleton)
     trainer = Trainer(
         model, train_crops, draws, val_crops, skeleton, recipe, out, watch_every=watch_every
     )

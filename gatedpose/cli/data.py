@@ -58,6 +58,73 @@ def check(
 @data.command()
 @dataset_option
 @folder_option
+@click.option("--split", default="train", show_default=True)
+@click.option(
+    "--predictions", "files", type=Path, multiple=True, required=True,
+    help="Of the split, from gatedpose evaluate --save; repeat it, then all must agree.",
+)  # fmt: skip
+@click.option("--better", type=float, help="Exchange sides if nearer by this. [0.08]")
+@click.option("--far", type=float, help="Drop joints farther than this from predictions. [0.25]")
+@click.option("--sure", type=float, help="... with at least this confidence. [drop none]")
+@click.option("--out", type=Path, required=True, help="File for the corrections (.json).")
+@click.option("--picture", type=Path, help="Draws people before and after (.png).")
+@json_option
+def clean(
+    dataset: str,
+    folder: Path,
+    split: str,
+    files: tuple[Path, ...],
+    out: Path,
+    picture: Path | None,
+    as_json: bool,
+    **rule: float | None,
+) -> None:
+    """Finds labels that trained networks are sure are wrong, for train --corrections.
+
+    Distances are shares of the longer side of a person's box.
+    """
+    import numpy as np
+
+    from gatedpose.cleaning import Rule, corrected_samples, find_corrections
+    from gatedpose.data.check import annotation_sheet
+    from gatedpose.data.readers import read_dataset
+    from gatedpose.evaluation import load_confidences, load_predictions
+
+    chosen = Rule(**{name: value for name, value in rule.items() if value is not None})
+    samples = read_dataset(dataset, folder, split, check_images=picture is not None)
+    keypoints = np.stack([load_predictions(file, samples) for file in files])
+    scores = np.stack([load_confidences(file, samples) for file in files])
+    about = {"dataset": dataset, "split": split, "rule": str(chosen)}
+    about["predictions"] = ", ".join(file.name for file in files)
+    found = find_corrections(samples, keypoints, scores, chosen, about)
+    found.save(out)
+    facts = {
+        **about,
+        "people": len(samples),
+        "labels": int(sum(sample.labelled.sum() for sample in samples)),
+        "swapped": len(found.swapped),
+        "dropped": sum(map(len, found.dropped.values())),
+        "out": str(out),
+    }
+    if picture and (named := {*found.swapped, *found.dropped}):
+        before = [sample for sample in samples if sample.id in named]
+        before = [before[i] for i in np.linspace(0, len(before) - 1, 12).round().astype(int)]
+        after = corrected_samples(before, found)
+        pairs = [sample for pair in zip(before, after, strict=True) for sample in pair]
+        write_image(annotation_sheet(pairs), picture)
+        facts["picture"] = str(picture)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    click.echo(
+        f"{dataset} {split}: sides exchanged on {facts['swapped']} of {facts['people']} people, "
+        f"{facts['dropped']} of {facts['labels']} labels dropped, in {out}"
+    )
+
+
+@data.command()
+@dataset_option
+@folder_option
 @splits_option
 @click.option("--out", type=Path, required=True, help="Folder for the shards.")
 @click.option(

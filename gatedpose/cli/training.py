@@ -24,6 +24,9 @@ def recipe_options(command: Command) -> Command:
     for option in (
         click.option("--epochs", type=float, help="Passes over the people; scales the phases."),
         click.option("--limit", type=int, help="Train on so many people, drawn by the seed."),
+        click.option(
+            "--corrections", help="File of gatedpose data clean, to correct labels by."
+        ),
         click.option("--init", help='A .safetensors file or a tag to start from, or "pretrained".'),
         click.option(
             "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's."

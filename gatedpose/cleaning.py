@@ -1,0 +1,180 @@
+"""Labels that trained networks are sure are wrong: found by a rule and kept from training.
+
+LSP-extended was labelled by a crowd (Johnson & Everingham, CVPR 2011): some people have left and
+right exchanged, some joints lie on another limb or another person.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gatedpose.data.annotations import load_json
+from gatedpose.data.crops import Crops
+from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.fields import from_json
+from gatedpose.media import write_whole
+from gatedpose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a label counts as wrong. Distances are shares of the longer side of the person's box.
+
+    Attributes:
+        better: Left and right are exchanged where that brings a person's labels nearer to every
+            network's prediction by this on average, a distance beyond `far` counting as `far`.
+        far: A joint is dropped that then still lies farther than this from every prediction,
+        sure: and whose predictions all have at least this confidence. None is dropped if None.
+    """
+
+    better: float = 0.08
+    far: float = 0.25
+    sure: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.better, self.far) <= 0 or not 0 <= (self.sure or 0) <= 1:
+            raise ValueError(f"distances must be positive and sure a confidence, got {self}")
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is to be done with labels.
+
+    Attributes:
+        swapped: Ids of the people whose left and right are exchanged.
+        dropped: Names of the joints, after the exchange, that are not labelled any more, by id.
+        about: How they were found.
+    """
+
+    swapped: tuple[str, ...]
+    dropped: dict[str, tuple[str, ...]]
+    about: dict[str, str] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes them as JSON, a person a line."""
+        write_whole(path, json.dumps(asdict(self), indent=0) + "\n")
+
+
+def load_corrections(path: Path) -> Corrections:
+    """Reads what `Corrections.save` wrote.
+
+    Raises:
+        DatasetError: For a file that is not such.
+    """
+    try:
+        return from_json(Corrections, load_json(path), str(path))
+    except ValueError as error:
+        raise DatasetError(f"{path} holds no corrections: {error}") from error
+
+
+def find_corrections(
+    samples: Sequence[Sample],
+    keypoints: npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
+    rule: Rule,
+    about: dict[str, str] | None = None,
+) -> Corrections:
+    """Judges labels by predictions.
+
+    Args:
+        samples: N people with the same K joints.
+        keypoints: (M, N, K, 2) by M networks, image pixels.
+        scores: (M, N, K) their confidences.
+        rule: See `Rule`.
+        about: What to write beside the corrections.
+
+    Raises:
+        ValueError: If shapes do not fit.
+    """
+    skeleton, ids = samples[0].skeleton, [sample.id for sample in samples]
+    labels = np.stack([sample.keypoints for sample in samples])
+    labelled = np.stack([sample.labelled for sample in samples])
+    boxes = np.stack([sample.box for sample in samples])
+    if keypoints.ndim != 4 or keypoints.shape[1:] != labels.shape:
+        raise ValueError(f"predictions must be (M, *{labels.shape}), got {keypoints.shape}")
+    if scores.shape != keypoints.shape[:3]:
+        raise ValueError(f"confidences must be {keypoints.shape[:3]}, got {scores.shape}")
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
+
+    def distances(labels: np.ndarray) -> np.ndarray:  # (M, N, K)
+        found: np.ndarray = np.linalg.norm(keypoints - labels, axis=3) / sides
+        return found
+
+    def mean(distances: np.ndarray, labelled: np.ndarray) -> np.ndarray:  # (M, N)
+        found: np.ndarray = (distances.clip(max=rule.far) * labelled).sum(axis=2) / labelled.sum(1)
+        return found
+
+    flip = list(skeleton.flip_permutation)
+    gain = mean(distances(labels), labelled) - mean(distances(labels[:, flip]), labelled[:, flip])
+    swap = gain.min(axis=0) > rule.better
+    labels[swap], labelled[swap] = labels[swap][:, flip], labelled[swap][:, flip]
+    sure = scores.min(axis=0) >= (2 if rule.sure is None else rule.sure)
+    wrong = labelled & (distances(labels).min(axis=0) > rule.far) & sure
+    return Corrections(
+        swapped=tuple(ids[i] for i in np.flatnonzero(swap)),
+        dropped={
+            ids[i]: tuple(skeleton.joints[k] for k in np.flatnonzero(wrong[i]))
+            for i in np.flatnonzero(wrong.any(axis=1))
+        },
+        about=about or {},
+    )
+
+
+def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Crops:
+    """Crops with their labels corrected; people without corrections stay as they are.
+
+    Raises:
+        DatasetError: If the corrections are of other people or joints altogether.
+    """
+    keypoints, labelled = _corrected(
+        crops.ids, crops.keypoints, crops.labelled, corrections, skeleton
+    )
+    return replace(crops, keypoints=keypoints, labelled=labelled)
+
+
+def corrected_samples(samples: Sequence[Sample], corrections: Corrections) -> list[Sample]:
+    """The same of people who are not cut out yet; their boxes stay.
+
+    Raises:
+        DatasetError: See `corrected`.
+    """
+    ids, skeleton = [sample.id for sample in samples], samples[0].skeleton
+    keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples]))
+    labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
+    keypoints, labelled = _corrected(ids, keypoints, labelled, corrections, skeleton)
+    return [
+        replace(sample, keypoints=points.numpy(), labelled=known.numpy())
+        for sample, points, known in zip(samples, keypoints, labelled, strict=True)
+    ]
+
+
+def _corrected(
+    ids: Sequence[str],
+    keypoints: Tensor,
+    labelled: Tensor,
+    corrections: Corrections,
+    skeleton: Skeleton,
+) -> tuple[Tensor, Tensor]:
+    named = {*corrections.swapped, *corrections.dropped}
+    place = {name: i for i, name in enumerate(ids) if name in named}
+    if named and not place:
+        raise DatasetError(f"corrections of {min(named)} and others, but none of them is here")
+    names = {name for joints in corrections.dropped.values() for name in joints}
+    if unknown := sorted(names - set(skeleton.joints)):
+        raise DatasetError(
+            f"corrections of the joints {', '.join(unknown)}, unknown to {skeleton.name}"
+        )
+    keypoints, labelled = keypoints.clone(), labelled.clone()
+    flip = list(skeleton.flip_permutation)
+    swap = [place[name] for name in corrections.swapped if name in place]
+    keypoints[swap], labelled[swap] = keypoints[swap][:, flip], labelled[swap][:, flip]
+    for name, joints in corrections.dropped.items():
+        if name in place:
+            labelled[place[name], [skeleton.joints.index(joint) for joint in joints]] = False
+    return keypoints, labelled
