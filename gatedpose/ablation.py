@@ -1,7 +1,6 @@
 """The paper's ablations as one call each: which gate (Table II), which merge (Table IV)."""
 
 import bisect
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation import evaluate
 from gatedpose.media import write_whole
+from gatedpose.plots import BLUE, new_figure, png
 from gatedpose.predictor import Predictor
 from gatedpose.recipes import Recipe, find_recipe
 from gatedpose.training import train
@@ -117,17 +117,13 @@ def _images(recipe: Recipe) -> str:
 
 def _bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     """A bar chart as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 0.6 * len(rows) + 1.2), layout="constrained")
+    figure = new_figure(6, 0.6 * len(rows) + 1.2)
     axes = figure.subplots()
     labels = [f"{row['choice']}\n{row['params'] / 1e6:.2f} M" for row in rows]
-    bars = axes.barh(labels, [row["mean"] for row in rows], color="#1eaaff")
+    bars = axes.barh(labels, [row["mean"] for row in rows], color=BLUE)
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel(rows[0]["metric"])
     axes.set_title(title, fontsize=9)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=150)
-    return data.getvalue()
+    return png(figure)

@@ -21,6 +21,8 @@ from gatedpose.fields import from_json
 from gatedpose.media import write_whole
 from gatedpose.skeleton import Skeleton
 
+LSPET = Path(__file__).parent / "data" / "lspet_corrections.json"
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -61,12 +63,16 @@ class Corrections:
         write_whole(path, json.dumps(asdict(self), indent=0) + "\n")
 
 
-def load_corrections(path: Path) -> Corrections:
+def load_corrections(name: str | Path) -> Corrections:
     """Reads what `Corrections.save` wrote.
+
+    Args:
+        name: A file, or "lspet" for the packaged corrections of LSP-extended.
 
     Raises:
         DatasetError: For a file that is not such.
     """
+    path = LSPET if str(name) == "lspet" else Path(name)
     try:
         return from_json(Corrections, load_json(path), str(path))
     except ValueError as error:

@@ -4,20 +4,17 @@ Source: Bulat et al., FG 2020, Figures 3 (factors cluster around 0) and 4 (what 
 survives the sum, since little of its input is added).
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gatedpose.layers import SoftGatedResidual
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from gatedpose.plots import BLUE, GREEN, GREY, ORANGE, new_figure, png
 
 NEAR_ZERO = 0.1  # a factor of less is called near zero
 SAMPLES = 4096  # values kept of a feature map
@@ -163,23 +160,22 @@ def gates_text(title: str, gates: Sequence[Gate]) -> str:
 
 def plot_gates(title: str, gates: Sequence[Gate]) -> bytes:
     """The paper's Figure 3 as PNG: how the factors of each block are distributed."""
-    figure = _figure(len(gates))
+    figure = new_figure(7, 1.2 + 0.25 * len(gates))
     axes = figure.subplots()
-    _violins(axes, [gate.alpha for gate in gates], [gate.name for gate in gates], "#1eaaff")
+    _violins(axes, [gate.alpha for gate in gates], [gate.name for gate in gates], BLUE)
     axes.set_xlabel("alpha; the thin line is its range")
     axes.set_title(title, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_skips(title: str, skips: Mapping[str, Skip]) -> bytes:
     """The paper's Figure 4 as PNG: features before and after the skip connection is added."""
-    figure = _figure(len(skips))
-    figure.set_figwidth(14)
+    figure = new_figure(14, 1.2 + 0.25 * len(skips))
     parts = (
-        ("shortcut", "input over the skip", "#9aa5b1"),
-        ("gated", "after the gate", "#ff8c1a"),
-        ("learnt", "the block's own", "#1eaaff"),
-        ("total", "sum", "#5a9e4b"),
+        ("shortcut", "input over the skip", GREY),
+        ("gated", "after the gate", ORANGE),
+        ("learnt", "the block's own", BLUE),
+        ("total", "sum", GREEN),
     )
     panels = figure.subplots(1, 4, sharex=True, sharey=True)
     for axes, (key, label, colour) in zip(panels, parts, strict=True):
@@ -190,13 +186,7 @@ def plot_skips(title: str, skips: Mapping[str, Skip]) -> bytes:
     reach = max(float(totals.quantile(0.999)), 1e-6)
     panels[0].set_xlim(-reach, reach)
     figure.suptitle(title, fontsize=9)
-    return _png(figure)
-
-
-def _figure(rows: int) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(7, 1.2 + 0.25 * rows), layout="constrained")
+    return png(figure)
 
 
 def _violins(axes: Any, values: Sequence[Tensor], names: Sequence[str], colour: str) -> None:
@@ -221,9 +211,3 @@ def _violins(axes: Any, values: Sequence[Tensor], names: Sequence[str], colour: 
     axes.axvline(0, color="grey", linewidth=0.6, linestyle=":")
     axes.set_yticks(rows, names, fontsize=6)
     axes.set_ylim(len(numbers) - 0.5, -0.5)
-
-
-def _png(figure: "Figure") -> bytes:
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=130)
-    return data.getvalue()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from gatedpose.media import write_image, write_whole
+from gatedpose.plots import BLUE, RED, new_figure, png
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -68,14 +69,12 @@ class Journal:
 
 def _curves(rows: list[dict[str, Any]]) -> bytes:
     """Loss and score over the steps, a dotted line where the input size changes, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = new_figure(7, 5)
     upper, lower = figure.subplots(2, sharex=True)
     steps = [int(row["step"]) for row in rows]
     for axes, name, label, colour in (
-        (upper, "loss", "training loss", "#d1495b"),
-        (lower, "val_pck_no_flip", "validation PCK@0.2 (%)", "#1eaaff"),
+        (upper, "loss", "training loss", RED),
+        (lower, "val_pck_no_flip", "validation PCK@0.2 (%)", BLUE),
     ):
         axes.plot(steps, [float(row[name]) for row in rows], color=colour, marker=".")
         axes.set_ylabel(label)
@@ -87,6 +86,4 @@ def _curves(rows: list[dict[str, Any]]) -> bytes:
     sizes = dict.fromkeys(str(row["size"]) for row in rows)
     upper.set_title(f"inputs of {', then '.join(sizes)} px", fontsize=9)
     lower.set_xlabel("step")
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=120)
-    return data.getvalue()
+    return png(figure)

@@ -82,8 +82,8 @@ class Recipe:
         augmentation: Random changes of the input.
         joints: Name of the skeleton to predict, "mpii16" for example, where that is not the
             datasets' own: their joints are converted by name, see `gatedpose.data.joints`.
-        corrections: File of `gatedpose data clean`, whose corrections of labels are learnt from in
-            place of the labels.
+        corrections: File of `gatedpose data clean`, or "lspet" for the packaged one, to correct
+            labels by.
         init: What to start from, see `gatedpose.training.starting_model`.
         seed: Of initialisation, order and augmentation.
         epochs: Passes over the people. The phases then see as many images in proportion, whatever

@@ -1,5 +1,6 @@
 """What the commands and the documentation print of models and scores: plain facts, then text."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ from torch import Tensor
 from gatedpose.checkpoints import weights_table
 from gatedpose.metrics import Score
 from gatedpose.network import check_images
+from gatedpose.plots import BLUE, GREEN, ORANGE, new_figure, png
 from gatedpose.predictor import Pose
 from gatedpose.profiling import Profile, profile
 from gatedpose.skeleton import Skeleton
@@ -102,6 +104,66 @@ def model_table(rows: Sequence[Facts]) -> str:
             f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
         )
     return "\n".join(lines)
+
+
+FAMILIES = {
+    "gated_hg": ("soft-gated", BLUE),
+    "hourglass": ("hourglass", ORANGE),
+    "cu_net": ("CU-Net", GREEN),
+}
+COSTS = (("params", 1e-6, "parameters (M)"), ("conv_gmacs", 1.0, "GMACs of convolutions at 256 px"))
+
+
+def plot_models(rows: Sequence[Facts]) -> bytes:
+    """Scores of trained models over their parameters and over their MACs, as PNG.
+
+    Args:
+        rows: Of `model_rows`; the first weights of each are drawn, a row of panels for each split
+            that they were scored on, a line for each family.
+
+    Raises:
+        ValueError: If none of the models has weights.
+    """
+    scored = [(row, next(iter(row["weights"].values()))) for row in rows if row["weights"]]
+    if not scored:
+        raise ValueError("there are no scores to plot: none of the models has weights")
+    splits = list(dict.fromkeys(split for _, scores in scored for split in scores))
+    figure = new_figure(11, 4 * len(splits))
+    panels = figure.subplots(len(splits), 2, squeeze=False, sharex="col", sharey="row")
+    for (split, line), (column, cost) in itertools.product(
+        zip(splits, panels, strict=True), enumerate(COSTS)
+    ):
+        key, scale, unit = cost
+        points = [
+            (row[key] * scale, scores[split]["mean"], row["name"].partition(".")[0])
+            for row, scores in scored
+            if split in scores
+        ]
+        _draw_families(line[column], points)
+        line[column].set_xlabel(unit)
+        line[0].set_ylabel(f"{split}: PCK@0.2 (%), 256 px, flip test")
+    panels[0][0].legend(fontsize=8)
+    return png(figure)
+
+
+def _draw_families(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
+    """Scores over a logarithmic cost, with names."""
+    for prefix, (family, colour) in FAMILIES.items():
+        mine = sorted(point for point in points if point[2].startswith(prefix))
+        if not mine:
+            continue
+        costs, means = [cost for cost, _, _ in mine], [mean for _, mean, _ in mine]
+        axes.plot(costs, means, marker="o", color=colour, label=family)
+        for cost, mean, name in mine:
+            axes.annotate(
+                name, (cost, mean), (0, 6), textcoords="offset points", fontsize=6, ha="center"
+            )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(which="minor", labelsize=6)
+    axes.margins(0.15)
+    axes.grid(alpha=0.3, which="both")
 
 
 def describe_model(name: str, size: tuple[int, int], by_module: bool = False) -> Facts:

@@ -72,7 +72,7 @@ def train(
             for dataset, part in zip(folders, chosen, strict=True)
         ]
     )
-    corrections = load_corrections(Path(recipe.corrections)) if recipe.corrections else None
+    corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     torch.manual_seed(recipe.seed)
     model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
     out.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ def test_ablation(
     assert "16 images of 64 px, seed 0. The paper's Table" in told.output
     for row in rows:
         assert f"| {row['choice']} | {row['params']:,} | {row['mean']:.2f} |" in told.output
-    assert read_image(out / f"{table}.png").shape[2] == 900
+    assert read_image(out / f"{table}.png").shape[2] == 780
     assert len(list(out.glob("*.safetensors"))) == 3  # packed once for all
 
     again = CliRunner().invoke(main, [*arguments, "--json"])

@@ -210,6 +210,14 @@ def test_command_writes_what_training_learns_from(
     torch.testing.assert_close(after, before[:1].expand(3, 3, 2))
 
 
+def test_packaged_corrections_are_of_training_people(real_data: Path) -> None:
+    found = load_corrections("lspet")
+    people = read_dataset("lspet", real_data / "lspet", "train", check_images=False)
+    assert set(found.swapped) <= {person.id for person in people}
+    assert len(found.swapped) == 232
+    assert not found.dropped
+
+
 def test_command_tells_errors_in_a_line(kites: Path, tmp_path: Path) -> None:
     file, out = tmp_path / "p.npz", tmp_path / "c.json"
     given = ("--data", kites, "--predictions", file, "--out", out)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import gatedpose
+from gatedpose import reports
 from gatedpose.cli import main
 from gatedpose.skeleton import LSP14
 
@@ -54,6 +56,39 @@ def test_list() -> None:
     text = run("list", "gated_hg_1s_68", "--pretrained").output
     assert "gated_hg_1s_68.lsp" in text
     assert "506,616" in text
+
+
+def test_list_draws_scores_over_costs(tmp_path: Path) -> None:
+    run("list", "gated_hg_?s_68", "--pretrained", "--plot", str(tmp_path / "pck.png"))
+    assert (tmp_path / "pck.png").read_bytes().startswith(b"\x89PNG")
+    failed = run("list", "cu_net_16", "--plot", str(tmp_path / "none.png"), code=1)
+    assert "none of the models has weights" in failed.output
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_plot_has_panels_for_splits_and_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(name: str, params: int, gmacs: float, **means: float) -> dict[str, Any]:
+        scores = {split: {"mean": mean} for split, mean in means.items()}
+        return {"name": name, "params": params, "conv_gmacs": gmacs, "weights": {name: scores}}
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(reports, "png", lambda figure: drawn.append(figure) or b"")
+    reports.plot_models([
+        row("gated_hg_2s_128.a", 3_000_000, 4.0, one=85.0, two=61.0),
+        row("gated_hg_1s_68.a", 500_000, 0.8, one=82.0, two=59.0),
+        row("hourglass_2s_256.a", 6_000_000, 8.0, one=84.0),
+        {"name": "cu_net_2", "params": 1_900_000, "conv_gmacs": 2.8, "weights": {}},
+    ])  # fmt: skip
+    panels = [
+        {str(line.get_label()): line.get_xydata().tolist() for line in axes.lines}
+        for axes in drawn[0].axes
+    ]
+    assert panels == [
+        {"soft-gated": [[0.5, 82.0], [3.0, 85.0]], "hourglass": [[6.0, 84.0]]},
+        {"soft-gated": [[0.8, 82.0], [4.0, 85.0]], "hourglass": [[8.0, 84.0]]},
+        {"soft-gated": [[0.5, 59.0], [3.0, 61.0]]},
+        {"soft-gated": [[0.8, 59.0], [4.0, 61.0]]},
+    ]
 
 
 def test_info() -> None:

@@ -1,8 +1,10 @@
 """The public surface, the packaging and the price of the import."""
 
 import configparser
+import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,6 +41,7 @@ def test_nothing_is_said_twice_in_pyproject_and_setup_cfg() -> None:
     setup.read(ROOT / "setup.cfg")
     assert set(setup.sections()) <= {
         "metadata", "options", "options.packages.find", "options.package_data",
+        "options.exclude_package_data",
     }  # fmt: skip
     said = set(setup["metadata"])
     assert said == {"version"} == set(project["project"]["dynamic"])
@@ -74,3 +77,25 @@ def test_warnings_free_import(module: str) -> None:
     code = f"import {module}"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False)
     assert done.returncode == 0
+
+
+def test_large_weights_are_left_out_of_the_wheel(tmp_path: Path) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    shutil.copytree(ROOT / "gatedpose", tree / "gatedpose")
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    weights = tree / "gatedpose" / "weights"
+    large = ("gated_hg_4s_256.lsp", "hourglass_8s_256.lsp", "cu_net_2.lsp")
+    for name in large:
+        (weights / f"{name}.safetensors").write_bytes(b"")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
+    subprocess.run([*command, "-w", str(out), str(tree)], check=True)
+    [wheel] = out.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert [name for name in names if name.endswith(".safetensors")] == [
+        f"gatedpose/weights/{path.name}"
+        for path in sorted(weights.glob("*.safetensors"))
+        if path.stem not in large
+    ]
+    assert {"gatedpose/weights/weights.json", "gatedpose/data/lspet_corrections.json"} <= set(names)
+    assert wheel.stat().st_size < 50e6

@@ -1,6 +1,7 @@
 """`gatedpose list` and `gatedpose info`."""
 
 import json
+from pathlib import Path
 
 import click
 
@@ -11,12 +12,16 @@ from gatedpose.cli.options import json_option
 @click.command(name="list")
 @click.argument("pattern", default="*")
 @click.option("--pretrained", is_flag=True, help="Only what has trained weights, by tag.")
+@click.option("--plot", type=Path, help="Draws scores over parameters and MACs (.png).")
 @json_option
-def list_command(pattern: str, pretrained: bool, as_json: bool) -> None:
+def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: bool) -> None:
     """Lists models with what they cost at 256 x 256 and the paper's own figures."""
-    from gatedpose.reports import model_rows, model_table
+    from gatedpose.media import write_whole
+    from gatedpose.reports import model_rows, model_table, plot_models
 
     rows = model_rows(gatedpose.list_models(pattern, pretrained=pretrained))
+    if plot:
+        write_whole(plot, plot_models(rows))
     click.echo(json.dumps(rows, indent=1) if as_json else model_table(rows))
 
 

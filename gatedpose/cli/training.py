@@ -25,7 +25,7 @@ def recipe_options(command: Command) -> Command:
         click.option("--epochs", type=float, help="Passes over the people; scales the phases."),
         click.option("--limit", type=int, help="Train on so many people, drawn by the seed."),
         click.option(
-            "--corrections", help="File of gatedpose data clean, to correct labels by."
+            "--corrections", help='File of gatedpose data clean to correct labels by, or "lspet".'
         ),
         click.option("--init", help='A .safetensors file or a tag to start from, or "pretrained".'),
         click.option(
