@@ -46,6 +46,8 @@ def heatmap_loss(
     sigma: float,
     loss: Loss,
     count: Tensor | None = None,
+    taught: Tensor | None = None,
+    teaching: float = 0.0,
 ) -> Tensor:
     """Loss of all stacks, averaged over labelled joints.
 
@@ -61,6 +63,8 @@ def heatmap_loss(
             zeros, which fixes the level. Both have their minimum where the heatmap is the target,
             so the output stays a heatmap with peaks near 1.
         count: Joints to average over, where this is a part of a batch; the labelled ones if None.
+        taught: (B, K, h, w) heatmaps of a teacher's for the same images.
+        teaching: Their share of the target of a labelled joint; the Gaussian has the rest.
 
     Returns:
         A scalar.
@@ -68,6 +72,8 @@ def heatmap_loss(
     heatmaps = heatmaps.float()
     size = (heatmaps.shape[-2], heatmaps.shape[-1])
     target, inside = targets(keypoints, labelled, size, sigma)
+    if taught is not None:
+        target = target.lerp(taught.clamp(0, 1), teaching)
     error = (heatmaps - target.unsqueeze(1)).square()  # (B, S, K, h, w)
     count = (labelled.sum() if count is None else count).clamp_min(1)
     if loss == "mse":

@@ -84,6 +84,9 @@ class Recipe:
             datasets' own: their joints are converted by name, see `gatedpose.data.joints`.
         corrections: File of `gatedpose data clean`, or "lspet" for the packaged one, to correct
             labels by.
+        teacher: Trained model whose heatmaps are learnt, too: "gated_hg_4s_256.lsp", for example,
+            or a "local-dir:" model.
+        teaching: Their share of the targets.
         init: What to start from, see `gatedpose.training.starting_model`.
         seed: Of initialisation, order and augmentation.
         epochs: Passes over the people. The phases then see as many images in proportion, whatever
@@ -114,6 +117,8 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     joints: str | None = None
     corrections: str | None = None
+    teacher: str | None = None
+    teaching: float = 0.5
     init: str | None = None
     seed: int = 0
     epochs: float | None = None
@@ -125,6 +130,7 @@ class Recipe:
             "lr": self.lr > 0,
             "ema": 0 <= self.ema < 1,
             "calibrate": self.calibrate >= 0,
+            "teaching": 0 <= self.teaching <= 1,
             "accumulate": self.accumulate >= 1,
             "joints": self.joints is None or self.joints in SKELETONS,
             "epochs": self.epochs is None or self.epochs > 0,

@@ -25,7 +25,7 @@ from gatedpose.losses import heatmap_loss
 from gatedpose.media import write_whole
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Phase, Recipe
-from gatedpose.schedule import Progress, learning_rate
+from gatedpose.schedule import Progress, check_batches, learning_rate
 from gatedpose.skeleton import Skeleton
 
 CHECKPOINT = "last.pt"
@@ -48,6 +48,8 @@ class Trainer:
         skeleton: The joints.
         recipe: See `Recipe`.
         out: Folder, made if it is not there.
+        teacher: Trained network of the same joints, whose heatmaps the recipe's share of the
+            targets is.
         watch_every: Images between two checkpoints with a look at `val`.
     """
 
@@ -61,6 +63,7 @@ class Trainer:
         recipe: Recipe,
         out: Path,
         *,
+        teacher: HeatmapNetwork | None = None,
         watch_every: int = 20_000,
     ) -> None:
         from timm.utils import ModelEmaV3
@@ -75,6 +78,7 @@ class Trainer:
         self.network = {"class": type(model).__name__, **vars(model.config)}
         device = self.accelerator.device
         model = model.to(device).to(memory_format=torch.channels_last)
+        self.teacher = teacher.to(device).to(memory_format=torch.channels_last) if teacher else None
         optimizer = recipe.make_optimizer(model)
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         model.set_grad_checkpointing(recipe.checkpointing)
@@ -83,7 +87,7 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=device)
         self.std = torch.tensor(IMAGENET_DEFAULT_STD, device=device)
-        self._check_batches()
+        check_batches(recipe, self.accelerator.num_processes, len(crops))
         out.mkdir(parents=True, exist_ok=True)
         self._note_recipe()
         if (out / CHECKPOINT).exists():
@@ -173,12 +177,20 @@ class Trainer:
         for part in parts:
             alone = self.accelerator.no_sync(self.model) if part is not parts[-1] else nullcontext()
             with alone:
-                heatmaps = self.model(part.images.contiguous(memory_format=torch.channels_last))
-                truth = part.keypoints, part.labelled
-                loss = heatmap_loss(heatmaps, *truth, phase.sigma, self.recipe.loss, joints)
+                images = part.images.contiguous(memory_format=torch.channels_last)
+                truth = part.keypoints, part.labelled, phase.sigma, self.recipe.loss, joints
+                loss = heatmap_loss(self.model(images), *truth, *self._taught(images))
                 self.accelerator.backward(loss)
             total += loss.detach()
         return float(self._average(total))
+
+    @torch.no_grad()
+    def _taught(self, images: Tensor) -> tuple[Tensor, float] | tuple[()]:
+        """The teacher's heatmaps and their share of the targets."""
+        if self.teacher is None:
+            return ()
+        with self.accelerator.autocast():
+            return self.teacher.eval()(images)[:, -1].float(), self.recipe.teaching
 
     def _average(self, value: Tensor) -> Tensor:
         mean: Tensor = self.accelerator.reduce(value, "mean")  # over processes
@@ -225,20 +237,6 @@ class Trainer:
         if self.recipe.calibrate:
             inputs = (batch.images.contiguous(memory_format=torch.channels_last) for batch in parts)
             update_bn(inputs, self.ema.module)
-
-    def _check_batches(self) -> None:
-        count, people = self.accelerator.num_processes, len(self.crops)
-        shares = count * self.recipe.accumulate
-        if odd := [p.batch_size for p in self.recipe.phases if p.batch_size % shares]:
-            raise ValueError(
-                f"a batch of {odd[0]} images cannot be shared alike by {count} processes in "
-                f"{self.recipe.accumulate} parts each"
-            )
-        if large := [p.batch_size for p in self.recipe.phases if p.batch_size > people]:
-            raise ValueError(
-                f"a batch of {large[0]} is more than the {people} people to train on: add people "
-                "or make the batches of --phase smaller"
-            )
 
     def _note_recipe(self) -> None:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""

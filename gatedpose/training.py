@@ -17,7 +17,7 @@ from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Recipe
 from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.trainer import CHECKPOINT, Trainer
-from gatedpose.zoo import UnknownModelError, create_model
+from gatedpose.zoo import UnknownModelError, create_model, skeleton_of
 
 
 def train(
@@ -75,6 +75,7 @@ def train(
     corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     torch.manual_seed(recipe.seed)
     model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
+    teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
     out.mkdir(parents=True, exist_ok=True)
     packs = crops or out
     with accelerator.main_process_first():  # the others read what the first has packed
@@ -82,14 +83,21 @@ def train(
         val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
     if corrections:
         train_crops = corrected(train_crops, corrections, skeleton)
-    trainer = Trainer(
-        model, train_crops, draws, val_crops, skeleton, recipe, out, watch_every=watch_every
-    )
+    people = train_crops, draws, val_crops, skeleton
+    trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
     averaged = trainer.run()
     if not trainer.main:
         return None
     save_model(averaged, out / "model", skeleton)
     return out / "model"
+
+
+def _teacher(name: str, skeleton: Skeleton) -> HeatmapNetwork:
+    model = create_model(name, pretrained=True)
+    if (known := skeleton_of(model)) != skeleton:
+        joints = known.name if known else "unknown joints"
+        raise ValueError(f"the teacher {name} predicts {joints}, not {skeleton.name}")
+    return model
 
 
 def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], Source, Skeleton]:

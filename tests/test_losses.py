@@ -203,3 +203,39 @@ def test_half_precision_is_computed_in_float32(kind: torch.dtype, loss: Loss) ->
     right = heatmap_loss(half.detach().float(), KEYPOINTS, LABELLED, SIGMA, loss)
     assert torch.equal(got, right)
     assert gradient(half, loss).dtype == kind
+
+
+# A teacher
+
+
+@each_loss
+def test_without_a_share_the_teacher_changes_nothing(loss: Loss) -> None:
+    heatmaps, taught = predictions(), torch.rand(2, 3, *SIZE)
+    truth = KEYPOINTS, LABELLED, SIGMA, loss
+    alone = heatmap_loss(heatmaps, *truth)
+    assert heatmap_loss(heatmaps, *truth, taught=taught, teaching=0.0) == alone
+
+
+@pytest.mark.parametrize("teaching", [0.25, 1.0])
+def test_a_teacher_has_its_share_of_the_target(teaching: float) -> None:
+    heatmaps = predictions(stacks=1)
+    taught = torch.rand(2, 3, *SIZE) * 3 - 1  # beyond what a heatmap can be, too
+    loss = heatmap_loss(heatmaps, KEYPOINTS, LABELLED, SIGMA, "mse", None, taught, teaching)
+    total = 0.0
+    for person, joint in LABELLED.nonzero().tolist():
+        right = taught[person, joint].clamp(0, 1).numpy() * teaching
+        right = right + (1 - teaching) * target_map(person, joint)
+        total += ((heatmaps[person, 0, joint].detach().numpy() - right) ** 2).mean()
+    assert loss.item() == pytest.approx(total / LABELLED.sum().item(), rel=1e-5)
+
+
+@each_loss
+def test_loss_is_least_where_the_heatmap_is_the_blend(loss: Loss) -> None:
+    inside = torch.tensor([[[10.0, 6], [3, 12.5], [20, 5]]])
+    labelled = torch.ones(1, 3, dtype=torch.bool)
+    maps, _ = targets(inside, labelled, SIZE, SIGMA)
+    taught = torch.rand(1, 3, *SIZE)
+    blend = maps.lerp(taught, 0.5).unsqueeze(1).requires_grad_()
+    value = heatmap_loss(blend, inside, labelled, SIGMA, loss, None, taught, 0.5)
+    (slope,) = torch.autograd.grad(value, blend)
+    torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)

@@ -608,6 +608,36 @@ def test_ways_to_save_memory_learn_the_same(changes: dict[str, object], tmp_path
     assert_same_training(tmp_path / "plain", tmp_path / "saving")
 
 
+def test_a_teacher_is_learnt_from_and_stays_as_it_is(tmp_path: Path) -> None:
+    people, teacher = dotted_people(8, seed=0), tiny_network()
+    torch.manual_seed(1)
+    student = GatedHourglass(teacher.config)
+    with torch.no_grad():  # one value everywhere; Gaussians have a mean of 0.03
+        teacher.heads[0].weight.zero_()
+        teacher.heads[0].bias.fill_(0.3)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    recipe = replace(
+        SHORT, loss="mse", teacher="local-dir:x", teaching=1.0, ema=0.0, lr=1e-2,
+        phases=(Phase(64, 240, 8, 1.0),),
+    )  # fmt: skip
+    args = people, torch.ones(8), people, LSP14, recipe, tmp_path / "out"
+    averaged = Trainer(student, *args, teacher=teacher).run()
+    assert averaged(torch.zeros(1, 3, 64, 64)).mean().item() == pytest.approx(0.3, abs=0.12)
+    for name, tensor in teacher.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_teacher_of_other_joints_is_refused(tmp_path: Path, lsp_folder: Path) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=16)
+    save_model(model, tmp_path / "teacher", MPII16)
+    name = f"local-dir:{tmp_path / 'teacher'}"
+    recipe = replace(RECIPES["lsp"], datasets={}, teacher=name)
+    message = f"the teacher {name} predicts mpii16, not lsp14"
+    with pytest.raises(ValueError, match=message):
+        train("gated_hg_1s_68", recipe, {"lsp": lsp_folder}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_compiled_training_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without torch's code generator, which takes nine minutes here and passes as well.
     backend = CompileCounterWithBackend("aot_eager")
@@ -705,6 +735,7 @@ def test_train_from_shards(
     common = ["train", "gated_hg_1s_68", "--phase", "64,16,8,1", "--phase", "64,48,8,1"]
     common += ["--data", f"lsp={tmp_path / 'shards'}", "--data", f"lspet={lspet_folder}"]
     changes = ["--epochs", "1", "--limit", "32", "--set", "augmentation.rotation=5"]
+    changes += ["--set", "teacher=gated_hg_1s_68.lsp", "--set", "teaching=0.4"]
     out = tmp_path / "out"
     arguments = [*common, *changes, "--out", str(out)]
     told = CliRunner().invoke(main, [*arguments, "--resume", "--json"])
