@@ -12,6 +12,7 @@ from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig, HybridHour
 from gatedpose.layers import SoftGate, SoftGatedResidual
 from gatedpose.predictor import Pose, Predictor
 from gatedpose.profiling import Profile, profile
+from gatedpose.shortcuts import gate_shortcuts
 from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 from gatedpose.zoo import UnknownModelError, create_model, list_models
 
@@ -33,6 +34,7 @@ __all__ = [
     "UnknownModelError",
     "WeightsError",
     "create_model",
+    "gate_shortcuts",
     "list_models",
     "load_weights",
     "profile",
