@@ -5,6 +5,7 @@ import click
 import gatedpose
 from gatedpose.cli.data import data
 from gatedpose.cli.evaluation import evaluate
+from gatedpose.cli.export import export
 from gatedpose.cli.gates import gates
 from gatedpose.cli.hub import push
 from gatedpose.cli.models import info, list_command
@@ -19,5 +20,8 @@ def main() -> None:
     """Fast, accurate keypoints of people: gated hourglasses from 0.5 M to 26 M parameters."""
 
 
-for _command in (list_command, info, predict, evaluate, train, recipe, ablate, gates, push, data):
+COMMANDS = (
+    list_command, info, predict, evaluate, train, recipe, ablate, gates, export, push, data,
+)  # fmt: skip
+for _command in COMMANDS:
     main.add_command(_command)

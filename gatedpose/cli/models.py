@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 import gatedpose
-from gatedpose.cli.options import json_option
+from gatedpose.cli.options import json_option, parse_size
 
 
 @click.command(name="list")
@@ -34,9 +34,5 @@ def info(name: str, size: str, by_module: bool, as_json: bool) -> None:
     """Says what a model costs, next to the paper's figures, and how its weights were made."""
     from gatedpose.reports import describe_model, info_text
 
-    try:
-        height, width = (int(part) for part in size.lower().split("x"))
-    except ValueError:
-        raise click.BadParameter(f"{size!r} is not HEIGHTxWIDTH, such as 256x192") from None
-    facts = describe_model(name, (height, width), by_module=by_module)
+    facts = describe_model(name, parse_size(size), by_module=by_module)
     click.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))

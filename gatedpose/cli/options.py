@@ -33,3 +33,12 @@ def best_device(name: str | None) -> str:
     import torch
 
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from HEIGHTxWIDTH."""
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH, such as 256x192") from None
+    return height, width

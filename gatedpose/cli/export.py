@@ -1,0 +1,63 @@
+"""`gatedpose export`: a model for another runtime."""
+
+import json
+from pathlib import Path
+
+import click
+
+import gatedpose
+from gatedpose.cli.options import json_option, parse_size
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--format", "kind", type=click.Choice(["onnx", "torch-export"]), default="onnx",
+    show_default=True,
+)  # fmt: skip
+@click.option("--out", type=Path, help="The file. [NAME.onnx or NAME.pt2]")
+@click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
+@click.option("--half", is_flag=True, help="Weights and arithmetic in half precision.")
+@click.option("--dynamic-batch", is_flag=True, help="Any number of images at once.")
+@click.option("--with-decode", is_flag=True, help="Keypoints and scores as outputs, too.")
+@click.option("--fresh", is_flag=True, help="Untrained weights, to try a runtime.")
+@json_option
+def export(
+    name: str,
+    kind: str,
+    out: Path | None,
+    size: str,
+    half: bool,
+    dynamic_batch: bool,
+    with_decode: bool,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Writes the model NAME for another runtime and compares it there with PyTorch."""
+    from gatedpose.export import export as run
+    from gatedpose.zoo import skeleton_of
+
+    model = gatedpose.create_model(name, pretrained=not fresh)
+    stem = name.rpartition(":")[2].rstrip("/").rpartition("/")[2]
+    path = out or Path(f"{stem}.{'onnx' if kind == 'onnx' else 'pt2'}")
+    done = run(
+        model,
+        path,
+        kind,  # type: ignore[arg-type]
+        skeleton=skeleton_of(model),
+        size=parse_size(size),
+        half=half,
+        dynamic_batch=dynamic_batch,
+        with_decode=with_decode,
+    )
+    if as_json:
+        facts = {**vars(done), "path": str(done.path), "model": name, "half": half}
+        click.echo(json.dumps(facts))
+        return
+    runtime = "onnxruntime" if kind == "onnx" else "torch.export"
+    click.echo(
+        f"wrote {done.path}, {done.bytes:,} bytes, with {', '.join(done.outputs)}\n"
+        f"{runtime} against PyTorch in float32, batches of {', '.join(map(str, done.batches))}: "
+        f"heatmaps differ by {done.heatmap_difference:.2g}, keypoints by "
+        f"{done.keypoint_difference:.2g} px"
+    )

@@ -1,0 +1,214 @@
+"""Networks for other runtimes: ONNX by torch's exporter, or torch.export, checked on the spot.
+
+The exported graph takes normalised crops and gives the last stack's heatmaps, and keypoints if
+asked for. What a program must know to feed it is written inside, see `input_facts`.
+"""
+
+import copy
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+
+from gatedpose.geometry import CROP_MARGIN
+from gatedpose.heatmaps import DEFAULT_DECODER, decode
+from gatedpose.layers import check_choice
+from gatedpose.media import write_whole
+from gatedpose.network import STRIDE, HeatmapNetwork
+from gatedpose.skeleton import Skeleton
+
+Format: TypeAlias = Literal["onnx", "torch-export"]
+FORMATS: tuple[Format, ...] = ("onnx", "torch-export")
+METADATA = "gatedpose"  # the key of `input_facts` within the file
+Run: TypeAlias = Callable[[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file for another runtime, and how far it is from the network in PyTorch and float32.
+
+    Attributes:
+        path: The file.
+        format: "onnx" or "torch-export".
+        bytes: Its length.
+        outputs: Names of the outputs, in their order.
+        batches: Numbers of images that it was checked with.
+        heatmap_difference: Largest, over noise and these batches.
+        keypoint_difference: Largest, in pixels of the input.
+    """
+
+    path: Path
+    format: Format
+    bytes: int
+    outputs: tuple[str, ...]
+    batches: tuple[int, ...]
+    heatmap_difference: float
+    keypoint_difference: float
+
+
+class LastStack(nn.Module):
+    """What is exported: images (B, 3, H, W) float32 -> heatmaps (B, K, H/4, W/4) float32.
+
+    Args:
+        network: A network of the zoo.
+        half: Compute in half precision.
+        with_decode: Give keypoints (B, K, 2) in pixels of the input and scores (B, K), too.
+    """
+
+    def __init__(self, network: nn.Module, half: bool = False, with_decode: bool = False) -> None:
+        super().__init__()
+        self.network, self.with_decode = network, with_decode
+        self.dtype = torch.float16 if half else torch.float32
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        heatmaps = self.network(images.to(self.dtype))[:, -1].float()
+        return (heatmaps, *decode(heatmaps)) if self.with_decode else (heatmaps,)
+
+
+def input_facts(
+    model: HeatmapNetwork, skeleton: Skeleton | None, size: tuple[int, int]
+) -> dict[str, Any]:
+    """What a program must know to feed an exported network and to read what it gives."""
+    data = getattr(model, "pretrained_cfg", {})
+    return {
+        "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
+        "size": list(size),
+        "mean": list(data.get("mean", IMAGENET_DEFAULT_MEAN)),
+        "std": list(data.get("std", IMAGENET_DEFAULT_STD)),
+        "crop": f"a square about the box's centre, {CROP_MARGIN} times its longer side, fills the "
+        "shorter side of the input; outside of the image is the mean",
+        "stride": STRIDE,
+        "coordinates": "x, y in pixels of the input; the centre of the first pixel is (0.5, 0.5)",
+        "decoder": DEFAULT_DECODER,
+        "skeleton": asdict(skeleton) if skeleton else None,
+    }
+
+
+def export(
+    model: HeatmapNetwork,
+    path: str | Path,
+    format: Format = "onnx",
+    *,
+    skeleton: Skeleton | None = None,
+    size: tuple[int, int] = (256, 256),
+    half: bool = False,
+    dynamic_batch: bool = False,
+    with_decode: bool = False,
+) -> Exported:
+    """Writes a network for another runtime, runs the file there and compares.
+
+    Args:
+        model: A network of the zoo, which stays as it is.
+        path: The file; ".onnx" is usual for ONNX, ".pt2" for torch.export.
+        format: "onnx", checked in onnxruntime, or "torch-export".
+        skeleton: The joints, to be written inside.
+        size: (height, width) of the input, fixed in the file.
+        half: Weights and arithmetic in half precision; inputs and outputs stay float32.
+        dynamic_batch: Any number of images; one if not.
+        with_decode: Keypoints and scores as outputs, too.
+
+    Raises:
+        ImportError: Without ONNX's packages; names the pip command that brings them.
+        ValueError: For an unknown format or a size that the network cannot take.
+        OSError: If the file cannot be written.
+    """
+    check_choice("export: format", format, FORMATS)
+    if format == "onnx":
+        _require_onnx()
+    model = copy.deepcopy(model).cpu().float().eval()
+    batches = (1, 3, 8) if dynamic_batch else (1,)
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.randn(b, model.in_channels, *size, generator=generator) for b in batches]
+    with torch.no_grad():
+        wanted = [decode_all(LastStack(model)(images)[0]) for images in noise]  # checks the size
+    network = copy.deepcopy(model).half() if half else model
+    graph = LastStack(network, half, with_decode).eval()
+    shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
+    facts = json.dumps(input_facts(model, skeleton, size))
+    names = ("heatmaps", "keypoints", "scores")[: 3 if with_decode else 1]
+    write = _write_onnx if format == "onnx" else _write_torch
+    # A batch of one would be taken for a constant.
+    data = write(graph, noise[-1], shapes, names, facts)
+    write_whole(path, data)
+    run = _onnx_session(data) if format == "onnx" else _torch_program(data)
+    with torch.no_grad():
+        found = [run(images) for images in noise]
+    points = [out[1] if with_decode else decode_all(out[0])[1] for out in found]
+    return Exported(
+        path=Path(path),
+        format=format,
+        bytes=len(data),
+        outputs=names,
+        batches=batches,
+        heatmap_difference=_largest([out[0] for out in found], [want[0] for want in wanted]),
+        keypoint_difference=_largest(points, [want[1] for want in wanted]),
+    )
+
+
+def decode_all(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """The heatmaps and their keypoints."""
+    return heatmaps, decode(heatmaps)[0]
+
+
+def _largest(found: list[Tensor], wanted: list[Tensor]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+
+
+def _require_onnx() -> None:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript
+    except ImportError as error:
+        raise ImportError(
+            f'export to ONNX needs {error.name}: pip install "gatedpose[export]"'
+        ) from error
+    del onnx, onnxruntime, onnxscript
+
+
+def _write_onnx(
+    graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
+) -> bytes:
+    program = torch.onnx.export(
+        graph,
+        (images,),
+        dynamo=True,
+        dynamic_shapes=shapes,
+        input_names=["images"],
+        output_names=list(names),
+        verbose=False,
+    )
+    assert program is not None  # it is, with dynamo
+    program.model.metadata_props[METADATA] = facts
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+def _onnx_session(data: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda images: [
+        torch.from_numpy(out) for out in session.run(None, {"images": images.numpy()})
+    ]
+
+
+def _write_torch(
+    graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
+) -> bytes:
+    program = torch.export.export(graph, (images,), dynamic_shapes=shapes)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={METADATA: facts})
+    return buffer.getvalue()
+
+
+def _torch_program(data: bytes) -> Run:
+    program = torch.export.load(io.BytesIO(data)).module()
+    return lambda images: list(program(images))

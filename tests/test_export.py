@@ -1,0 +1,181 @@
+"""Exported networks give in their runtime what they give in PyTorch."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.export import METADATA, Format, export, input_facts
+from gatedpose.heatmaps import decode
+from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.media import demo_image
+from gatedpose.skeleton import LSP14, Skeleton
+
+TRIO = Skeleton("trio", ("right", "left", "top"), ((0, 1),), ((0, 2), (1, 2)))
+SIZE = (64, 128)
+# Its own files, and parts of PyTorch that its exporter still uses.
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")
+each_format = pytest.mark.parametrize("format", ["onnx", "torch-export"])
+
+
+@pytest.fixture
+def network() -> GatedHourglass:
+    torch.manual_seed(0)
+    return GatedHourglass(GatedHourglassConfig(width=8, stacks=2, num_keypoints=3)).train()
+
+
+def run(path: Path, format: Format, images: torch.Tensor) -> list[torch.Tensor]:
+    """The outputs of a file, opened anew."""
+    if format == "onnx":
+        session = onnxruntime.InferenceSession(path.read_bytes())
+        return [torch.from_numpy(out) for out in session.run(None, {"images": images.numpy()})]
+    with torch.no_grad():
+        return list(torch.export.load(path).module()(images))
+
+
+@each_format
+@pytest.mark.parametrize("with_decode", [False, True])
+def test_same_as_in_pytorch(
+    network: GatedHourglass, tmp_path: Path, format: Format, with_decode: bool
+) -> None:
+    done = export(
+        network, tmp_path / "x", format,
+        skeleton=TRIO, size=SIZE, dynamic_batch=True, with_decode=with_decode,
+    )  # fmt: skip
+    assert network.training  # as it was
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (done.bytes, done.batches) == ((tmp_path / "x").stat().st_size, (1, 3, 8))
+    assert done.heatmap_difference <= 1e-4
+    assert done.keypoint_difference <= 0.01
+    images = torch.randn(5, 3, *SIZE)  # a number of images that it was not checked with
+    with torch.no_grad():
+        heatmaps = network.eval()(images)[:, -1]
+    found = run(tmp_path / "x", format, images)
+    assert done.outputs == ("heatmaps", "keypoints", "scores")[: len(found)]
+    torch.testing.assert_close(found[0], heatmaps, atol=1e-4, rtol=0)
+    assert len(found) == (3 if with_decode else 1)
+    for got, want in zip(found[1:], decode(heatmaps), strict=False):
+        torch.testing.assert_close(got, want, atol=0.01, rtol=0)
+
+
+@each_format
+def test_one_image_at_once_by_default(
+    network: GatedHourglass, tmp_path: Path, format: Format
+) -> None:
+    done = export(network, tmp_path / "x", format, size=SIZE)
+    assert done.batches == (1,)
+    run(tmp_path / "x", format, torch.randn(1, 3, *SIZE))
+    with pytest.raises(Exception, match=r"(?i)dimension|size"):
+        run(tmp_path / "x", format, torch.randn(2, 3, *SIZE))
+
+
+@each_format
+def test_half_precision(network: GatedHourglass, tmp_path: Path, format: Format) -> None:
+    whole = export(network, tmp_path / "whole", format, size=SIZE)
+    half = export(network, tmp_path / "half", format, size=SIZE, half=True)
+    assert whole.heatmap_difference < 1e-5 < half.heatmap_difference < 0.02
+    assert half.bytes < whole.bytes
+    [heatmaps] = run(tmp_path / "half", format, torch.randn(1, 3, *SIZE))
+    assert heatmaps.dtype == torch.float32
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+@each_format
+def test_says_inside_how_to_feed_it(
+    network: GatedHourglass, tmp_path: Path, format: Format
+) -> None:
+    path = tmp_path / "x"
+    export(network, path, format, skeleton=TRIO, size=SIZE)
+    if format == "onnx":
+        session = onnxruntime.InferenceSession(path.read_bytes())
+        text = session.get_modelmeta().custom_metadata_map[METADATA]
+    else:
+        extra = {METADATA: ""}
+        torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
+        text = extra[METADATA]
+    facts = json.loads(text)
+    assert facts == json.loads(json.dumps(input_facts(network, TRIO, SIZE)))
+    assert (facts["size"], facts["stride"]) == ([64, 128], 4)
+    assert facts["mean"] == [0.485, 0.456, 0.406]
+    assert Skeleton.from_dict(facts["skeleton"]) == TRIO
+
+
+def test_bad_input_writes_nothing(
+    network: GatedHourglass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.onnx"
+    with pytest.raises(ValueError, match="must be one of 'onnx', 'torch-export', got 'tflite'"):
+        export(network, path, "tflite")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="multiple"):
+        export(network, path, size=(96, 64))
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        export(network, tmp_path / "none" / "x.onnx", size=(64, 64))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r'onnxruntime.*pip install "gatedpose\[export\]"'):
+        export(network, path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--size", "64x128", "--with-decode"]
+    done = CliRunner().invoke(main, ["export", "gated_hg_1s_68", *options])
+    assert done.exit_code == 0, done.output
+    assert "wrote gated_hg_1s_68.onnx" in done.output
+    assert "onnxruntime against PyTorch in float32, batches of 1: heatmaps differ" in done.output
+    session = onnxruntime.InferenceSession(Path("gated_hg_1s_68.onnx").read_bytes())
+    text = session.get_modelmeta().custom_metadata_map[METADATA]
+    assert Skeleton.from_dict(json.loads(text)["skeleton"]) == LSP14
+    image = np.zeros((1, 3, 64, 128), dtype=np.float32)
+    keypoints, scores = session.run(["keypoints", "scores"], {"images": image})
+    assert (keypoints.shape, scores.shape) == ((1, 14, 2), (1, 14))
+    for arguments, message in (
+        (["gated_hg_4s_256"], "gated_hg_4s_256 has no weights"),
+        (["gated_hg_1s_68", "--size", "64"], "is not HEIGHTxWIDTH"),
+        (["gated_hg_1s_68", "--size", "65x64"], "multiple"),
+    ):
+        failed = CliRunner().invoke(main, ["export", *arguments])
+        assert failed.exit_code != 0
+        assert message in failed.output
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_example_gives_what_the_predictor_gives(tmp_path: Path) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", pretrained=True)
+    export(model, tmp_path / "x.onnx", skeleton=LSP14, with_decode=True)
+    photo, box = demo_image(), (30.0, -20.0, 460.0, 540.0)  # it reaches outside
+    script = Path(__file__).parents[1] / "examples" / "onnx_numpy.py"
+    words = [script, tmp_path / "x.onnx", photo, ",".join(map(str, box))]
+    command = [sys.executable, *map(str, words)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    [pose] = gatedpose.Predictor(model)(photo, [box])
+    found = np.array([[float(v) for v in re.findall(r"-?\d+\.\d+", line)] for line in told])
+    assert [line[:15].strip() for line in told] == list(LSP14.joints)
+    sure = pose.scores > 0.5
+    assert sure.sum() >= 3
+    assert (
+        np.abs(found[sure, :2] - pose.keypoints[sure]).max() < 4
+    )  # pixels of the photo: one and a half of the input
+    assert np.abs(found[:, 2] - pose.scores).max() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144"])
+def test_variants(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = gatedpose.create_model(name, pretrained=name == "gated_hg_1s_68")
+    done = export(model, tmp_path / "x.onnx", dynamic_batch=True, with_decode=True)
+    print(done)
+    assert done.batches == (1, 3, 8)
+    assert done.heatmap_difference <= 1e-4
+    assert done.keypoint_difference <= 0.01
