@@ -84,7 +84,8 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
         model: A network with residual blocks of timm's ResNet, ResNetV2, RegNet, ConvNeXt,
             EfficientNet, MobileNet or vision transformer kinds, or of torchvision's ResNet. Other
             blocks in it stay as they are; `list_gates` says where gates are.
-        init: First value of the factors.
+        init: First value of the factors. Where the residual functions start at 0, too, as in timm's
+            ResNets unless `zero_init_last=False`, nothing gets through gates of 0 nor is learnt.
         gate: "channel" for one factor a channel, "scalar" for one a shortcut, a number for a fixed
             one, see `SoftGate`.
 

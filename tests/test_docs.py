@@ -62,3 +62,11 @@ def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / "docs" / page).read_text("utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / "docs" / target).exists(), target
+
+
+def test_code_of_the_blocks_page_runs() -> None:
+    page = (ROOT / "docs" / "blocks.md").read_text("utf-8")
+    names: dict[str, object] = {}
+    for code in ("import torch", *re.findall(r"```python\n(.*?)```", page, re.DOTALL)):
+        exec(code, names)  # one after the other, as a reader would
+    assert tuple(names["heatmaps"].shape) == (2, 1, 17, 32, 48)  # type: ignore[attr-defined]

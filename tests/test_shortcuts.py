@@ -1,6 +1,9 @@
 """Gates on the shortcuts of other people's networks change nothing until they learn."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -149,6 +152,34 @@ def test_networks_without_known_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match="gate must be"):
         gate_shortcuts(ungate_shortcuts(model), gate="soft")
     assert not list_gates(model)
+
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_the_table_of_networks_in_the_docs_is_the_examples() -> None:
+    page = (EXAMPLES.parent / "docs" / "blocks.md").read_text("utf-8")
+    assert example("gate_timm_networks.py") in page
+
+
+@pytest.mark.slow
+def test_gated_resnets_learn_digits() -> None:
+    rows = example("gated_resnet_digits.py", "--seeds", "1", "--epochs", "2").splitlines()[2:]
+    assert len(rows) == 3
+    assert all(float(row.split("|")[-2]) > 60 for row in rows), rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet18", "convnext_atto"])
+def test_an_hourglass_on_a_backbone_learns(backbone: str) -> None:
+    told = example("hourglass_on_backbone.py", "--backbone", backbone).splitlines()[-1]
+    assert float(told.split(" joints, ")[1].split()[0]) < 30, told  # pixels of a photo of 512
 
 
 def test_public_name() -> None:
