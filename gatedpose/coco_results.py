@@ -13,6 +13,7 @@ from gatedpose.data.annotations import load_json, rows
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.media import write_whole
 from gatedpose.metrics import Score, oks_ap
+from gatedpose.predictor import Pose
 from gatedpose.skeleton import COCO17
 
 Points = npt.NDArray[np.floating[Any]]
@@ -28,21 +29,13 @@ def to_results(samples: Sequence[Sample], keypoints: Points, scores: Points) -> 
         scores: (N, 17) confidences; a person's is their mean.
 
     Returns:
-        For each person image_id, category_id, keypoints (51 numbers x, y, confidence; 0 is the
-        centre of the first pixel, as in COCO) and score.
+        For each person what `Pose.to_coco` gives.
     """
     results = []
     for sample, points, confidences in zip(samples, keypoints, scores, strict=True):
         image = sample.id.split("/")[1]
-        triples = np.column_stack((points - 0.5, confidences))
-        results.append(
-            {
-                "image_id": int(image) if image.isdecimal() else image,
-                "category_id": 1,
-                "keypoints": triples.reshape(-1).round(4).tolist(),
-                "score": round(float(confidences.mean()), 6),
-            }
-        )
+        pose = Pose(points, confidences, sample.box, sample.skeleton)
+        results.append(pose.to_coco(int(image) if image.isdecimal() else image))
     return results
 
 

@@ -1,8 +1,8 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,62 @@ class Pose:
         rows = np.column_stack((self.keypoints, self.scores)).round(3).tolist()
         joints = dict(zip(self.skeleton.joints, rows, strict=True))
         return {"box": self.box.round(3).tolist(), "keypoints": joints}
+
+    def to_numpy(self) -> npt.NDArray[np.float32]:
+        """(K, 3): x, y in pixels of the image, and score."""
+        return np.column_stack((self.keypoints, self.scores))
+
+    def to_coco(self, image_id: int | str, category_id: int = 1) -> dict[str, Any]:
+        """The person in the format of COCO's results.
+
+        Args:
+            image_id: Of the image, as the annotations number it.
+            category_id: Of the kind of thing; a person is 1.
+
+        Returns:
+            image_id, category_id, keypoints (3 K numbers x, y, confidence; 0 is the centre of the
+            first pixel, as in COCO) and score, the mean confidence.
+        """
+        triples = np.column_stack((self.keypoints - 0.5, self.scores))
+        return {
+            "image_id": image_id,
+            "category_id": category_id,
+            "keypoints": triples.reshape(-1).round(4).tolist(),
+            "score": round(float(self.scores.mean()), 6),
+        }
+
+
+def to_supervision(poses: Sequence[Pose]) -> Any:
+    """Poses of one image as `supervision.KeyPoints`, for its annotators and trackers.
+
+    Args:
+        poses: N people with the same K joints, N at least 1.
+
+    Returns:
+        KeyPoints of N people: xy (N, K, 2), where 0 is the centre of the first pixel, confidences,
+        the mean confidence of each person and class 0.
+
+    Raises:
+        ImportError: Without supervision, or with one before 0.31; names the pip command.
+        ValueError: Without poses.
+    """
+    try:
+        from supervision import KeyPoints
+    except ImportError as error:
+        raise ImportError('this needs supervision: pip install "supervision>=0.31"') from error
+    if not poses:
+        raise ValueError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
+    scores = np.stack([pose.scores for pose in poses])
+    try:
+        return KeyPoints(
+            xy=np.stack([pose.keypoints for pose in poses]) - np.float32(0.5),
+            class_id=np.zeros(len(poses), dtype=int),
+            keypoint_confidence=scores,
+            detection_confidence=scores.mean(axis=1),
+        )
+    except TypeError as error:
+        message = f'this supervision is too old ({error}): pip install "supervision>=0.31"'
+        raise ImportError(message) from error
 
 
 class Predictor:

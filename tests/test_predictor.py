@@ -1,5 +1,7 @@
 """From images to poses: the whole way, with networks whose answer is known."""
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from gatedpose.geometry import BoxError, crop_matrices, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.media import ImageError
 from gatedpose.network import HeatmapNetwork
-from gatedpose.predictor import Predictor
+from gatedpose.predictor import Pose, Predictor, to_supervision
 from gatedpose.skeleton import LSP14, Skeleton
 
 THREE = Skeleton("three", ("right dot", "left dot", "middle dot"), ((0, 1),), ((0, 2), (1, 2)))
@@ -205,3 +207,40 @@ def test_round_trip_has_no_bias() -> None:
     errors = np.stack([pose.keypoints for pose in poses]) - points.numpy()
     assert np.abs(errors).max() < 0.02
     assert np.abs(errors.mean(axis=(0, 1))).max() < 0.002
+
+
+# What others take
+
+
+TRIPLE = Pose(
+    np.array([[10.5, 20.5], [1.0, 2.0], [0.5, 0.5]], dtype=np.float32),
+    np.array([0.9, 0.3, 0.6], dtype=np.float32),
+    np.array([0, 0, 30, 40], dtype=np.float32),
+    Skeleton("trio", ("a", "b", "c"), (), ()),
+)
+
+
+def test_pose_for_numpy_and_coco() -> None:
+    assert TRIPLE.to_numpy().tolist() == pytest.approx(
+        np.array([[10.5, 20.5, 0.9], [1, 2, 0.3], [0.5, 0.5, 0.6]])
+    )
+    assert TRIPLE.to_coco(7, category_id=3) == {
+        "image_id": 7,
+        "category_id": 3,
+        "keypoints": pytest.approx([10, 20, 0.9, 0.5, 1.5, 0.3, 0, 0, 0.6], abs=1e-4),
+        "score": pytest.approx(0.6, abs=1e-6),
+    }
+    json.dumps(TRIPLE.to_coco("a.jpg"))
+
+
+@pytest.mark.filterwarnings("ignore:OpenCV .* is not installed")
+def test_poses_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = to_supervision([TRIPLE, TRIPLE])
+    assert found.xy.tolist() == [[[10, 20], [0.5, 1.5], [0, 0]]] * 2
+    assert found.keypoint_confidence.shape == (2, 3)
+    assert found.detection_confidence.tolist() == pytest.approx([0.6, 0.6])
+    with pytest.raises(ValueError, match="there are no poses"):
+        to_supervision([])
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match=r'pip install "supervision>=0\.31"'):
+        to_supervision([TRIPLE])

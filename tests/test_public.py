@@ -1,6 +1,7 @@
 """The public surface, the packaging and the price of the import."""
 
 import configparser
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 import gatedpose
 
@@ -99,3 +101,11 @@ def test_large_weights_are_left_out_of_the_wheel(tmp_path: Path) -> None:
     ]
     assert {"gatedpose/weights/weights.json", "gatedpose/data/lspet_corrections.json"} <= set(names)
     assert wheel.stat().st_size < 50e6
+
+
+def test_torch_hub_finds_every_variant() -> None:
+    entries = runpy.run_path(str(ROOT / "hubconf.py"))
+    assert all(callable(entries[name]) for name in gatedpose.list_models())
+    options = {"pretrained": True, "num_keypoints": 5}
+    model = torch.hub.load(str(ROOT), "gated_hg_1s_68", source="local", **options)
+    assert model.num_keypoints == 5

@@ -403,7 +403,7 @@ class FillsTheDisk(Interrupted):
     after = 3
 
     def hook(self) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, resource.RLIM_INFINITY))
 
 
 def test_full_disk_keeps_the_last_checkpoint(
