@@ -127,7 +127,7 @@ def export(
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(b, model.in_channels, *size, generator=generator) for b in batches]
     with torch.no_grad():
-        wanted = [decode_all(LastStack(model)(images)[0]) for images in noise]  # checks the size
+        wanted = [LastStack(model, with_decode=True)(images) for images in noise]  # checks the size
     network = copy.deepcopy(model).half() if half else model
     graph = LastStack(network, half, with_decode).eval()
     shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
@@ -140,7 +140,7 @@ def export(
     run = _onnx_session(data) if format == "onnx" else _torch_program(data)
     with torch.no_grad():
         found = [run(images) for images in noise]
-    points = [out[1] if with_decode else decode_all(out[0])[1] for out in found]
+    points = [out[1] if with_decode else decode(out[0])[0] for out in found]
     return Exported(
         path=Path(path),
         format=format,
@@ -150,11 +150,6 @@ def export(
         heatmap_difference=_largest([out[0] for out in found], [want[0] for want in wanted]),
         keypoint_difference=_largest(points, [want[1] for want in wanted]),
     )
-
-
-def decode_all(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The heatmaps and their keypoints."""
-    return heatmaps, decode(heatmaps)[0]
 
 
 def _largest(found: list[Tensor], wanted: list[Tensor]) -> float:

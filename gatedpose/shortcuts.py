@@ -116,8 +116,9 @@ def ungate_shortcuts(model: nn.Module) -> nn.Module:
     for block in list(model.modules()):
         if isinstance(block, GatedBlock):
             block.__class__ = vision_transformer.Block
-        if isinstance(block, POST_ACTIVATION) and list(_children(block.downsample)) == ["gate"]:
-            block.downsample = None
+        if isinstance(block, POST_ACTIVATION) and block.downsample is not None:
+            names = [name for name, _ in block.downsample.named_children()]
+            block.downsample = None if names == ["gate"] else block.downsample
     for owner, name in _places(model):
         _remove(owner, name)
     return model
@@ -211,10 +212,6 @@ def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
     ]
 
 
-def _children(module: nn.Module | None) -> Iterator[str]:
-    yield from () if module is None else dict(module.named_children())
-
-
 def _remove(owner: nn.Module, name: str) -> None:
     delattr(owner, name)
     for key in [k for k, hook in owner._forward_hooks.items() if hook in (_after, _beside)]:
@@ -225,7 +222,7 @@ def _last_affine(shortcut: nn.Module) -> nn.Module | None:
     """The convolution or affine batch norm that a shortcut ends in, if it does."""
     layers = [
         module
-        for name, module in shortcut.named_modules()
+        for module in shortcut.modules()
         if not isinstance(module, (nn.Identity, ShortcutGate)) and not list(_inner(module))
     ]
     last = layers[-1] if layers else None
