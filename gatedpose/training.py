@@ -12,12 +12,15 @@ from gatedpose.data.joints import joint_groups
 from gatedpose.data.samples import DatasetError
 from gatedpose.data.sources import Source, open_source
 from gatedpose.devices import make_accelerator
+from gatedpose.growth import grow
 from gatedpose.hub import save_model
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Recipe
 from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.trainer import CHECKPOINT, Trainer
 from gatedpose.zoo import UnknownModelError, create_model, skeleton_of
+
+GROW = "grow:"
 
 
 def train(
@@ -158,13 +161,19 @@ def starting_model(
         num_keypoints: K.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
             "pretrained" for the default ones, whose heads and heatmap remaps start afresh where
-            they have another number of joints. Fresh weights if None.
+            they have another number of joints; or "grow:" and the name of a smaller trained model,
+            see `gatedpose.growth.grow`. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
     if init is None:
         return create_model(name, num_keypoints=num_keypoints, **config)
     if init.endswith(".safetensors"):
         return create_model(name, num_keypoints=num_keypoints, checkpoint_path=init, **config)
+    if init.startswith(GROW):
+        model = create_model(name, num_keypoints=num_keypoints, **config)
+        small = create_model(init.removeprefix(GROW), pretrained=True, num_keypoints=num_keypoints)
+        grow(small, model)
+        return model
     full = name if init == "pretrained" else f"{name}.{init}"
     try:
         return create_model(full, pretrained=True, num_keypoints=num_keypoints, **config)

@@ -1,0 +1,74 @@
+"""Larger networks that begin as a trained smaller one, so that training starts where it ended.
+
+Function-preserving, as Net2Net is (Chen, Goodfellow & Shlens, ICLR 2016), but new channels are not
+copies: they start as in a fresh network, and what reads them starts with weights of 0 for them.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gatedpose.hourglass import GatedHourglass
+
+
+@torch.no_grad()
+def grow(small: GatedHourglass, large: GatedHourglass) -> None:
+    """Puts a trained network into a larger one of fresh weights.
+
+    In evaluation mode the stacks that both have then predict alike; further stacks stay fresh.
+
+    Args:
+        small: The trained network.
+        large: One at least as wide, of at least as many stacks, and the same in all else; changed.
+
+    Raises:
+        TypeError: If one of the two is no `GatedHourglass`.
+        ValueError: If `large` is not larger, differs in more, or has grouped merges.
+    """
+    for network in (small, large):
+        if not isinstance(network, GatedHourglass):
+            raise TypeError(f"grow: only gated hourglasses grow, got {type(network).__name__}")
+    old, new = small.config, large.config
+    if replace(old, width=new.width, stacks=new.stacks) != new or new.merge == "grouped":
+        raise ValueError(
+            f"grow: networks may differ in width and stacks only, and not have grouped merges; got "
+            f"{old} and {new}"
+        )
+    if old.width > new.width or old.stacks > new.stacks:
+        raise ValueError(
+            f"grow: {old.stacks} stacks of width {old.width} do not fit into {new.stacks} of "
+            f"width {new.width}"
+        )
+    places, fresh = _places(old.width, new.width), large.state_dict()
+    for key, tensor in small.state_dict().items():
+        _put(tensor, fresh[key], places)
+
+
+def _places(width: int, wider: int) -> dict[int, Tensor]:
+    """Where each channel goes, for feature maps of every size that depends on the width.
+
+    A block's output is concat(f1, f2, f3): each part stays within its own.
+    """
+    parts, starts = (width // 2, width // 4), (0, wider // 2, wider // 2 + wider // 4)
+    sizes = (*parts, width - sum(parts))
+    stream = torch.cat(
+        [torch.arange(n) + start for n, start in zip(sizes, starts, strict=True)]
+    )
+    places = {n: torch.arange(n) for n in sizes}
+    return {**places, width: stream, 2 * width: torch.cat((stream, wider + stream))}
+
+
+def _put(old: Tensor, new: Tensor, places: dict[int, Tensor]) -> None:
+    """Writes `old` into its places of `new`; its outputs do not see the channels that are new."""
+    where = [
+        torch.arange(n) if n == m else places[n]
+        for n, m in zip(old.shape[:2], new.shape[:2], strict=True)
+    ]
+    if old.dim() > 1:
+        new[where[0]] = 0
+        new[where[0][:, None], where[1]] = old
+    elif old.dim() == 1:
+        new[where[0]] = old
+    else:
+        new.copy_(old)
