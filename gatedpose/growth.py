@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gatedpose.hourglass import GatedHourglass
+from gatedpose.network import HeatmapNetwork
 
 
 @torch.no_grad()
-def grow(small: GatedHourglass, large: GatedHourglass) -> None:
+def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
     """Puts a trained network into a larger one of fresh weights.
 
     In evaluation mode the stacks that both have then predict alike; further stacks stay fresh.
@@ -26,9 +27,9 @@ def grow(small: GatedHourglass, large: GatedHourglass) -> None:
         TypeError: If one of the two is no `GatedHourglass`.
         ValueError: If `large` is not larger, differs in more, or has grouped merges.
     """
-    for network in (small, large):
-        if not isinstance(network, GatedHourglass):
-            raise TypeError(f"grow: only gated hourglasses grow, got {type(network).__name__}")
+    if not (isinstance(small, GatedHourglass) and isinstance(large, GatedHourglass)):
+        kinds = f"{type(small).__name__} and {type(large).__name__}"
+        raise TypeError(f"grow: only gated hourglasses grow into each other, got {kinds}")
     old, new = small.config, large.config
     if replace(old, width=new.width, stacks=new.stacks) != new or new.merge == "grouped":
         raise ValueError(
@@ -52,9 +53,7 @@ def _places(width: int, wider: int) -> dict[int, Tensor]:
     """
     parts, starts = (width // 2, width // 4), (0, wider // 2, wider // 2 + wider // 4)
     sizes = (*parts, width - sum(parts))
-    stream = torch.cat(
-        [torch.arange(n) + start for n, start in zip(sizes, starts, strict=True)]
-    )
+    stream = torch.cat([torch.arange(n) + start for n, start in zip(sizes, starts, strict=True)])
     places = {n: torch.arange(n) for n in sizes}
     return {**places, width: stream, 2 * width: torch.cat((stream, wider + stream))}
 

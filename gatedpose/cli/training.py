@@ -27,7 +27,11 @@ def recipe_options(command: Command) -> Command:
         click.option(
             "--corrections", help='File of gatedpose data clean to correct labels by, or "lspet".'
         ),
-        click.option("--init", help='A .safetensors file or a tag to start from, or "pretrained".'),
+        click.option(
+            "--init",
+            help='A .safetensors file or a tag to start from; "pretrained"; or "grow:NAME", a '
+            "smaller trained model to put into this one.",
+        ),
         click.option(
             "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's."
         ),
