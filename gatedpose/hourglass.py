@@ -9,6 +9,7 @@ the hourglass line.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from gatedpose.layers import (
     MERGES,
     SKIPS,
     Gate,
+    Layer,
     Merge,
+    NormAct,
     Skip,
     SkipMerge,
     SoftGatedResidual,
@@ -78,6 +81,8 @@ class HybridHourglass(nn.Module):
         gate: Gate of every residual, see `SoftGate`.
         merge: "concat", "grouped" or "sum", see `SkipMerge`.
         skip: "conv1x1", "conv3x3", "block" or "identity", see `skip_transform`.
+        norm_layer: By timm's name or class, see `SoftGatedResidual`.
+        act_layer: By timm's name or class, see `SoftGatedResidual`.
 
     Shape: (B, C, H, W) -> (B, C, H, W), H and W multiples of 2^depth.
 
@@ -94,22 +99,24 @@ class HybridHourglass(nn.Module):
         gate: Gate = "channel",
         merge: Merge = "concat",
         skip: Skip = "conv1x1",
+        norm_layer: Layer = "batchnorm2d",
+        act_layer: Layer = "relu",
     ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"HybridHourglass: depth must be at least 1, got {depth}")
         self.depth = depth
-        self.skip = skip_transform(skip, channels, gate=gate)
-        self.low = SoftGatedResidual(channels, gate=gate)
+        layers = NormAct(norm_layer=norm_layer, act_layer=act_layer)
+        block = partial(SoftGatedResidual, channels, gate=gate, **layers)
+        self.skip = skip_transform(skip, channels, gate=gate, **layers)
+        self.low = block()
         if depth > 1:
             self.inner: nn.Module = HybridHourglass(
-                channels, depth - 1, gate=gate, merge=merge, skip=skip
+                channels, depth - 1, gate=gate, merge=merge, skip=skip, **layers
             )
         else:
-            self.inner = nn.Sequential(
-                SoftGatedResidual(channels, gate=gate), SoftGatedResidual(channels, gate=gate)
-            )
-        self.merge = SkipMerge(channels, merge, gate=gate)
+            self.inner = nn.Sequential(block(), block())
+        self.merge = SkipMerge(channels, merge, gate=gate, **layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""

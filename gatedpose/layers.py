@@ -7,15 +7,27 @@ residual function is the hierarchical, parallel, multi-scale block of Bulat & Tz
 tables.
 """
 
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, TypeAlias, TypedDict
 
 import torch
 import torch.nn.functional as F
+from timm.layers import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 Gate: TypeAlias = Literal["channel", "scalar"] | float
+Layer: TypeAlias = str | Callable[..., nn.Module]  # timm's name, or what builds the layer
 Merge: TypeAlias = Literal["concat", "grouped", "sum"]
 Skip: TypeAlias = Literal["conv1x1", "conv3x3", "block", "identity"]
+
+
+class NormAct(TypedDict):
+    """Layers that a block is made of besides convolutions."""
+
+    norm_layer: Layer
+    act_layer: Layer
+
 
 MERGES: tuple[Merge, ...] = ("concat", "grouped", "sum")
 SKIPS: tuple[Skip, ...] = ("conv1x1", "conv3x3", "block", "identity")
@@ -40,6 +52,20 @@ def check_width(what: str, channels: int) -> None:
     """Raises ValueError unless `channels` is an even number of at least 4 (blocks split it)."""
     if isinstance(channels, bool) or not isinstance(channels, int) or channels < 4 or channels % 2:
         raise ValueError(f"{what} must be an even integer of at least 4, got {channels!r}")
+
+
+def _build(what: str, factory: Callable[[Layer], Layer], layer: Layer, *size: int) -> nn.Module:
+    """A layer that timm knows by name, or whose class was given."""
+    try:
+        made = factory(layer)
+        if isinstance(made, str) or not callable(made):
+            raise KeyError(layer)
+    except (KeyError, AssertionError) as error:
+        raise ValueError(f"timm knows no {what} {layer!r}; it takes a name or a class") from error
+    try:
+        return made(*size)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{what} {layer!r} cannot be built for {size}: {error}") from error
 
 
 class SoftGate(nn.Module):
@@ -76,12 +102,24 @@ class SoftGate(nn.Module):
 
 
 class NormActConv(nn.Sequential):
-    """Batch norm, ReLU, stride-free convolution without bias: (B, in, H, W) -> (B, out, H, W)."""
+    """Batch norm, ReLU, stride-free convolution without bias: (B, in, H, W) -> (B, out, H, W).
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> None:
+    The layers are called so in the state dict, whichever they are.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        groups: int = 1,
+        *,
+        norm_layer: Layer = "batchnorm2d",
+        act_layer: Layer = "relu",
+    ) -> None:
         super().__init__()
-        self.bn = nn.BatchNorm2d(in_channels)
-        self.relu = nn.ReLU()
+        self.bn = _build("norm_layer", get_norm_layer, norm_layer, in_channels)
+        self.relu = _build("act_layer", get_act_layer, act_layer)
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False
         )
@@ -100,11 +138,15 @@ class SoftGatedResidual(nn.Module):
         gate: See `SoftGate`.
         groups: Groups of the first 3x3 convolution (2 keeps two concatenated sources apart, Fig.
             2c).
+        norm_layer: Norm before each convolution, by timm's name ("batchnorm2d", "groupnorm1",
+            "layernorm2d", ...), or what builds it from a number of channels.
+        act_layer: Activation behind each norm, by timm's name ("relu", "silu", ...) or its class.
 
     Shape: (B, in_channels, H, W) -> (B, out_channels, H, W), any H and W.
 
     Raises:
-        ValueError: For an odd or tiny width, an unknown gate, or groups that do not divide it.
+        ValueError: For an odd or tiny width, an unknown gate or layer, or groups that do not divide
+            it.
     """
 
     def __init__(
@@ -114,6 +156,8 @@ class SoftGatedResidual(nn.Module):
         *,
         gate: Gate = "channel",
         groups: int = 1,
+        norm_layer: Layer = "batchnorm2d",
+        act_layer: Layer = "relu",
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
@@ -124,11 +168,12 @@ class SoftGatedResidual(nn.Module):
                 f"SoftGatedResidual: {groups} groups must divide in_channels ({in_channels}) and "
                 f"half of out_channels ({half})"
             )
-        self.conv1 = NormActConv(in_channels, half, 3, groups)
-        self.conv2 = NormActConv(half, quarter, 3)
-        self.conv3 = NormActConv(quarter, out_channels - half - quarter, 3)
+        conv = partial(NormActConv, norm_layer=norm_layer, act_layer=act_layer)
+        self.conv1 = conv(in_channels, half, 3, groups)
+        self.conv2 = conv(half, quarter, 3)
+        self.conv3 = conv(quarter, out_channels - half - quarter, 3)
         same = in_channels == out_channels
-        self.shortcut = nn.Identity() if same else NormActConv(in_channels, out_channels, 1)
+        self.shortcut = nn.Identity() if same else conv(in_channels, out_channels, 1)
         self.gate = SoftGate(out_channels, gate)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,7 +185,14 @@ class SoftGatedResidual(nn.Module):
         return residual
 
 
-def skip_transform(skip: Skip, channels: int, *, gate: Gate = "channel") -> nn.Module:
+def skip_transform(
+    skip: Skip,
+    channels: int,
+    *,
+    gate: Gate = "channel",
+    norm_layer: Layer = "batchnorm2d",
+    act_layer: Layer = "relu",
+) -> nn.Module:
     """The layer on a big skip, from encoder to decoder at one resolution (Section III-B).
 
     Args:
@@ -149,16 +201,19 @@ def skip_transform(skip: Skip, channels: int, *, gate: Gate = "channel") -> nn.M
             does).
         channels: Channels of the feature map, kept.
         gate: Gate of the "block" choice.
+        norm_layer: See `SoftGatedResidual`.
+        act_layer: See `SoftGatedResidual`.
 
     Raises:
-        ValueError: For an unknown `skip`.
+        ValueError: For an unknown `skip` or layer.
     """
     check_choice("skip", skip, SKIPS)
     if skip == "identity":
         return nn.Identity()
     if skip == "block":
-        return SoftGatedResidual(channels, gate=gate)
-    return NormActConv(channels, channels, 3 if skip == "conv3x3" else 1)
+        return SoftGatedResidual(channels, gate=gate, norm_layer=norm_layer, act_layer=act_layer)
+    kernel = 3 if skip == "conv3x3" else 1
+    return NormActConv(channels, channels, kernel, norm_layer=norm_layer, act_layer=act_layer)
 
 
 class SkipMerge(nn.Module):
@@ -170,20 +225,37 @@ class SkipMerge(nn.Module):
             but the block's first 3x3 has a group for each source; C must be a multiple of 4) or
             "sum" (the hourglass: sources are added before the block).
         gate: Gate of the merging block.
+        norm_layer: See `SoftGatedResidual`.
+        act_layer: See `SoftGatedResidual`.
 
     Shape: two tensors (B, C, H, W) -> (B, C, H, W).
 
     Raises:
-        ValueError: For an unknown `merge` or a width that two groups cannot share.
+        ValueError: For an unknown `merge` or layer, or a width that two groups cannot share.
     """
 
-    def __init__(self, channels: int, merge: Merge = "concat", *, gate: Gate = "channel") -> None:
+    def __init__(
+        self,
+        channels: int,
+        merge: Merge = "concat",
+        *,
+        gate: Gate = "channel",
+        norm_layer: Layer = "batchnorm2d",
+        act_layer: Layer = "relu",
+    ) -> None:
         super().__init__()
         check_choice("merge", merge, MERGES)
         self.merge = merge
         in_channels = channels if merge == "sum" else 2 * channels
         groups = 2 if merge == "grouped" else 1
-        self.block = SoftGatedResidual(in_channels, channels, gate=gate, groups=groups)
+        self.block = SoftGatedResidual(
+            in_channels,
+            channels,
+            gate=gate,
+            groups=groups,
+            norm_layer=norm_layer,
+            act_layer=act_layer,
+        )
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
         """See the class."""

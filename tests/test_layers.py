@@ -5,8 +5,10 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import GroupNorm, get_norm_layer
 from torch import nn
 
+from gatedpose.hourglass import HybridHourglass
 from gatedpose.layers import (
     MERGES,
     SKIPS,
@@ -278,3 +280,43 @@ def test_block_compiles_without_graph_breaks(backend) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(block, fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(x), block(x))
+
+
+@pytest.mark.parametrize(
+    "norm_layer", ["groupnorm1", "layernorm2d", partial(GroupNorm, num_groups=2)]
+)
+def test_norm_and_activation_are_timms(norm_layer) -> None:
+    block = SoftGatedResidual(6, 8, norm_layer=norm_layer, act_layer="silu")
+    x = torch.randn(2, 6, 5, 7)
+    norm = get_norm_layer(norm_layer)
+    f1 = F.conv2d(F.silu(norm(6)(x)), block.conv1.conv.weight, padding=1)
+    f2 = F.conv2d(F.silu(norm(4)(f1)), block.conv2.conv.weight, padding=1)
+    f3 = F.conv2d(F.silu(norm(2)(f2)), block.conv3.conv.weight, padding=1)
+    torch.testing.assert_close(block(x), torch.cat((f1, f2, f3), dim=1))  # gates start from 0
+    torch.testing.assert_close(block(x)[:1], block(x[:1]))  # no statistics of the batch
+
+
+def test_hourglass_passes_norm_and_activation_on() -> None:
+    for skip, merge in (("block", "sum"), ("conv1x1", "concat")):
+        hourglass = HybridHourglass(
+            8, 2, skip=skip, merge=merge, norm_layer="groupnorm1", act_layer=nn.GELU
+        )
+        kinds = {type(m).__name__ for m in hourglass.modules() if not list(m.children())}
+        assert kinds & {"BatchNorm2d", "ReLU"} == set()
+        assert kinds >= {"GroupNorm1", "GELU"}
+        assert hourglass(torch.randn(2, 8, 8, 12)).shape == (2, 8, 8, 12)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"norm_layer": "batchnrm"}, "timm knows no norm_layer 'batchnrm'"),
+        ({"act_layer": "relo"}, "timm knows no act_layer 'relo'"),
+        ({"norm_layer": None}, "timm knows no norm_layer None"),
+        ({"act_layer": 3}, "timm knows no act_layer 3"),
+        ({"norm_layer": "groupnorm"}, "norm_layer 'groupnorm' cannot be built for .8,."),
+    ],
+)
+def test_layers_that_timm_does_not_know(layers, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SoftGatedResidual(8, **layers)
