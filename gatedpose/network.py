@@ -127,7 +127,8 @@ class HeatmapNetwork(nn.Module):
             heatmaps = self.heads[s](features) if s < len(self.heads) else None
             yield features, heatmaps
             if s + 1 < self.num_stacks:
-                x = x + self.remap_features[s](features) + self.remap_heatmaps[s](heatmaps)
+                x = x + self.remap_features[s](features)
+                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicts heatmaps.
