@@ -1,4 +1,4 @@
-"""Reading images, finding files, drawing poses, writing files whole.
+"""Reading images, finding files, drawing poses, writing pictures.
 
 Every image becomes one thing here: a uint8 RGB tensor (3, H, W), upright. Poses are
 drawn with Pillow, as torchvision does inside: its own `draw_keypoints` paints every limb white and
@@ -10,10 +10,9 @@ import io
 import math
 import os
 import re
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +22,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from gatedpose.files import write_whole as write_whole
 from gatedpose.skeleton import Skeleton
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -257,32 +257,6 @@ def write_image(image: ImageSource, path: str | os.PathLike[str]) -> None:
     data = io.BytesIO()
     Image.fromarray(read_image(image).permute(1, 2, 0).numpy()).save(data, kind, quality=92)
     write_whole(path, data.getvalue())
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Writes a file so that it is whole or not there: under another name first, then renamed.
-
-    An older file stays as it was until the new one is on the disk. Text is written as UTF-8. The
-    folder must exist; a symbolic link is followed.
-
-    Raises:
-        OSError: As the system does, FileNotFoundError for a missing folder for example.
-    """
-    target = Path(path).resolve()
-    if not target.parent.exists():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
-    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()  # still there only if something went wrong
 
 
 def demo_image() -> Path:
