@@ -1,6 +1,6 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from gatedpose.geometry import (
+    BoxError,
     Boxes,
     as_boxes,
     crop_image,
@@ -33,6 +34,7 @@ UNNAMED = {
 }
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
+Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,35 @@ class Pose:
             hidden or outside. No calibrated probability.
         box: (4,) float32, (x0, y0, x1, y1), as given.
         skeleton: Names, flip pairs and limbs of the K joints.
+        track: Number of the person in a video; see `gatedpose.tracking`.
     """
 
     keypoints: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     box: npt.NDArray[np.float32]
     skeleton: Skeleton
+    track: int | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain numbers for JSON: the box and, for each joint by name, [x, y, score]."""
-        rows = np.column_stack((self.keypoints, self.scores)).round(3).tolist()
+        """Plain numbers for JSON: track if any, box and, for each joint by name, [x, y, score]."""
+        rows = self.to_numpy().round(3).tolist()
         joints = dict(zip(self.skeleton.joints, rows, strict=True))
-        return {"box": self.box.round(3).tolist(), "keypoints": joints}
+        facts = {"box": self.box.round(3).tolist(), "keypoints": joints}
+        return facts if self.track is None else {"track": self.track, **facts}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any], skeleton: Skeleton) -> "Pose":
+        """The pose that `to_dict` made `facts` of, to a thousandth.
+
+        Raises:
+            ValueError: For facts that are missing or of another skeleton.
+        """
+        try:
+            joints = np.array([facts["keypoints"][name] for name in skeleton.joints], np.float32)
+            box = np.array(facts["box"], np.float32).reshape(4)
+            return cls(joints[:, :2], joints[:, 2], box, skeleton, facts.get("track"))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
 
     def to_numpy(self) -> npt.NDArray[np.float32]:
         """(K, 3): x, y in pixels of the image, and score."""
@@ -116,6 +135,30 @@ def to_supervision(poses: Sequence[Pose]) -> Any:
         raise ImportError(message) from error
 
 
+class DetectorError(ValueError):
+    """A detector of people returned something else than boxes; the text says what."""
+
+
+def find_people(detector: Detector, image: Tensor) -> Tensor:
+    """Boxes (N, 4) float32 of the people that a detector finds in an image; N may be 0.
+
+    Raises:
+        DetectorError: If it returns no sequence of boxes (x0, y0, x1, y1), or one that is not
+            finite, has no area or lies outside the image (3, H, W).
+    """
+    found = detector(image)
+    name = getattr(detector, "__name__", type(detector).__name__)
+    try:
+        if len(found) == 0:
+            return torch.zeros(0, 4)
+        return as_boxes(found, *image.shape[1:]).cpu()
+    except (BoxError, TypeError) as error:
+        kind = type(found).__name__
+        raise DetectorError(
+            f"the detector {name} returned no boxes but a {kind}: {error}"
+        ) from error
+
+
 class Predictor:
     """Finds keypoints of people in images.
 
@@ -167,23 +210,27 @@ class Predictor:
         self.mean = 255 * torch.tensor(data["mean"], device=self.device)
         self.std = 255 * torch.tensor(data["std"], device=self.device)
 
-    def __call__(self, image: ImageSource, boxes: Boxes | None = None) -> list[Pose]:
+    def __call__(self, image: ImageSource, boxes: Boxes | Detector | None = None) -> list[Pose]:
         """Poses of the people in one image, one for each box.
 
         Args:
             image: Path, PIL image, array or tensor; RGB. See `gatedpose.media.read_image`.
-            boxes: (N, 4), each (x0, y0, x1, y1) about a person; the whole image if None.
+            boxes: (N, 4), each (x0, y0, x1, y1) about a person; or what finds them, called with the
+                image as a uint8 tensor (3, H, W); the whole image if None.
 
         Returns:
-            N poses, in the order of the boxes.
+            N poses, in the order of the boxes; none if a detector finds nobody.
 
         Raises:
             ImageError: If the image cannot be read.
             BoxError: If a box has no area, is not finite or lies outside.
+            DetectorError: If a detector returns such boxes, or none at all.
         """
         return next(self.stream([(image, boxes)]))
 
-    def stream(self, images: Iterable[tuple[ImageSource, Boxes | None]]) -> Iterator[list[Pose]]:
+    def stream(
+        self, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
+    ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
         Args:
@@ -221,10 +268,13 @@ class Predictor:
         return maps
 
     @torch.inference_mode()
-    def _crops(self, image: ImageSource, boxes: Boxes | None) -> list[Crop]:
+    def _crops(self, image: ImageSource, boxes: Boxes | Detector | None) -> list[Crop]:
         pixels = read_image(image)
         height, width = pixels.shape[1:]
-        chosen = as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
+        if callable(boxes):
+            chosen = find_people(boxes, pixels)
+        else:
+            chosen = as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
         pixels, chosen = pixels.to(self.device), chosen.to(self.device)
         matrices = crop_matrices(chosen, self.size)
         return [

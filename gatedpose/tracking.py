@@ -1,0 +1,278 @@
+"""Following people through a video: each box from the keypoints before it, each joint smoothed.
+
+Identity is by box alone: two people who change places behind each other may change numbers.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
+from gatedpose.media import ImageSource, read_image
+from gatedpose.predictor import Detector, Pose, Predictor, find_people
+
+Values = npt.NDArray[np.floating[Any]]
+
+GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
+STEP = 0.5  # of the way from the last box to the new one
+MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
+MIN_SCORE = 0.2  # of a confident joint
+OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
+
+
+class OneEuro:
+    """The One Euro filter (Casiez, Roussel and Vogel, CHI 2012): steady at rest, quick in motion.
+
+    A low-pass filter of each number apart, whose cutoff frequency rises with the number's speed.
+
+    Args:
+        min_cutoff: Cutoff in Hz at rest; lower means steadier and later.
+        beta: Hz that the cutoff rises for each unit of speed; higher means less lag in motion.
+        speed_cutoff: Cutoff in Hz for the speed itself.
+
+    Raises:
+        ValueError: If a cutoff is not positive, or beta is negative.
+    """
+
+    def __init__(
+        self, min_cutoff: float = 1.0, beta: float = 0.0, speed_cutoff: float = 1.0
+    ) -> None:
+        if not (min_cutoff > 0 and speed_cutoff > 0 and beta >= 0):
+            raise ValueError(
+                f"OneEuro: cutoffs must be positive and beta at least 0, got min_cutoff "
+                f"{min_cutoff}, beta {beta}, speed_cutoff {speed_cutoff}"
+            )
+        self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff
+        self._last: tuple[float, Values, Values] | None = None  # time, filtered values and speeds
+
+    def __call__(self, time: float, values: Values, scale: float = 1.0) -> Values:
+        """Filters the next values.
+
+        Args:
+            time: Seconds, later than at the last call.
+            values: Any shape, the same at each call; the first are returned as they are.
+            scale: Length that speeds are measured in: with a person's size, one beta serves near
+                and far people.
+
+        Raises:
+            ValueError: If the time is not later, or the shape another.
+        """
+        if self._last is None:
+            self._last = time, values, np.zeros_like(values)
+            return values
+        before, filtered, speeds = self._last
+        if not time > before or values.shape != filtered.shape:
+            raise ValueError(
+                f"OneEuro: need values {filtered.shape} later than {before} s, got {values.shape} "
+                f"at {time} s"
+            )
+        elapsed = time - before
+        speed = (values - filtered) / elapsed / scale
+        speeds = speeds + _weight(elapsed, self.speed_cutoff) * (speed - speeds)
+        weight = _weight(elapsed, self.min_cutoff + self.beta * np.abs(speeds))
+        self._last = time, filtered + weight * (values - filtered), speeds
+        return self._last[1]
+
+
+def _weight(elapsed: float, cutoff: Any) -> Any:
+    """Share of the new value in exponential smoothing with a cutoff frequency in Hz."""
+    turn = 2 * math.pi * cutoff * elapsed
+    return turn / (1 + turn)
+
+
+def joint_filter() -> OneEuro:
+    """The filter that suits joints whose speeds are measured in heights of the person."""
+    return OneEuro(min_cutoff=1.0, beta=10.0)
+
+
+@dataclass
+class _Track:
+    """A person who is followed.
+
+    Attributes:
+        number: From 0, never given twice.
+        start: (4,) box to go back to.
+        box: (4,) where the person is looked for next.
+        fresh: Whether the box was given or detected, and not made of keypoints.
+        lost_since: Frame since which nobody is seen; None while somebody is.
+        smooth: Filter of the joints.
+    """
+
+    number: int
+    start: Tensor
+    box: Tensor
+    fresh: bool = True
+    lost_since: int | None = None
+    smooth: OneEuro | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody is seen."""
+        return self.lost_since is not None
+
+    def restart(self, box: Tensor) -> None:
+        """Has the person looked for in another place."""
+        self.box, self.fresh, self.lost_since, self.smooth = box, True, None, None
+
+
+class Tracker:
+    """Poses of the people in a video, frame by frame; each person keeps a number.
+
+    A person's next box is the tight box of the confident joints, grown a little and moved there
+    by half. A person whose mean score falls below `min_confidence` is searched for in the same
+    frame: by the detector, or else in the box of the first frame.
+
+    Args:
+        predictor: Finds keypoints in boxes.
+        detector: Finds boxes of people in a frame, a uint8 tensor (3, H, W), such as
+            `gatedpose.detection.load_detector` makes: in the first frame if there are no `boxes`,
+            when somebody is lost, when nobody is there, and every `detect_every` frames for
+            newcomers.
+        boxes: (N, 4) people of the first frame, (x0, y0, x1, y1); by the detector if None, and
+            without one the whole frame is taken as one person.
+        min_confidence: Mean score of the joints below which a person is lost.
+        detect_every: Frames after which the detector looks again, and somebody lost is given up.
+        smooth: Makes the filter of a person's joints, such as `joint_filter`; none if None.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        detector: Detector | None = None,
+        *,
+        boxes: Boxes | None = None,
+        min_confidence: float = 0.3,
+        detect_every: int = 30,
+        smooth: Callable[[], OneEuro] | None = None,
+    ) -> None:
+        self.predictor, self.detector, self.boxes = predictor, detector, boxes
+        self.min_confidence, self.detect_every, self.smooth = min_confidence, detect_every, smooth
+        self._tracks: list[_Track] = []
+        self._numbers = itertools.count()
+        self._frame = -1
+
+    def __call__(self, image: ImageSource, time: float | None = None) -> list[Pose]:
+        """Poses of the people in the next frame.
+
+        Args:
+            image: Anything that `gatedpose.media.read_image` reads.
+            time: Seconds, later than that of the frame before; needed by `smooth` only.
+
+        Returns:
+            A pose with its `track` for each person, by number. Whoever is lost is left out if
+            there is a detector, and given with low scores if not.
+
+        Raises:
+            BoxError: For bad boxes of the first frame.
+            DetectorError: If the detector returns no boxes.
+            ValueError: If smoothing lacks the time.
+        """
+        if self.smooth and time is None:
+            raise ValueError("Tracker: smoothing needs the time of each frame in seconds")
+        pixels = read_image(image)
+        self._frame += 1
+        if self._frame == 0:
+            self._start(*pixels.shape[1:])
+        due = not self._tracks or (self._frame and self._frame % self.detect_every == 0)
+        detected = bool(self.detector and due)
+        if detected:
+            self._search(pixels)
+        followed = [track for track in self._tracks if not (self.detector and track.lost)]
+        poses = self._locate(pixels, followed)
+        if not detected and any(track.lost for track in self._tracks):
+            poses |= self._locate(pixels, self._search(pixels))
+        if self.detector:
+            self._tracks = [track for track in self._tracks if not self._given_up(track)]
+        shown = [track for track in self._tracks if not (self.detector and track.lost)]
+        return [self._smoothed(track, poses[track.number], time) for track in shown]
+
+    def _start(self, height: int, width: int) -> None:
+        if self.boxes is not None:
+            boxes = as_boxes(self.boxes, height, width)
+        elif not self.detector:
+            boxes = torch.tensor([[0.0, 0.0, width, height]])
+        else:
+            return  # the detector will find some
+        self._tracks = [_Track(next(self._numbers), box, box) for box in boxes]
+
+    def _locate(self, pixels: Tensor, tracks: Sequence[_Track]) -> dict[int, Pose]:
+        """Poses in the boxes of tracks, by number; says where to look next, or who is lost."""
+        if not tracks:
+            return {}
+        poses = self.predictor(pixels, torch.stack([track.box for track in tracks]))
+        for track, pose in zip(tracks, poses, strict=True):
+            box = self._next_box(track, pose, *pixels.shape[1:])
+            if box is not None:
+                track.box, track.fresh, track.lost_since = box, False, None
+            elif track.lost_since is None:
+                track.lost_since = self._frame
+        return {
+            track.number: replace(pose, track=track.number)
+            for track, pose in zip(tracks, poses, strict=True)
+        }
+
+    def _next_box(self, track: _Track, pose: Pose, height: int, width: int) -> Tensor | None:
+        """Where the person will be; None if the pose does not say."""
+        sure = pose.scores >= MIN_SCORE
+        if pose.scores.mean() < self.min_confidence or sure.sum() < MIN_JOINTS:
+            return None
+        tight = keypoints_to_box(torch.from_numpy(pose.keypoints), torch.from_numpy(sure))
+        centre, half = (tight[:2] + tight[2:]) / 2, (tight[2:] - tight[:2]) / 2
+        box = torch.cat((centre - GROWTH * half, centre + GROWTH * half))
+        if not track.fresh:
+            box = torch.lerp(track.box, box, STEP)
+        inside = (box[2:] > 0).all() and box[0] < width and box[1] < height
+        return box if inside else None
+
+    def _search(self, pixels: Tensor) -> list[_Track]:
+        """Gives those who are lost, and newcomers, a box to be looked for in; returns them."""
+        lost = [track for track in self._tracks if track.lost]
+        if not self.detector:
+            moved = [track for track in lost if not track.fresh]  # not yet back at the start
+            for track in moved:
+                track.restart(track.start)
+            return moved
+        placed = []
+        for box in find_people(self.detector, pixels):
+            if any(_overlap(box, track.box) >= OVERLAP for track in self._tracks if not track.lost):
+                continue
+            if lost:
+                track = min(lost, key=lambda track: _distance(box, track.box))
+                lost.remove(track)
+                track.restart(box)
+            else:
+                track = _Track(next(self._numbers), box, box)
+                self._tracks.append(track)
+            placed.append(track)
+        return placed
+
+    def _given_up(self, track: _Track) -> bool:
+        since = track.lost_since
+        return since is not None and self._frame - since >= self.detect_every
+
+    def _smoothed(self, track: _Track, pose: Pose, time: float | None) -> Pose:
+        if not self.smooth or time is None or track.lost:
+            return pose
+        track.smooth = track.smooth or self.smooth()
+        side = float((pose.box[2:] - pose.box[:2]).max())
+        keypoints = track.smooth(time, pose.keypoints, side)
+        return replace(pose, keypoints=keypoints.astype(np.float32))
+
+
+def _overlap(box: Tensor, other: Tensor) -> float:
+    """Intersection over union."""
+    from torchvision.ops import box_iou
+
+    return float(box_iou(box[None], other[None]))
+
+
+def _distance(box: Tensor, other: Tensor) -> float:
+    """Between the centres."""
+    return float((box[:2] + box[2:] - other[:2] - other[2:]).norm()) / 2
