@@ -4,6 +4,7 @@ import click
 
 import gatedpose
 from gatedpose.cli.data import data
+from gatedpose.cli.demo import demo
 from gatedpose.cli.evaluation import evaluate
 from gatedpose.cli.export import export
 from gatedpose.cli.gates import gates
@@ -21,7 +22,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    list_command, info, predict, evaluate, train, recipe, ablate, gates, export, push, data,
+    list_command, info, predict, demo, evaluate, train, recipe, ablate, gates, export, push, data,
 )  # fmt: skip
 for _command in COMMANDS:
     main.add_command(_command)

@@ -1,0 +1,21 @@
+"""`gatedpose demo`: a page in the browser."""
+
+import click
+
+from gatedpose.cli.options import best_device, device_option
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: for everybody.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
+@click.option(
+    "--model", default="gated_hg_1s_68.lsp", show_default=True, help="Variant to begin with."
+)
+@device_option
+def demo(host: str, port: int, model: str, device: str | None) -> None:
+    """Opens a page that finds keypoints on a photo or from the webcam; works offline."""
+    from gatedpose.finder import PoseFinder
+    from gatedpose.page import build_page, check_port, serve
+
+    check_port(host, port)  # before the time that loading takes
+    serve(build_page(PoseFinder(model, best_device(device))), host, port)
