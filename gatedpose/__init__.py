@@ -9,6 +9,7 @@ After `import gatedpose` every variant is known to timm as well.
 
 from gatedpose.checkpoints import WeightsError, load_weights
 from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
+from gatedpose.inference import optimize
 from gatedpose.layers import SoftGate, SoftGatedResidual
 from gatedpose.predictor import Pose, Predictor
 from gatedpose.profiling import Profile, profile
@@ -37,5 +38,6 @@ __all__ = [
     "gate_shortcuts",
     "list_models",
     "load_weights",
+    "optimize",
     "profile",
 ]

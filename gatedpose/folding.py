@@ -23,7 +23,7 @@ class FoldedNetwork(nn.Module):
     """The last stack's heatmaps of a trained network, for prediction only.
 
     Args:
-        model: A network of the zoo; it is copied.
+        model: A network of the zoo; it is copied, in float32.
 
     Shape: images as for `HeatmapNetwork` -> (B, 1, K, H/4, W/4), the model's `[:, -1:]` but for
     rounding.
@@ -32,7 +32,7 @@ class FoldedNetwork(nn.Module):
     def __init__(self, model: HeatmapNetwork) -> None:
         super().__init__()
         self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
-        network = copy.deepcopy(model).eval().requires_grad_(False)
+        network = copy.deepcopy(model).float().eval().requires_grad_(False)
         for module in list(network.modules()):
             if isinstance(module, nn.Sequential):
                 _fold_norms(module)

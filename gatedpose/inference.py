@@ -1,0 +1,162 @@
+"""One call for the right way to run a network on this machine: `optimize`."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.folding import FoldedNetwork
+from gatedpose.layers import SoftGate
+from gatedpose.network import HeatmapNetwork, check_images
+
+Auto: TypeAlias = Literal["auto"]
+Shape: TypeAlias = tuple[int, int, int, int]
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class OptimizedNetwork(nn.Module):
+    """A network made ready for prediction by `optimize`, which describes it.
+
+    Attributes:
+        dtype: What convolutions compute in. Norms keep float32 statistics.
+        compiled_for: Shape (B, C, H, W) of the batches that compiled code runs, None if there is
+            none. Other numbers of images are cut or padded to it, other sizes run eagerly.
+        reason: Why it is not compiled; "" if it is.
+
+    Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
+    """
+
+    def __init__(self, network: FoldedNetwork, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.num_keypoints, self.pretrained_cfg = network.num_keypoints, network.pretrained_cfg
+        self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, SoftGate)):
+                module.to(dtype)
+        self.compiled_for: Shape | None = None
+        self.reason = "not asked for"
+        self._compiled: Callable[[Tensor], Tensor] = network.forward
+
+    def compile_for(self, shape: Shape) -> None:
+        """Compiles for batches of one shape and runs it once; raises what the compiler raises."""
+        like = next(self.network.parameters())
+        option = "freezing" if like.device.type == "cpu" else "triton.cudagraphs"
+        compiled = torch.compile(self.network.forward, dynamic=False, options={option: True})
+        images = torch.zeros(shape, device=like.device, dtype=self.dtype)
+        with torch.inference_mode():
+            compiled(images.contiguous(memory_format=torch.channels_last))
+        self._compiled, self.compiled_for, self.reason = compiled, shape, ""
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        images = images.to(self.dtype)
+        if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
+            images = images.contiguous(memory_format=torch.channels_last)
+            return self.network(images).float()  # type: ignore[no-any-return]
+        size = self.compiled_for[0]
+        missing = -len(images) % size
+        whole = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
+        whole = whole.contiguous(memory_format=torch.channels_last)
+        # CUDA graphs overwrite their output the next time: it is copied even if it is float32.
+        parts = torch.split(whole, size)
+        maps = [self._compiled(part).to(torch.float32, copy=True) for part in parts]
+        return torch.cat(maps)[: len(images)]
+
+    def train(self, mode: bool = True) -> "OptimizedNetwork":
+        """Refuses training mode: there are no losses of earlier stacks to learn from any more."""
+        if mode:
+            raise RuntimeError("an optimised network only predicts; train the one it is made from")
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        how = f"compiled for {self.compiled_for}" if self.compiled_for else f"eager: {self.reason}"
+        return f"{self.dtype}, channels_last, {how}"
+
+
+def optimize(
+    model: HeatmapNetwork,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | Auto = "auto",
+    compile: bool | Auto = "auto",
+    example_shape: Shape | None = None,
+) -> OptimizedNetwork:
+    """A copy of a network that predicts the last stack's heatmaps as fast as this machine can.
+
+    It is folded (see `gatedpose.folding`), in channels_last, in half precision where the device is
+    fast at it, and compiled by torch.compile, with CUDA graphs on GPUs. Compilation takes a minute
+    or two and is cached on disk by PyTorch.
+
+    Args:
+        model: A network of the zoo, trained.
+        device: Where to run; the model's own if None.
+        dtype: "auto", torch.float32, torch.bfloat16 or torch.float16. "auto" is bfloat16 on GPUs
+            that have it and float16 on others; on CPUs bfloat16 where a convolution is faster in
+            it, which is measured.
+        compile: "auto" compiles and, where that fails, warns why and goes on without; True fails
+            then; False does not compile.
+        example_shape: (B, C, H, W) of the batches to compile for, 8 of the model's own size if
+            None. Fewer images cost as much as B.
+
+    Returns:
+        An `OptimizedNetwork`: heatmaps (B, 1, K, H/4, W/4) in float32. `Predictor` takes it like
+        any network.
+
+    Raises:
+        ValueError: For a device that is not there, another dtype, or a shape that the network
+            cannot take.
+        RuntimeError: If `compile` is True and compilation fails.
+    """
+    wanted = torch.device(device) if device else next(model.parameters()).device
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
+    if dtype != "auto" and dtype not in DTYPES:
+        known = ", ".join(map(str, DTYPES))
+        raise ValueError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
+    channels, *side = model.pretrained_cfg["input_size"]
+    shape = example_shape or (8, channels, *side)
+    like = torch.empty(shape, device="meta")
+    check_images(like, model.in_channels, model.size_multiple, torch.float32)
+    folded = FoldedNetwork(model).to(wanted)
+    optimized = OptimizedNetwork(folded, fast_dtype(wanted) if dtype == "auto" else dtype).eval()
+    if compile:
+        try:
+            optimized.compile_for(shape)
+        except Exception as error:  # compilers raise anything
+            optimized.reason = f"torch.compile failed: {_first_line(error)}"
+            if compile is True:
+                raise RuntimeError(f"optimize: {optimized.reason}") from error
+            warnings.warn(f"optimize: runs without {optimized.reason}", stacklevel=2)
+    return optimized
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which convolutions are fast on a device: known of GPUs, measured on CPUs."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    if device.type != "cpu":
+        return torch.float32
+    bfloat, full = (_conv_seconds(dtype) for dtype in (torch.bfloat16, torch.float32))
+    return torch.bfloat16 if bfloat < 0.8 * full else torch.float32
+
+
+@torch.inference_mode()
+def _conv_seconds(dtype: torch.dtype) -> float:
+    """The best of a few runs of a 3x3 convolution of 64 channels on the CPU."""
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+    images = torch.randn(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        conv(images)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]

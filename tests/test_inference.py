@@ -1,0 +1,104 @@
+"""Networks made ready for prediction: the same heatmaps, and what happens where something lacks."""
+
+import pytest
+import torch
+
+import gatedpose
+from gatedpose.inference import OptimizedNetwork, fast_dtype
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
+
+
+def heatmaps(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(images)[:, -1:]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05), ("auto", 0.05)]
+)
+def test_eager_gives_the_same_heatmaps(model, dtype, tolerance: float) -> None:
+    images = torch.randn(2, 3, 128, 64)
+    fast = gatedpose.optimize(model, dtype=dtype, compile=False)
+    assert isinstance(fast, OptimizedNetwork)
+    assert fast.dtype in (torch.float32, torch.bfloat16)
+    assert (fast.compiled_for, fast.reason) == (None, "not asked for")
+    found = fast(images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, heatmaps(model, images), atol=tolerance, rtol=0)
+    assert next(model.parameters()).dtype == torch.float32  # a copy was changed
+
+
+def test_norms_keep_their_precision(model) -> None:
+    fast = gatedpose.optimize(model, dtype=torch.bfloat16, compile=False)
+    dtypes = {
+        type(m).__name__: {value.dtype for value in m.parameters()}
+        for m in fast.modules()
+        if isinstance(m, (torch.nn.Conv2d, torch.nn.BatchNorm2d))
+    }
+    assert dtypes == {"Conv2d": {torch.bfloat16}, "BatchNorm2d": {torch.float32}}
+
+
+@pytest.mark.slow
+def test_compiled_for_any_number_of_images(model) -> None:
+    fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=(2, 3, 64, 128))
+    assert fast.compiled_for == (2, 3, 64, 128)
+    assert "compiled for (2, 3, 64, 128)" in str(fast)
+    images = torch.randn(5, 3, 64, 128)
+    wanted = heatmaps(model, images)
+    for number in (1, 2, 5):
+        torch.testing.assert_close(fast(images[:number]), wanted[:number], atol=1e-4, rtol=0)
+    strided = images.transpose(2, 3).contiguous().transpose(2, 3)[::2]
+    torch.testing.assert_close(fast(strided), wanted[::2], atol=1e-4, rtol=0)
+    other = torch.randn(1, 3, 128, 64)
+    torch.testing.assert_close(fast(other), heatmaps(model, other), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="multiples of 64, got 60 x 128"):
+        fast(images[:, :, :60])
+
+
+def test_predictor_takes_it(model) -> None:
+    pixels = torch.randint(0, 255, (3, 90, 70), dtype=torch.uint8)
+    [pose] = gatedpose.Predictor(model)(pixels)
+    [same] = gatedpose.Predictor(gatedpose.optimize(model, dtype=torch.float32, compile=False))(
+        pixels
+    )
+    assert same.skeleton == pose.skeleton
+    assert abs(same.keypoints - pose.keypoints).max() < 0.01
+
+
+def test_without_a_compiler_it_says_why_and_goes_on(model, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")  # no C++ compiler to be found
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
+    shape = (1, 3, 64, 64)
+    with pytest.warns(UserWarning, match=r"runs without torch.compile.*ompiler"):
+        fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=shape)
+    assert fast.compiled_for is None
+    assert "ompiler" in fast.reason
+    images = torch.randn(shape)
+    torch.testing.assert_close(fast(images), heatmaps(model, images), atol=1e-5, rtol=0)
+    with pytest.raises(RuntimeError, match=r"optimize: torch.compile failed: .*ompiler"):
+        gatedpose.optimize(model, dtype=torch.float32, compile=True, example_shape=shape)
+
+
+def test_bad_input(model) -> None:
+    with pytest.raises(ValueError, match=r"optimize: dtype must be .*got torch.int8"):
+        gatedpose.optimize(model, dtype=torch.int8)
+    with pytest.raises(ValueError, match="next good size is 128 x 64"):
+        gatedpose.optimize(model, example_shape=(1, 3, 100, 64))
+    with pytest.raises(ValueError, match="expected 3 channels"):
+        gatedpose.optimize(model, example_shape=(1, 1, 64, 64))
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="'cuda' is not there"):
+            gatedpose.optimize(model, device="cuda")
+    fast = gatedpose.optimize(model, compile=False)
+    with pytest.raises(RuntimeError, match="only predicts"):
+        fast.train()
+    assert not fast.eval().training
+
+
+def test_fast_dtype_of_the_cpu() -> None:
+    assert fast_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)
