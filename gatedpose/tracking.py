@@ -21,7 +21,7 @@ from gatedpose.predictor import Detector, Pose, Predictor, find_people
 Values = npt.NDArray[np.floating[Any]]
 
 GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
-STEP = 0.5  # of the way from the last box to the new one
+STEP = 0.5  # of the way from the last box's size to the new one's
 MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
 MIN_SCORE = 0.2  # of a confident joint
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
@@ -125,9 +125,10 @@ class _Track:
 class Tracker:
     """Poses of the people in a video, frame by frame; each person keeps a number.
 
-    A person's next box is the tight box of the confident joints, grown a little and moved there
-    by half. A person whose mean score falls below `min_confidence` is searched for in the same
-    frame: by the detector, or else in the box of the first frame.
+    A person's next box is the tight box of the confident joints, grown a little; its centre is
+    taken over at once, its size by half. A person whose mean score falls below `min_confidence` is
+    searched for in the same frame: by the detector, or else in the box of the first frame and, if
+    alone, in the whole frame.
 
     Args:
         predictor: Finds keypoints in boxes.
@@ -224,10 +225,10 @@ class Tracker:
         if pose.scores.mean() < self.min_confidence or sure.sum() < MIN_JOINTS:
             return None
         tight = keypoints_to_box(torch.from_numpy(pose.keypoints), torch.from_numpy(sure))
-        centre, half = (tight[:2] + tight[2:]) / 2, (tight[2:] - tight[:2]) / 2
-        box = torch.cat((centre - GROWTH * half, centre + GROWTH * half))
+        centre, size = (tight[:2] + tight[2:]) / 2, GROWTH * (tight[2:] - tight[:2])
         if not track.fresh:
-            box = torch.lerp(track.box, box, STEP)
+            size = torch.lerp(track.box[2:] - track.box[:2], size, STEP)
+        box = torch.cat((centre - size / 2, centre + size / 2))
         inside = (box[2:] > 0).all() and box[0] < width and box[1] < height
         return box if inside else None
 
@@ -235,10 +236,9 @@ class Tracker:
         """Gives those who are lost, and newcomers, a box to be looked for in; returns them."""
         lost = [track for track in self._tracks if track.lost]
         if not self.detector:
-            moved = [track for track in lost if not track.fresh]  # not yet back at the start
-            for track in moved:
-                track.restart(track.start)
-            return moved
+            for track in lost:
+                track.restart(self._likeliest(pixels, track))
+            return lost
         placed = []
         for box in find_people(self.detector, pixels):
             if any(_overlap(box, track.box) >= OVERLAP for track in self._tracks if not track.lost):
@@ -252,6 +252,15 @@ class Tracker:
                 self._tracks.append(track)
             placed.append(track)
         return placed
+
+    def _likeliest(self, pixels: Tensor, track: _Track) -> Tensor:
+        """The first frame's box or, for who is alone, the whole frame."""
+        if len(self._tracks) > 1:
+            return track.start
+        height, width = pixels.shape[1:]
+        places = torch.stack((track.start, torch.tensor([0.0, 0.0, width, height])))
+        scores = [pose.scores.mean() for pose in self.predictor(pixels, places)]
+        return places[int(np.argmax(scores))]
 
     def _given_up(self, track: _Track) -> bool:
         since = track.lost_since
