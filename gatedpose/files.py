@@ -1,10 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that a crash leaves whole."""
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -45,3 +47,52 @@ def _named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+
+
+class JsonLines:
+    """A file of JSON objects, one a line, that keeps what was added when the program is killed.
+
+    Args:
+        path: The folder must exist.
+        resume: Whether to go on with what a file holds, but for a last line that was cut off; else
+            it is begun anew.
+
+    Attributes:
+        rows: All objects of the file, in order.
+
+    Raises:
+        ValueError: If a whole line of the file is no JSON object.
+    """
+
+    def __init__(self, path: Path, resume: bool) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        self._file = path.open("a+b")
+        if resume:
+            self._file.seek(0)
+            whole = self._file.read().rpartition(b"\n")
+            self.rows = [self._row(n, line) for n, line in enumerate(whole[0].splitlines(), 1)]
+            self._file.truncate(len(whole[0]) + len(whole[1]))
+        else:
+            self._file.truncate(0)
+
+    def _row(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise ValueError(f"{self.path}, line {number}: no JSON object but {line[:40]!r}")
+        return row
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Appends an object; it is in the system's hands when this returns."""
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
+        self.rows.append(row)
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()

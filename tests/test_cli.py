@@ -133,8 +133,9 @@ def test_predict_folder_and_pattern(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "pictures"
     rows = lines(run("predict", photos, "--out", out, "--json"))
     assert [Path(str(row["image"])).name for row in rows] == ["a1.jpg", "a2.png", "a10.jpg"]
-    assert sorted(p.name for p in out.iterdir()) == ["a1.jpg.png", "a10.jpg.png", "a2.png.png"]
-    rows = lines(run("predict", photos / "*.jpg", "--out", out, "--json"))
+    pictures = ["a1.jpg.png", "a10.jpg.png", "a2.png.png"]
+    assert sorted(p.name for p in out.iterdir()) == [*pictures, "poses.jsonl"]
+    rows = lines(run("predict", photos / "*.jpg", "--out", out, "--overwrite", "--json"))
     assert len(rows) == 2
 
 

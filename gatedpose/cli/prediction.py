@@ -1,26 +1,50 @@
-"""`gatedpose predict`: photos in, pictures with keypoints out."""
+"""`gatedpose predict`: photos or video in, pictures with keypoints out."""
 
-import json
-import os
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from torch import Tensor
 
-import gatedpose
-from gatedpose.cli.options import best_device, decoder_option, device_option, json_option
-from gatedpose.media import FORMATS, ImageError, read_image
+from gatedpose.cli.options import decoder_option, device_option, json_option
 
 
 @click.command()
 @click.argument("source", required=False)
 @click.option("--demo", is_flag=True, help="Use a photograph that scikit-image ships.")
+@click.option("--camera", type=int, metavar="N", help="Use webcam /dev/videoN, until Ctrl-C.")
 @click.option("--model", default="gated_hg_1s_68.lsp", show_default=True)
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person; repeat it.")
-@click.option("--out", type=Path, help="Picture to write, or folder for many. [poses.png, poses/]")
+@click.option(
+    "--boxes",
+    "table",
+    type=Path,
+    metavar="FILE",
+    help='People of each picture: JSON {"a.jpg": [[x0, y0, x1, y1], ...], ...}, or COCO\'s.',
+)
+@click.option("--detect", is_flag=True, help="Find people by torchvision's detector.")
+@click.option(
+    "--detector-weights", type=Path, metavar="FILE", help="Its weights. [torch.hub's download]"
+)
+@click.option(
+    "--min-person",
+    default=0.7,
+    show_default=True,
+    help="Detected people below this score are left out.",
+)
+@click.option(
+    "--out",
+    type=Path,
+    help="Picture or video to write, or folder for many. [poses.png, poses.mp4, poses/]",
+)
+@click.option("--no-pictures", is_flag=True, help="Draw nothing.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with a folder: pictures in OUT/poses.jsonl are done."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Begin OUT/poses.jsonl anew; without it results are kept."
+)
+@click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
+@click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
 @click.option("--min-score", default=0.2, show_default=True, help="Joints below are not drawn.")
 @device_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
@@ -30,61 +54,66 @@ from gatedpose.media import FORMATS, ImageError, read_image
 def predict(
     source: str | None,
     demo: bool,
-    model: str,
+    camera: int | None,
     boxes: tuple[str, ...],
     out: Path | None,
-    min_score: float,
-    as_json: bool,
-    device: str | None,
-    flip: bool,
-    decoder: Any,
-    batch_size: int,
+    no_pictures: bool,
+    resume: bool,
+    overwrite: bool,
+    coco: Path | None,
+    smooth: bool,
+    **options: Any,
 ) -> None:
-    """Draws the keypoints of people in PHOTO, in a folder's photos or in those a "*.jpg" finds.
+    """Draws the keypoints of people in SOURCE: a photo, a folder, a "*.jpg", or a video.
 
-    Without --box the whole picture is taken as one person.
+    People are told by --box, --boxes or --detect; else the whole picture is taken as one person.
+    For a folder or a pattern, poses go to OUT/poses.jsonl as they come, one line a picture. In a
+    video the boxes follow the people of the first frame; each keeps its number.
     """
-    from tqdm import tqdm
-
     from gatedpose.cards import DEMO_BOX
-    from gatedpose.media import demo_image, draw_poses, find_images, write_image
-    from gatedpose.reports import pose_text, stack_poses
+    from gatedpose.cli.film import predict_video
+    from gatedpose.cli.people import Job
+    from gatedpose.cli.pictures import predict_pictures
+    from gatedpose.media import demo_image, find_images
+    from gatedpose.video import SUFFIXES
 
-    if demo == (source is not None):
-        raise click.UsageError("give a photo, a folder or a pattern, or --demo")
-    files = [demo_image()] if demo else find_images(source or "")
-    single = demo or Path(source or "").is_file()
-    pictures = _pictures(files, out, single)
-    wanted = [_parse_box(box) for box in boxes] or ([DEMO_BOX] if demo else None)
-    predictor = gatedpose.Predictor(
-        gatedpose.create_model(model, pretrained=True),
-        flip_test=flip,
-        decoder=decoder,
-        batch_size=batch_size,
-        device=best_device(device),
+    if demo + (camera is not None) + (source is not None) != 1:
+        raise click.UsageError("give a photo, a folder, a pattern or a video, --demo or --camera")
+    file = Path(source or "")
+    video = camera is not None or (file.suffix.lower() in SUFFIXES and not file.is_dir())
+    many = not (video or demo or file.is_file())
+    options["detect"] |= options["detector_weights"] is not None
+    _check_places(
+        [
+            ("--resume", resume, many, "a folder or a pattern"),
+            ("--overwrite", overwrite, many, "a folder or a pattern"),
+            ("--smooth", smooth, video, "a video"),
+            ("--coco", coco, not video, "pictures"),
+            ("--boxes", options["table"], not video, "pictures; a video takes --box or --detect"),
+        ]
     )
-    reader = _Reader(files)
-    results = predictor.stream((image, wanted) for image in reader)
-    for poses in tqdm(results, "predicting", len(files), unit="image", disable=single):
-        file, image = reader.next_done()
-        keypoints, scores, found = stack_poses(poses)
-        picture = draw_poses(
-            image,
-            keypoints,
-            scores,
-            predictor.skeleton,
-            boxes=found if boxes else None,
-            min_score=min_score,
-        )
-        write_image(picture, pictures[file])
-        facts = {
-            "image": str(file),
-            "picture": str(pictures[file]),
-            "poses": [pose.to_dict() for pose in poses],
-        }
-        click.echo(json.dumps(facts) if as_json else pose_text(facts))
-    if reader.failures:
-        raise click.ClickException("\n".join(reader.failures))
+    if resume and overwrite:
+        raise click.UsageError("give --resume or --overwrite, not both")
+    if bool(boxes) + bool(options["table"]) + (options["detect"] and not video) > 1:
+        raise click.UsageError("give one of --box, --boxes and --detect")
+    job = Job(
+        boxes=[_parse_box(box) for box in boxes] or ([DEMO_BOX] if demo else None),
+        drawn=not no_pictures,
+        **options,
+    )
+    if video:
+        predict_video(job, source, camera, out, smooth)
+    else:
+        files = [demo_image()] if demo else find_images(source or "")
+        keep = True if resume else False if overwrite else None
+        predict_pictures(job, files, out, not many, keep, coco)
+
+
+def _check_places(rules: list[tuple[str, object, bool, str]]) -> None:
+    """Of each rule, an option that is given must be in its place."""
+    for option, given, in_place, place in rules:
+        if given and not in_place:
+            raise click.UsageError(f"{option} is for {place}")
 
 
 def _parse_box(text: str) -> list[float]:
@@ -95,43 +124,3 @@ def _parse_box(text: str) -> list[float]:
     if len(box) != 4:
         raise click.BadParameter(f"{text!r} is not X0,Y0,X1,Y1 in pixels", param_hint="--box")
     return box
-
-
-def _pictures(files: list[Path], out: Path | None, single: bool) -> dict[Path, Path]:
-    """Where each file's picture goes, checked to be writable before any work is done."""
-    target = out or Path("poses.png" if single else "poses")
-    if single and not target.is_dir():
-        pictures = {files[0]: target}
-    else:
-        target.mkdir(parents=True, exist_ok=True)
-        pictures = {file: target / f"{file.name}.png" for file in files}
-    folder = next(iter(pictures.values())).parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise click.BadParameter(f"cannot write into {folder}", param_hint="--out")
-    if single and target.suffix and target.suffix.lower() not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise click.BadParameter(f"{target} is none of {known}", param_hint="--out")
-    return pictures
-
-
-class _Reader:
-    """Reads files as they are asked for; those that cannot be read are kept to be reported."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-        self.failures: list[str] = []
-        self.read: deque[tuple[Path, Tensor]] = deque()
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for file in self.files:
-            try:
-                image = read_image(file)
-            except (ImageError, OSError) as error:
-                self.failures.append(f"{error}")
-                continue
-            self.read.append((file, image))
-            yield image
-
-    def next_done(self) -> tuple[Path, Tensor]:
-        """The file whose poses have just come, and its image."""
-        return self.read.popleft()

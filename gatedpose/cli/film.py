@@ -1,0 +1,60 @@
+"""`gatedpose predict` on a video or a webcam."""
+
+import json
+import os
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+import click
+
+from gatedpose.cli.people import Job
+from gatedpose.tracking import Tracker, joint_filter
+from gatedpose.video import VideoWriter, read_camera, read_video
+
+
+def predict_video(
+    job: Job, source: str | None, camera: int | None, out: Path | None, smooth: bool
+) -> None:
+    """Predicts, draws and prints frame by frame.
+
+    Args:
+        job: Which people, and how.
+        source: A video file, if no camera is given.
+        camera: Number of a webcam, which is read until Ctrl-C.
+        out: Video to write.
+        smooth: Whether joints are smoothed in time.
+    """
+    from tqdm import tqdm
+
+    target = out or Path("poses.mp4")
+    if source and target.resolve() == Path(source).resolve():
+        raise click.BadParameter(f"{target} is the video itself", param_hint="--out")
+    if not os.access(target.parent, os.W_OK):
+        raise click.BadParameter(f"cannot write into {target.parent}", param_hint="--out")
+    video = read_video(source) if source else read_camera(camera or 0)
+    writer = VideoWriter(target, video.rate) if job.drawn else None
+    tracker = Tracker(
+        job.predictor,
+        job.detector,
+        boxes=job.boxes,
+        smooth=joint_filter if smooth else None,
+    )
+    frames, empty, tracks = 0, 0, set()
+    stop = nullcontext() if camera is None else suppress(KeyboardInterrupt)
+    with writer or nullcontext(), stop:
+        bar = tqdm(video, "predicting", video.count, unit="frame")
+        for time, image in bar:
+            poses = tracker(image, time)
+            if writer:
+                writer.write(job.draw(image, poses, scale=1), time)
+            if job.as_json:
+                facts = {"frame": frames, "time": round(time, 4)}
+                bar.write(json.dumps({**facts, "poses": [pose.to_dict() for pose in poses]}))
+            frames, empty = frames + 1, empty + (not poses)
+            tracks |= {pose.track for pose in poses}
+    if writer and (image.shape[1] % 2 or image.shape[2] % 2):
+        click.echo("the video has an odd side: the one written is a pixel larger", err=True)
+    if not job.as_json:
+        nobody = f", in {empty} of them no people found" if empty else ""
+        shown = f" -> {target}" if writer else ""
+        click.echo(f"{frames} frames, {len(tracks)} people{nobody}{shown}")

@@ -1,0 +1,106 @@
+"""What `gatedpose predict` is asked for, whether of pictures or of video."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import gatedpose
+from gatedpose.cli.options import best_device
+from gatedpose.detection import BoxTable, load_detector, read_boxes
+from gatedpose.geometry import BoxError, as_boxes
+from gatedpose.media import draw_poses
+from gatedpose.predictor import Detector, Pose, Predictor, find_people
+from gatedpose.reports import stack_poses
+
+
+@dataclass(frozen=True)
+class Job:
+    """The options that say which people are looked for, how, and what is shown of them.
+
+    Attributes:
+        boxes: People of each picture, or of a video's first frame; None if they are not given.
+        table: File of boxes by image.
+        detect: Whether torchvision's detector finds the people.
+        detector_weights: Of the detector; torch.hub's download if None.
+        min_person: Score of a detection.
+        min_score: Of a joint that is drawn.
+        drawn: Whether pictures are drawn.
+        as_json: Whether lines of JSON are printed.
+    """
+
+    model: str
+    flip: bool
+    decoder: Any
+    batch_size: int
+    device: str | None
+    boxes: list[list[float]] | None
+    table: Path | None
+    detect: bool
+    detector_weights: Path | None
+    min_person: float
+    min_score: float
+    drawn: bool
+    as_json: bool
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """With the weights of the model."""
+        return Predictor(
+            gatedpose.create_model(self.model, pretrained=True),
+            flip_test=self.flip,
+            decoder=self.decoder,
+            batch_size=self.batch_size,
+            device=best_device(self.device),
+        )
+
+    @cached_property
+    def listed(self) -> BoxTable | None:
+        """The boxes by image, if a file of them is given."""
+        return None if self.table is None else read_boxes(self.table, self.min_person)
+
+    @cached_property
+    def detector(self) -> Detector | None:
+        """What finds people, if that is asked for."""
+        if not self.detect:
+            return None
+        return load_detector(
+            self.detector_weights, min_score=self.min_person, device=best_device(self.device)
+        )
+
+    def people(self, file: Path, image: Tensor) -> Tensor | None:
+        """Boxes (N, 4) of the people in an image; None for the whole image.
+
+        Raises:
+            BoxError: For a given or listed box that is bad.
+            DetectorError: If the detector returns no boxes.
+        """
+        if self.detector:
+            return find_people(self.detector, image)
+        given = self.listed.of(file) if self.listed else self.boxes
+        if given is None:
+            return None
+        try:
+            return as_boxes(given, *image.shape[1:]) if given else torch.zeros(0, 4)
+        except BoxError as error:
+            raise BoxError(f"{file}: {error}") from error
+
+    def draw(self, image: Tensor, poses: list[Pose], scale: int | None = None) -> Tensor:
+        """A picture of the poses, with the boxes unless the whole image was taken."""
+        keypoints, scores, boxes = stack_poses(poses) if poses else self._nobody()
+        return draw_poses(
+            image,
+            keypoints,
+            scores,
+            self.predictor.skeleton,
+            boxes=boxes if self.boxes or self.table or self.detect else None,
+            min_score=self.min_score,
+            scale=scale,
+        )
+
+    def _nobody(self) -> tuple[Tensor, Tensor, Tensor]:
+        joints = self.predictor.skeleton.num_keypoints
+        return torch.zeros(0, joints, 2), torch.zeros(0, joints), torch.zeros(0, 4)

@@ -1,0 +1,179 @@
+"""`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from torch import Tensor
+
+from gatedpose.cli.people import Job
+from gatedpose.coco_results import save_results
+from gatedpose.files import JsonLines
+from gatedpose.geometry import BoxError
+from gatedpose.media import FORMATS, ImageError, read_image, write_image
+from gatedpose.predictor import Detector, Pose
+from gatedpose.reports import pose_text
+from gatedpose.skeleton import Skeleton
+
+RESULTS = "poses.jsonl"
+
+Facts = dict[str, Any]
+
+
+def predict_pictures(
+    job: Job,
+    files: list[Path],
+    out: Path | None,
+    single: bool,
+    keep: bool | None,
+    coco: Path | None,
+) -> None:
+    """Predicts, draws and prints picture by picture.
+
+    Args:
+        job: Which people, and how.
+        files: The pictures.
+        out: Picture to write if there is a single one, else folder.
+        single: Whether a single picture was asked for, and not a folder or pattern.
+        keep: Whether results that the folder holds are kept (True) or begun anew (False); if None
+            there may be none.
+        coco: File to write in COCO's format of results.
+
+    Raises:
+        ClickException: At the end, if pictures could not be read.
+    """
+    from tqdm import tqdm
+
+    pictures = _pictures(files, out, single)
+    if coco and not coco.resolve().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
+    _check_names(job, files)
+    with ExitStack() as stack:
+        log = None if single else stack.enter_context(_open_results(out or Path("poses"), keep))
+        rows = log.rows if log else []
+        done = {row.get("image") for row in rows}
+        reader = _Reader([file for file in files if str(file) not in done], job)
+        bar = tqdm(
+            _predict(job, reader, pictures), "predicting", len(files), unit="image", disable=single
+        )
+        bar.update(len(files) - len(reader.files))
+        for facts in bar:
+            if log:
+                log.add(facts)
+            else:
+                rows.append(facts)
+            if not facts["poses"]:
+                bar.write(f"{facts['image']}: no people found", file=sys.stderr)
+            if job.as_json or single:
+                text = json.dumps(facts) if job.as_json else pose_text({"picture": "-", **facts})
+                bar.write(text)
+    asked = {str(file) for file in files}
+    rows = [row for row in rows if row.get("image") in asked]
+    if coco:
+        _write_coco(rows, job.predictor.skeleton, coco)
+    if not (single or job.as_json):
+        people = sum(len(row["poses"]) for row in rows)
+        click.echo(f"{len(rows)} pictures, {people} people -> {log.path if log else ''}")
+    if reader.failures:
+        raise click.ClickException("\n".join(reader.failures))
+
+
+def _check_names(job: Job, files: Sequence[Path]) -> None:
+    """Catches a file of boxes that belongs to other pictures."""
+    if job.listed and not any(file in job.listed for file in files):
+        named = ", ".join(map(repr, list(job.listed.by_image)[:3])) or "nothing"
+        raise click.ClickException(
+            f"{job.table} names none of the {len(files)} pictures: it names {named}, and they are "
+            f"called {files[0].name}, for example"
+        )
+
+
+def _predict(job: Job, reader: "_Reader", pictures: Mapping[Path, Path]) -> Iterator[Facts]:
+    """What becomes of each picture that can be read, drawn where that is wanted."""
+    for poses in job.predictor.stream(reader):
+        file, image = reader.next_done()
+        facts: Facts = {"image": str(file)}
+        if job.drawn:
+            pictures[file].parent.mkdir(parents=True, exist_ok=True)
+            write_image(job.draw(image, poses), pictures[file])
+            facts["picture"] = str(pictures[file])
+        yield {**facts, "poses": [pose.to_dict() for pose in poses]}
+
+
+def _open_results(folder: Path, keep: bool | None) -> JsonLines:
+    path = folder / RESULTS
+    if keep is None and path.exists() and path.stat().st_size:
+        raise click.ClickException(
+            f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
+            "another folder by --out"
+        )
+    return JsonLines(path, resume=bool(keep))
+
+
+def _write_coco(rows: Sequence[Facts], skeleton: Skeleton, path: Path) -> None:
+    """Writes all poses as COCO's results, with numbers for names if every stem is a number."""
+    names = [Path(row["image"]) for row in rows]
+    numbered = all(name.stem.isdecimal() for name in names)
+    results = []
+    for name, row in zip(names, rows, strict=True):
+        image_id = int(name.stem) if numbered else name.name
+        poses = [Pose.from_dict(facts, skeleton) for facts in row["poses"]]
+        results += [pose.to_coco(image_id) for pose in poses]
+    save_results(results, path)
+
+
+def _pictures(files: list[Path], out: Path | None, single: bool) -> dict[Path, Path]:
+    """Where each file's picture goes, checked to be writable before any work is done."""
+    target = out or Path("poses.png" if single else "poses")
+    if single and not target.is_dir():
+        pictures = {files[0]: target}
+        folder = target.parent
+    else:
+        target.mkdir(parents=True, exist_ok=True)
+        root = Path(os.path.commonpath([file.parent for file in files]))
+        names = {file: file.relative_to(root) for file in files}
+        pictures = {file: target / name.parent / f"{name.name}.png" for file, name in names.items()}
+        folder = target
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise click.BadParameter(f"cannot write into {folder}", param_hint="--out")
+    if single and target.suffix and target.suffix.lower() not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise click.BadParameter(f"{target} is none of {known}", param_hint="--out")
+    if single and target.resolve() == files[0].resolve():
+        raise click.BadParameter(f"{target} is the photo itself", param_hint="--out")
+    return pictures
+
+
+class _Reader:
+    """Reads files as they are asked for; those that cannot be read are kept to be reported."""
+
+    def __init__(self, files: list[Path], job: Job) -> None:
+        self.files, self.job = files, job
+        self.failures: list[str] = []
+        self.read: deque[tuple[Path, Tensor]] = deque()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Detector | None]]:
+        for file in self.files:
+            try:
+                image = read_image(file)
+                boxes = self.job.people(file, image)
+            except (ImageError, BoxError, OSError) as error:
+                self.failures.append(f"{error}")
+                continue
+            self.read.append((file, image))
+            yield image, None if boxes is None else _always(boxes)
+
+    def next_done(self) -> tuple[Path, Tensor]:
+        """The file whose poses have just come, and its image."""
+        return self.read.popleft()
+
+
+def _always(boxes: Tensor) -> Detector:
+    """Boxes that may be none, which only a detector may return."""
+    return lambda image: boxes
