@@ -137,7 +137,7 @@ def export(
     # A batch of one would be taken for a constant.
     data = write(graph, noise[-1], shapes, names, facts)
     write_whole(path, data)
-    run = _onnx_session(data) if format == "onnx" else _torch_program(data)
+    run = onnx_session(data) if format == "onnx" else _torch_program(data)
     with torch.no_grad():
         found = [run(images) for images in noise]
     points = [out[1] if with_decode else decode(out[0])[0] for out in found]
@@ -186,7 +186,8 @@ def _write_onnx(
     return data
 
 
-def _onnx_session(data: bytes) -> Run:
+def onnx_session(data: bytes) -> Run:
+    """A function from images to the outputs of an ONNX file, in onnxruntime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

@@ -3,6 +3,7 @@
 import click
 
 import gatedpose
+from gatedpose.cli.bench import bench
 from gatedpose.cli.data import data
 from gatedpose.cli.demo import demo
 from gatedpose.cli.evaluation import evaluate
@@ -22,7 +23,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    list_command, info, predict, demo, evaluate, train, recipe, ablate, gates, export, push, data,
+    list_command, info, predict, demo, evaluate, train, recipe, ablate, gates, export, bench, push,
+    data,
 )  # fmt: skip
 for _command in COMMANDS:
     main.add_command(_command)

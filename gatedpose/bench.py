@@ -1,0 +1,252 @@
+"""How fast networks run here: time, memory, and photos to poses, in each way of running them."""
+
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.export import export, onnx_session
+from gatedpose.inference import OptimizedNetwork, Shape, make_fast, optimize
+from gatedpose.layers import check_choice
+from gatedpose.network import HeatmapNetwork
+from gatedpose.peers import KEYPOINTS, PEERS
+from gatedpose.plots import BLUE, GREEN, GREY, new_figure, png
+from gatedpose.predictor import Predictor
+from gatedpose.skeleton import LSP14
+from gatedpose.zoo import create_model
+
+Mode: TypeAlias = Literal["eager", "optimized", "onnx"]
+MODES: dict[Mode, str] = {"eager": GREY, "optimized": BLUE, "onnx": GREEN}  # and their colours
+Run: TypeAlias = Callable[[Tensor], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How fast a network runs.
+
+    Attributes:
+        model: Its name.
+        mode: "eager" is float32 as `create_model` gives it, "optimized" what `gatedpose.optimize`
+            makes of it, "onnx" the exported file in onnxruntime, float32 (of the zoo's only).
+        how: Dtype, and whether it is compiled.
+        batch: Images at once.
+        size: (height, width) of the input.
+        images_per_second: Of the median batch.
+        milliseconds: A batch takes, median.
+        spread: Range between the quartiles of these, in relation to the median.
+        peak_mb: Largest sum of tensors that live at the same time, weights left out, in 1e6 bytes.
+            None where nobody counts it.
+    """
+
+    model: str
+    mode: Mode
+    how: str
+    batch: int
+    size: tuple[int, int]
+    images_per_second: float
+    milliseconds: float
+    spread: float
+    peak_mb: float | None
+
+
+def benchmark(
+    names: Sequence[str],
+    modes: Sequence[Mode] = ("eager", "optimized"),
+    batches: Sequence[int] = (8,),
+    *,
+    size: tuple[int, int] = (256, 256),
+    device: str = "cpu",
+    seconds: float = 3.0,
+    rounds: int = 3,
+) -> Iterator[Timing]:
+    """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
+
+    All networks of a batch size are timed in turn, several times, so that a change of the
+    machine's speed does not favour one.
+
+    Args:
+        names: Of the zoo, or of `PEERS`.
+        modes: Ways to run each, see `Timing`.
+        batches: Images at once.
+        size: (height, width) of the input.
+        device: Such as "cpu" or "cuda".
+        seconds: To time each for, in each round.
+        rounds: How often.
+
+    Yields:
+        A `Timing` for each batch size, network and mode, in this order.
+
+    Raises:
+        UnknownModelError: For an unknown name.
+        ImportError: For a peer or runtime that is not installed.
+        ValueError: For an unknown mode, or a size that a network cannot take.
+    """
+    from torch.utils.benchmark import Measurement, Timer
+
+    pairs = _pairs(names, modes, device)
+    for batch in batches:
+        shape = (batch, 3, *size)
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+        runs = [_runner(name, mode, shape, device) for name, mode in pairs]
+        timed: list[list[Measurement]] = [[] for _ in runs]
+        for _ in range(rounds):
+            for (run, _), mine in zip(runs, timed, strict=True):
+                scope = {"run": run, "images": images}
+                timer = Timer("run(images)", globals=scope, num_threads=torch.get_num_threads())
+                mine.append(timer.blocked_autorange(min_run_time=seconds))
+        for (name, mode), (run, how), mine in zip(pairs, runs, timed, strict=True):
+            [times] = Measurement.merge(mine)
+            rate, milliseconds = batch / times.median, 1000 * times.median
+            spread, peak = times.iqr / times.median, None if mode == "onnx" else _peak(run, images)
+            yield Timing(name, mode, how, batch, size, rate, milliseconds, spread, peak)
+
+
+def _pairs(names: Sequence[str], modes: Sequence[Mode], device: str) -> list[tuple[str, Mode]]:
+    """What to time; peers are not exported."""
+    for mode in modes:
+        check_choice("benchmark: mode", mode, tuple(MODES))
+    if "onnx" in modes and torch.device(device).type != "cpu":
+        raise ValueError(f"benchmark: onnxruntime is timed on the CPU, not on {device!r}")
+    pairs = itertools.product(names, modes)
+    return [(name, mode) for name, mode in pairs if not (name in PEERS and mode == "onnx")]
+
+
+def _network(name: str, size: tuple[int, int], device: str) -> nn.Module:
+    torch.manual_seed(0)
+    network = PEERS[name](size) if name in PEERS else create_model(name, num_keypoints=KEYPOINTS)
+    return network.eval().to(device)
+
+
+def _runner(name: str, mode: Mode, shape: Shape, device: str) -> tuple[Run, str]:
+    """A function from images to heatmaps, and how it computes them."""
+    network = _network(name, shape[2:], device)
+    if mode == "onnx":
+        assert isinstance(network, HeatmapNetwork)  # see `_pairs`
+        with tempfile.TemporaryDirectory() as folder:
+            path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
+            return onnx_session(path.read_bytes()), "float32"
+    if mode == "eager":
+        return torch.inference_mode()(network), "float32"
+    fast = _fast(network, shape)
+    how = str(fast.dtype).removeprefix("torch.")
+    return fast, f"{how}, {'compiled' if fast.compiled_for else f'not compiled: {fast.reason}'}"
+
+
+def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
+    if isinstance(network, HeatmapNetwork):
+        return optimize(network, example_shape=shape)
+    return make_fast(network, "auto", "auto", shape)
+
+
+def _peak(run: Run, images: Tensor) -> float:
+    """Most bytes of tensors that live at once while `run` works, in millions."""
+    if images.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run(images)
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    from torch.profiler import profile
+
+    with profile(profile_memory=True) as profiler:
+        run(images)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text("utf-8"))["traceEvents"]
+    changes = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]")
+    return max(itertools.accumulate(size for _, size in changes), default=0) / 1e6
+
+
+def pipeline(
+    network: HeatmapNetwork | OptimizedNetwork, photos: Sequence[Tensor], batch: int
+) -> dict[str, float]:
+    """Photos to poses against the network alone.
+
+    Args:
+        network: Of the zoo, or optimised for batches of `batch`.
+        photos: (3, H, W) uint8, each with one person who fills it; more than `batch` of them.
+        batch: People at once.
+
+    Returns:
+        "photos_per_second", "network_per_second" (the same number of crops in these batches) and
+        "share", the first of the second.
+    """
+    predictor = Predictor(network, LSP14, batch_size=batch)  # type: ignore[arg-type]
+    crops = torch.randn(batch, 3, *predictor.size, device=predictor.device)
+
+    def rate(work: Callable[[], Iterable[object]]) -> float:
+        times = []
+        for _ in range(4):  # the first is to warm up
+            start = time.perf_counter()
+            list(work())
+            if predictor.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        return len(photos) / statistics.median(times[1:])
+
+    batches = range(0, len(photos), batch)
+    alone = rate(lambda: [predictor.heatmaps(crops) for _ in batches])
+    whole = rate(lambda: predictor.stream((photo, None) for photo in photos))
+    return {
+        "photos_per_second": whole, "network_per_second": alone, "share": whole / alone,
+    }  # fmt: skip
+
+
+def table(timings: Sequence[Timing], reference: str) -> str:
+    """Markdown: ratios to the reference in its fastest mode first, then what they come from."""
+    best = {
+        batch: max(t.images_per_second for t in timings if (t.model, t.batch) == (reference, batch))
+        for batch in {t.batch for t in timings}
+    }
+    eager = {(t.model, t.batch): t.images_per_second for t in timings if t.mode == "eager"}
+    lines = [
+        f"| model | mode | batch | times {reference} | times own eager | images/s | ms a batch | "
+        "spread | peak MB |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for t in timings:
+        own = eager.get((t.model, t.batch))
+        lines.append(
+            f"| {t.model} | {t.mode} ({t.how}) | {t.batch} | "
+            f"{t.images_per_second / best[t.batch]:.2f} | "
+            f"{t.images_per_second / own if own else float('nan'):.2f} | "
+            f"{t.images_per_second:.1f} | {t.milliseconds:.1f} | {100 * t.spread:.0f} % | "
+            f"{'-' if t.peak_mb is None else f'{t.peak_mb:.0f}'} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(timings: Sequence[Timing]) -> bytes:
+    """Images per second as bars, a panel for each batch size, as PNG."""
+    batches = sorted({t.batch for t in timings})
+    names = list(dict.fromkeys(t.model for t in timings))
+    modes = [mode for mode in MODES if any(t.mode == mode for t in timings)]
+    figure = new_figure(6 * len(batches), 1 + 0.3 * len(names) * len(modes))
+    for batch, axes in zip(
+        batches, figure.subplots(1, len(batches), squeeze=False)[0], strict=True
+    ):
+        for shift, mode in enumerate(modes):
+            mine = [t for t in timings if (t.mode, t.batch) == (mode, batch)]
+            places = [names.index(t.model) + (shift - (len(modes) - 1) / 2) * 0.27 for t in mine]
+            rates = [t.images_per_second for t in mine]
+            bars = axes.barh(places, rates, 0.25, color=MODES[mode], label=mode)
+            axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_xlabel(f"images a second, batches of {batch}")
+    axes.legend(fontsize=8)
+    return png(figure)
+
+
+def as_rows(timings: Sequence[Timing]) -> list[dict[str, Any]]:
+    """Timings for a program to read."""
+    return [asdict(t) for t in timings]

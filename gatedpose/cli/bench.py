@@ -1,0 +1,61 @@
+"""`gatedpose bench`: how fast networks run on this machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gatedpose.cli.options import json_option, parse_size
+
+DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
+OURS = ("hourglass_8s_256", "cu_net_8")
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--peers", is_flag=True, help="HRNet-W32, CU-Net-8 and the 8-stack hourglass, too.")
+@click.option(
+    "--mode", "modes", multiple=True, type=click.Choice(["eager", "optimized", "onnx"]),
+    help="How to run; repeat it. [eager, optimized]",
+)  # fmt: skip
+@click.option("--batch", "batches", multiple=True, type=int, help="Images at once; repeat it. [8]")
+@click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--seconds", default=3.0, show_default=True, help="For each, in each of 3 rounds.")
+@click.option("--against", help="What ratios refer to. [the first]")
+@click.option("--plot", type=Path, help="Draws images per second (.png).")
+@json_option
+def bench(
+    names: tuple[str, ...],
+    peers: bool,
+    modes: tuple[Any, ...],
+    batches: tuple[int, ...],
+    size: str,
+    device: str,
+    seconds: float,
+    against: str | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Times models: as they come, optimised, exported; peers in the same run.
+
+    NAMES are of the zoo, hrnet_w32 (timm's) or vitpose_base (transformers').
+    """
+    from tqdm import tqdm
+
+    from gatedpose.bench import as_rows, benchmark, draw, table
+    from gatedpose.media import write_whole
+
+    chosen = list(dict.fromkeys([*(names or DEFAULTS), *((*OURS, "hrnet_w32") if peers else ())]))
+    reference = against or chosen[0]
+    if reference not in chosen:
+        raise click.BadParameter(
+            f"{reference} is not among {', '.join(chosen)}", param_hint="--against"
+        )
+    how = {"size": parse_size(size), "device": device, "seconds": seconds}
+    timings = benchmark(chosen, modes or ("eager", "optimized"), batches or (8,), **how)  # type: ignore[arg-type]
+    done = list(tqdm(timings, "timing", unit="row"))
+    if plot:
+        write_whole(plot, draw(done))
+    click.echo(json.dumps(as_rows(done), indent=1) if as_json else table(done, reference))
