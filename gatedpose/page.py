@@ -25,7 +25,7 @@ CSS = """
 #heatmaps .thumbnail-lg {aspect-ratio: auto; height: auto}
 #heatmaps .thumbnail-lg > img {aspect-ratio: 1; height: auto}
 #heatmaps .caption-label {position: static; max-width: 100%; border: 0; text-align: center}
-@media (max-width: 600px) {#table td, #table th {font-size: 11px}}
+@media (max-width: 600px) {#table th, #table .cell-wrap {font-size: 11px}}
 """
 INTRODUCTION = """# gatedpose
 Keypoints of one person. Drop a photo, take one with the camera, or try the example. The whole
@@ -118,7 +118,7 @@ def build_page(finder: PoseFinder) -> Any:
         run = {"fn": show, "inputs": inputs, "outputs": outputs, "preprocess": False}
         new = photo.input(lambda: [None] * 4, None, box, queue=False, api_name=False)
         chosen = example.click(_example, None, [photo, *box], api_name=False)
-        for event in (new.then, chosen.then, variant.input, flip.input, score.release):
+        for event in (new.then, chosen.then, variant.change, flip.change, score.release):
             event(**run, api_name=False)
         gr.on([find.click, *(number.submit for number in box)], **run, api_name="find")
     return page
@@ -133,17 +133,17 @@ def _shower(finder: PoseFinder) -> Any:
     gr = _gradio()
 
     def show(photo: Any, name: str, flip: bool, min_score: float, *box: Any) -> list[Any]:
-        empty = [None, "", None, None]
         if photo is None:
-            return empty
+            return [None, "", None, None]
         path = photo["path"]
         try:
             finding = finder(Path(path), name, box, flip, min_score)
         except (ImageError, BoxError, OSError) as error:
             # People know their file by its own name, and not by where Gradio keeps it.
             message = str(error).replace(path, photo.get("orig_name") or "the photo")
-            gr.Warning(html.escape(message, quote=False), duration=None, title="No keypoints")
-            return empty
+            message = html.escape(message, quote=False)
+            gr.Warning(message, title="No keypoints")
+            return [None, f"**No keypoints:** {message}", None, None]
         pose = finding.pose
         joints = list(zip(pose.skeleton.joints, pose.to_numpy().tolist(), strict=True))
         return [
