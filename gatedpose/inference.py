@@ -29,7 +29,7 @@ class OptimizedNetwork(nn.Module):
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
 
-    def __init__(self, network: FoldedNetwork, dtype: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.num_keypoints, self.pretrained_cfg = network.num_keypoints, network.pretrained_cfg
         self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
@@ -121,17 +121,24 @@ def optimize(
     shape = example_shape or (8, channels, *side)
     like = torch.empty(shape, device="meta")
     check_images(like, model.in_channels, model.size_multiple, torch.float32)
-    folded = FoldedNetwork(model).to(wanted)
-    optimized = OptimizedNetwork(folded, fast_dtype(wanted) if dtype == "auto" else dtype).eval()
+    return make_fast(FoldedNetwork(model).to(wanted), dtype, compile, shape)
+
+
+def make_fast(
+    network: nn.Module, dtype: torch.dtype | Auto, compile: bool | Auto, shape: Shape
+) -> OptimizedNetwork:
+    """What `optimize` does to a folded network, for any that has `num_keypoints` and a config."""
+    device = next(network.parameters()).device
+    fast = OptimizedNetwork(network, fast_dtype(device) if dtype == "auto" else dtype).eval()
     if compile:
         try:
-            optimized.compile_for(shape)
+            fast.compile_for(shape)
         except Exception as error:  # compilers raise anything
-            optimized.reason = f"torch.compile failed: {_first_line(error)}"
+            fast.reason = f"torch.compile failed: {_first_line(error)}"
             if compile is True:
-                raise RuntimeError(f"optimize: {optimized.reason}") from error
-            warnings.warn(f"optimize: runs without {optimized.reason}", stacklevel=2)
-    return optimized
+                raise RuntimeError(f"optimize: {fast.reason}") from error
+            warnings.warn(f"optimize: runs without {fast.reason}", stacklevel=3)
+    return fast
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
