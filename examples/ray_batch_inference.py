@@ -21,17 +21,21 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 from torch import Tensor
 from tqdm import tqdm
 
 import gatedpose
+from gatedpose.detection import read_boxes
+from gatedpose.files import write_whole
 from gatedpose.geometry import BoxError, Boxes, as_boxes
-from gatedpose.media import ImageError, find_images, read_image, write_whole
+from gatedpose.media import ImageError, find_images, read_image
+from gatedpose.predictor import Detector
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports nothing to its makers
+People: TypeAlias = Boxes | Detector | None
 TABLES = (".jsonl", ".parquet")
 
 
@@ -62,29 +66,31 @@ class PoseWorker:
     def predict(self, photos: list[Photo]) -> list[dict[str, Any]]:
         """A row for each photo: "image" and "poses", or "image" and "error"."""
         errors: dict[str, str] = {}
-        inhabited = [photo for photo in photos if photo.boxes != []]
-        found = iter(list(self.predictor.stream(_read(inhabited, errors))))
-        rows: list[dict[str, Any]] = []
-        for photo in photos:
-            if photo.name in errors:
-                rows.append({"image": photo.name, "error": errors[photo.name]})
-            else:
-                poses = [] if photo.boxes == [] else next(found)
-                rows.append({"image": photo.name, "poses": [pose.to_dict() for pose in poses]})
-        return rows
+        found = list(self.predictor.stream(_read(photos, errors)))
+        good = [photo.name for photo in photos if photo.name not in errors]
+        rows: list[dict[str, Any]] = [
+            {"image": name, "poses": [pose.to_dict() for pose in poses]}
+            for name, poses in zip(good, found, strict=True)
+        ]
+        return rows + [{"image": name, "error": text} for name, text in errors.items()]
 
 
-def _read(photos: list[Photo], errors: dict[str, str]) -> Iterator[tuple[Tensor, Boxes | None]]:
+def _read(photos: list[Photo], errors: dict[str, str]) -> Iterator[tuple[Tensor, People]]:
     """Photos and boxes as they are asked for; what is wrong with the others goes into `errors`."""
     for photo in photos:
         try:
             image = read_image(photo.path)
-            if photo.boxes is not None:
+            if photo.boxes:
                 as_boxes(photo.boxes, *image.shape[1:])
         except (ImageError, BoxError, OSError) as error:
             errors[photo.name] = str(error)
             continue
-        yield image, photo.boxes
+        yield image, _nobody if photo.boxes == [] else photo.boxes
+
+
+def _nobody(image: Tensor) -> Boxes:
+    """A detector's answer to a photo without people."""
+    return []
 
 
 def find_photos(source: str, boxes: Path | None) -> list[Photo]:
@@ -98,14 +104,17 @@ def find_photos(source: str, boxes: Path | None) -> list[Photo]:
     [(name, times)] = Counter(name for name, _ in paths).most_common(1)
     if times > 1:
         raise ValueError(f"{source}: {name} is there {times} times, names must be unique")
-    known = json.loads(boxes.read_text("utf-8")) if boxes else {}
-    missing = [name for name, _ in paths if boxes and name not in known]
+    table = read_boxes(boxes) if boxes else None
+    missing = [name for name, path in paths if table and path not in table]
     if missing:
         raise ValueError(
-            f"{boxes}: no boxes for {missing[0]} ({len(missing)} of {len(paths)} photos); need "
-            '{"NAME": [[x0, y0, x1, y1], ...], ...}, [] for a photo without people'
+            f"{boxes}: no boxes for {missing[0]} ({len(missing)} of {len(paths)} photos); a photo "
+            "without people has []"
         )
-    return [Photo(name, str(path.resolve()), known.get(name)) for name, path in sorted(paths)]
+    return [
+        Photo(name, str(path.resolve()), table.of(path) if table else None)
+        for name, path in sorted(paths)
+    ]
 
 
 def _read_table(table: Path) -> list[tuple[str, Path]]:
@@ -173,7 +182,9 @@ def run_workers(parts: dict[Path, list[Photo]], model: str, workers: int, gpus: 
 @click.option("--model", default="gated_hg_1s_68.lsp", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--boxes", type=Path, help='JSON: {"NAME": [[x0, y0, x1, y1], ...], ...}.')
+@click.option(
+    "--boxes", type=Path, help="People of each photo, as `gatedpose predict --boxes` reads."
+)
 @click.option("--gpus", default=0.0, show_default=True, help="Of each worker; 0.5 shares one.")
 def main(
     source: str,
