@@ -7,8 +7,17 @@ from typing import Any
 import click
 
 import gatedpose
-from gatedpose.cli.options import best_device, decoder_option, device_option, json_option
+from gatedpose.cli.options import (
+    best_device,
+    decoder_option,
+    device_option,
+    fast_option,
+    json_option,
+    make_ready,
+)
 from gatedpose.metrics import AVERAGINGS, Score
+
+BATCH = 32  # people at once
 
 
 @click.command()
@@ -35,6 +44,7 @@ from gatedpose.metrics import AVERAGINGS, Score
     "--weights", type=Path, help="A .safetensors file of the model NAME to score instead."
 )
 @device_option
+@fast_option
 @click.option("--save", type=Path, help="Writes the raw predictions: .npz; .json for coco.")
 @json_option
 def evaluate(
@@ -131,6 +141,7 @@ def _predictor(
     size: int,
     flip: bool,
     decoder: Any,
+    fast: bool,
 ) -> gatedpose.Predictor:
     model = gatedpose.create_model(
         name,
@@ -138,6 +149,8 @@ def _predictor(
         num_keypoints=keypoints if weights else None,
         checkpoint_path=weights,
     )
+    device, side = best_device(device), (size, size)
+    model = make_ready(model, fast, device, BATCH, side)
     return gatedpose.Predictor(
-        model, device=best_device(device), flip_test=flip, decoder=decoder, size=(size, size)
+        model, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH
     )

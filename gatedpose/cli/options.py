@@ -27,6 +27,10 @@ decoder_option = click.option(
 )
 device_option = click.option("--device", help="Such as cpu or cuda; CUDA where it is by default.")
 
+fast_option = click.option(
+    "--fast", is_flag=True, help="Prepare the model for this machine first: see gatedpose.optimize."
+)
+
 
 def best_device(name: str | None) -> str:
     """The device called `name`; CUDA where it is there, else the CPU, if None."""
@@ -42,3 +46,9 @@ def parse_size(text: str) -> tuple[int, int]:
     except ValueError:
         raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH, such as 256x192") from None
     return height, width
+
+
+def make_ready(model: Any, fast: bool, device: str, batch: int, size: tuple[int, int]) -> Any:
+    """The model, optimised for batches of crops of `size` if asked for."""
+    shape = (batch, model.in_channels, *size)
+    return gatedpose.optimize(model, device, example_shape=shape) if fast else model
