@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.export import export, onnx_session
+from gatedpose.folding import FoldedNetwork
 from gatedpose.inference import OptimizedNetwork, Shape, make_fast, optimize
 from gatedpose.layers import check_choice
 from gatedpose.network import HeatmapNetwork
 from gatedpose.peers import KEYPOINTS, PEERS
 from gatedpose.plots import BLUE, GREEN, GREY, new_figure, png
 from gatedpose.predictor import Predictor
+from gatedpose.roofline import best_seconds, measure_machine
 from gatedpose.skeleton import LSP14
 from gatedpose.zoo import create_model
 
@@ -44,6 +46,8 @@ class Timing:
         spread: Range between the quartiles of these, in relation to the median.
         peak_mb: Largest sum of tensors that live at the same time, weights left out, in 1e6 bytes.
             None where nobody counts it.
+        roofline: Share of the speed that the device's rates allow, see `gatedpose.roofline`; None
+            where it was not asked for.
     """
 
     model: str
@@ -55,6 +59,7 @@ class Timing:
     milliseconds: float
     spread: float
     peak_mb: float | None
+    roofline: float | None = None
 
 
 def benchmark(
@@ -66,6 +71,7 @@ def benchmark(
     device: str = "cpu",
     seconds: float = 3.0,
     rounds: int = 3,
+    roofline: bool = False,
 ) -> Iterator[Timing]:
     """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
 
@@ -80,6 +86,7 @@ def benchmark(
         device: Such as "cpu" or "cuda".
         seconds: To time each for, in each round.
         rounds: How often.
+        roofline: Whether to measure the device's rates, too, and state the share of them.
 
     Yields:
         A `Timing` for each batch size, network and mode, in this order.
@@ -95,18 +102,29 @@ def benchmark(
     for batch in batches:
         shape = (batch, 3, *size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        runs = [_runner(name, mode, shape, device) for name, mode in pairs]
-        timed: list[list[Measurement]] = [[] for _ in runs]
+        ways = [_way(name, mode, shape, device) for name, mode in pairs]
+        timed: list[list[Measurement]] = [[] for _ in ways]
         for _ in range(rounds):
-            for (run, _), mine in zip(runs, timed, strict=True):
-                scope = {"run": run, "images": images}
+            for way, mine in zip(ways, timed, strict=True):
+                scope = {"run": way.run, "images": images}
                 timer = Timer("run(images)", globals=scope, num_threads=torch.get_num_threads())
                 mine.append(timer.blocked_autorange(min_run_time=seconds))
-        for (name, mode), (run, how), mine in zip(pairs, runs, timed, strict=True):
+        for (name, mode), way, mine in zip(pairs, ways, timed, strict=True):
             [times] = Measurement.merge(mine)
-            rate, milliseconds = batch / times.median, 1000 * times.median
-            spread, peak = times.iqr / times.median, None if mode == "onnx" else _peak(run, images)
-            yield Timing(name, mode, how, batch, size, rate, milliseconds, spread, peak)
+            yield Timing(
+                model=name,
+                mode=mode,
+                how=way.how,
+                batch=batch,
+                size=size,
+                images_per_second=batch / times.median,
+                milliseconds=1000 * times.median,
+                spread=times.iqr / times.median,
+                peak_mb=None if mode == "onnx" else _peak(way.run, images),
+                roofline=_bound(name, shape, device, way.dtype) / times.median
+                if roofline
+                else None,
+            )
 
 
 def _pairs(names: Sequence[str], modes: Sequence[Mode], device: str) -> list[tuple[str, Mode]]:
@@ -125,19 +143,39 @@ def _network(name: str, size: tuple[int, int], device: str) -> nn.Module:
     return network.eval().to(device)
 
 
-def _runner(name: str, mode: Mode, shape: Shape, device: str) -> tuple[Run, str]:
+@dataclass(frozen=True)
+class _Way:
     """A function from images to heatmaps, and how it computes them."""
+
+    run: Run
+    dtype: torch.dtype
+    compiled: str = ""
+
+    @property
+    def how(self) -> str:
+        return str(self.dtype).removeprefix("torch.") + self.compiled
+
+
+def _way(name: str, mode: Mode, shape: Shape, device: str) -> _Way:
     network = _network(name, shape[2:], device)
     if mode == "onnx":
         assert isinstance(network, HeatmapNetwork)  # see `_pairs`
         with tempfile.TemporaryDirectory() as folder:
             path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
-            return onnx_session(path.read_bytes()), "float32"
+            return _Way(onnx_session(path.read_bytes()), torch.float32)
     if mode == "eager":
-        return torch.inference_mode()(network), "float32"
+        return _Way(torch.inference_mode()(network), torch.float32)
     fast = _fast(network, shape)
-    how = str(fast.dtype).removeprefix("torch.")
-    return fast, f"{how}, {'compiled' if fast.compiled_for else f'not compiled: {fast.reason}'}"
+    compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
+    return _Way(fast, fast.dtype, f", {compiled}")
+
+
+def _bound(name: str, shape: Shape, device: str, dtype: torch.dtype) -> float:
+    """Seconds that the device's rates allow a batch at best."""
+    network = _network(name, shape[2:], "cpu")
+    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
+    images = torch.empty(shape, device="meta")
+    return best_seconds(needed.to("meta"), images, dtype, measure_machine(device, dtype))
 
 
 def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
@@ -209,8 +247,8 @@ def table(timings: Sequence[Timing], reference: str) -> str:
     eager = {(t.model, t.batch): t.images_per_second for t in timings if t.mode == "eager"}
     lines = [
         f"| model | mode | batch | times {reference} | times own eager | images/s | ms a batch | "
-        "spread | peak MB |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "spread | peak MB | roofline |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for t in timings:
         own = eager.get((t.model, t.batch))
@@ -219,7 +257,8 @@ def table(timings: Sequence[Timing], reference: str) -> str:
             f"{t.images_per_second / best[t.batch]:.2f} | "
             f"{t.images_per_second / own if own else float('nan'):.2f} | "
             f"{t.images_per_second:.1f} | {t.milliseconds:.1f} | {100 * t.spread:.0f} % | "
-            f"{'-' if t.peak_mb is None else f'{t.peak_mb:.0f}'} |"
+            f"{'-' if t.peak_mb is None else f'{t.peak_mb:.0f}'} | "
+            f"{'-' if t.roofline is None else f'{100 * t.roofline:.0f} %'} |"
         )
     return "\n".join(lines)
 

@@ -1,11 +1,13 @@
 """`gatedpose bench`: how fast networks run on this machine."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+import gatedpose
 from gatedpose.cli.options import json_option, parse_size
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
@@ -24,6 +26,7 @@ OURS = ("hourglass_8s_256", "cu_net_8")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--seconds", default=3.0, show_default=True, help="For each, in each of 3 rounds.")
 @click.option("--against", help="What ratios refer to. [the first]")
+@click.option("--roofline", is_flag=True, help="Share of what the device's own rates allow.")
 @click.option("--plot", type=Path, help="Draws images per second (.png).")
 @json_option
 def bench(
@@ -35,19 +38,23 @@ def bench(
     device: str,
     seconds: float,
     against: str | None,
+    roofline: bool,
     plot: Path | None,
     as_json: bool,
 ) -> None:
     """Times models: as they come, optimised, exported; peers in the same run.
 
-    NAMES are of the zoo, hrnet_w32 (timm's) or vitpose_base (transformers').
+    NAMES are of the zoo ("gated_hg_*" for several), hrnet_w32 (of timm) or vitpose_base (of
+    transformers).
     """
     from tqdm import tqdm
 
     from gatedpose.bench import as_rows, benchmark, draw, table
     from gatedpose.media import write_whole
 
-    chosen = list(dict.fromkeys([*(names or DEFAULTS), *((*OURS, "hrnet_w32") if peers else ())]))
+    given = [*(names or DEFAULTS), *((*OURS, "hrnet_w32") if peers else ())]
+    found = (gatedpose.list_models(name) if "*" in name else [name] for name in given)
+    chosen = list(dict.fromkeys(itertools.chain(*found)))
     reference = against or chosen[0]
     if reference not in chosen:
         raise click.BadParameter(
