@@ -165,7 +165,7 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     if isinstance(data, list):
         detections = rows(file, "results", data)
         sure = [row for row in detections if row.numbers("score") >= min_score]
-        return BoxTable(file, _group(sure, {}))
+        return BoxTable(file, _group(sure, None))
     table = Row(file, "the file", data)
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
@@ -183,15 +183,16 @@ def _plain_boxes(table: Row, name: str) -> list[Box]:
     return [list(map(float, box)) for box in numbers]
 
 
-def _group(people: Sequence[Row], names: Mapping[Any, str]) -> dict[str | int, list[Box]]:
-    """Boxes of COCO's rows by the name of their image, or by its id where that has no name."""
-    found: dict[str | int, list[Box]] = {name: [] for name in names.values()}
+def _group(people: Sequence[Row], names: Mapping[Any, str] | None) -> dict[str | int, list[Box]]:
+    """Boxes of COCO's rows by the name of their image; by its id if there are no names."""
+    found: dict[str | int, list[Box]] = {name: [] for name in (names or {}).values()}
     for row in people:
         if row.values.get("category_id", PERSON) != PERSON or row.values.get("iscrowd"):
             continue
         image = row.get("image_id")
-        if not isinstance(image, (int, str)) or (names and image not in names):
+        if not isinstance(image, (int, str)) or (names is not None and image not in names):
             raise row.error("image_id", f"{image!r:.80} is the id of none of the images")
         x, y, width, height = row.numbers("bbox", (4,)).tolist()
-        found.setdefault(names.get(image, image), []).append([x, y, x + width, y + height])
+        name = image if names is None else names[image]
+        found.setdefault(name, []).append([x, y, x + width, y + height])
     return found

@@ -67,14 +67,13 @@ class JsonLines:
     def __init__(self, path: Path, resume: bool) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
-        self._file = path.open("a+b")
-        if resume:
-            self._file.seek(0)
-            whole = self._file.read().rpartition(b"\n")
-            self.rows = [self._row(n, line) for n, line in enumerate(whole[0].splitlines(), 1)]
-            self._file.truncate(len(whole[0]) + len(whole[1]))
-        else:
-            self._file.truncate(0)
+        whole = b""
+        if resume and path.exists():
+            text, newline, _ = path.read_bytes().rpartition(b"\n")
+            self.rows = [self._row(n, line) for n, line in enumerate(text.splitlines(), 1)]
+            whole = text + newline
+        self._file = path.open("ab")
+        self._file.truncate(len(whole))
 
     def _row(self, number: int, line: bytes) -> dict[str, Any]:
         try:

@@ -59,9 +59,9 @@ class Pose:
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers for JSON: track if any, box and, for each joint by name, [x, y, score]."""
-        rows = self.to_numpy().round(3).tolist()
+        rows = self.to_numpy().astype(float).round(3).tolist()  # float32 has no short decimals
         joints = dict(zip(self.skeleton.joints, rows, strict=True))
-        facts = {"box": self.box.round(3).tolist(), "keypoints": joints}
+        facts = {"box": self.box.astype(float).round(3).tolist(), "keypoints": joints}
         return facts if self.track is None else {"track": self.track, **facts}
 
     @classmethod

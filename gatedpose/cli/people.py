@@ -71,6 +71,10 @@ class Job:
             self.detector_weights, min_score=self.min_person, device=best_device(self.device)
         )
 
+    def load(self) -> None:
+        """Meets whatever is missing before anything is written."""
+        _ = self.predictor, self.detector
+
     def people(self, file: Path, image: Tensor) -> Tensor | None:
         """Boxes (N, 4) of the people in an image; None for the whole image.
 

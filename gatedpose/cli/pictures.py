@@ -54,6 +54,7 @@ def predict_pictures(
     if coco and not coco.resolve().parent.is_dir():
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
     _check_names(job, files)
+    job.load()
     with ExitStack() as stack:
         log = None if single else stack.enter_context(_open_results(out or Path("poses"), keep))
         rows = log.rows if log else []
