@@ -116,7 +116,10 @@ def build_page(finder: PoseFinder) -> Any:
         # Gradio would open the file before we do, and say nothing useful of one that it cannot
         # read: preprocess=False gives us the uploaded file itself.
         run = {"fn": show, "inputs": inputs, "outputs": outputs, "preprocess": False}
-        new = photo.input(lambda: [None] * 4, None, box, queue=False, api_name=False)
+        # At first Gradio shows 0 for no number, and a new photo has nothing to do with the old box.
+        empty = {"fn": lambda: [None] * 4, "outputs": box, "queue": False, "api_name": False}
+        page.load(**empty)
+        new = photo.input(**empty)
         chosen = example.click(_example, None, [photo, *box], api_name=False)
         for event in (new.then, chosen.then, variant.change, flip.change, score.release):
             event(**run, api_name=False)
@@ -210,5 +213,7 @@ def _gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise ImportError('the page needs Gradio: pip install "gatedpose[demo]"') from error
+        raise ImportError(
+            f'the page needs Gradio ({error}): pip install "gatedpose[demo]"'
+        ) from error
     return gradio
