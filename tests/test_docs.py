@@ -1,17 +1,34 @@
 """What the documentation prints is what the package says."""
 
+import ast
+import itertools
 import json
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
 import gatedpose
+import gatedpose.cli
 from gatedpose.checkpoints import WEIGHTS_DIR, weights_table
 from gatedpose.data.readers import read_dataset
+from gatedpose.media import demo_image
 from gatedpose.metrics import lsp_pck
 from gatedpose.reports import model_rows, model_table
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -64,9 +81,203 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (ROOT / "docs" / target).exists(), target
 
 
-def test_code_of_the_blocks_page_runs() -> None:
-    page = (ROOT / "docs" / "blocks.md").read_text("utf-8")
-    names: dict[str, object] = {}
-    for code in ("import torch", *re.findall(r"```python\n(.*?)```", page, re.DOTALL)):
-        exec(code, names)  # one after the other, as a reader would
-    assert tuple(names["heatmaps"].shape) == (2, 1, 17, 32, 48)  # type: ignore[attr-defined]
+def test_counts_of_the_paper_page_are_those_of_the_models_page() -> None:
+    models, paper = (
+        (ROOT / "docs" / page).read_text("utf-8") for page in ("models.md", "paper.md")
+    )
+    rows = re.findall(r"^\| gated_hg_\w+ \| [\d,]+ \| [\d.]+ \|", models, re.MULTILINE)
+    assert len(rows) == 9
+    assert all(row in paper for row in rows)
+
+
+# What stands in fences and in `...` of README.md and docs/*.md is tried out by these rules:
+#
+# - Python: each page in order, in one namespace and in a folder with a few files. A comment that
+#   begins with a tuple, a list, a truth value or "NUMBER:" is what the line gives; of arrays and
+#   tensors a tuple is the shape.
+# - JSON must parse.
+# - A line of a fence without language, or of `sh`, is a command if its first word is a program of
+#   PROGRAMS. Every `gatedpose` (and `-m gatedpose.cli`) is parsed by the real command; the `...` of
+#   running text may leave parameters out.
+# - A `gatedpose` command of RUNS that stands in a fence or in a table is run, too, unless a word is
+#   for something that is not here: a NAME in capitals, a model of one's own, a camera, a detector.
+PROGRAMS = ("gatedpose", "python", "pip", "pytest", "accelerate", "torchrun", "ray")
+RUNS = ("predict", "list", "info", "recipe", "export", "gates")
+NOT_HERE = re.compile(r"[A-Z]{2,}|(local-dir|hf-hub):|--(camera|detect)$")
+VALUE = re.compile(r"#\s*(\([\d, ]+\)|\[.*?\]|True|False|\d+(?=:|$))")
+PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
+
+
+def fences(page: str, *languages: str) -> list[str]:
+    text = (ROOT / page).read_text("utf-8")
+    found = re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [block for language, block in found if language in languages]
+
+
+def shell_commands(page: str) -> list[list[str]]:
+    """Words of each command of the page's shell fences, without NAME=VALUE before them."""
+    lines = "\n".join(fences(page, "", "sh")).replace("\\\n", " ").splitlines()
+    found = []
+    for line in lines:
+        words = shlex.split(re.sub(r"^(\w+=\S+ )*", "", line), comments=True)
+        for both, command in itertools.groupby(words, lambda word: word in ("&&", "|")):
+            command = list(command)
+            if not both and command[0] in PROGRAMS:
+                found.append(command)
+    return found
+
+
+def gatedpose_commands(page: str) -> dict[tuple[str, ...], bool]:
+    """Arguments of `gatedpose`, and whether they are complete: not in running text."""
+    found = {}
+    text = re.sub(
+        r"^```.*?^```", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    for part, complete in ((text, False), (table, True)):
+        for inline in re.findall(r"`gatedpose ([a-z][^`]*)`", part):
+            found[tuple(shlex.split(inline))] = complete
+    for words in shell_commands(page):
+        if words[0] == "gatedpose":
+            found[tuple(words[1:])] = True
+        elif "gatedpose.cli" in words:
+            found[tuple(words[words.index("gatedpose.cli") + 1 :])] = True
+    return found
+
+
+def parse(arguments: Sequence[str]) -> bool:
+    """Whether all parameters are there; raises a `click.UsageError` for what is not taken."""
+    command: click.Command = gatedpose.cli.main
+    left = list(arguments)
+    while isinstance(command, click.Group):
+        name = left.pop(0)
+        found = command.get_command(click.Context(command), name)
+        if found is None:
+            raise click.UsageError(f"no command {name}")
+        command = found
+    try:
+        command.make_context(command.name, left)
+    except (click.MissingParameter, click.BadOptionUsage):
+        return False
+    return True
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A reader's folder: photos of one person, a film, boxes; it is the current one."""
+    photo = Image.open(demo_image()).convert("RGB")
+    (tmp_path / "photos").mkdir()
+    for name in ("photo.jpg", "a.jpg", "b.jpg", "photos/a.jpg", "photos/b.jpg"):
+        photo.save(tmp_path / name)
+    people = {name: [[90, 0, 400, 512]] for name in ("a.jpg", "b.jpg", "photo.jpg")}
+    (tmp_path / "boxes.json").write_text(json.dumps(people))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:OpenCV .* is not installed:UserWarning")  # supervision's
+@pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "python")])
+def test_python_of_a_page_runs(page: str, reader: Path) -> None:
+    names: dict[str, Any] = {}
+    for block in fences(page, "python"):
+        for statement in ast.parse(block).body:
+            value = None
+            if isinstance(statement, ast.Expr):
+                value = eval(compile(ast.Expression(statement.value), page, "eval"), names)
+            else:
+                exec(compile(ast.Module([statement], []), page, "exec"), names)
+                if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                    value = names[statement.targets[0].id]
+            if said := VALUE.search(block.splitlines()[statement.end_lineno - 1]):
+                wanted = ast.literal_eval(said[1])
+                got = tuple(getattr(value, "shape", value)) if isinstance(wanted, tuple) else value
+                assert got == wanted, said.string
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "json")])
+def test_json_of_a_page_parses(page: str) -> None:
+    for block in fences(page, "json"):
+        json.loads(block)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if gatedpose_commands(page)])
+def test_commands_of_a_page_exist(page: str, reader: Path) -> None:
+    for arguments, complete in gatedpose_commands(page).items():
+        assert parse(arguments) >= complete, arguments
+
+
+def test_commands_that_do_not_exist_are_noticed() -> None:
+    for wrong in (["predic", "a.jpg"], ["predict", "a.jpg", "--boxs", "b"], ["data", "chek"]):
+        with pytest.raises(click.UsageError):
+            parse(wrong)
+    with pytest.raises(click.BadParameter):
+        parse(["export", "NAME", "--format", "caffe"])
+
+
+def commands_to_run() -> dict[str, list[tuple[str, ...]]]:
+    """By page; each is run on the first page that has it."""
+    seen: set[tuple[str, ...]] = set()
+    pages = {}
+    for page in PAGES:
+        new = [
+            arguments
+            for arguments, complete in gatedpose_commands(page).items()
+            if complete
+            and arguments[0] in RUNS
+            and not any(NOT_HERE.match(word) for word in arguments)
+            and arguments not in seen
+        ]
+        seen.update(new)
+        pages[page] = new
+    return {page: commands for page, commands in pages.items() if commands}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", list(commands_to_run()))
+def test_commands_of_a_page_run(page: str, reader: Path) -> None:
+    for arguments in commands_to_run()[page]:
+        result = CliRunner().invoke(gatedpose.cli.main, arguments)
+        assert result.exit_code == 0, (arguments, result.output, result.exception)
+
+
+def test_other_programs_of_the_pages_exist() -> None:
+    from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    seen = set()
+    for program, *arguments in (command for page in PAGES for command in shell_commands(page)):
+        seen.add(program)
+        line = " ".join(arguments)
+        if program == "pip":
+            named = re.findall(r"\[(.*?)\]", line)
+            assert {e for n in named for e in n.split(",")} <= set(extras["optional-dependencies"])
+        elif program == "python" and arguments[0].startswith("examples/"):
+            script = (ROOT / arguments[0]).read_text("utf-8")
+            assert all(f'"{word}"' in script for word in arguments if word.startswith("--")), line
+        elif program == "accelerate":
+            assert launch_command_parser().parse_args(arguments[1:]).training_script_args
+        elif program == "torchrun":
+            assert get_args_parser().parse_args(arguments).training_script == "gatedpose.cli"
+    assert seen >= {"pip", "python", "accelerate", "torchrun"}
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    for needed in ("mkdocs", "material", "mkdocstrings"):
+        pytest.importorskip(needed)
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    config = ROOT / "docs" / "mkdocs" / "mkdocs.yml"
+    done = subprocess.run([*command, "-f", str(config)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = {page.stem: page.read_text("utf-8") for page in tmp_path.rglob("*.html")}
+    assert {"index", "quickstart", "faq", "networks"} <= pages.keys()
+    loads = (
+        r"<(?:script|img|iframe)[^>]*src=[\"']?(?:https?:)?//|<link[^>]*href=[\"']?(?:https?:)?//"
+    )
+    for name, page in pages.items():
+        assert not re.search(loads, page), name
+    everything = "".join(pages.values())
+    for name in gatedpose.__all__:
+        assert f'id="gatedpose.{name}"' in everything, name
