@@ -72,50 +72,21 @@ def build_page(finder: PoseFinder) -> Any:
                 )
                 example = gr.Button("Try the example photo", elem_id="example")
             with gr.Column():
-                picture = gr.Image(
-                    label="Keypoints",
-                    format="jpeg",
-                    height=400,
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    elem_id="picture",
-                )
-                times = gr.Markdown(elem_id="times")
+                drawn = [_picture(gr), gr.Markdown(elem_id="times")]
         with gr.Row():
             with gr.Column():
-                variant = gr.Dropdown(
-                    list(finder.names), value=finder.chosen, label="Variant", elem_id="variant"
-                )
-                flip = gr.Checkbox(label="Flip test (half as fast, a little better)")
-                score = gr.Slider(0, 1, 0.2, step=0.05, label="Draw joints from this score")
-                gr.Markdown("Box about the person, in pixels; empty for the whole photo:")
-                with gr.Row():
-                    box = [
-                        gr.Number(label=name, min_width=110) for name in ("x0", "y0", "x1", "y1")
-                    ]
+                variant, flip, score, box = _settings(gr, finder)
                 find = gr.Button("Find keypoints", variant="primary", elem_id="find")
             with gr.Column():
-                table = gr.Dataframe(
-                    headers=["joint", "x", "y", "score"],
-                    datatype=["str", "number", "number", "number"],
-                    column_widths=["37%", "22%", "22%", "19%"],
-                    label="Pixels of the photo; scores from 0 to 1",
-                    interactive=False,
-                    max_height=700,
-                    elem_id="table",
-                )
-        gallery = gr.Gallery(
-            label="Heatmaps, over what the network sees",
-            format="jpeg",
-            buttons=["download", "fullscreen"],
-            object_fit="contain",
-            elem_id="heatmaps",
-        )
-        inputs, outputs = [photo, variant, flip, score, *box], [picture, times, table, gallery]
-        show = _shower(finder)
+                table = _table(gr)
         # Gradio would open the file before we do, and say nothing useful of one that it cannot
         # read: preprocess=False gives us the uploaded file itself.
-        run = {"fn": show, "inputs": inputs, "outputs": outputs, "preprocess": False}
+        run = {
+            "fn": _shower(finder, Path(photo.GRADIO_CACHE)),
+            "inputs": [photo, variant, flip, score, *box],
+            "outputs": [*drawn, table, _gallery(gr)],
+            "preprocess": False,
+        }
         # At first Gradio shows 0 for no number, and a new photo has nothing to do with the old box.
         empty = {"fn": lambda: [None] * 4, "outputs": box, "queue": False, "api_name": False}
         page.load(**empty)
@@ -127,11 +98,56 @@ def build_page(finder: PoseFinder) -> Any:
     return page
 
 
+def _settings(gr: Any, finder: PoseFinder) -> tuple[Any, Any, Any, list[Any]]:
+    variant = gr.Dropdown(
+        list(finder.names), value=finder.chosen, label="Variant", elem_id="variant"
+    )
+    flip = gr.Checkbox(label="Flip test (half as fast, a little better)")
+    score = gr.Slider(0, 1, 0.2, step=0.05, label="Draw joints from this score")
+    gr.Markdown("Box about the person, in pixels; empty for the whole photo:")
+    with gr.Row():
+        box = [gr.Number(label=name, min_width=110) for name in ("x0", "y0", "x1", "y1")]
+    return variant, flip, score, box
+
+
+def _picture(gr: Any) -> Any:
+    return gr.Image(
+        label="Keypoints",
+        format="jpeg",
+        height=400,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id="picture",
+    )
+
+
+def _table(gr: Any) -> Any:
+    return gr.Dataframe(
+        headers=["joint", "x", "y", "score"],
+        datatype=["str", "number", "number", "number"],
+        column_widths=["37%", "22%", "22%", "19%"],
+        label="Pixels of the photo; scores from 0 to 1",
+        interactive=False,
+        max_height=700,
+        elem_id="table",
+    )
+
+
+def _gallery(gr: Any) -> Any:
+    return gr.Gallery(
+        label="Heatmaps, over what the network sees",
+        format="jpeg",
+        buttons=["download", "fullscreen"],
+        object_fit="contain",
+        elem_id="heatmaps",
+    )
+
+
 def _example() -> list[Any]:
     return [str(demo_image()), *DEMO_BOX]
 
 
-def _shower(finder: PoseFinder) -> Any:
+def _shower(finder: PoseFinder, uploads: Path) -> Any:
     """What an event calls: raw values of the inputs in, values of the outputs out."""
     gr = _gradio()
 
@@ -139,6 +155,9 @@ def _shower(finder: PoseFinder) -> Any:
         if photo is None:
             return [None, "", None, None]
         path = photo["path"]
+        # Who talks to the server without the page could name any file of this computer.
+        if not Path(path).resolve().is_relative_to(uploads.resolve()):
+            raise gr.Error("The photo was not uploaded", print_exception=False)
         try:
             finding = finder(Path(path), name, box, flip, min_score)
         except (ImageError, BoxError, OSError) as error:

@@ -398,9 +398,24 @@ def test_bad_photos_and_boxes_get_a_message(page: Any, photo: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_other_files_of_the_computer_are_not_read(page: Any, server: Server, photo: Path) -> None:
+    for name in (str(photo), str(photo.with_name("absent.png")), "../../etc/hostname"):
+        values = [{"path": name}, SMALL, False, 0.2, None, None, None, None]
+        api = f"{server.url}gradio_api/call/find"
+        event = page.request.post(api, data={"data": values}).json()["event_id"]
+        answer = page.request.get(f"{api}/{event}").text()
+        assert answer.startswith("event: error")
+        assert "The photo was not uploaded" in answer
+
+
+@pytest.mark.slow
 def test_the_camera(page: Any) -> None:
     # Chromium's fake camera shows a moving disc, so there is nobody to find; a photo is taken.
     page.get_by_label("Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
-    page.get_by_label("capture photo").click()
+    capture = page.get_by_label("capture photo")
+    capture.wait_for()
+    # Before the first frame a click takes no photo.
+    page.wait_for_function("document.querySelector('#photo video')?.readyState >= 2")
+    capture.click()
     wait_for(page, lambda: len(shown(page)) == 14, page.locator("body").inner_text)
