@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +27,7 @@ from gatedpose.zoo import create_model
 
 Mode: TypeAlias = Literal["eager", "optimized", "onnx"]
 MODES: dict[Mode, str] = {"eager": GREY, "optimized": BLUE, "onnx": GREEN}  # and their colours
+Facts: TypeAlias = dict[str, Any]
 Run: TypeAlias = Callable[[Tensor], object]
 
 
@@ -203,20 +204,33 @@ def _peak(run: Run, images: Tensor) -> float:
     return max(itertools.accumulate(size for _, size in changes), default=0) / 1e6
 
 
-def pipeline(
-    network: HeatmapNetwork | OptimizedNetwork, photos: Sequence[Tensor], batch: int
-) -> dict[str, float]:
-    """Photos to poses against the network alone.
+def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 96) -> Facts:
+    """Photos to poses against the network alone, both with `gatedpose.optimize`.
 
     Args:
-        network: Of the zoo, or optimised for batches of `batch`.
-        photos: (3, H, W) uint8, each with one person who fills it; more than `batch` of them.
+        name: A network of the zoo.
         batch: People at once.
+        device: Such as "cpu" or "cuda".
+        photos: How many; noise of 512 x 512 in memory, each with one person who fills it.
 
     Returns:
-        "photos_per_second", "network_per_second" (the same number of crops in these batches) and
-        "share", the first of the second.
+        "photos_per_second", "network_per_second" (as many crops in the same batches) and "share",
+        the first of the second, beside "model" and "batch".
     """
+    network = optimize(
+        create_model(name, num_keypoints=KEYPOINTS), device, example_shape=(batch, 3, 256, 256)
+    )
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (512, 512, 3), dtype=torch.uint8, generator=generator)
+    alone, whole = _pipeline_rates(network, [noise.permute(2, 0, 1)] * photos, batch)
+    rates = {"photos_per_second": whole, "network_per_second": alone, "share": whole / alone}
+    return {"model": name, "batch": batch, **rates}
+
+
+def _pipeline_rates(
+    network: OptimizedNetwork, photos: Sequence[Tensor], batch: int
+) -> tuple[float, float]:
+    """Crops a second through the network alone, and photos to poses."""
     predictor = Predictor(network, LSP14, batch_size=batch)  # type: ignore[arg-type]
     crops = torch.randn(batch, 3, *predictor.size, device=predictor.device)
 
@@ -232,10 +246,7 @@ def pipeline(
 
     batches = range(0, len(photos), batch)
     alone = rate(lambda: [predictor.heatmaps(crops) for _ in batches])
-    whole = rate(lambda: predictor.stream((photo, None) for photo in photos))
-    return {
-        "photos_per_second": whole, "network_per_second": alone, "share": whole / alone,
-    }  # fmt: skip
+    return alone, rate(lambda: predictor.stream((photo, None) for photo in photos))
 
 
 def table(timings: Sequence[Timing], reference: str) -> str:
@@ -284,8 +295,3 @@ def draw(timings: Sequence[Timing]) -> bytes:
         axes.set_xlabel(f"images a second, batches of {batch}")
     axes.legend(fontsize=8)
     return png(figure)
-
-
-def as_rows(timings: Sequence[Timing]) -> list[dict[str, Any]]:
-    """Timings for a program to read."""
-    return [asdict(t) for t in timings]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 import gatedpose
 from gatedpose import bench
-from gatedpose.bench import Timing, benchmark, pipeline, table
+from gatedpose.bench import Timing, benchmark, table
 from gatedpose.cli import main
 from gatedpose.peers import PEERS
 
@@ -67,12 +68,12 @@ def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
     assert bench.draw(rows).startswith(b"\x89PNG")
 
 
-def test_photos_to_poses() -> None:
-    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14)
-    model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, 64, 64)}
-    photos = [torch.randint(0, 255, (3, 90, 70), dtype=torch.uint8)] * 4
-    facts = pipeline(model, photos, 2)
+def test_photos_to_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager = partial(gatedpose.optimize, compile=False)  # compiling is tested elsewhere
+    monkeypatch.setattr(bench, "optimize", eager)
+    facts = bench.measure_pipeline("gated_hg_1s_68", 2, photos=4)
     assert facts["share"] == facts["photos_per_second"] / facts["network_per_second"] > 0
+    assert (facts["model"], facts["batch"]) == ("gated_hg_1s_68", 2)
 
 
 @pytest.mark.parametrize("name", list(PEERS))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ OURS = ("hourglass_8s_256", "cu_net_8")
 @click.option("--seconds", default=3.0, show_default=True, help="For each, in each of 3 rounds.")
 @click.option("--against", help="What ratios refer to. [the first]")
 @click.option("--roofline", is_flag=True, help="Share of what the device's own rates allow.")
+@click.option(
+    "--pipeline",
+    is_flag=True,
+    help="Photos in to keypoints out instead, against the network alone.",
+)
 @click.option("--plot", type=Path, help="Draws images per second (.png).")
 @json_option
 def bench(
@@ -39,6 +45,7 @@ def bench(
     seconds: float,
     against: str | None,
     roofline: bool,
+    pipeline: bool,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -49,7 +56,7 @@ def bench(
     """
     from tqdm import tqdm
 
-    from gatedpose.bench import as_rows, benchmark, draw, table
+    from gatedpose.bench import benchmark, draw, measure_pipeline, table
     from gatedpose.media import write_whole
 
     given = [*(names or DEFAULTS), *((*OURS, "hrnet_w32") if peers else ())]
@@ -60,9 +67,31 @@ def bench(
         raise click.BadParameter(
             f"{reference} is not among {', '.join(chosen)}", param_hint="--against"
         )
-    how = {"size": parse_size(size), "device": device, "seconds": seconds}
-    timings = benchmark(chosen, modes or ("eager", "optimized"), batches or (8,), **how)  # type: ignore[arg-type]
+    sizes = batches or (8,)
+    if pipeline:
+        rows = [measure_pipeline(name, batch, device) for name in chosen for batch in sizes]
+        click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(map(_sentence, rows)))
+        return
+    timings = benchmark(
+        chosen,
+        modes or ("eager", "optimized"),
+        sizes,
+        size=parse_size(size),
+        device=device,
+        seconds=seconds,
+        roofline=roofline,
+    )
     done = list(tqdm(timings, "timing", unit="row"))
     if plot:
         write_whole(plot, draw(done))
-    click.echo(json.dumps(as_rows(done), indent=1) if as_json else table(done, reference))
+    click.echo(
+        json.dumps([asdict(t) for t in done], indent=1) if as_json else table(done, reference)
+    )
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    return (
+        f"{row['model']}, optimised, batches of {row['batch']}: "
+        f"{row['photos_per_second']:.1f} photos/s to keypoints, network alone "
+        f"{row['network_per_second']:.1f} images/s: {100 * row['share']:.1f} %"
+    )
