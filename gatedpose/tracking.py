@@ -4,92 +4,28 @@ Identity is by box alone: two people who change places behind each other may cha
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
 from gatedpose.media import ImageSource, read_image
 from gatedpose.predictor import Detector, Pose, Predictor, find_people
-
-Values = npt.NDArray[np.floating[Any]]
+from gatedpose.smoothing import OneEuro
 
 GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
-STEP = 0.5  # of the way from the last box's size to the new one's
+GROW, SHRINK = 0.5, 0.1  # of the way from the last box's size to the new one's; a box that shrinks
+# as fast as it grows ends on the one limb that is sure, and stays there
+WIDER, WIDER_EVERY = (
+    1.5,
+    5,
+)  # factor, frames: from a wider box a limb's box finds back to the person
 MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
 MIN_SCORE = 0.2  # of a confident joint
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
-
-
-class OneEuro:
-    """The One Euro filter (Casiez, Roussel and Vogel, CHI 2012): steady at rest, quick in motion.
-
-    A low-pass filter of each number apart, whose cutoff frequency rises with the number's speed.
-
-    Args:
-        min_cutoff: Cutoff in Hz at rest; lower means steadier and later.
-        beta: Hz that the cutoff rises for each unit of speed; higher means less lag in motion.
-        speed_cutoff: Cutoff in Hz for the speed itself.
-
-    Raises:
-        ValueError: If a cutoff is not positive, or beta is negative.
-    """
-
-    def __init__(
-        self, min_cutoff: float = 1.0, beta: float = 0.0, speed_cutoff: float = 1.0
-    ) -> None:
-        if not (min_cutoff > 0 and speed_cutoff > 0 and beta >= 0):
-            raise ValueError(
-                f"OneEuro: cutoffs must be positive and beta at least 0, got min_cutoff "
-                f"{min_cutoff}, beta {beta}, speed_cutoff {speed_cutoff}"
-            )
-        self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff
-        self._last: tuple[float, Values, Values] | None = None  # time, filtered values and speeds
-
-    def __call__(self, time: float, values: Values, scale: float = 1.0) -> Values:
-        """Filters the next values.
-
-        Args:
-            time: Seconds, later than at the last call.
-            values: Any shape, the same at each call; the first are returned as they are.
-            scale: Length that speeds are measured in: with a person's size, one beta serves near
-                and far people.
-
-        Raises:
-            ValueError: If the time is not later, or the shape another.
-        """
-        if self._last is None:
-            self._last = time, values, np.zeros_like(values)
-            return values
-        before, filtered, speeds = self._last
-        if not time > before or values.shape != filtered.shape:
-            raise ValueError(
-                f"OneEuro: need values {filtered.shape} later than {before} s, got {values.shape} "
-                f"at {time} s"
-            )
-        elapsed = time - before
-        speed = (values - filtered) / elapsed / scale
-        speeds = speeds + _weight(elapsed, self.speed_cutoff) * (speed - speeds)
-        weight = _weight(elapsed, self.min_cutoff + self.beta * np.abs(speeds))
-        self._last = time, filtered + weight * (values - filtered), speeds
-        return self._last[1]
-
-
-def _weight(elapsed: float, cutoff: Any) -> Any:
-    """Share of the new value in exponential smoothing with a cutoff frequency in Hz."""
-    turn = 2 * math.pi * cutoff * elapsed
-    return turn / (1 + turn)
-
-
-def joint_filter() -> OneEuro:
-    """The filter that suits joints whose speeds are measured in heights of the person."""
-    return OneEuro(min_cutoff=1.0, beta=10.0)
 
 
 @dataclass
@@ -100,7 +36,6 @@ class _Track:
         number: From 0, never given twice.
         start: (4,) box to go back to.
         box: (4,) where the person is looked for next.
-        fresh: Whether the box was given or detected, and not made of keypoints.
         lost_since: Frame since which nobody is seen; None while somebody is.
         smooth: Filter of the joints.
     """
@@ -108,7 +43,6 @@ class _Track:
     number: int
     start: Tensor
     box: Tensor
-    fresh: bool = True
     lost_since: int | None = None
     smooth: OneEuro | None = None
 
@@ -119,16 +53,16 @@ class _Track:
 
     def restart(self, box: Tensor) -> None:
         """Has the person looked for in another place."""
-        self.box, self.fresh, self.lost_since, self.smooth = box, True, None, None
+        self.box, self.lost_since, self.smooth = box, None, None
 
 
 class Tracker:
     """Poses of the people in a video, frame by frame; each person keeps a number.
 
     A person's next box is the tight box of the confident joints, grown a little; its centre is
-    taken over at once, its size by half. A person whose mean score falls below `min_confidence` is
-    searched for in the same frame: by the detector, or else in the box of the first frame and, if
-    alone, in the whole frame.
+    taken over at once, a larger size by half, a smaller one slowly; now and then a wider box is
+    tried, too. A person whose mean score falls below `min_confidence` is searched for in the same
+    frame: by the detector, or else in the box of the first frame and, if alone, in the whole frame.
 
     Args:
         predictor: Finds keypoints in boxes.
@@ -140,7 +74,8 @@ class Tracker:
             without one the whole frame is taken as one person.
         min_confidence: Mean score of the joints below which a person is lost.
         detect_every: Frames after which the detector looks again, and somebody lost is given up.
-        smooth: Makes the filter of a person's joints, such as `joint_filter`; none if None.
+        smooth: Makes the filter of a person's joints, such as `gatedpose.smoothing.joint_filter`;
+            none if None.
     """
 
     def __init__(
@@ -207,11 +142,15 @@ class Tracker:
         """Poses in the boxes of tracks, by number; says where to look next, or who is lost."""
         if not tracks:
             return {}
-        poses = self.predictor(pixels, torch.stack([track.box for track in tracks]))
+        boxes = torch.stack([track.box for track in tracks])
+        poses = self.predictor(pixels, boxes)
+        if self._frame % WIDER_EVERY == WIDER_EVERY - 1:
+            wider = self.predictor(pixels, _grown(boxes, WIDER))
+            poses = [max(pair, key=_confidence) for pair in zip(poses, wider, strict=True)]
         for track, pose in zip(tracks, poses, strict=True):
             box = self._next_box(track, pose, *pixels.shape[1:])
             if box is not None:
-                track.box, track.fresh, track.lost_since = box, False, None
+                track.box, track.lost_since = box, None
             elif track.lost_since is None:
                 track.lost_since = self._frame
         return {
@@ -222,12 +161,13 @@ class Tracker:
     def _next_box(self, track: _Track, pose: Pose, height: int, width: int) -> Tensor | None:
         """Where the person will be; None if the pose does not say."""
         sure = pose.scores >= MIN_SCORE
-        if pose.scores.mean() < self.min_confidence or sure.sum() < MIN_JOINTS:
+        if _confidence(pose) < self.min_confidence or sure.sum() < MIN_JOINTS:
             return None
         tight = keypoints_to_box(torch.from_numpy(pose.keypoints), torch.from_numpy(sure))
-        centre, size = (tight[:2] + tight[2:]) / 2, GROWTH * (tight[2:] - tight[:2])
-        if not track.fresh:
-            size = torch.lerp(track.box[2:] - track.box[:2], size, STEP)
+        size, last = GROWTH * (tight[2:] - tight[:2]), track.box[2:] - track.box[:2]
+        if last[0] < width or last[1] < height:  # else it is the whole frame, and says nothing
+            size = last + torch.where(size > last, GROW, SHRINK) * (size - last)
+        centre = (tight[:2] + tight[2:]) / 2
         box = torch.cat((centre - size / 2, centre + size / 2))
         inside = (box[2:] > 0).all() and box[0] < width and box[1] < height
         return box if inside else None
@@ -259,8 +199,8 @@ class Tracker:
             return track.start
         height, width = pixels.shape[1:]
         places = torch.stack((track.start, torch.tensor([0.0, 0.0, width, height])))
-        scores = [pose.scores.mean() for pose in self.predictor(pixels, places)]
-        return places[int(np.argmax(scores))]
+        best = max(self.predictor(pixels, places), key=_confidence)
+        return torch.from_numpy(best.box)
 
     def _given_up(self, track: _Track) -> bool:
         since = track.lost_since
@@ -273,6 +213,17 @@ class Tracker:
         side = float((pose.box[2:] - pose.box[:2]).max())
         keypoints = track.smooth(time, pose.keypoints, side)
         return replace(pose, keypoints=keypoints.astype(np.float32))
+
+
+def _confidence(pose: Pose) -> float:
+    return float(pose.scores.mean())
+
+
+def _grown(boxes: Tensor, factor: float) -> Tensor:
+    """Boxes (N, 4) about the same centres."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    more = (factor - 1) / 2 * (high - low)
+    return torch.cat((low - more, high + more), dim=1)
 
 
 def _overlap(box: Tensor, other: Tensor) -> float:

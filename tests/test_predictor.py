@@ -233,6 +233,22 @@ def test_pose_for_numpy_and_coco() -> None:
     json.dumps(TRIPLE.to_coco("a.jpg"))
 
 
+def test_pose_from_dict() -> None:
+    facts = json.loads(json.dumps(TRIPLE.to_dict()))
+    assert facts["keypoints"]["a"] == [10.5, 20.5, 0.9]  # no digits that float32 does not have
+    pose = Pose.from_dict(facts, TRIPLE.skeleton)
+    np.testing.assert_allclose(pose.to_numpy(), TRIPLE.to_numpy(), atol=1e-3)
+    assert (pose.keypoints.dtype, pose.box.tolist(), pose.track) == (
+        np.float32,
+        [0, 0, 30, 40],
+        None,
+    )
+    assert Pose.from_dict({**facts, "track": 3}, TRIPLE.skeleton).to_dict()["track"] == 3
+    for bad in ({}, {**facts, "box": [1, 2]}, {**facts, "keypoints": {"a": [1, 2, 3]}}):
+        with pytest.raises(ValueError, match="no pose of skeleton 'trio'"):
+            Pose.from_dict(bad, TRIPLE.skeleton)
+
+
 @pytest.mark.filterwarnings("ignore:OpenCV .* is not installed")
 def test_poses_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
     found = to_supervision([TRIPLE, TRIPLE])

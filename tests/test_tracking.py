@@ -14,32 +14,33 @@ from gatedpose.media import demo_image, read_image
 from gatedpose.network import HeatmapNetwork
 from gatedpose.predictor import DetectorError, Pose, Predictor
 from gatedpose.skeleton import Skeleton
-from gatedpose.tracking import OneEuro, Tracker, joint_filter
+from gatedpose.smoothing import OneEuro, joint_filter
+from gatedpose.tracking import Tracker
 
 H, W = 240, 400
-FOUR = Skeleton("four", ("right a", "left a", "right b", "left b"), (), ((0, 1), (2, 3)))
-INKS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))  # of the four joints
-PERSON = np.array([[-15, -30], [15, -30], [-15, 30], [15, 30]])  # joints about the centre
+SIX = Skeleton("six", ("a", "b", "c", "d", "e", "f"), (), ((0, 1), (2, 3), (4, 5)))
+INKS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255))
+PERSON = np.array([[-15, -25], [15, -25], [-15, 0], [15, 0], [-15, 25], [15, 25]])  # joints
 
 
 class InkFinder(HeatmapNetwork):
-    """Heatmaps are nearness to the colours of the four joints: the answer is known."""
+    """Heatmaps are nearness to the colours of the six joints: the answer is known."""
 
     def __init__(self) -> None:
-        super().__init__(4, 3, 4, 1, 4)
-        self.stem = nn.Conv2d(3, 4, 1)
+        super().__init__(6, 3, 6, 1, 4)
+        self.stem = nn.Conv2d(3, 6, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
         std = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
         colours = (images * std + mean).unsqueeze(1)
-        inks = torch.tensor(INKS).view(1, 4, 3, 1, 1) / 255
+        inks = torch.tensor(INKS).view(1, 6, 3, 1, 1) / 255
         near = (1 - (colours - inks).abs().amax(dim=2)).clamp_min(0) ** 4
         return nn.functional.avg_pool2d(near, 4).unsqueeze(1)
 
 
 def scene(*centres: tuple[float, float]) -> Tensor:
-    """A frame of people, each four squares of 9 x 9 pixels on black."""
+    """A frame of people, each six squares of 9 x 9 pixels on black."""
     frame = torch.zeros(3, H, W, dtype=torch.uint8)
     for centre in centres:
         for (x, y), ink in zip((PERSON + centre).round().astype(int), INKS, strict=True):
@@ -71,7 +72,7 @@ class StubDetector:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(InkFinder(), FOUR)
+    return Predictor(InkFinder(), SIX)
 
 
 def test_one_euro_by_hand() -> None:
@@ -178,6 +179,16 @@ def test_newcomers_get_a_number_when_the_detector_looks_again(predictor: Predict
     numbers = [[pose.track for pose in tracker(scene(first, second))] for _ in range(6)]
     assert numbers == [[0]] * 4 + [[0, 1]] * 2
     assert detector.calls == 2
+
+
+def test_a_box_on_half_a_person_finds_back_to_the_whole(predictor: Predictor) -> None:
+    """Four of six joints are sure enough to stay with; two people, so that no whole frame helps."""
+    half, other = [175, 85, 225, 125], around((330.0, 180.0))
+    tracker = Tracker(predictor, boxes=[half, *other])
+    frames = [tracker(scene((200.0, 120.0), (330.0, 180.0)))[0] for _ in range(8)]
+    assert frames[0].scores[4:].max() < 0.1 < 0.5 < frames[0].scores[:4].min()
+    assert frames[-1].scores.min() > 0.5
+    assert frames[-1].box[3] > 140
 
 
 def test_without_a_detector_the_lost_stay_with_low_scores(predictor: Predictor) -> None:

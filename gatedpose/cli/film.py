@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from gatedpose.cli.people import Job
-from gatedpose.tracking import Tracker, joint_filter
+from gatedpose.smoothing import joint_filter
+from gatedpose.tracking import Tracker
 from gatedpose.video import VideoWriter, read_camera, read_video
 
 
