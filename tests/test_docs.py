@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -14,8 +15,10 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 import gatedpose
 import gatedpose.cli
@@ -24,6 +27,7 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.media import demo_image
 from gatedpose.metrics import lsp_pck
 from gatedpose.reports import model_rows, model_table
+from gatedpose.video import VideoWriter
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -93,8 +97,8 @@ def test_counts_of_the_paper_page_are_those_of_the_models_page() -> None:
 # What stands in fences and in `...` of README.md and docs/*.md is tried out by these rules:
 #
 # - Python: each page in order, in one namespace and in a folder with a few files. A comment that
-#   begins with a tuple, a list, a truth value or "NUMBER:" is what the line gives; of arrays and
-#   tensors a tuple is the shape.
+#   begins with a tuple or "NUMBER:", or is a list or a truth value, is what the line gives; of
+#   arrays and tensors a tuple is the shape.
 # - JSON must parse.
 # - A line of a fence without language, or of `sh`, is a command if its first word is a program of
 #   PROGRAMS. Every `gatedpose` (and `-m gatedpose.cli`) is parsed by the real command; the `...` of
@@ -104,7 +108,7 @@ def test_counts_of_the_paper_page_are_those_of_the_models_page() -> None:
 PROGRAMS = ("gatedpose", "python", "pip", "pytest", "accelerate", "torchrun", "ray")
 RUNS = ("predict", "list", "info", "recipe", "export", "gates")
 NOT_HERE = re.compile(r"[A-Z]{2,}|(local-dir|hf-hub):|--(camera|detect)$")
-VALUE = re.compile(r"#\s*(\([\d, ]+\)|\[.*?\]|True|False|\d+(?=:|$))")
+VALUE = re.compile(r"#\s*(\([\d, ]+\)|\[.*\]$|(?:True|False)$|\d+(?=:|$))")
 PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
 
 
@@ -162,15 +166,29 @@ def parse(arguments: Sequence[str]) -> bool:
     return True
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of torchvision's detector, untrained: it finds nobody."""
+    torch.manual_seed(0)
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+    file = tmp_path_factory.mktemp("detector") / "detector.pth"
+    torch.save(model.state_dict(), file)
+    return file
+
+
 @pytest.fixture
-def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: Path) -> Path:
     """A reader's folder: photos of one person, a film, boxes; it is the current one."""
     photo = Image.open(demo_image()).convert("RGB")
     (tmp_path / "photos").mkdir()
     for name in ("photo.jpg", "a.jpg", "b.jpg", "photos/a.jpg", "photos/b.jpg"):
         photo.save(tmp_path / name)
-    people = {name: [[90, 0, 400, 512]] for name in ("a.jpg", "b.jpg", "photo.jpg")}
+    with VideoWriter(tmp_path / "walk.mp4", rate=25) as film:
+        for left in range(0, 6, 2):
+            film.write(photo.crop((left, 0, 320 + left, 320)))
+    people = {"a.jpg": [[90, 0, 400, 512]], "b.jpg": [[90, 0, 400, 512], [20, 0, 300, 400]]}
     (tmp_path / "boxes.json").write_text(json.dumps(people))
+    os.link(detector, tmp_path / detector.name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
