@@ -76,6 +76,9 @@ class Tracker:
         detect_every: Frames after which the detector looks again, and somebody lost is given up.
         smooth: Makes the filter of a person's joints, such as `gatedpose.smoothing.joint_filter`;
             none if None.
+
+    Raises:
+        ValueError: If `detect_every` is not positive.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Tracker:
         detect_every: int = 30,
         smooth: Callable[[], OneEuro] | None = None,
     ) -> None:
+        if detect_every < 1:
+            raise ValueError(f"Tracker: detect_every must be at least 1 frame, got {detect_every}")
         self.predictor, self.detector, self.boxes = predictor, detector, boxes
         self.min_confidence, self.detect_every, self.smooth = min_confidence, detect_every, smooth
         self._tracks: list[_Track] = []
@@ -161,7 +166,7 @@ class Tracker:
     def _next_box(self, track: _Track, pose: Pose, height: int, width: int) -> Tensor | None:
         """Where the person will be; None if the pose does not say."""
         sure = pose.scores >= MIN_SCORE
-        if _confidence(pose) < self.min_confidence or sure.sum() < MIN_JOINTS:
+        if _confidence(pose) < self.min_confidence or sure.sum() < min(MIN_JOINTS, len(sure)):
             return None
         tight = keypoints_to_box(torch.from_numpy(pose.keypoints), torch.from_numpy(sure))
         size, last = GROWTH * (tight[2:] - tight[:2]), track.box[2:] - track.box[:2]

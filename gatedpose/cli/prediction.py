@@ -41,7 +41,9 @@ from gatedpose.cli.options import decoder_option, device_option, json_option
     "--resume", is_flag=True, help="Go on with a folder: pictures in OUT/poses.jsonl are done."
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Begin OUT/poses.jsonl anew; without it results are kept."
+    "--overwrite",
+    is_flag=True,
+    help="Begin OUT/poses.jsonl anew; without these two a folder with results is refused.",
 )
 @click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
