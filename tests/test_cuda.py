@@ -43,3 +43,29 @@ def test_cuda_training_step() -> None:
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert len(gradients) == len(list(model.parameters()))
     assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 0.05), (torch.float16, 0.05)]
+)
+@pytest.mark.parametrize("compile", [False, True])
+def test_cuda_optimised(dtype: torch.dtype, tolerance: float, compile: bool) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", pretrained=True).eval()
+    fast = gatedpose.optimize(model, "cuda", dtype, compile, (4, 3, 64, 128))
+    images = torch.randn(9, 3, 64, 128)
+    with torch.no_grad():
+        wanted = model(images)[:, -1:]
+    for many in (1, 4, 9):  # with CUDA graphs, whose outputs must not be overwritten
+        found = fast(images[:many].cuda()).cpu()
+        torch.testing.assert_close(found, wanted[:many], atol=tolerance, rtol=0)
+    strided = images.cuda().transpose(2, 3).contiguous().transpose(2, 3)[::2]
+    torch.testing.assert_close(fast(strided).cpu(), wanted[::2], atol=tolerance, rtol=0)
+
+
+def test_cuda_large_batch() -> None:
+    fast = gatedpose.optimize(
+        gatedpose.create_model("gated_hg_1s_68", pretrained=True), "cuda", compile=False
+    )
+    images = torch.randn(2, 3, 256, 256, device="cuda")
+    many = fast(images.repeat(128, 1, 1, 1))
+    torch.testing.assert_close(many[-2:], fast(images), atol=0.05, rtol=0)
