@@ -53,7 +53,7 @@ class _Track:
 
     def restart(self, box: Tensor) -> None:
         """Has the person looked for in another place."""
-        self.box, self.lost_since, self.smooth = box, None, None
+        self.box, self.smooth = box, None
 
 
 class Tracker:
@@ -123,9 +123,10 @@ class Tracker:
             self._start(*pixels.shape[1:])
         due = not self._tracks or (self._frame and self._frame % self.detect_every == 0)
         detected = bool(self.detector and due)
-        if detected:
-            self._search(pixels)
-        followed = [track for track in self._tracks if not (self.detector and track.lost)]
+        placed = self._search(pixels) if detected else []
+        followed = [
+            track for track in self._tracks if not (self.detector and track.lost) or track in placed
+        ]
         poses = self._locate(pixels, followed)
         if not detected and any(track.lost for track in self._tracks):
             poses |= self._locate(pixels, self._search(pixels))
@@ -152,16 +153,21 @@ class Tracker:
         if self._frame % WIDER_EVERY == WIDER_EVERY - 1:
             wider = self.predictor(pixels, _grown(boxes, WIDER))
             poses = [max(pair, key=_confidence) for pair in zip(poses, wider, strict=True)]
+        found = {}
         for track, pose in zip(tracks, poses, strict=True):
             box = self._next_box(track, pose, *pixels.shape[1:])
+            if box is not None and track.lost and self._is_taken(box):
+                box, pose = None, replace(pose, scores=np.zeros_like(pose.scores))
+            found[track.number] = replace(pose, track=track.number)
             if box is not None:
                 track.box, track.lost_since = box, None
             elif track.lost_since is None:
                 track.lost_since = self._frame
-        return {
-            track.number: replace(pose, track=track.number)
-            for track, pose in zip(tracks, poses, strict=True)
-        }
+        return found
+
+    def _is_taken(self, box: Tensor) -> bool:
+        """Whether it is about somebody who is followed already."""
+        return any(_overlap(box, track.box) >= OVERLAP for track in self._tracks if not track.lost)
 
     def _next_box(self, track: _Track, pose: Pose, height: int, width: int) -> Tensor | None:
         """Where the person will be; None if the pose does not say."""
@@ -184,9 +190,9 @@ class Tracker:
             for track in lost:
                 track.restart(self._likeliest(pixels, track))
             return lost
-        placed = []
+        placed: list[_Track] = []
         for box in find_people(self.detector, pixels):
-            if any(_overlap(box, track.box) >= OVERLAP for track in self._tracks if not track.lost):
+            if self._is_taken(box) or any(_overlap(box, t.box) >= OVERLAP for t in placed):
                 continue
             if lost:
                 track = min(lost, key=lambda track: _distance(box, track.box))

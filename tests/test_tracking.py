@@ -191,6 +191,17 @@ def test_a_box_on_half_a_person_finds_back_to_the_whole(predictor: Predictor) ->
     assert frames[-1].box[3] > 140
 
 
+def test_who_is_lost_does_not_take_over_another(predictor: Predictor) -> None:
+    """The first walks to where the second was at the beginning, and the second is gone."""
+    second = (250.0, 120.0)
+    tracker = Tracker(predictor, boxes=around((60.0, 120.0), second))
+    tracker(scene((60.0, 120.0), second))
+    for x in range(70, 260, 10):
+        first, lost = tracker(scene((float(x), 120.0)))
+        assert centre(first) == pytest.approx([x + 0.5, 120.5], abs=2)
+    assert lost.scores.tolist() == [0] * 6
+
+
 def test_without_a_detector_the_lost_stay_with_low_scores(predictor: Predictor) -> None:
     tracker = Tracker(predictor, boxes=around((60.0, 60.0), (330.0, 180.0)))
     tracker(scene((60.0, 60.0), (330.0, 180.0)))
