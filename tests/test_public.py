@@ -27,7 +27,7 @@ def test_all_is_what_the_design_promises() -> None:
         "COCO17", "LSP14", "MPII16", "GatedHourglass", "GatedHourglassConfig", "HybridHourglass",
         "Pose", "Predictor", "Profile", "Skeleton", "SoftGate", "SoftGatedResidual",
         "UnknownModelError", "WeightsError", "create_model", "gate_shortcuts", "list_models",
-        "load_weights", "profile",
+        "load_weights", "optimize", "profile",
     }  # fmt: skip
     for name in gatedpose.__all__:
         assert getattr(gatedpose, name).__doc__, name

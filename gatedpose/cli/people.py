@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import gatedpose
-from gatedpose.cli.options import best_device
+from gatedpose.cli.options import best_device, make_ready
 from gatedpose.detection import BoxTable, load_detector, read_boxes
 from gatedpose.geometry import BoxError, as_boxes
 from gatedpose.media import draw_poses
@@ -28,6 +28,8 @@ class Job:
         detector_weights: Of the detector; torch.hub's download if None.
         min_person: Score of a detection.
         min_score: Of a joint that is drawn.
+        fast: Whether the model is optimised first.
+        alone: Whether people come one by one, as in a single picture or in a video.
         drawn: Whether pictures are drawn.
         as_json: Whether lines of JSON are printed.
     """
@@ -43,18 +45,25 @@ class Job:
     detector_weights: Path | None
     min_person: float
     min_score: float
+    fast: bool
+    alone: bool
     drawn: bool
     as_json: bool
 
     @cached_property
     def predictor(self) -> Predictor:
         """With the weights of the model."""
-        return Predictor(
+        model, device = (
             gatedpose.create_model(self.model, pretrained=True),
+            best_device(self.device),
+        )
+        batch, size = 1 if self.alone else self.batch_size, model.pretrained_cfg["input_size"][1:]
+        return Predictor(
+            make_ready(model, self.fast, device, batch, size),
             flip_test=self.flip,
             decoder=self.decoder,
             batch_size=self.batch_size,
-            device=best_device(self.device),
+            device=device,
         )
 
     @cached_property

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gatedpose.cli.options import decoder_option, device_option, json_option
+from gatedpose.cli.options import decoder_option, device_option, fast_option, json_option
 
 
 @click.command()
@@ -49,6 +49,7 @@ from gatedpose.cli.options import decoder_option, device_option, json_option
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
 @click.option("--min-score", default=0.2, show_default=True, help="Joints below are not drawn.")
 @device_option
+@fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
 @click.option("--batch-size", default=32, show_default=True, help="People at once.")
@@ -100,6 +101,7 @@ def predict(
         raise click.UsageError("give one of --box, --boxes and --detect")
     job = Job(
         boxes=[_parse_box(box) for box in boxes] or ([DEMO_BOX] if demo else None),
+        alone=not many,
         drawn=not no_pictures,
         **options,
     )
