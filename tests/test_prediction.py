@@ -396,3 +396,14 @@ def test_bad_input_is_one_line(
     assert message in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_fast_finds_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._dynamo.config.disable", True)  # compiling is tested elsewhere
+    options = ["--json", "--no-pictures", "--batch-size", 2, "--out"]
+    slow = lines(run(photos, *options, photos.parent / "slow").stdout)
+    fast = lines(run(photos, *options, photos.parent / "fast", "--fast").stdout)
+    for before, after in zip(numbers(slow), numbers(fast), strict=True):
+        sure = before[..., 2] > 0.5
+        assert sure.any()
+        np.testing.assert_allclose(after[sure][:, :2], before[sure][:, :2], atol=3)
