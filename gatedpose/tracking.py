@@ -17,12 +17,10 @@ from gatedpose.predictor import Detector, Pose, Predictor, find_people
 from gatedpose.smoothing import OneEuro
 
 GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
-GROW, SHRINK = 0.5, 0.1  # of the way from the last box's size to the new one's; a box that shrinks
-# as fast as it grows ends on the one limb that is sure, and stays there
-WIDER, WIDER_EVERY = (
-    1.5,
-    5,
-)  # factor, frames: from a wider box a limb's box finds back to the person
+# Of the way from the last box's size to the new one's: a box that shrinks as fast as it grows ends on
+# the one limb that is sure, and stays there. Every few frames a wider one finds back to the person.
+GROW, SHRINK = 0.5, 0.1
+WIDER, WIDER_EVERY = 1.5, 5  # factor, frames
 MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
 MIN_SCORE = 0.2  # of a confident joint
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
