@@ -17,8 +17,8 @@ from gatedpose.predictor import Detector, Pose, Predictor, find_people
 from gatedpose.smoothing import OneEuro
 
 GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
-# Of the way from the last box's size to the new one's: a box that shrinks as fast as it grows ends on
-# the one limb that is sure, and stays there. Every few frames a wider one finds back to the person.
+# Of the way from the last box's size to the new one's: a box that shrinks as fast as it grows ends
+# on the one limb that is sure, and stays there. Every few frames a wider one finds the person.
 GROW, SHRINK = 0.5, 0.1
 WIDER, WIDER_EVERY = 1.5, 5  # factor, frames
 MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
