@@ -33,6 +33,8 @@ def crop(photo: Image.Image, box: list[float], facts: dict) -> tuple[np.ndarray,
 def main(model: str, photo: str, box: str = "") -> None:
     """See the top of the file."""
     session = onnxruntime.InferenceSession(model)
+    if "keypoints" not in {output.name for output in session.get_outputs()}:
+        sys.exit(f"{model} gives no keypoints: export it again with --with-decode")
     facts = json.loads(session.get_modelmeta().custom_metadata_map["gatedpose"])
     image = Image.open(photo).convert("RGB")
     corners = [float(v) for v in box.split(",")] if box else [0, 0, *image.size]
@@ -46,4 +48,6 @@ def main(model: str, photo: str, box: str = "") -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -100,6 +100,10 @@ def read_config(source: str, place: str, cache_dir: str | Path | None = None) ->
     """Timm's config.json of a folder ("local-dir") or Hub repository ("hf-hub")."""
     file = "config.json"
     path = hub_file(place, file, cache_dir) if source == "hf-hub" else Path(place) / file
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no model in {place}: it holds no {file} (a training writes it at its end)"
+        )
     try:
         config = json.loads(path.read_text("utf-8"))
         config["architecture"] = str(config["architecture"])

@@ -173,6 +173,7 @@ class Predictor:
         device: The model's own if None.
 
     Raises:
+        TypeError: If the model is no network.
         ValueError: If the skeleton is not known and not given, or does not have K joints.
     """
 
@@ -188,6 +189,10 @@ class Predictor:
         device: str | torch.device | None = None,
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(
+                f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
+            )
         skeleton = skeleton or skeleton_of(model)
         keypoints = model.num_keypoints
         if skeleton is None:

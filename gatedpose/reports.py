@@ -202,7 +202,7 @@ def info_text(facts: Facts) -> str:
         f"it did not count {uncounted}",
         f"  the paper            {facts['paper']}: {facts['paper_params_m'] or '-'} M parameters, "
         f"{facts['paper_gflops'] or '-'} GFLOPs (multiply-accumulates)",
-        f"  configuration        {config}",
+        f"  configuration        {config} (of a model without weights)",
     ]
     for name, weights in facts["weights"].items():
         lines.append(f"  weights {name}: {weights['size']:,} bytes, {weights['license']}")

@@ -103,7 +103,8 @@ class Trainer:
             FloatingPointError: If the loss is not finite; the last checkpoint is kept.
             SystemExit: After SIGTERM, once the checkpoint is written.
         """
-        bar = tqdm(total=100, unit="%", disable=not self.main, mininterval=15)
+        form = "{percentage:5.1f}%|{bar}| {elapsed} gone, {remaining} to go"
+        bar = tqdm(total=100, bar_format=form, disable=not self.main, mininterval=15)
         with bar, sigterm() as stop, Journal(self.out, self.progress.step) as journal:
             while self.progress.phase < len(self.recipe.phases):
                 phase = self.recipe.phases[self.progress.phase]

@@ -91,6 +91,8 @@ def train(
     averaged = trainer.run()
     if not trainer.main:
         return None
+    size = recipe.phases[-1].size  # what the network is used at from now on
+    averaged.pretrained_cfg["input_size"] = (averaged.in_channels, size, size)
     save_model(averaged, out / "model", skeleton)
     return out / "model"
 

@@ -39,7 +39,7 @@ BATCH = 32  # people at once
 )  # fmt: skip
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Flip test.")
 @decoder_option
-@click.option("--size", default=256, show_default=True, help="Side of the input in pixels.")
+@click.option("--size", type=int, help="Side of the input in pixels. [the model's own]")
 @click.option(
     "--weights", type=Path, help="A .safetensors file of the model NAME to score instead."
 )
@@ -138,7 +138,7 @@ def _predictor(
     keypoints: int,
     weights: Path | None,
     device: str | None,
-    size: int,
+    size: int | None,
     flip: bool,
     decoder: Any,
     fast: bool,
@@ -149,7 +149,8 @@ def _predictor(
         num_keypoints=keypoints if weights else None,
         checkpoint_path=weights,
     )
-    device, side = best_device(device), (size, size)
+    device, own = best_device(device), model.pretrained_cfg["input_size"][1:]
+    side = (size, size) if size else own
     model = make_ready(model, fast, device, BATCH, side)
     return gatedpose.Predictor(
         model, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH

@@ -16,7 +16,7 @@ from gatedpose.cli.options import json_option, parse_size
     show_default=True,
 )  # fmt: skip
 @click.option("--out", type=Path, help="The file. [NAME.onnx or NAME.pt2]")
-@click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
+@click.option("--size", help="HEIGHTxWIDTH of the input. [the model's own]")
 @click.option("--half", is_flag=True, help="Weights and arithmetic in half precision.")
 @click.option("--dynamic-batch", is_flag=True, help="Any number of images at once.")
 @click.option("--with-decode", is_flag=True, help="Keypoints and scores as outputs, too.")
@@ -26,7 +26,7 @@ def export(
     name: str,
     kind: str,
     out: Path | None,
-    size: str,
+    size: str | None,
     half: bool,
     dynamic_batch: bool,
     with_decode: bool,
@@ -39,13 +39,16 @@ def export(
 
     model = gatedpose.create_model(name, pretrained=not fresh)
     stem = name.rpartition(":")[2].rstrip("/").rpartition("/")[2]
-    path = out or Path(f"{stem}.{'onnx' if kind == 'onnx' else 'pt2'}")
+    suffix = ".onnx" if kind == "onnx" else ".pt2"
+    path = out or Path(f"{stem}{suffix}")
+    if path.suffix != suffix:
+        raise click.BadParameter(f"{path} does not end in {suffix}", param_hint="--out")
     done = run(
         model,
         path,
         kind,  # type: ignore[arg-type]
         skeleton=skeleton_of(model),
-        size=parse_size(size),
+        size=parse_size(size) if size else model.pretrained_cfg["input_size"][1:],
         half=half,
         dynamic_batch=dynamic_batch,
         with_decode=with_decode,

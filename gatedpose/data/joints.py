@@ -33,7 +33,10 @@ def joint_groups(source: Skeleton, target: Skeleton) -> Groups:
         else:
             missing.append(name)
     if missing:
-        raise ValueError(f"{source.name} has no {', '.join(missing)}, which {target.name} needs")
+        raise ValueError(
+            f"the joints differ: {source.name} has no {', '.join(missing)}, which {target.name} "
+            "needs"
+        )
     return tuple(groups)
 
 

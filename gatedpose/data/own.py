@@ -33,6 +33,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             file, row and field.
         ImportError: Without pycocotools.
     """
+    if not Path(folder).is_dir():
+        raise DatasetError(f"there is no folder {folder}")
     files = {path.stem: path for path in sorted(Path(folder).glob("*.json"))}
     if split not in files:
         there = (
