@@ -1,9 +1,10 @@
 """One call for the right way to run a network on this machine: `optimize`."""
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,12 @@ from gatedpose.network import HeatmapNetwork, check_images
 
 Auto: TypeAlias = Literal["auto"]
 Shape: TypeAlias = tuple[int, int, int, int]
+# PyTorch limits recompilations of a function, which all networks share unless they are kept apart.
+APART: Any = (
+    {"isolate_recompiles": True}
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters
+    else {}  # before torch 2.14 or so: from the ninth network on compilation fails
+)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -44,7 +51,13 @@ class OptimizedNetwork(nn.Module):
         """Compiles for batches of one shape and runs it once; raises what the compiler raises."""
         like = next(self.network.parameters())
         option = "freezing" if like.device.type == "cpu" else "triton.cudagraphs"
-        compiled = torch.compile(self.network.forward, dynamic=False, options={option: True})
+        compiled: Callable[[Tensor], Tensor] = torch.compile(
+            self.network.forward,
+            fullgraph=True,  # an error where PyTorch would run parts eagerly
+            dynamic=False,
+            options={option: True},
+            **APART,
+        )
         images = torch.zeros(shape, device=like.device, dtype=self.dtype)
         with torch.inference_mode():
             compiled(images.contiguous(memory_format=torch.channels_last))

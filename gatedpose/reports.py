@@ -142,7 +142,7 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
         _draw_families(line[column], points)
         line[column].set_xlabel(unit)
         line[0].set_ylabel(f"{split}: PCK@0.2 (%), 256 px, flip test")
-    panels[0][0].legend(fontsize=8)
+    panels[0][0].legend(fontsize=8, loc="lower right")
     return png(figure)
 
 
