@@ -78,6 +78,8 @@ def train(
     corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     torch.manual_seed(recipe.seed)
     model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
+    size = recipe.phases[-1].size  # what the network will be used at
+    model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
     teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
     out.mkdir(parents=True, exist_ok=True)
     packs = crops or out
@@ -91,8 +93,6 @@ def train(
     averaged = trainer.run()
     if not trainer.main:
         return None
-    size = recipe.phases[-1].size  # what the network is used at from now on
-    averaged.pretrained_cfg["input_size"] = (averaged.in_channels, size, size)
     save_model(averaged, out / "model", skeleton)
     return out / "model"
 

@@ -71,17 +71,17 @@ def test_predictor_takes_it(model) -> None:
 
 def test_without_a_compiler_it_says_why_and_goes_on(model, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")  # no C++ compiler to be found
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
+    options = {"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False}
     shape = (1, 3, 64, 64)
-    with pytest.warns(UserWarning, match=r"runs without torch.compile.*ompiler"):
-        fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=shape)
+    with torch._inductor.config.patch(options):
+        with pytest.warns(UserWarning, match=r"runs without torch.compile.*ompiler"):
+            fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=shape)
+        with pytest.raises(RuntimeError, match=r"optimize: torch.compile failed: .*ompiler"):
+            gatedpose.optimize(model, dtype=torch.float32, compile=True, example_shape=shape)
     assert fast.compiled_for is None
     assert "ompiler" in fast.reason
     images = torch.randn(shape)
     torch.testing.assert_close(fast(images), heatmaps(model, images), atol=1e-5, rtol=0)
-    with pytest.raises(RuntimeError, match=r"optimize: torch.compile failed: .*ompiler"):
-        gatedpose.optimize(model, dtype=torch.float32, compile=True, example_shape=shape)
 
 
 def test_bad_input(model) -> None:
