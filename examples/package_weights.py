@@ -23,7 +23,7 @@ import gatedpose
 from gatedpose.checkpoints import WEIGHTS_DIR
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation import evaluate
-from gatedpose.media import write_whole
+from gatedpose.files import write_whole
 from gatedpose.reports import score_facts
 from gatedpose.skeleton import LSP14
 

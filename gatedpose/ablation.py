@@ -10,7 +10,7 @@ import torch
 
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation import evaluate
-from gatedpose.media import write_whole
+from gatedpose.files import write_whole
 from gatedpose.plots import BLUE, new_figure, png
 from gatedpose.predictor import Predictor
 from gatedpose.recipes import Recipe, find_recipe

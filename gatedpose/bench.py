@@ -1,11 +1,10 @@
 """How fast networks run here: time, memory, and photos to poses, in each way of running them."""
 
+import functools
 import itertools
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,7 +20,7 @@ from gatedpose.network import HeatmapNetwork
 from gatedpose.peers import KEYPOINTS, PEERS
 from gatedpose.plots import BLUE, GREEN, GREY, new_figure, png
 from gatedpose.predictor import Predictor
-from gatedpose.roofline import best_seconds, measure_machine
+from gatedpose.roofline import best_seconds, copy_rate, matrix_rate, timer
 from gatedpose.skeleton import LSP14
 from gatedpose.zoo import create_model
 
@@ -97,35 +96,13 @@ def benchmark(
         ImportError: For a peer or runtime that is not installed.
         ValueError: For an unknown mode, or a size that a network cannot take.
     """
-    from torch.utils.benchmark import Measurement, Timer
-
     pairs = _pairs(names, modes, device)
     for batch in batches:
         shape = (batch, 3, *size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
         ways = [_way(name, mode, shape, device) for name, mode in pairs]
-        timed: list[list[Measurement]] = [[] for _ in ways]
-        for _ in range(rounds):
-            for way, mine in zip(ways, timed, strict=True):
-                scope = {"run": way.run, "images": images}
-                timer = Timer("run(images)", globals=scope, num_threads=torch.get_num_threads())
-                mine.append(timer.blocked_autorange(min_run_time=seconds))
-        for (name, mode), way, mine in zip(pairs, ways, timed, strict=True):
-            [times] = Measurement.merge(mine)
-            yield Timing(
-                model=name,
-                mode=mode,
-                how=way.how,
-                batch=batch,
-                size=size,
-                images_per_second=batch / times.median,
-                milliseconds=1000 * times.median,
-                spread=times.iqr / times.median,
-                peak_mb=None if mode == "onnx" else _peak(way.run, images),
-                roofline=_bound(name, shape, device, way.dtype) / times.median
-                if roofline
-                else None,
-            )
+        measured = _measure(ways, images, seconds, rounds)
+        yield from (_timing(way, images, m, roofline) for way, m in measured)
 
 
 def _pairs(names: Sequence[str], modes: Sequence[Mode], device: str) -> list[tuple[str, Mode]]:
@@ -148,13 +125,11 @@ def _network(name: str, size: tuple[int, int], device: str) -> nn.Module:
 class _Way:
     """A function from images to heatmaps, and how it computes them."""
 
+    model: str
+    mode: Mode
     run: Run
-    dtype: torch.dtype
+    dtype: torch.dtype = torch.float32
     compiled: str = ""
-
-    @property
-    def how(self) -> str:
-        return str(self.dtype).removeprefix("torch.") + self.compiled
 
 
 def _way(name: str, mode: Mode, shape: Shape, device: str) -> _Way:
@@ -163,20 +138,50 @@ def _way(name: str, mode: Mode, shape: Shape, device: str) -> _Way:
         assert isinstance(network, HeatmapNetwork)  # see `_pairs`
         with tempfile.TemporaryDirectory() as folder:
             path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
-            return _Way(onnx_session(path.read_bytes()), torch.float32)
+            return _Way(name, mode, onnx_session(path.read_bytes()))
     if mode == "eager":
-        return _Way(torch.inference_mode()(network), torch.float32)
+        return _Way(name, mode, torch.inference_mode()(network))
     fast = _fast(network, shape)
     compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
-    return _Way(fast, fast.dtype, f", {compiled}")
+    return _Way(name, mode, fast, fast.dtype, f", {compiled}")
 
 
-def _bound(name: str, shape: Shape, device: str, dtype: torch.dtype) -> float:
+def _measure(
+    ways: Sequence[_Way], images: Tensor, seconds: float, rounds: int
+) -> Iterator[tuple[_Way, Any]]:
+    """`torch.utils.benchmark.Measurement` of each, taken in turns."""
+    timers = [timer(functools.partial(way.run, images)) for way in ways]
+    turns = [[t.blocked_autorange(min_run_time=seconds) for t in timers] for _ in range(rounds)]
+    for way, mine in zip(ways, zip(*turns, strict=True), strict=True):
+        [merged] = type(mine[0]).merge(mine)
+        yield way, merged
+
+
+def _timing(way: _Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
+    batch, _, *size = images.shape
+    bound = _bound(way, images) if roofline else None
+    return Timing(
+        model=way.model,
+        mode=way.mode,
+        how=str(way.dtype).removeprefix("torch.") + way.compiled,
+        batch=batch,
+        size=(size[0], size[1]),
+        images_per_second=batch / measured.median,
+        milliseconds=1000 * measured.median,
+        spread=measured.iqr / measured.median,
+        peak_mb=None if way.mode == "onnx" else _peak(way.run, images),
+        roofline=None if bound is None else bound / measured.median,
+    )
+
+
+def _bound(way: _Way, images: Tensor) -> float:
     """Seconds that the device's rates allow a batch at best."""
-    network = _network(name, shape[2:], "cpu")
+    _, _, *size = images.shape
+    network = _network(way.model, (size[0], size[1]), "cpu")
     needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
-    images = torch.empty(shape, device="meta")
-    return best_seconds(needed.to("meta"), images, dtype, measure_machine(device, dtype))
+    device = str(images.device)
+    rates = copy_rate(device), matrix_rate(device, way.dtype)
+    return best_seconds(needed.to("meta"), images.to("meta"), way.dtype, *rates)
 
 
 def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
@@ -217,36 +222,22 @@ def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 9
         "photos_per_second", "network_per_second" (as many crops in the same batches) and "share",
         the first of the second, beside "model" and "batch".
     """
-    network = optimize(
-        create_model(name, num_keypoints=KEYPOINTS), device, example_shape=(batch, 3, 256, 256)
-    )
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, (512, 512, 3), dtype=torch.uint8, generator=generator)
-    alone, whole = _pipeline_rates(network, [noise.permute(2, 0, 1)] * photos, batch)
-    rates = {"photos_per_second": whole, "network_per_second": alone, "share": whole / alone}
-    return {"model": name, "batch": batch, **rates}
+    model = create_model(name, num_keypoints=KEYPOINTS)
+    network = optimize(model, device, example_shape=(batch, 3, 256, 256))
+    predictor = Predictor(network, LSP14, batch_size=batch)
+    crops = torch.randn(batch, 3, 256, 256, device=predictor.device)
+    photo = torch.randint(0, 256, (512, 512, 3), dtype=torch.uint8).permute(2, 0, 1)
 
+    def alone() -> None:
+        for _ in range(0, photos, batch):
+            predictor.heatmaps(crops)
 
-def _pipeline_rates(
-    network: OptimizedNetwork, photos: Sequence[Tensor], batch: int
-) -> tuple[float, float]:
-    """Crops a second through the network alone, and photos to poses."""
-    predictor = Predictor(network, LSP14, batch_size=batch)  # type: ignore[arg-type]
-    crops = torch.randn(batch, 3, *predictor.size, device=predictor.device)
+    def whole() -> None:
+        list(predictor.stream([(photo, None)] * photos))
 
-    def rate(work: Callable[[], Iterable[object]]) -> float:
-        times = []
-        for _ in range(4):  # the first is to warm up
-            start = time.perf_counter()
-            list(work())
-            if predictor.device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-        return len(photos) / statistics.median(times[1:])
-
-    batches = range(0, len(photos), batch)
-    alone = rate(lambda: [predictor.heatmaps(crops) for _ in batches])
-    return alone, rate(lambda: predictor.stream((photo, None) for photo in photos))
+    network_rate, photo_rate = (photos / timer(work).timeit(3).mean for work in (alone, whole))
+    rates = {"photos_per_second": photo_rate, "network_per_second": network_rate}
+    return {"model": name, "batch": batch, **rates, "share": photo_rate / network_rate}
 
 
 def table(timings: Sequence[Timing], reference: str) -> str:
@@ -280,9 +271,8 @@ def draw(timings: Sequence[Timing]) -> bytes:
     names = list(dict.fromkeys(t.model for t in timings))
     modes = [mode for mode in MODES if any(t.mode == mode for t in timings)]
     figure = new_figure(6 * len(batches), 1 + 0.3 * len(names) * len(modes))
-    for batch, axes in zip(
-        batches, figure.subplots(1, len(batches), squeeze=False)[0], strict=True
-    ):
+    [panels] = figure.subplots(1, len(batches), squeeze=False)
+    for batch, axes in zip(batches, panels, strict=True):
         for shift, mode in enumerate(modes):
             mine = [t for t in timings if (t.mode, t.batch) == (mode, batch)]
             places = [names.index(t.model) + (shift - (len(modes) - 1) / 2) * 0.27 for t in mine]

@@ -11,8 +11,9 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 import gatedpose
 from gatedpose.checkpoints import Weights, WeightsError
+from gatedpose.files import write_whole
 from gatedpose.hub import save_model
-from gatedpose.media import demo_image, draw_poses, read_image, write_image, write_whole
+from gatedpose.media import demo_image, draw_poses, read_image, write_image
 from gatedpose.predictor import Predictor
 from gatedpose.reports import stack_poses
 from gatedpose.skeleton import SKELETONS

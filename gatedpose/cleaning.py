@@ -18,7 +18,7 @@ from gatedpose.data.annotations import load_json
 from gatedpose.data.crops import Crops
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.fields import from_json
-from gatedpose.media import write_whole
+from gatedpose.files import write_whole
 from gatedpose.skeleton import Skeleton
 
 LSPET = Path(__file__).parent / "data" / "lspet_corrections.json"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gatedpose.data.annotations import load_json, rows
 from gatedpose.data.samples import DatasetError, Sample
-from gatedpose.media import write_whole
+from gatedpose.files import write_whole
 from gatedpose.metrics import Score, oks_ap
 from gatedpose.predictor import Pose
 from gatedpose.skeleton import COCO17

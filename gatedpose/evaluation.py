@@ -22,9 +22,10 @@ from gatedpose.data.augment import NONE, augment
 from gatedpose.data.crops import Crops
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.samples import Sample
+from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import decode
-from gatedpose.media import contact_sheet, draw_poses, write_whole
+from gatedpose.media import contact_sheet, draw_poses
 from gatedpose.metrics import Averaging, Score, lsp_pck, pck, pckh
 from gatedpose.predictor import Predictor
 from gatedpose.skeleton import LSP14, MPII16, Skeleton

@@ -16,10 +16,10 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, decode
 from gatedpose.layers import check_choice
-from gatedpose.media import write_whole
 from gatedpose.network import STRIDE, HeatmapNetwork
 from gatedpose.skeleton import Skeleton
 

@@ -142,22 +142,20 @@ class PoseFinder:
             first, predictor.used = not predictor.used, True
             began, ended = predictor.began, predictor.ended
             overlays = _overlays(predictor, pixels, pose)
-        keypoints, scores, boxes = stack_poses([pose])
-        picture = draw_poses(
-            pixels,
-            keypoints,
-            scores,
-            pose.skeleton,
-            boxes=boxes if given else None,
-            min_score=min_score,
-        )
-        seconds = {
-            "reading and cropping": began - start,
-            "network": ended - began,
-            "decoding": stop - ended,
+        milliseconds = {
+            "reading and cropping": 1000 * (began - start),
+            "network": 1000 * (ended - began),
+            "decoding": 1000 * (stop - ended),
         }
-        milliseconds = {step: 1000 * value for step, value in seconds.items()}
-        return Finding(pose, picture.permute(1, 2, 0).numpy(), overlays, milliseconds, first)
+        picture = _picture(pixels, pose, bool(given), min_score)
+        return Finding(pose, picture, overlays, milliseconds, first)
+
+
+def _picture(pixels: Tensor, pose: Pose, with_box: bool, min_score: float) -> Picture:
+    keypoints, scores, boxes = stack_poses([pose])
+    drawn = boxes if with_box else None
+    picture = draw_poses(pixels, keypoints, scores, pose.skeleton, boxes=drawn, min_score=min_score)
+    return picture.permute(1, 2, 0).numpy()
 
 
 def _overlays(predictor: _WatchedPredictor, pixels: Tensor, pose: Pose) -> list[Picture]:

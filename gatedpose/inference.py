@@ -1,7 +1,6 @@
 """One call for the right way to run a network on this machine: `optimize`."""
 
 import inspect
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from gatedpose.folding import FoldedNetwork
 from gatedpose.layers import SoftGate
 from gatedpose.network import HeatmapNetwork, check_images
+from gatedpose.roofline import matrix_rate
 
 Auto: TypeAlias = Literal["auto"]
 Shape: TypeAlias = tuple[int, int, int, int]
@@ -108,8 +108,8 @@ def optimize(
         model: A network of the zoo, trained.
         device: Where to run; the model's own if None.
         dtype: "auto", torch.float32, torch.bfloat16 or torch.float16. "auto" is bfloat16 on GPUs
-            that have it and float16 on others; on CPUs bfloat16 where a convolution is faster in
-            it, which is measured.
+            that have it and float16 on others; on CPUs bfloat16 where they multiply matrices
+            faster in it, which is measured.
         compile: "auto" compiles and, where that fails, warns why and goes on without; True fails
             then; False does not compile.
         example_shape: (B, C, H, W) of the batches to compile for, 8 of the model's own size if
@@ -155,27 +155,14 @@ def make_fast(
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """The dtype in which convolutions are fast on a device: known of GPUs, measured on CPUs."""
+    """The dtype in which networks are fast on a device: known of GPUs, measured on CPUs."""
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float16
     if device.type != "cpu":
         return torch.float32
-    bfloat, full = (_conv_seconds(dtype) for dtype in (torch.bfloat16, torch.float32))
-    return torch.bfloat16 if bfloat < 0.8 * full else torch.float32
-
-
-@torch.inference_mode()
-def _conv_seconds(dtype: torch.dtype) -> float:
-    """The best of a few runs of a 3x3 convolution of 64 channels on the CPU."""
-    conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
-    images = torch.randn(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        conv(images)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    half, full = (matrix_rate("cpu", dtype) for dtype in (torch.bfloat16, torch.float32))
+    return torch.bfloat16 if half > 1.25 * full else torch.float32
 
 
 def _first_line(error: Exception) -> str:

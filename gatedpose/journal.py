@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gatedpose.media import write_image, write_whole
+from gatedpose.files import write_whole
+from gatedpose.media import write_image
 from gatedpose.plots import BLUE, RED, new_figure, png
 
 if TYPE_CHECKING:

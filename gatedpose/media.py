@@ -22,7 +22,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from gatedpose.files import write_whole as write_whole
+from gatedpose.files import write_whole
 from gatedpose.skeleton import Skeleton
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -6,8 +6,9 @@ import timm
 from torch import Tensor, nn
 
 from gatedpose.predictor import UNNAMED
+from gatedpose.skeleton import LSP14
 
-KEYPOINTS = 14
+KEYPOINTS = LSP14.num_keypoints
 
 
 class HRNetPose(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatedpose.geometry import (
     BoxError,
@@ -22,7 +22,6 @@ from gatedpose.geometry import (
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.layers import check_choice
 from gatedpose.media import ImageSource, read_image
-from gatedpose.network import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
 from gatedpose.zoo import skeleton_of
 
@@ -163,7 +162,8 @@ class Predictor:
     """Finds keypoints of people in images.
 
     Args:
-        model: A network of the zoo, or any module that maps (B, 3, H, W) to (B, S, K, H/4, W/4). It
+        model: A network of the zoo, optimised or not, or any module with `num_keypoints` K that
+            maps (B, 3, H, W) to (B, S, K, H/4, W/4). It
             is moved to `device` and set to evaluation mode.
         skeleton: The K joints; known for weights of the zoo.
         flip_test: Average with the prediction on the mirrored image: half as fast, a little better.
@@ -179,7 +179,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: HeatmapNetwork,
+        model: nn.Module,
         skeleton: Skeleton | None = None,
         *,
         flip_test: bool = False,
@@ -189,12 +189,12 @@ class Predictor:
         device: str | torch.device | None = None,
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
-        if not isinstance(model, torch.nn.Module):
+        if not isinstance(model, nn.Module):
             raise TypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
         skeleton = skeleton or skeleton_of(model)
-        keypoints = model.num_keypoints
+        keypoints: Any = model.num_keypoints
         if skeleton is None:
             raise ValueError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "

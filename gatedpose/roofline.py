@@ -7,42 +7,48 @@ share of it says how much is left.
 """
 
 import functools
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Measured rates of a device in one dtype.
+def timer(work: Callable[[], object]) -> Any:
+    """PyTorch's `torch.utils.benchmark.Timer` of `work`, on all threads; it waits for GPUs."""
+    from torch.utils.benchmark import Timer
 
-    Attributes:
-        bytes_per_second: Read and written by a copy of 256 MB.
-        flops_per_second: Of a product of two square matrices of 4,096 (1,024 on a CPU).
-    """
-
-    bytes_per_second: float
-    flops_per_second: float
+    return Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
 
 
 @functools.cache
-def measure_machine(device: str, dtype: torch.dtype) -> Machine:
-    """Measures a device's copy bandwidth and matrix rate; takes a second, and once only."""
-    source = torch.zeros(2**28 // 4, dtype=torch.float32, device=device)
+def copy_rate(device: str) -> float:
+    """Bytes a second, read and written, that a device copies of 256 MB; measured once."""
+    source = torch.zeros(2**28 // 4, device=device)
     target = torch.empty_like(source)
+    return 2 * 2**28 / _best(lambda: target.copy_(source))
+
+
+@functools.cache
+def matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Operations a second in the product of two square matrices; measured once."""
     side = 1024 if device == "cpu" else 4096
     matrix = torch.randn(side, side, device=device).to(dtype)
-    copying = _seconds(lambda: target.copy_(source), device)
-    multiplying = _seconds(lambda: matrix @ matrix, device)
-    return Machine(2 * 2**28 / copying, 2 * side**3 / multiplying)
+    return 2 * side**3 / _best(lambda: matrix @ matrix)
 
 
-def best_seconds(network: nn.Module, images: Tensor, dtype: torch.dtype, machine: Machine) -> float:
-    """The least time that the convolutions of a network can take, one after the other."""
+def best_seconds(
+    network: nn.Module, images: Tensor, dtype: torch.dtype, bytes_rate: float, flops_rate: float
+) -> float:
+    """The least time that the convolutions of a network can take, one after the other.
+
+    Args:
+        network: Any; on "meta" nothing is computed.
+        images: A batch for it.
+        dtype: That the convolutions would compute in.
+        bytes_rate: Bytes a second, such as `copy_rate`.
+        flops_rate: Operations a second, such as `matrix_rate`.
+    """
     total = 0.0
     width = torch.empty((), dtype=dtype).element_size()
 
@@ -50,7 +56,7 @@ def best_seconds(network: nn.Module, images: Tensor, dtype: torch.dtype, machine
         nonlocal total
         flops = 2 * output.numel() * conv.weight[0].numel()
         moved = width * (inputs[0].numel() + output.numel() + conv.weight.numel())
-        total += max(flops / machine.flops_per_second, moved / machine.bytes_per_second)
+        total += max(flops / flops_rate, moved / bytes_rate)
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
     try:
@@ -62,13 +68,5 @@ def best_seconds(network: nn.Module, images: Tensor, dtype: torch.dtype, machine
     return total
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
-    """The best of some runs."""
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        work()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _best(work: Callable[[], object]) -> float:
+    return float(min(timer(work).blocked_autorange(min_run_time=0.2).times))

@@ -20,9 +20,9 @@ from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.devices import make_accelerator, sigterm
 from gatedpose.evaluation import watch
+from gatedpose.files import write_whole
 from gatedpose.journal import Journal
 from gatedpose.losses import heatmap_loss
-from gatedpose.media import write_whole
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Phase, Recipe
 from gatedpose.schedule import Progress, check_batches, learning_rate

@@ -69,17 +69,10 @@ def train(
     sources, watched, skeleton = _open(recipe, folders)
     chosen = choose([len(source) for source in sources], recipe)
     recipe = recipe.scaled(sum(map(len, chosen)))
-    draws = torch.cat(
-        [
-            torch.full((len(part),), float(recipe.datasets.get(dataset, 1.0)))
-            for dataset, part in zip(folders, chosen, strict=True)
-        ]
-    )
+    counts = torch.tensor([len(part) for part in chosen])
+    weights = torch.tensor([float(recipe.datasets.get(dataset, 1.0)) for dataset in folders])
     corrections = load_corrections(recipe.corrections) if recipe.corrections else None
-    torch.manual_seed(recipe.seed)
-    model = starting_model(name, skeleton.num_keypoints, recipe.init, **(config or {}))
-    size = recipe.phases[-1].size  # what the network will be used at
-    model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
+    model = _model(name, recipe, skeleton, config or {})
     teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
     out.mkdir(parents=True, exist_ok=True)
     packs = crops or out
@@ -88,13 +81,24 @@ def train(
         val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
     if corrections:
         train_crops = corrected(train_crops, corrections, skeleton)
-    people = train_crops, draws, val_crops, skeleton
+    people = train_crops, weights.repeat_interleave(counts), val_crops, skeleton
     trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
     averaged = trainer.run()
     if not trainer.main:
         return None
     save_model(averaged, out / "model", skeleton)
     return out / "model"
+
+
+def _model(
+    name: str, recipe: Recipe, skeleton: Skeleton, config: Mapping[str, Any]
+) -> HeatmapNetwork:
+    """The network to train, which says that it is to be used at the last phase's size."""
+    torch.manual_seed(recipe.seed)
+    model = starting_model(name, skeleton.num_keypoints, recipe.init, **config)
+    size = recipe.phases[-1].size
+    model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
+    return model
 
 
 def _teacher(name: str, skeleton: Skeleton) -> HeatmapNetwork:

@@ -217,7 +217,7 @@ def test_python_of_a_page_runs(page: str, reader: Path) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "json")])
 def test_json_of_a_page_parses(page: str) -> None:
     for block in fences(page, "json"):
-        json.loads(block)
+        assert json.loads(block)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if gatedpose_commands(page)])

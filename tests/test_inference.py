@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gatedpose
-from gatedpose.inference import OptimizedNetwork, fast_dtype
+from gatedpose.inference import APART, OptimizedNetwork, fast_dtype
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,17 @@ def test_compiled_for_any_number_of_images(model) -> None:
     torch.testing.assert_close(fast(other), heatmaps(model, other), atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="multiples of 64, got 60 x 128"):
         fast(images[:, :, :60])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not APART, reason="this PyTorch cannot keep compiled networks apart")
+def test_one_network_takes_no_other_ones_place() -> None:
+    shape = (1, 3, 64, 64)
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for width in (8, 12):
+            small = gatedpose.create_model("gated_hg_1s_68", width=width, depth=2)
+            fast = gatedpose.optimize(small, dtype=torch.float32, example_shape=shape)
+            assert fast.compiled_for == shape
 
 
 def test_predictor_takes_it(model) -> None:

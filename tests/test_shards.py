@@ -22,7 +22,8 @@ from gatedpose.data import shards as shards_module
 from gatedpose.data.crops import pack
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.data.shards import holds_shards, load_shards, pack_shards
-from gatedpose.media import ImageError, write_whole
+from gatedpose.files import write_whole
+from gatedpose.media import ImageError
 from gatedpose.skeleton import Skeleton
 
 TRIO = Skeleton("trio", ("right a", "left a", "b"), flip_pairs=((0, 1),), limbs=((0, 2), (2, 1)))

@@ -713,7 +713,8 @@ def test_train(
     assert drawn[0].tolist() == [4.0] * 791 + [1.0] * few
 
     model = gatedpose.create_model(f"local-dir:{folder}", pretrained=True)
-    assert gatedpose.Predictor(model).skeleton == LSP14
+    predictor = gatedpose.Predictor(model)
+    assert (predictor.skeleton, predictor.size) == (LSP14, (64, 64))  # the last phase's size
     averaged = torch.load(folder.parent / "last.pt", weights_only=True)["ema"]
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, averaged[name]), name
@@ -842,9 +843,10 @@ def test_the_papers_recipe_for_lsp(lsp_folder: Path, lspet_folder: Path, tmp_pat
     assert told.exit_code == 0, told.output
     model = gatedpose.create_model(f"local-dir:{out / 'model'}", pretrained=True)
     assert gatedpose.Predictor(model).skeleton == MPII16
-    scored = ["evaluate", f"local-dir:{out / 'model'}", "--dataset", "lsp", "--size", "64"]
+    scored = ["evaluate", f"local-dir:{out / 'model'}", "--dataset", "lsp"]
     told = CliRunner().invoke(main, [*scored, "--data", str(lsp_folder), "--json"])
     assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["size"] == [64, 64]
     assert list(json.loads(told.stdout)["per_joint"]) == list(LSP14.joints)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import gatedpose
 from gatedpose.cli.options import json_option, parse_size
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
-OURS = ("hourglass_8s_256", "cu_net_8")
+PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 
 
 @click.command()
@@ -20,9 +21,12 @@ OURS = ("hourglass_8s_256", "cu_net_8")
 @click.option("--peers", is_flag=True, help="HRNet-W32, CU-Net-8 and the 8-stack hourglass, too.")
 @click.option(
     "--mode", "modes", multiple=True, type=click.Choice(["eager", "optimized", "onnx"]),
-    help="How to run; repeat it. [eager, optimized]",
+    default=("eager", "optimized"), show_default=True, help="How to run; repeat it.",
 )  # fmt: skip
-@click.option("--batch", "batches", multiple=True, type=int, help="Images at once; repeat it. [8]")
+@click.option(
+    "--batch", "batches", multiple=True, type=int, default=(8,), show_default=True,
+    help="Images at once; repeat it.",
+)  # fmt: skip
 @click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--seconds", default=3.0, show_default=True, help="For each, in each of 3 rounds.")
@@ -57,25 +61,21 @@ def bench(
     from tqdm import tqdm
 
     from gatedpose.bench import benchmark, draw, measure_pipeline, table
-    from gatedpose.media import write_whole
+    from gatedpose.files import write_whole
 
-    given = [*(names or DEFAULTS), *((*OURS, "hrnet_w32") if peers else ())]
-    found = (gatedpose.list_models(name) if "*" in name else [name] for name in given)
-    chosen = list(dict.fromkeys(itertools.chain(*found)))
+    chosen = _chosen([*(names or DEFAULTS), *(PEERS if peers else ())])
     reference = against or chosen[0]
     if reference not in chosen:
-        raise click.BadParameter(
-            f"{reference} is not among {', '.join(chosen)}", param_hint="--against"
-        )
-    sizes = batches or (8,)
+        among = ", ".join(chosen)
+        raise click.BadParameter(f"{reference} is not among {among}", param_hint="--against")
     if pipeline:
-        rows = [measure_pipeline(name, batch, device) for name in chosen for batch in sizes]
+        rows = [measure_pipeline(name, batch, device) for name in chosen for batch in batches]
         click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(map(_sentence, rows)))
         return
     timings = benchmark(
         chosen,
-        modes or ("eager", "optimized"),
-        sizes,
+        modes,
+        batches,
         size=parse_size(size),
         device=device,
         seconds=seconds,
@@ -84,9 +84,14 @@ def bench(
     done = list(tqdm(timings, "timing", unit="row"))
     if plot:
         write_whole(plot, draw(done))
-    click.echo(
-        json.dumps([asdict(t) for t in done], indent=1) if as_json else table(done, reference)
-    )
+    rows = [asdict(timing) for timing in done]
+    click.echo(json.dumps(rows, indent=1) if as_json else table(done, reference))
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    """Each once; a pattern stands for what it fits in the zoo."""
+    found = (gatedpose.list_models(name) if "*" in name else [name] for name in names)
+    return list(dict.fromkeys(itertools.chain(*found)))
 
 
 def _sentence(row: dict[str, Any]) -> str:

@@ -149,8 +149,7 @@ def _predictor(
         num_keypoints=keypoints if weights else None,
         checkpoint_path=weights,
     )
-    device, own = best_device(device), model.pretrained_cfg["input_size"][1:]
-    side = (size, size) if size else own
+    device, side = best_device(device), (size, size) if size else None
     model = make_ready(model, fast, device, BATCH, side)
     return gatedpose.Predictor(
         model, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH

@@ -24,8 +24,9 @@ def gates(
     name: str, out: Path | None, features: Path | None, photo: Path | None, as_json: bool
 ) -> None:
     """Says how the factors of the skip connections of the trained model NAME are distributed."""
+    from gatedpose.files import write_whole
     from gatedpose.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
-    from gatedpose.media import demo_image, write_whole
+    from gatedpose.media import demo_image
 
     if photo and not features:
         raise click.UsageError("--photo is for --features, which is not given")

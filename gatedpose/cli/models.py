@@ -16,7 +16,7 @@ from gatedpose.cli.options import json_option, parse_size
 @json_option
 def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: bool) -> None:
     """Lists models with what they cost at 256 x 256 and the paper's own figures."""
-    from gatedpose.media import write_whole
+    from gatedpose.files import write_whole
     from gatedpose.reports import model_rows, model_table, plot_models
 
     rows = model_rows(gatedpose.list_models(pattern, pretrained=pretrained))

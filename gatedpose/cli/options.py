@@ -48,7 +48,10 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def make_ready(model: Any, fast: bool, device: str, batch: int, size: tuple[int, int]) -> Any:
-    """The model, optimised for batches of crops of `size` if asked for."""
-    shape = (batch, model.in_channels, *size)
+def make_ready(
+    model: Any, fast: bool, device: str, batch: int, size: tuple[int, int] | None = None
+) -> Any:
+    """The model, optimised for batches of crops of `size`, its own if None, if asked for."""
+    channels, *own = model.pretrained_cfg["input_size"]
+    shape = (batch, channels, *(size or own))
     return gatedpose.optimize(model, device, example_shape=shape) if fast else model

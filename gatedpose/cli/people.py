@@ -57,9 +57,9 @@ class Job:
             gatedpose.create_model(self.model, pretrained=True),
             best_device(self.device),
         )
-        batch, size = 1 if self.alone else self.batch_size, model.pretrained_cfg["input_size"][1:]
+        batch = 1 if self.alone else self.batch_size
         return Predictor(
-            make_ready(model, self.fast, device, batch, size),
+            make_ready(model, self.fast, device, batch),
             flip_test=self.flip,
             decoder=self.decoder,
             batch_size=self.batch_size,

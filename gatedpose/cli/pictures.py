@@ -51,9 +51,7 @@ def predict_pictures(
     from tqdm import tqdm
 
     pictures = _pictures(files, out, single)
-    if coco and not coco.resolve().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
-    _check_names(job, files)
+    _check_files(job, files, coco)
     job.load()
     with ExitStack() as stack:
         log = None if single else stack.enter_context(_open_results(out or Path("poses"), keep))
@@ -69,11 +67,7 @@ def predict_pictures(
                 log.add(facts)
             else:
                 rows.append(facts)
-            if not facts["poses"]:
-                bar.write(f"{facts['image']}: no people found", file=sys.stderr)
-            if job.as_json or single:
-                text = json.dumps(facts) if job.as_json else pose_text({"picture": "-", **facts})
-                bar.write(text)
+            _tell(bar, facts, job.as_json, single)
     asked = {str(file) for file in files}
     rows = [row for row in rows if row.get("image") in asked]
     if coco:
@@ -85,8 +79,20 @@ def predict_pictures(
         raise click.ClickException("\n".join(reader.failures))
 
 
-def _check_names(job: Job, files: Sequence[Path]) -> None:
-    """Catches a file of boxes that belongs to other pictures."""
+def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
+    """Prints beside the bar what is to be said of a picture."""
+    if not facts["poses"]:
+        bar.write(f"{facts['image']}: no people found", file=sys.stderr)
+    if as_json:
+        bar.write(json.dumps(facts))
+    elif single:
+        bar.write(pose_text({"picture": "-", **facts}))
+
+
+def _check_files(job: Job, files: Sequence[Path], coco: Path | None) -> None:
+    """Catches results that cannot be written, and a file of boxes that is of other pictures."""
+    if coco and not coco.resolve().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
     if job.listed and not any(file in job.listed for file in files):
         named = ", ".join(map(repr, list(job.listed.by_image)[:3])) or "nothing"
         raise click.ClickException(
