@@ -86,15 +86,6 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (ROOT / "docs" / target).exists(), target
 
 
-def test_counts_of_the_paper_page_are_those_of_the_models_page() -> None:
-    models, paper = (
-        (ROOT / "docs" / page).read_text("utf-8") for page in ("models.md", "paper.md")
-    )
-    rows = re.findall(r"^\| gated_hg_\w+ \| [\d,]+ \| [\d.]+ \|", models, re.MULTILINE)
-    assert len(rows) == 9
-    assert all(row in paper for row in rows)
-
-
 # What stands in fences and in `...` of README.md and docs/*.md is tried out by these rules:
 #
 # - Python: each page in order, in one namespace and in a folder with a few files. A comment that
