@@ -28,7 +28,6 @@ from gatedpose.layers import (
     check_gate,
     check_width,
     skip_transform,
-    upsample2,
 )
 from gatedpose.network import HeatmapNetwork, check_sizes
 
@@ -126,8 +125,7 @@ class HybridHourglass(nn.Module):
                 f"be halved {self.depth} times, got {x.shape[-2]} x {x.shape[-1]}"
             )
         low = self.low(F.max_pool2d(x, 2))  # (B, C, H/2, W/2)
-        decoded = upsample2(self.inner(low))  # (B, C, H, W)
-        merged: Tensor = self.merge(self.skip(x), decoded)
+        merged: Tensor = self.merge(self.skip(x), self.inner(low))  # (B, C, H, W)
         return merged
 
 

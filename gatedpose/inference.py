@@ -41,7 +41,7 @@ class OptimizedNetwork(nn.Module):
         self.num_keypoints, self.pretrained_cfg = network.num_keypoints, network.pretrained_cfg
         self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
         for module in network.modules():
-            if isinstance(module, (nn.Conv2d, SoftGate)):
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, SoftGate)):
                 module.to(dtype)
         self.compiled_for: Shape | None = None
         self.reason = "not asked for"
@@ -49,35 +49,35 @@ class OptimizedNetwork(nn.Module):
 
     def compile_for(self, shape: Shape) -> None:
         """Compiles for batches of one shape and runs it once; raises what the compiler raises."""
+        from torch._inductor import config as inductor  # takes seconds
+
         like = next(self.network.parameters())
         option = "freezing" if like.device.type == "cpu" else "triton.cudagraphs"
         compiled: Callable[[Tensor], Tensor] = torch.compile(
             self.network.forward,
             fullgraph=True,  # an error where PyTorch would run parts eagerly
             dynamic=False,
-            options={option: True},
             **APART,
         )
         images = torch.zeros(shape, device=like.device, dtype=self.dtype)
-        with torch.inference_mode():
+        # As one of torch.compile's `options` freezing comes too late to make weights constants.
+        with torch.inference_mode(), inductor.patch({option: True}):
             compiled(images.contiguous(memory_format=torch.channels_last))
         self._compiled, self.compiled_for, self.reason = compiled, shape, ""
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        images = images.to(self.dtype)
+        images = images.to(self.dtype, memory_format=torch.channels_last)
         if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
-            images = images.contiguous(memory_format=torch.channels_last)
             return self.network(images).float()  # type: ignore[no-any-return]
-        size = self.compiled_for[0]
-        missing = -len(images) % size
-        whole = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
-        whole = whole.contiguous(memory_format=torch.channels_last)
+        size, count = self.compiled_for[0], len(images)
+        if missing := -count % size:
+            images = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
         # CUDA graphs overwrite their output the next time: it is copied even if it is float32.
-        parts = torch.split(whole, size)
+        parts = torch.split(images, size)
         maps = [self._compiled(part).to(torch.float32, copy=True) for part in parts]
-        return torch.cat(maps)[: len(images)]
+        return torch.cat(maps)[:count]
 
     def train(self, mode: bool = True) -> "OptimizedNetwork":
         """Refuses training mode: there are no losses of earlier stacks to learn from any more."""
@@ -101,8 +101,8 @@ def optimize(
     """A copy of a network that predicts the last stack's heatmaps as fast as this machine can.
 
     It is folded (see `gatedpose.folding`), in channels_last, in half precision where the device is
-    fast at it, and compiled by torch.compile, with CUDA graphs on GPUs. Compilation takes a minute
-    or two and is cached on disk by PyTorch.
+    fast at it, and compiled by torch.compile, with CUDA graphs on GPUs. Compilation takes up to
+    a minute or two.
 
     Args:
         model: A network of the zoo, trained.

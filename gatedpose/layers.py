@@ -228,7 +228,7 @@ class SkipMerge(nn.Module):
         norm_layer: See `SoftGatedResidual`.
         act_layer: See `SoftGatedResidual`.
 
-    Shape: two tensors (B, C, H, W) -> (B, C, H, W).
+    Shape: skip (B, C, H, W) and decoded (B, C, H/2, W/2), which is upsampled -> (B, C, H, W).
 
     Raises:
         ValueError: For an unknown `merge` or layer, or a width that two groups cannot share.
@@ -259,6 +259,7 @@ class SkipMerge(nn.Module):
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
         """See the class."""
+        decoded = upsample2(decoded)  # (B, C, H, W)
         summed = self.merge == "sum"
         merged = skip + decoded if summed else torch.cat((skip, decoded), dim=1)  # (B, 2C, H, W)
         out: Tensor = self.block(merged)

@@ -54,11 +54,13 @@ def best_seconds(
 
     def count(conv: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        flops = 2 * output.numel() * conv.weight[0].numel()
+        at = inputs[0] if isinstance(conv, nn.ConvTranspose2d) else output
+        flops = 2 * at.numel() * conv.weight[0].numel()
         moved = width * (inputs[0].numel() + output.numel() + conv.weight.numel())
         total += max(flops / flops_rate, moved / bytes_rate)
 
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    convs = (m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)))
+    hooks = [conv.register_forward_hook(count) for conv in convs]
     try:
         with torch.inference_mode():
             network(images)

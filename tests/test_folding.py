@@ -53,10 +53,24 @@ def test_what_is_folded(skip) -> None:
     all_gates = [name for name, _ in model.named_parameters() if name.endswith("alpha")]
     # The stem's and, in either stack, both merges' gates are behind a convolution.
     assert len(learnt) == len(all_gates) - 5
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()) - sum(
-        isinstance(m, nn.BatchNorm2d) for m in folded.modules()
-    ) == 3  # behind the stem's first convolution and before each of two heads  # fmt: skip
+    before, after = (
+        sum(m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+        for network in (model, folded)
+    )
+    assert before - after == 64 + 12 + 12  # behind the stem's convolution and before two heads
     assert len(folded.network.heads) == len(folded.network.remap_heatmaps) == 0
+
+
+@pytest.mark.parametrize("size", [(2, 3), (1, 1)])
+def test_decoders_convolve_before_they_upsample(size) -> None:
+    height, width = size
+    model = trained("gated_hg_1s_68", width=12)
+    merge = model.stacks[0].hourglass.inner.merge
+    folded = FoldedNetwork(model).network.stacks[0].hourglass.inner.merge
+    convs = [m for m in folded.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    assert sorted(conv.in_channels for conv in convs) == [3, 6, 12, 12, 12, 12]  # and none of 24
+    skip, decoded = torch.randn(2, 12, 2 * height, 2 * width), torch.randn(2, 12, height, width)
+    torch.testing.assert_close(folded(skip, decoded), merge(skip, decoded), atol=1e-5, rtol=1e-5)
 
 
 def test_every_norm_of_an_hourglass_behind_a_convolution_is_folded() -> None:

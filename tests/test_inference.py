@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import gatedpose
 from gatedpose.inference import APART, OptimizedNetwork, fast_dtype
@@ -37,9 +38,10 @@ def test_norms_keep_their_precision(model) -> None:
     dtypes = {
         type(m).__name__: {value.dtype for value in m.parameters()}
         for m in fast.modules()
-        if isinstance(m, (torch.nn.Conv2d, torch.nn.BatchNorm2d))
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d))
     }
-    assert dtypes == {"Conv2d": {torch.bfloat16}, "BatchNorm2d": {torch.float32}}
+    half, full = {torch.bfloat16}, {torch.float32}
+    assert dtypes == {"Conv2d": half, "ConvTranspose2d": half, "BatchNorm2d": full}
 
 
 @pytest.mark.slow
@@ -57,6 +59,17 @@ def test_compiled_for_any_number_of_images(model) -> None:
     torch.testing.assert_close(fast(other), heatmaps(model, other), atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="multiples of 64, got 60 x 128"):
         fast(images[:, :, :60])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN packs the weights")
+def test_weights_are_packed_for_the_cpu() -> None:
+    from torch._inductor.utils import run_and_get_code
+
+    small = gatedpose.create_model("gated_hg_1s_68", width=8, depth=2)
+    options = {"dtype": torch.float32, "example_shape": (1, 3, 64, 64), "compile": True}
+    _, code = run_and_get_code(gatedpose.optimize, small, **options)
+    assert "_convolution_pointwise" in "".join(code)  # of packed weights; else "convolution"
 
 
 @pytest.mark.slow

@@ -176,17 +176,19 @@ def test_groups_keep_two_sources_apart(groups, apart) -> None:
 @pytest.mark.parametrize(("channels", "size"), [(8, (5, 7)), (12, (4, 2))])
 def test_merges(merge, channels, size) -> None:
     join = randomised(SkipMerge(channels, merge, gate="scalar"))
-    skip, decoded = torch.randn(2, 2, channels, *size)
-    both = skip + decoded if merge == "sum" else torch.cat((skip, decoded), dim=1)
+    height, width = size
+    decoded, skip = torch.randn(2, channels, *size), torch.randn(2, channels, 2 * height, 2 * width)
+    repeated = decoded.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    both = skip + repeated if merge == "sum" else torch.cat((skip, repeated), dim=1)
     y = join(skip, decoded)
-    assert y.shape == (2, channels, *size)
+    assert y.shape == skip.shape
     assert torch.equal(y, join.block(both))
     assert join.block.conv1.conv.groups == (2 if merge == "grouped" else 1)
     assert join.block.gate.gate == "scalar"
 
 
 def test_merge_of_a_width_2_mod_4() -> None:
-    assert SkipMerge(6)(*torch.randn(2, 2, 6, 3, 5)).shape == (2, 6, 3, 5)
+    assert SkipMerge(6)(torch.randn(2, 6, 6, 10), torch.randn(2, 6, 3, 5)).shape == (2, 6, 6, 10)
 
 
 @pytest.mark.parametrize(

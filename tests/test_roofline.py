@@ -21,6 +21,13 @@ def test_each_convolution_is_bound_by_what_takes_longer() -> None:
     assert not network[0]._forward_hooks
 
 
+def test_transposed_convolutions_work_for_each_input_pixel() -> None:
+    network, images = nn.ConvTranspose2d(3, 8, 4, 2, 1), torch.randn(2, 3, 4, 6)
+    # Operations: 2 * (2 * 3 * 24) * (8 * 16) = 36,864; numbers moved: 144 + 2 * 8 * 96 + 384.
+    assert best_seconds(network, images, torch.float32, 1e9, 10.0) == pytest.approx(36864 / 10)
+    assert best_seconds(network, images, torch.float32, 10.0, 1e9) == pytest.approx(2064 * 4 / 10)
+
+
 def test_a_machine_has_rates() -> None:
     assert 1e7 < copy_rate("cpu") < 1e13
     assert 1e8 < matrix_rate("cpu", torch.float32) < 1e15
