@@ -1,5 +1,6 @@
 """How fast networks run here: time, memory, and photos to poses, in each way of running them."""
 
+import copy
 import functools
 import itertools
 import json
@@ -72,6 +73,7 @@ def benchmark(
     seconds: float = 3.0,
     rounds: int = 3,
     roofline: bool = False,
+    **config: Any,
 ) -> Iterator[Timing]:
     """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
 
@@ -87,6 +89,7 @@ def benchmark(
         seconds: To time each for, in each round.
         rounds: How often.
         roofline: Whether to measure the device's rates, too, and state the share of them.
+        **config: Fields of the zoo's networks to change, see `create_model`.
 
     Yields:
         A `Timing` for each batch size, network and mode, in this order.
@@ -100,7 +103,8 @@ def benchmark(
     for batch in batches:
         shape = (batch, 3, *size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        ways = [_way(name, mode, shape, device) for name, mode in pairs]
+        networks = [_network(name, size, device, config) for name, _ in pairs]
+        ways = [_way(*pair, n, shape) for pair, n in zip(pairs, networks, strict=True)]
         measured = _measure(ways, images, seconds, rounds)
         yield from (_timing(way, images, m, roofline) for way, m in measured)
 
@@ -115,10 +119,11 @@ def _pairs(names: Sequence[str], modes: Sequence[Mode], device: str) -> list[tup
     return [(name, mode) for name, mode in pairs if not (name in PEERS and mode == "onnx")]
 
 
-def _network(name: str, size: tuple[int, int], device: str) -> nn.Module:
+def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn.Module:
     torch.manual_seed(0)
-    network = PEERS[name](size) if name in PEERS else create_model(name, num_keypoints=KEYPOINTS)
-    return network.eval().to(device)
+    if name in PEERS:
+        return PEERS[name](size).eval().to(device)
+    return create_model(name, num_keypoints=KEYPOINTS, **config).eval().to(device)
 
 
 @dataclass(frozen=True)
@@ -127,23 +132,25 @@ class _Way:
 
     model: str
     mode: Mode
+    needed: nn.Module  # what it has to compute, on "meta"
     run: Run
     dtype: torch.dtype = torch.float32
     compiled: str = ""
 
 
-def _way(name: str, mode: Mode, shape: Shape, device: str) -> _Way:
-    network = _network(name, shape[2:], device)
+def _way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> _Way:
+    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
+    needed = copy.deepcopy(needed).to("meta")
     if mode == "onnx":
         assert isinstance(network, HeatmapNetwork)  # see `_pairs`
         with tempfile.TemporaryDirectory() as folder:
             path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
-            return _Way(name, mode, onnx_session(path.read_bytes()))
+            return _Way(name, mode, needed, onnx_session(path.read_bytes()))
     if mode == "eager":
-        return _Way(name, mode, torch.inference_mode()(network))
+        return _Way(name, mode, needed, torch.inference_mode()(network))
     fast = _fast(network, shape)
     compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
-    return _Way(name, mode, fast, fast.dtype, f", {compiled}")
+    return _Way(name, mode, needed, fast, fast.dtype, f", {compiled}")
 
 
 def _measure(
@@ -169,19 +176,16 @@ def _timing(way: _Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
         images_per_second=batch / measured.median,
         milliseconds=1000 * measured.median,
         spread=measured.iqr / measured.median,
-        peak_mb=None if way.mode == "onnx" else _peak(way.run, images),
+        peak_mb=None if way.mode == "onnx" else peak_mb(lambda: way.run(images), images.device),
         roofline=None if bound is None else bound / measured.median,
     )
 
 
 def _bound(way: _Way, images: Tensor) -> float:
     """Seconds that the device's rates allow a batch at best."""
-    _, _, *size = images.shape
-    network = _network(way.model, (size[0], size[1]), "cpu")
-    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
     device = str(images.device)
     rates = copy_rate(device), matrix_rate(device, way.dtype)
-    return best_seconds(needed.to("meta"), images.to("meta"), way.dtype, *rates)
+    return best_seconds(way.needed, images.to("meta"), way.dtype, *rates)
 
 
 def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
@@ -190,17 +194,17 @@ def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
     return make_fast(network, "auto", "auto", shape)
 
 
-def _peak(run: Run, images: Tensor) -> float:
-    """Most bytes of tensors that live at once while `run` works, in millions."""
-    if images.device.type == "cuda":
+def peak_mb(work: Callable[[], object], device: torch.device) -> float:
+    """Most bytes of new tensors that live at once while `work` is done, in millions."""
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        run(images)
+        work()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
     from torch.profiler import profile
 
     with profile(profile_memory=True) as profiler:
-        run(images)
+        work()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))

@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from click.testing import CliRunner
 
 import gatedpose
 from gatedpose import bench
-from gatedpose.bench import Timing, benchmark, table
+from gatedpose.bench import Timing, benchmark, peak_mb, table
 from gatedpose.cli import main
 from gatedpose.peers import PEERS
 
@@ -43,10 +46,9 @@ def test_optimised_and_exported_networks_are_timed() -> None:
 
 def test_memory_is_counted_by_hand() -> None:
     images = torch.rand(2, 3, 8, 16)  # 3,072 bytes
-    assert bench._peak(lambda x: (x + 1) * 2, images) == pytest.approx(2 * 3072 / 1e6, rel=0.02)
-    assert bench._peak(lambda x: x.repeat(4, 1, 1, 1), images) == pytest.approx(
-        4 * 3072 / 1e6, rel=0.02
-    )
+    assert peak_mb(lambda: (images + 1) * 2, images.device) == pytest.approx(0.006144, rel=0.02)
+    four_times = peak_mb(lambda: images.repeat(4, 1, 1, 1), images.device)
+    assert four_times == pytest.approx(0.012288, rel=0.02)
 
 
 def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
@@ -108,3 +110,29 @@ def test_command(tmp_path) -> None:
     told = CliRunner().invoke(main, ["bench", "gated_hg_1s_68", "--against", "cu_net_8"])
     assert told.exit_code == 2
     assert "cu_net_8 is not among gated_hg_1s_68" in told.output
+
+
+def example(name: str, *arguments: str) -> str:
+    script = Path(__file__).parents[1] / "examples" / name
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_training_is_timed() -> None:
+    options = ["--size", "64", "--batch-size", "4", "--steps", "1", "--turns", "1", "--json"]
+    ways = ["--way", "float32", "--way", "bf16-checkpointing"]
+    plain, recomputed = json.loads(example("benchmark_training.py", *options, *ways))
+    assert (plain["way"], recomputed["way"]) == ("float32", "bf16-checkpointing")
+    assert min(plain[rate] for rate in ("same", "fresh", "drawing")) > 0
+    assert recomputed["peak_mb"] < plain["peak_mb"]
+
+
+@pytest.mark.slow
+def test_imports_are_timed() -> None:
+    lines = example("benchmark_import.py", "--turns", "1").splitlines()
+    assert lines[1].endswith("1.00 of timm's")
+    assert [line.partition(":")[0] for line in lines[2:]] == [
+        "import gatedpose",
+        "gatedpose --help",
+    ]

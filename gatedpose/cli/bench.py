@@ -37,7 +37,10 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
     is_flag=True,
     help="Photos in to keypoints out instead, against the network alone.",
 )
-@click.option("--plot", type=Path, help="Draws images per second (.png).")
+@click.option(
+    "--scaling", is_flag=True, help="Time against batch, input size and number of stacks instead."
+)
+@click.option("--plot", type=Path, help="Draws images per second, or the scaling (.png).")
 @json_option
 def bench(
     names: tuple[str, ...],
@@ -50,6 +53,7 @@ def bench(
     against: str | None,
     roofline: bool,
     pipeline: bool,
+    scaling: bool,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -62,6 +66,7 @@ def bench(
 
     from gatedpose.bench import benchmark, draw, measure_pipeline, table
     from gatedpose.files import write_whole
+    from gatedpose.scaling import draw_scaling, measure_scaling, scaling_table
 
     chosen = _chosen([*(names or DEFAULTS), *(PEERS if peers else ())])
     reference = against or chosen[0]
@@ -71,6 +76,14 @@ def bench(
     if pipeline:
         rows = [measure_pipeline(name, batch, device) for name in chosen for batch in batches]
         click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(map(_sentence, rows)))
+        return
+    if scaling:
+        found = (measure_scaling(name, mode, device, seconds) for name in chosen for mode in modes)
+        lines = list(tqdm(itertools.chain(*found), "timing", unit="axis"))
+        if plot:
+            write_whole(plot, draw_scaling(lines))
+        rows = [asdict(line) for line in lines]
+        click.echo(json.dumps(rows, indent=1) if as_json else scaling_table(lines))
         return
     timings = benchmark(
         chosen,
