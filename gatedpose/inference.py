@@ -68,7 +68,8 @@ class OptimizedNetwork(nn.Module):
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        images = images.to(self.dtype, memory_format=torch.channels_last)
+        # Both at once takes twice as long.
+        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
             return self.network(images).float()  # type: ignore[no-any-return]
         size, count = self.compiled_for[0], len(images)
