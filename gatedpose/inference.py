@@ -1,6 +1,7 @@
 """One call for the right way to run a network on this machine: `optimize`."""
 
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.folding import FoldedNetwork
-from gatedpose.layers import SoftGate
 from gatedpose.network import HeatmapNetwork, check_images
 from gatedpose.roofline import matrix_rate
 
@@ -28,7 +28,7 @@ class OptimizedNetwork(nn.Module):
     """A network made ready for prediction by `optimize`, which describes it.
 
     Attributes:
-        dtype: What convolutions compute in. Norms keep float32 statistics.
+        dtype: What it computes in. Batch norms keep float32.
         compiled_for: Shape (B, C, H, W) of the batches that compiled code runs, None if there is
             none. Other numbers of images are cut or padded to it, other sizes run eagerly.
         reason: Why it is not compiled; "" if it is.
@@ -40,9 +40,9 @@ class OptimizedNetwork(nn.Module):
         super().__init__()
         self.num_keypoints, self.pretrained_cfg = network.num_keypoints, network.pretrained_cfg
         self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, SoftGate)):
-                module.to(dtype)
+        others = (m for m in network.modules() if not isinstance(m, nn.BatchNorm2d))
+        for parameter in itertools.chain(*(m.parameters(recurse=False) for m in others)):
+            parameter.data = parameter.data.to(dtype)
         self.compiled_for: Shape | None = None
         self.reason = "not asked for"
         self._compiled: Callable[[Tensor], Tensor] = network.forward

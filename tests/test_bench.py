@@ -16,6 +16,7 @@ import gatedpose
 from gatedpose import bench
 from gatedpose.bench import Timing, benchmark, peak_mb, table
 from gatedpose.cli import main
+from gatedpose.inference import make_fast
 from gatedpose.peers import PEERS
 
 
@@ -84,9 +85,12 @@ def test_peers_give_heatmaps(name: str) -> None:
         with pytest.raises(ImportError, match="pip install transformers"):
             PEERS[name]((256, 192))
         return
-    network = PEERS[name]((256, 192)).eval()
+    network, images = PEERS[name]((256, 192)).eval(), torch.randn(1, 3, 256, 192)
     with torch.no_grad():
-        assert network(torch.randn(1, 3, 256, 192)).shape == (1, 1, 14, 64, 48)
+        heatmaps = network(images)
+    assert heatmaps.shape == (1, 1, 14, 64, 48)
+    fast = make_fast(network, torch.bfloat16, False, (1, 3, 256, 192))
+    assert (fast(images) - heatmaps).abs().max() < 0.1 * heatmaps.abs().max()
 
 
 def test_bad_input() -> None:
