@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import json
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -223,8 +224,8 @@ def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 9
         photos: How many; noise of 512 x 512 in memory, each with one person who fills it.
 
     Returns:
-        "photos_per_second", "network_per_second" (as many crops in the same batches) and "share",
-        the first of the second, beside "model" and "batch".
+        "photos_per_second", "network_per_second" (as many crops in the same batches, in turns) and
+        "share", the first of the second, beside "model" and "batch".
     """
     model = create_model(name, num_keypoints=KEYPOINTS)
     network = optimize(model, device, example_shape=(batch, 3, 256, 256))
@@ -239,7 +240,11 @@ def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 9
     def whole() -> None:
         list(predictor.stream([(photo, None)] * photos))
 
-    network_rate, photo_rate = (photos / timer(work).timeit(3).mean for work in (alone, whole))
+    timers = timer(alone), timer(whole)
+    turns = [[t.timeit(1).mean for t in timers] for _ in range(3)]
+    network_rate, photo_rate = (
+        photos / statistics.median(times) for times in zip(*turns, strict=True)
+    )
     rates = {"photos_per_second": photo_rate, "network_per_second": network_rate}
     return {"model": name, "batch": batch, **rates, "share": photo_rate / network_rate}
 

@@ -1,9 +1,9 @@
 """What a machine could do at best with a network: operations and bytes against its own rates.
 
 Williams, Waterman & Patterson, "Roofline: an insightful visual performance model", CACM 2009. Only
-convolutions are counted, each as reading its input and weights and writing its output once: norms,
-ReLUs, gates and sums could be part of them. So the bound is one that no program can beat, and a
-share of it says how much is left.
+convolutions and linear layers are counted, each as reading its input and weights and writing its
+output once: norms, ReLUs, gates and sums could be part of them. So the bound is one that no program
+can beat, and a share of it says how much is left.
 """
 
 import functools
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def timer(work: Callable[[], object]) -> Any:
@@ -40,7 +42,7 @@ def matrix_rate(device: str, dtype: torch.dtype) -> float:
 def best_seconds(
     network: nn.Module, images: Tensor, dtype: torch.dtype, bytes_rate: float, flops_rate: float
 ) -> float:
-    """The least time that the convolutions of a network can take, one after the other.
+    """The least time that the convolutions and linear layers of a network can take.
 
     Args:
         network: Any; on "meta" nothing is computed.
@@ -52,15 +54,15 @@ def best_seconds(
     total = 0.0
     width = torch.empty((), dtype=dtype).element_size()
 
-    def count(conv: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        at = inputs[0] if isinstance(conv, nn.ConvTranspose2d) else output
-        flops = 2 * at.numel() * conv.weight[0].numel()
-        moved = width * (inputs[0].numel() + output.numel() + conv.weight.numel())
+        at = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        flops = 2 * at.numel() * layer.weight[0].numel()
+        moved = width * (inputs[0].numel() + output.numel() + layer.weight.numel())
         total += max(flops / flops_rate, moved / bytes_rate)
 
-    convs = (m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)))
-    hooks = [conv.register_forward_hook(count) for conv in convs]
+    layers = (m for m in network.modules() if isinstance(m, COUNTED))
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         with torch.inference_mode():
             network(images)

@@ -28,6 +28,13 @@ def test_transposed_convolutions_work_for_each_input_pixel() -> None:
     assert best_seconds(network, images, torch.float32, 10.0, 1e9) == pytest.approx(2064 * 4 / 10)
 
 
+def test_linear_layers_count() -> None:
+    # Operations: 2 * (2 * 5 * 4) * 3 = 240; numbers moved: 2 * 5 * (3 + 4) + 12.
+    tokens = torch.randn(2, 5, 3)
+    assert best_seconds(nn.Linear(3, 4), tokens, torch.float32, 1e9, 10.0) == pytest.approx(24)
+    assert best_seconds(nn.Linear(3, 4), tokens, torch.float32, 4.0, 1e9) == pytest.approx(82)
+
+
 def test_a_machine_has_rates() -> None:
     assert 1e7 < copy_rate("cpu") < 1e13
     assert 1e8 < matrix_rate("cpu", torch.float32) < 1e15
