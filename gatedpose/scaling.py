@@ -102,6 +102,7 @@ def draw_scaling(scalings: Sequence[Scaling]) -> bytes:
         ends = np.array([0, s.values[-1]])
         axes.plot(ends, s.line[0] * ends + s.line[1], color=GREY)
         axes.plot(s.values, s.milliseconds, "o", color=BLUE)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(bottom=0)
         axes.set_xlabel(s.axis)
         axes.set_ylabel("ms a batch")
