@@ -683,7 +683,7 @@ def test_two_processes_learn_as_one_with_their_batches_together(tmp_path: Path) 
     # Batch norm sees six people instead of twelve.
     one, two = (torch.load(tmp_path / n / "real" / "weights.pt")["losses"] for n in ("one", "two"))
     assert one != two
-    assert two == pytest.approx(one, rel=0.05)
+    assert two == pytest.approx(one, rel=0.1)
 
 
 # The whole way
