@@ -123,6 +123,8 @@ def _pairs(names: Sequence[str], modes: Sequence[Mode], device: str) -> list[tup
 def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn.Module:
     torch.manual_seed(0)
     if name in PEERS:
+        if config:
+            raise ValueError(f"benchmark: {name} has no {', '.join(config)} to change")
         return PEERS[name](size).eval().to(device)
     return create_model(name, num_keypoints=KEYPOINTS, **config).eval().to(device)
 
@@ -133,25 +135,23 @@ class _Way:
 
     model: str
     mode: Mode
-    needed: nn.Module  # what it has to compute, on "meta"
+    network: nn.Module
     run: Run
     dtype: torch.dtype = torch.float32
     compiled: str = ""
 
 
 def _way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> _Way:
-    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
-    needed = copy.deepcopy(needed).to("meta")
     if mode == "onnx":
         assert isinstance(network, HeatmapNetwork)  # see `_pairs`
         with tempfile.TemporaryDirectory() as folder:
             path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
-            return _Way(name, mode, needed, onnx_session(path.read_bytes()))
+            return _Way(name, mode, network, onnx_session(path.read_bytes()))
     if mode == "eager":
-        return _Way(name, mode, needed, torch.inference_mode()(network))
+        return _Way(name, mode, network, torch.inference_mode()(network))
     fast = _fast(network, shape)
     compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
-    return _Way(name, mode, needed, fast, fast.dtype, f", {compiled}")
+    return _Way(name, mode, network, fast, fast.dtype, f", {compiled}")
 
 
 def _measure(
@@ -186,7 +186,10 @@ def _bound(way: _Way, images: Tensor) -> float:
     """Seconds that the device's rates allow a batch at best."""
     device = str(images.device)
     rates = copy_rate(device), matrix_rate(device, way.dtype)
-    return best_seconds(way.needed, images.to("meta"), way.dtype, *rates)
+    network = way.network
+    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
+    needed = copy.deepcopy(needed).float().to("meta")  # peers were changed when they were optimised
+    return best_seconds(needed, images.to("meta"), way.dtype, *rates)
 
 
 def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:

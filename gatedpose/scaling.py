@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,11 +51,14 @@ def measure_scaling(
     Yields:
         For batches of 1 to 16 at 256 px, inputs of 128 to 384 px and 1 to 8 stacks, the latter two
         in batches of 4.
+
+    Raises:
+        ValueError: For a peer, whose stacks cannot be changed.
     """
-    quick = {"device": device, "seconds": seconds}
 
     def time(batches: Sequence[int] = (FIXED_BATCH,), **changes: object) -> Iterator[Timing]:
-        return benchmark([name], [mode], batches, **quick, **changes)  # type: ignore[arg-type]
+        shared: Any = {"device": device, "seconds": seconds, **changes}
+        return benchmark([name], [mode], batches, **shared)
 
     sizes = itertools.chain(*(time(size=(side, side)) for side in SIDES))
     stacks = itertools.chain(*(time(stacks=number) for number in STACKS))

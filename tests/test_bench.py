@@ -100,6 +100,8 @@ def test_bad_input() -> None:
         list(benchmark(["gated_hg_1s_68"], ["onnx"], device="cuda"))
     with pytest.raises(gatedpose.UnknownModelError, match="did you mean gated_hg_1s_68"):
         list(benchmark(["gated_hg_1s_6"], ["eager"], size=(64, 64)))
+    with pytest.raises(ValueError, match="hrnet_w32 has no stacks to change"):
+        list(benchmark(["hrnet_w32"], ["eager"], stacks=2))
     with pytest.raises(ValueError, match="multiples of 64"):
         list(benchmark(["gated_hg_1s_68"], ["eager"], size=(64, 100)))
 
@@ -114,6 +116,9 @@ def test_command(tmp_path) -> None:
     told = CliRunner().invoke(main, ["bench", "gated_hg_1s_68", "--against", "cu_net_8"])
     assert told.exit_code == 2
     assert "cu_net_8 is not among gated_hg_1s_68" in told.output
+    told = CliRunner().invoke(main, ["bench", "--pipeline", "--scaling"])
+    assert told.exit_code == 2
+    assert "--pipeline goes neither with --scaling nor with --plot" in told.output
 
 
 def example(name: str, *arguments: str) -> str:

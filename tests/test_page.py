@@ -419,4 +419,6 @@ def test_the_camera(page: Any) -> None:
     page.wait_for_function("document.querySelector('#photo video')?.readyState >= 2")
     capture.click()
     wait_for(page, lambda: len(shown(page)) == 14, page.locator("body").inner_text)
-    page.locator("#picture img").wait_for()  # the table may be there before the picture is
+    picture = page.locator("#picture img")
+    picture.wait_for()  # the table may be there before the picture is
+    assert picture.count() == 1

@@ -2,10 +2,11 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -62,43 +63,67 @@ def bench(
     NAMES are of the zoo ("gated_hg_*" for several), hrnet_w32 (of timm) or vitpose_base (of
     transformers).
     """
-    from tqdm import tqdm
-
-    from gatedpose.bench import benchmark, draw, measure_pipeline, table
     from gatedpose.files import write_whole
-    from gatedpose.scaling import draw_scaling, measure_scaling, scaling_table
 
     chosen = _chosen([*(names or DEFAULTS), *(PEERS if peers else ())])
     reference = against or chosen[0]
     if reference not in chosen:
         among = ", ".join(chosen)
         raise click.BadParameter(f"{reference} is not among {among}", param_hint="--against")
+    if pipeline and (scaling or plot):
+        raise click.UsageError("--pipeline goes neither with --scaling nor with --plot")
     if pipeline:
-        rows = [measure_pipeline(name, batch, device) for name in chosen for batch in batches]
-        click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(map(_sentence, rows)))
-        return
-    if scaling:
-        found = (measure_scaling(name, mode, device, seconds) for name in chosen for mode in modes)
-        lines = list(tqdm(itertools.chain(*found), "timing", unit="axis"))
-        if plot:
-            write_whole(plot, draw_scaling(lines))
-        rows = [asdict(line) for line in lines]
-        click.echo(json.dumps(rows, indent=1) if as_json else scaling_table(lines))
-        return
-    timings = benchmark(
-        chosen,
-        modes,
-        batches,
-        size=parse_size(size),
-        device=device,
-        seconds=seconds,
-        roofline=roofline,
-    )
-    done = list(tqdm(timings, "timing", unit="row"))
+        found = _pipeline(chosen, batches, device)
+    elif scaling:
+        found = _scaling(chosen, modes, device, seconds)
+    else:
+        options = {"device": device, "seconds": seconds, "roofline": roofline}
+        found = _timings(chosen, modes, batches, reference, size=parse_size(size), **options)
     if plot:
-        write_whole(plot, draw(done))
-    rows = [asdict(timing) for timing in done]
-    click.echo(json.dumps(rows, indent=1) if as_json else table(done, reference))
+        write_whole(plot, found.draw())
+    click.echo(json.dumps(found.rows, indent=1) if as_json else found.text)
+
+
+class _Found(NamedTuple):
+    """What was measured, for programs and for people, and what draws it (needs matplotlib)."""
+
+    rows: list[dict[str, Any]]
+    text: str
+    draw: Callable[[], bytes] = bytes
+
+
+def _pipeline(names: Sequence[str], batches: Sequence[int], device: str) -> _Found:
+    from gatedpose.bench import measure_pipeline
+
+    rows = [measure_pipeline(name, batch, device) for name in names for batch in batches]
+    return _Found(rows, "\n".join(map(_sentence, rows)))
+
+
+def _scaling(names: Sequence[str], modes: Sequence[Any], device: str, seconds: float) -> _Found:
+    from tqdm import tqdm
+
+    from gatedpose.scaling import draw_scaling, measure_scaling, scaling_table
+
+    found = (measure_scaling(name, mode, device, seconds) for name in names for mode in modes)
+    lines = list(tqdm(itertools.chain.from_iterable(found), "timing", unit="axis"))
+    return _Found(
+        [asdict(line) for line in lines], scaling_table(lines), partial(draw_scaling, lines)
+    )
+
+
+def _timings(
+    names: Sequence[str],
+    modes: Sequence[Any],
+    batches: Sequence[int],
+    reference: str,
+    **options: Any,
+) -> _Found:
+    from tqdm import tqdm
+
+    from gatedpose.bench import benchmark, draw, table
+
+    done = list(tqdm(benchmark(names, modes, batches, **options), "timing", unit="row"))
+    return _Found([asdict(timing) for timing in done], table(done, reference), partial(draw, done))
 
 
 def _chosen(names: Sequence[str]) -> list[str]:
