@@ -86,11 +86,10 @@ class FoldedMerge(nn.Module):
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
         """See the class."""
-        shortcut = self.skip_shortcut(skip) + upsample2(self.decoded_shortcut(decoded))
         f1 = self.skip1(skip) + self.decoded1(decoded)  # (B, C/2, H, W)
         f2 = self.conv2(f1)
-        residual: Tensor = shortcut + torch.cat((f1, f2, self.conv3(f2)), dim=1)
-        return residual
+        residual: Tensor = self.skip_shortcut(skip) + torch.cat((f1, f2, self.conv3(f2)), dim=1)
+        return residual + upsample2(self.decoded_shortcut(decoded))
 
 
 def _halves(layer: NormActConv) -> list[NormActConv]:

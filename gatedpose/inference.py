@@ -45,7 +45,7 @@ class OptimizedNetwork(nn.Module):
             parameter.data = parameter.data.to(dtype)
         self.compiled_for: Shape | None = None
         self.reason = "not asked for"
-        self._compiled: Callable[[Tensor], Tensor] = network.forward
+        self._compiled: Callable[[Tensor], Tensor] = self._run
 
     def compile_for(self, shape: Shape) -> None:
         """Compiles for batches of one shape and runs it once; raises what the compiler raises."""
@@ -54,31 +54,34 @@ class OptimizedNetwork(nn.Module):
         like = next(self.network.parameters())
         option = "freezing" if like.device.type == "cpu" else "triton.cudagraphs"
         compiled: Callable[[Tensor], Tensor] = torch.compile(
-            self.network.forward,
+            self._run,
             fullgraph=True,  # an error where PyTorch would run parts eagerly
             dynamic=False,
             **APART,
         )
-        images = torch.zeros(shape, device=like.device, dtype=self.dtype)
         # As one of torch.compile's `options` freezing comes too late to make weights constants.
         with torch.inference_mode(), inductor.patch({option: True}):
-            compiled(images.contiguous(memory_format=torch.channels_last))
+            compiled(torch.zeros(shape, device=like.device))
         self._compiled, self.compiled_for, self.reason = compiled, shape, ""
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        # Both at once takes twice as long.
-        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
-            return self.network(images).float()  # type: ignore[no-any-return]
+            return self._run(images)
+        images = images.float().contiguous()
         size, count = self.compiled_for[0], len(images)
         if missing := -count % size:
             images = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
-        # CUDA graphs overwrite their output the next time: it is copied even if it is float32.
-        parts = torch.split(images, size)
-        maps = [self._compiled(part).to(torch.float32, copy=True) for part in parts]
+        # CUDA graphs overwrite their output the next time.
+        maps = [self._compiled(part).clone() for part in torch.split(images, size)]
         return torch.cat(maps)[:count]
+
+    def _run(self, images: Tensor) -> Tensor:
+        """Rounds the images, too: in compiled code no copy of them outlives the first layer."""
+        # Both at once takes twice as long.
+        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return self.network(images).float()  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> "OptimizedNetwork":
         """Refuses training mode: there are no losses of earlier stacks to learn from any more."""

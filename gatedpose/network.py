@@ -154,7 +154,8 @@ class HeatmapNetwork(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Features of the last stack, (B, C, H/4, W/4)."""
-        *_, (last, _) = self.forward_stacks(images)
+        for features, _ in self.forward_stacks(images):
+            last = features  # one at a time: the earlier stacks' are not kept
         return last
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

@@ -20,6 +20,7 @@ from gatedpose.geometry import (
     transform_points,
 )
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
+from gatedpose.inference import OptimizedNetwork
 from gatedpose.layers import check_choice
 from gatedpose.media import ImageSource, read_image
 from gatedpose.skeleton import Skeleton
@@ -207,7 +208,8 @@ class Predictor:
             )
         data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
         self.device = torch.device(device) if device else next(model.parameters()).device
-        self.dtype = next(model.parameters()).dtype
+        rounds = isinstance(model, OptimizedNetwork)  # it rounds images itself
+        self.dtype = torch.float32 if rounds else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.size = size or (data["input_size"][1], data["input_size"][2])

@@ -1,6 +1,7 @@
 """The paper's network: its table of sizes, its formula, its choices and its errors."""
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -184,3 +185,19 @@ def test_hybrid_hourglass_exports() -> None:
     torch.testing.assert_close(exported(x), hourglass(x))
     with pytest.raises((AssertionError, RuntimeError, ValueError)):
         exported(F.pad(x, (0, 4)))  # exported for one size
+
+
+def test_forward_features_keeps_no_earlier_stack() -> None:
+    model = GatedHourglass(GatedHourglassConfig(width=8, stacks=3, num_keypoints=3, depth=2)).eval()
+    outputs: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def watch(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        outputs.append(weakref.ref(output))
+        alive.append(sum(output() is not None for output in outputs))
+
+    for stack in model.stacks:
+        stack.register_forward_hook(watch)
+    with torch.no_grad():
+        model.forward_features(torch.zeros(2, 3, 16, 32))
+    assert alive == [1, 2, 2]  # at most the one before, which the loop still holds
