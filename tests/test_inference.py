@@ -62,6 +62,18 @@ def test_compiled_for_any_number_of_images(model) -> None:
 
 
 @pytest.mark.slow
+def test_compiled_once_for_all_tensors(model) -> None:
+    fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=(2, 3, 64, 64))
+    images = torch.randn(4, 3, 64, 64)
+    with torch._dynamo.config.patch(error_on_recompile=True):  # that would lose packed weights
+        fast(images)
+        fast(images[::2])
+        fast(images.double().requires_grad_())
+        with torch.inference_mode():
+            fast(images.clone(memory_format=torch.channels_last))
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN packs the weights")
 def test_weights_are_packed_for_the_cpu() -> None:
     from torch._inductor.utils import run_and_get_code
