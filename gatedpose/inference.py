@@ -70,7 +70,8 @@ class OptimizedNetwork(nn.Module):
         if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
             return self._run(images)
         # Code is compiled for tensors made in inference mode, and these need not be.
-        images = torch.empty(0, device=images.device).set_(images.float().contiguous())
+        alias = torch.empty(0, device=images.device)
+        images = alias.set_(images.float().contiguous())  # type: ignore[call-overload]
         size, count = self.compiled_for[0], len(images)
         if missing := -count % size:
             images = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
