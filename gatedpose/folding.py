@@ -89,6 +89,7 @@ class FoldedMerge(nn.Module):
         f1 = self.skip1(skip) + self.decoded1(decoded)  # (B, C/2, H, W)
         f2 = self.conv2(f1)
         residual: Tensor = self.skip_shortcut(skip) + torch.cat((f1, f2, self.conv3(f2)), dim=1)
+        # Upsampled last: compiled code then holds a whole map less at a time.
         return residual + upsample2(self.decoded_shortcut(decoded))
 
 
