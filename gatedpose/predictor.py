@@ -163,9 +163,8 @@ class Predictor:
     """Finds keypoints of people in images.
 
     Args:
-        model: A network of the zoo, optimised or not, or any module with `num_keypoints` K that
-            maps (B, 3, H, W) to (B, S, K, H/4, W/4). It
-            is moved to `device` and set to evaluation mode.
+        model: A network of the zoo, optimised or not, or any module with `num_keypoints` K, (B, 3,
+            H, W) -> (B, S, K, H/4, W/4); it is moved to `device` and set to evaluation mode.
         skeleton: The K joints; known for weights of the zoo.
         flip_test: Average with the prediction on the mirrored image: half as fast, a little better.
         decoder: See `gatedpose.heatmaps.decode`.
@@ -208,8 +207,8 @@ class Predictor:
             )
         data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
         self.device = torch.device(device) if device else next(model.parameters()).device
-        rounds = isinstance(model, OptimizedNetwork)  # it rounds images itself
-        self.dtype = torch.float32 if rounds else next(model.parameters()).dtype
+        takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
+        self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.size = size or (data["input_size"][1], data["input_size"][2])

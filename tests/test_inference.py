@@ -66,11 +66,13 @@ def test_compiled_once_for_all_tensors(model) -> None:
     fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=(2, 3, 64, 64))
     images = torch.randn(4, 3, 64, 64)
     with torch._dynamo.config.patch(error_on_recompile=True):  # that would lose packed weights
-        fast(images)
-        fast(images[::2])
-        fast(images.double().requires_grad_())
+        found = [fast(images), fast(images.double().requires_grad_())]
         with torch.inference_mode():
-            fast(images.clone(memory_format=torch.channels_last))
+            found.append(fast(images.clone(memory_format=torch.channels_last)))
+        half = fast(images[::2])
+    for maps in found:
+        torch.testing.assert_close(maps, heatmaps(model, images), atol=1e-4, rtol=0)
+    torch.testing.assert_close(half, found[0][::2], atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
