@@ -1,7 +1,8 @@
 """Larger networks that begin as a trained smaller one, so that training starts where it ended.
 
 Function-preserving, as Net2Net is (Chen, Goodfellow & Shlens, ICLR 2016), but new channels are not
-copies: they start as in a fresh network, and what reads them starts with weights of 0 for them.
+copies: they start as in a fresh network, and what reads them starts with weights of 0 for them. New
+stacks are copies of the last one, and what the stack before tells them starts as 0.
 """
 
 from dataclasses import replace
@@ -17,7 +18,7 @@ from gatedpose.network import HeatmapNetwork
 def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
     """Puts a trained network into a larger one of fresh weights.
 
-    In evaluation mode the stacks that both have then predict alike; further stacks stay fresh.
+    In evaluation mode the stacks that both have then predict alike, and further ones as the last.
 
     Args:
         small: The trained network.
@@ -43,7 +44,21 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
         )
     places, fresh = _places(old.width, new.width), large.state_dict()
     for key, tensor in small.state_dict().items():
-        _put(tensor, fresh[key], places)
+        for copy in _copies(key, old.stacks, new.stacks):
+            _put(tensor, fresh[copy], places)
+    for s in range(old.stacks - 1, new.stacks - 1):  # into a new stack: its input is the last one's
+        for remap in (large.remap_features[s], large.remap_heatmaps[s]):
+            for weights in remap.parameters():
+                weights.zero_()
+
+
+def _copies(key: str, stacks: int, more: int) -> list[str]:
+    """Where in a network of more stacks a tensor goes: that of the last stack goes into all new."""
+    part, _, rest = key.partition(".")
+    index, _, rest = rest.partition(".")
+    if part in ("stacks", "heads") and int(index) == stacks - 1:
+        return [f"{part}.{s}.{rest}" for s in range(stacks - 1, more)]
+    return [key]
 
 
 def _places(width: int, wider: int) -> dict[int, Tensor]:

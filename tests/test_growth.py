@@ -35,7 +35,7 @@ def trained(config: GatedHourglassConfig) -> GatedHourglass:
         {"skip": "identity", "gate": 0.5},
     ],
 )
-@pytest.mark.parametrize(("width", "stacks"), [(12, 2), (22, 3), (10, 2)])
+@pytest.mark.parametrize(("width", "stacks"), [(12, 2), (22, 4), (10, 3), (10, 2)])
 def test_the_larger_network_predicts_alike(changes, width: int, stacks: int) -> None:
     config = dataclasses.replace(SMALL, **changes)
     small = trained(config)
@@ -44,7 +44,25 @@ def test_the_larger_network_predicts_alike(changes, width: int, stacks: int) -> 
     with torch.no_grad():
         assert not torch.allclose(large(images)[:, :2], small(images), atol=1e-3)
         grow(small, large)
-        torch.testing.assert_close(large(images)[:, :2], small(images))
+        first, last = large(images).split([2, stacks - 2], dim=1)
+        torch.testing.assert_close(first, small(images))
+        torch.testing.assert_close(last, first[:, 1:].expand_as(last))
+
+
+def test_new_stacks_learn_what_the_last_one_did_not() -> None:
+    small = trained(dataclasses.replace(SMALL, stacks=1))
+    large = GatedHourglass(dataclasses.replace(SMALL, stacks=3))
+    grow(small, large)
+    optimizer = torch.optim.SGD(large.parameters(), lr=0.1)
+    images, target = torch.randn(4, 3, 32, 48), torch.randn(4, 3, 3, 8, 12)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (large(images) - target).square().mean().backward()
+        optimizer.step()
+    assert large.remap_features[0].weight.abs().min() > 0
+    assert large.remap_heatmaps[1].weight.abs().min() > 0
+    a, b = large(images)[:, 1:].unbind(dim=1)
+    assert not torch.allclose(a, b, atol=1e-4)
 
 
 def test_new_channels_learn() -> None:
