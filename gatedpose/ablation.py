@@ -1,4 +1,4 @@
-"""The paper's ablations as one call each: which gate (Table II), which merge (Table IV)."""
+"""Networks trained alike: which gate (Table II), which merge (Table IV), which variant."""
 
 import bisect
 import json
@@ -14,9 +14,10 @@ from gatedpose.files import write_whole
 from gatedpose.plots import BLUE, new_figure, png
 from gatedpose.predictor import Predictor
 from gatedpose.recipes import Recipe, find_recipe
+from gatedpose.reports import cost_facts, count_variant, plot_scores
 from gatedpose.training import train
-from gatedpose.variants import BY_NAME, Variant
-from gatedpose.zoo import create_model
+from gatedpose.variants import Variant
+from gatedpose.zoo import create_model, find_variant
 
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
     "gates": {  # Table II
@@ -54,7 +55,7 @@ def choices(table: str, name: str) -> dict[str, dict[str, Any]]:
     """What a table compares: configurations by label; merges have the width that equalises them."""
     if table == "gates":
         return TABLES[table]
-    variant = BY_NAME[name]
+    variant = find_variant(name)
     params = count_parameters(variant)
     return {
         label: {**config, "width": equal_width(variant, params, **config)}
@@ -77,11 +78,55 @@ def ablate(
     Returns:
         For each choice its label, configuration, parameters and score (with flip test).
     """
+    networks = {label: (name, config) for label, config in choices(table, name).items()}
+    rows = _train_alike(networks, recipe, folders, out)
+    if rows:
+        title = f"{name}, {rows[0]['images']}, {next(iter(folders))} val"
+        _write(out, table, rows, _bars(rows, title))
+    return rows
+
+
+def compare(
+    names: Sequence[str], recipe: Recipe, folders: Mapping[str, Path], out: Path
+) -> list[dict[str, Any]]:
+    """Trains and scores variants alike; run again, it goes on where it stopped.
+
+    Args:
+        names: Variants of the zoo.
+        recipe: Of every training.
+        folders: See `gatedpose.training.train`; the first dataset's "val" split is scored.
+        out: Folder; gets one for each variant, and networks.json and .png.
+
+    Returns:
+        For each variant its name, costs (as `gatedpose list` counts them) and score (with flip
+        test).
+
+    Raises:
+        UnknownModelError: For an unknown variant, before any training.
+    """
+    variants = [find_variant(name) for name in names]
+    costs = {v.name: cost_facts(v, count_variant(v)) for v in variants}
+    rows = _train_alike({name: (name, {}) for name in costs}, recipe, folders, out)
+    rows = [{**row, **costs[row["choice"]]} for row in rows]
+    if rows:
+        size = recipe.phases[-1].size
+        label = f"{next(iter(folders))}-val: {rows[0]['metric']} (%), {size} px, flip test"
+        _write(out, "networks", rows, plot_scores({label: rows}))
+    return rows
+
+
+def _train_alike(
+    networks: Mapping[str, tuple[str, Mapping[str, Any]]],
+    recipe: Recipe,
+    folders: Mapping[str, Path],
+    out: Path,
+) -> list[dict[str, Any]]:
+    """Trains and scores networks, variant and configuration by label; [] but on one process."""
     first, folder = next(iter(folders.items()))
     samples = read_dataset(first, folder, "val")
     size = recipe.phases[-1].size
     rows = []
-    for label, config in choices(table, name).items():
+    for label, (name, config) in networks.items():
         place = out / label.replace(" ", "-")
         if not train(name, recipe, folders, place, crops=out, config=config, resume=True):
             continue  # another process than the first
@@ -91,11 +136,12 @@ def ablate(
         row["params"] = sum(p.numel() for p in model.parameters())
         row["images"] = _images(find_recipe(str(place / "recipe.json")))
         rows.append({**row, "mean": round(score.mean, 2)})
-    if not rows:
-        return []
-    write_whole(out / f"{table}.json", json.dumps(rows, indent=1))
-    write_whole(out / f"{table}.png", _bars(rows, f"{name}, {rows[0]['images']}, {first} val"))
     return rows
+
+
+def _write(out: Path, name: str, rows: Sequence[Mapping[str, Any]], plot: bytes) -> None:
+    write_whole(out / f"{name}.json", json.dumps(rows, indent=1))
+    write_whole(out / f"{name}.png", plot)
 
 
 def ablation_text(table: str, name: str, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -108,6 +154,21 @@ def ablation_text(table: str, name: str, recipe: Recipe, rows: Sequence[Mapping[
         "|---|---:|---:|",
     ]
     lines += [f"| {row['choice']} | {row['params']:,} | {row['mean']:.2f} |" for row in rows]
+    return "\n".join(lines)
+
+
+def comparison_text(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table that says at which scale it was made."""
+    lines = [
+        f"Trained alike: recipe {recipe.name}, {rows[0]['images']}, seed {recipe.seed}.",
+        "",
+        f"| model | parameters | conv GMACs | {rows[0]['metric']} |",
+        "|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | {row['mean']:.2f} |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 

@@ -1,6 +1,5 @@
 """What the commands and the documentation print of models and scores: plain facts, then text."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -119,7 +118,7 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
 
     Args:
         rows: Of `model_rows`; the first weights of each are drawn, a row of panels for each split
-            that they were scored on, a line for each family.
+            that they were scored on.
 
     Raises:
         ValueError: If none of the models has weights.
@@ -127,22 +126,31 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
     scored = [(row, next(iter(row["weights"].values()))) for row in rows if row["weights"]]
     if not scored:
         raise ValueError("there are no scores to plot: none of the models has weights")
-    splits = list(dict.fromkeys(split for _, scores in scored for split in scores))
-    figure = new_figure(11, 4 * len(splits))
-    panels = figure.subplots(len(splits), 2, squeeze=False, sharex="col", sharey="row")
-    for (split, line), (column, cost) in itertools.product(
-        zip(splits, panels, strict=True), enumerate(COSTS)
-    ):
-        key, scale, unit = cost
-        points = [
-            (row[key] * scale, scores[split]["mean"], row["name"].partition(".")[0])
-            for row, scores in scored
-            if split in scores
-        ]
-        _draw_families(line[column], points)
-        line[column].set_xlabel(unit)
-        line[0].set_ylabel(f"{split}: PCK@0.2 (%), 256 px, flip test")
-    panels[0][0].legend(fontsize=8, loc="lower right")
+    panels: dict[str, list[Facts]] = {}
+    for row, scores in scored:
+        for split, score in scores.items():
+            label = f"{split}: PCK@0.2 (%), 256 px, flip test"
+            panels.setdefault(label, []).append({**row, "mean": score["mean"]})
+    return plot_scores(panels)
+
+
+def plot_scores(panels: Mapping[str, Sequence[Facts]]) -> bytes:
+    """Scores over parameters and over MACs, as PNG: a line for each family of networks.
+
+    Args:
+        panels: For each label of scores, rows of "name", "params", "conv_gmacs" and "mean".
+    """
+    figure = new_figure(11, 4 * len(panels))
+    axes = figure.subplots(len(panels), 2, squeeze=False, sharex="col", sharey="row")
+    for line, (label, rows) in zip(axes, panels.items(), strict=True):
+        for ax, (key, scale, unit) in zip(line, COSTS, strict=True):
+            points = [
+                (row[key] * scale, row["mean"], row["name"].partition(".")[0]) for row in rows
+            ]
+            _draw_families(ax, points)
+            ax.set_xlabel(unit)
+        line[0].set_ylabel(label)
+    axes[0][0].legend(fontsize=8, loc="lower right")
     return png(figure)
 
 

@@ -76,6 +76,13 @@ def _near(name: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
 
 
+def find_variant(name: str) -> Variant:
+    """The variant called `name`; raises UnknownModelError, with close matches, if there is none."""
+    if name not in BY_NAME:
+        raise UnknownModelError(f"{name!r} is no variant; {_near(name, BY_NAME)}")
+    return BY_NAME[name]
+
+
 def find_weights(name: str) -> Weights:
     """The weights called "variant.tag", or the default ones of "variant".
 

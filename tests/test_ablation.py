@@ -38,22 +38,22 @@ def test_what_is_compared() -> None:
     assert merges["sum"]["width"] > merges["grouped"]["width"] > merges["concat"]["width"] == 68
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("table", list(TABLES))
-def test_ablation(
-    table: str,
-    lsp_folder: Path,
-    lspet_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def small_training(
+    lsp_folder: Path, lspet_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Options of a training of 16 images."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     monkeypatch.setattr(crops, "pack", partial(pack, size=64))
+    data = ["--data", f"lsp={lsp_folder}", "--data", f"lspet={lspet_folder}"]
+    return ["--phase", "64,16,8,1", *data]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", list(TABLES))
+def test_ablation(table: str, small_training: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = [
-        "ablate", table, "--model", "gated_hg_1s_68", "--out", str(out), "--phase", "64,16,8,1",
-        "--data", f"lsp={lsp_folder}", "--data", f"lspet={lspet_folder}",
-    ]  # fmt: skip
+    arguments = ["ablate", table, "--model", "gated_hg_1s_68", "--out", str(out), *small_training]
     told = CliRunner().invoke(main, arguments)
     assert told.exit_code == 0, told.output
     rows = json.loads((out / f"{table}.json").read_text())
@@ -72,3 +72,41 @@ def test_ablation(
 
     again = CliRunner().invoke(main, [*arguments, "--json"])
     assert json.loads(again.stdout.splitlines()[-1]) == rows
+
+
+@pytest.mark.slow
+def test_variants_are_trained_alike(small_training: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    names = ["gated_hg_1s_68", "cu_net_2"]
+    told = CliRunner().invoke(main, ["compare", *names, "--out", str(out), *small_training])
+    assert told.exit_code == 0, told.output
+    assert "Trained alike: recipe lsp, 16 images of 64 px, seed 0." in told.output
+    rows = json.loads((out / "networks.json").read_text())
+    assert [(row["name"], row["params"]) for row in rows] == [
+        ("gated_hg_1s_68", 506_616),  # of 16 joints, as in every table of the documentation
+        ("cu_net_2", 1_923_200),
+    ]
+    for row in rows:
+        line = (
+            f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | {row['mean']:.2f} |"
+        )
+        assert line in told.output
+    assert read_image(out / "networks.png").shape[2] == 1430
+
+    again = ["compare", *reversed(names), "--out", str(out), "--json", *small_training]
+    told = CliRunner().invoke(main, again)
+    assert json.loads(told.stdout.splitlines()[-1]) == rows[::-1]
+
+
+def test_unknown_variants_are_refused_before_any_training(tmp_path: Path) -> None:
+    data = ["--data", "lsp=nowhere", "--data", "lspet=nowhere", "--out", str(tmp_path / "out")]
+    for arguments, hint in (
+        (["compare", "gated_hg_1s_68", "cu_net_3"], "did you mean cu_net_"),
+        (["compare", "gated_hg_1s_68.lsp"], "did you mean gated_hg_1s_68 or"),
+        (["ablate", "merges", "--model", "gated_hg_1s_6"], "did you mean gated_hg_1s_68 or"),
+    ):
+        told = CliRunner().invoke(main, [*arguments, *data])
+        assert told.exit_code == 1
+        assert "is no variant" in told.output
+        assert hint in told.output
+    assert not (tmp_path / "out").exists()

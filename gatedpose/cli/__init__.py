@@ -13,7 +13,7 @@ from gatedpose.cli.hub import push
 from gatedpose.cli.models import info, list_command
 from gatedpose.cli.options import Commands
 from gatedpose.cli.prediction import predict
-from gatedpose.cli.training import ablate, recipe, train
+from gatedpose.cli.training import ablate, compare, recipe, train
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,8 +23,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    list_command, info, predict, demo, evaluate, train, recipe, ablate, gates, export, bench, push,
-    data,
+    list_command, info, predict, demo, evaluate, train, recipe, ablate, compare, gates, export,
+    bench, push, data,
 )  # fmt: skip
 for _command in COMMANDS:
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""`gatedpose train` and `gatedpose ablate`."""
+"""`gatedpose train`, `gatedpose ablate` and `gatedpose compare`."""
 
 import json
 from collections.abc import Callable
@@ -126,6 +126,33 @@ def ablate(
     if rows:  # on the first process only
         text = ablation_text(table, model, chosen, rows)
         click.echo(json.dumps(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@recipe_options
+@json_option
+def compare(
+    names: tuple[str, ...],
+    recipe: str,
+    folders: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    **changes: Any,
+) -> None:
+    """Trains and scores the models NAMES alike: gated_hg_2s_96 cu_net_2, for example.
+
+    Writes a table and a plot over parameters and operations; run again, it goes on where it
+    stopped.
+    """
+    from gatedpose.ablation import compare as run
+    from gatedpose.ablation import comparison_text
+
+    chosen = _recipe(recipe, changes)
+    rows = run(names, chosen, dict(map(_dataset, folders)), out)
+    if rows:  # on the first process only
+        text = f"{comparison_text(chosen, rows)}\n\ndrawn in {out}/networks.png"
+        click.echo(json.dumps(rows) if as_json else text)
 
 
 @click.command()
