@@ -45,14 +45,6 @@ def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
         tags=["gatedpose", "pose-estimation", "human-pose"],
         eval_results=list(_results(weights)),
     )
-    rows = [
-        f"| {split} | {score['people']} | "
-        + " | ".join(f"{value:.2f}" for value in score["columns"].values())
-        + f" | `{score['command']}` |"
-        for split, score in weights.scores.items()
-    ]
-    columns = next(iter(weights.scores.values()))["columns"]
-    header = ["split", "people", *columns, "command"]
     recipe = weights.recipe
     phases = ", ".join(f"{p['images']:,} images of {p['size']} px" for p in recipe["phases"])
     return f"""---
@@ -82,9 +74,7 @@ Images are RGB. After `import gatedpose`, timm loads the same network:
 {next(iter(weights.scores.values()))["metric"]}; 256 px, flip test, from annotated boxes, on
 validation people.
 
-| {" | ".join(header)} |
-|{"---|" * len(header)}
-{chr(10).join(rows)}
+{_score_table(weights)}
 
 ## How it was made
 
@@ -105,6 +95,15 @@ Weights: {weights.license}. Code: Apache-2.0.
 {CITATION}
 ```
 """
+
+
+def _score_table(weights: Weights) -> str:
+    header = ["split", "people", *next(iter(weights.scores.values()))["columns"], "command"]
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for split, score in weights.scores.items():
+        columns = " | ".join(f"{value:.2f}" for value in score["columns"].values())
+        lines.append(f"| {split} | {score['people']} | {columns} | `{score['command']}` |")
+    return "\n".join(lines)
 
 
 def _results(weights: Weights) -> Iterator[EvalResult]:
