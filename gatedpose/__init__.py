@@ -15,7 +15,8 @@ from gatedpose.predictor import Pose, Predictor
 from gatedpose.profiling import Profile, profile
 from gatedpose.shortcuts import gate_shortcuts
 from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
-from gatedpose.zoo import UnknownModelError, create_model, list_models
+from gatedpose.variants import UnknownModelError
+from gatedpose.zoo import create_model, list_models
 
 __version__ = "0.1.0"
 

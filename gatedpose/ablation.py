@@ -16,8 +16,8 @@ from gatedpose.predictor import Predictor
 from gatedpose.recipes import Recipe, find_recipe
 from gatedpose.reports import cost_facts, count_variant, plot_scores
 from gatedpose.training import train
-from gatedpose.variants import Variant
-from gatedpose.zoo import create_model, find_variant
+from gatedpose.variants import Variant, find_variant
+from gatedpose.zoo import create_model
 
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
     "gates": {  # Table II

@@ -44,21 +44,14 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
         )
     places, fresh = _places(old.width, new.width), large.state_dict()
     for key, tensor in small.state_dict().items():
-        for copy in _copies(key, old.stacks, new.stacks):
-            _put(tensor, fresh[copy], places)
-    for s in range(old.stacks - 1, new.stacks - 1):  # into a new stack: its input is the last one's
-        for remap in (large.remap_features[s], large.remap_heatmaps[s]):
+        _put(tensor, fresh[key], places)
+    last = old.stacks - 1
+    for s in range(old.stacks, new.stacks):
+        large.stacks[s].load_state_dict(large.stacks[last].state_dict())
+        large.heads[s].load_state_dict(large.heads[last].state_dict())
+        for remap in (large.remap_features[s - 1], large.remap_heatmaps[s - 1]):
             for weights in remap.parameters():
-                weights.zero_()
-
-
-def _copies(key: str, stacks: int, more: int) -> list[str]:
-    """Where in a network of more stacks a tensor goes: that of the last stack goes into all new."""
-    part, _, rest = key.partition(".")
-    index, _, rest = rest.partition(".")
-    if part in ("stacks", "heads") and int(index) == stacks - 1:
-        return [f"{part}.{s}.{rest}" for s in range(stacks - 1, more)]
-    return [key]
+                weights.zero_()  # so that it gets what the last stack gets
 
 
 def _places(width: int, wider: int) -> dict[int, Tensor]:

@@ -27,11 +27,7 @@ from gatedpose.skeleton import Skeleton
 from gatedpose.zoo import skeleton_of
 
 # How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
-UNNAMED = {
-    "input_size": (3, 256, 256),
-    "mean": IMAGENET_DEFAULT_MEAN,
-    "std": IMAGENET_DEFAULT_STD,
-}
+UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
 Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none

@@ -18,7 +18,8 @@ from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Recipe
 from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.trainer import CHECKPOINT, Trainer
-from gatedpose.zoo import UnknownModelError, create_model, skeleton_of
+from gatedpose.variants import UnknownModelError
+from gatedpose.zoo import create_model, skeleton_of
 
 GROW = "grow:"
 

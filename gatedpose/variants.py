@@ -1,6 +1,7 @@
 """The named networks of the zoo: a literal table, next to what the paper prints of each."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
@@ -14,6 +15,10 @@ NETWORKS: dict[type[Config], Callable[..., HeatmapNetwork]] = {
     HourglassConfig: StackedHourglass,
     CUNetConfig: CUNet,
 }
+
+
+class UnknownModelError(ValueError):
+    """A name that no variant, tag or source of the zoo has."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,16 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("cu_net_16", CUNetConfig(16), "Tang et al., BMVC 2018"),
 )
 BY_NAME = {variant.name: variant for variant in VARIANTS}
+
+
+def find_variant(name: str) -> Variant:
+    """The variant called `name`; raises UnknownModelError, with close matches, if there is none."""
+    if name not in BY_NAME:
+        raise UnknownModelError(f"unknown model {name!r}; {near(name, BY_NAME)}")
+    return BY_NAME[name]
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """For a message: the names that are close to a wrong one, or all there are."""
+    close = difflib.get_close_matches(name, names := list(names))
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"

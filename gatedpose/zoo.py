@@ -6,11 +6,10 @@ file (packaged first, then the Hub through its cache), `gatedpose.checkpoints` v
 it.
 """
 
-import difflib
 import fnmatch
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,14 +40,18 @@ from gatedpose.checkpoints import (
 )
 from gatedpose.network import HeatmapNetwork
 from gatedpose.skeleton import SKELETONS, Skeleton
-from gatedpose.variants import BY_NAME, VARIANTS, Config, Variant
+from gatedpose.variants import (
+    BY_NAME,
+    VARIANTS,
+    Config,
+    UnknownModelError,
+    Variant,
+    find_variant,
+    near,
+)
 
 HUB_FILE = "model.safetensors"  # what weights are called in a Hub repository or a local folder
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
-
-
-class UnknownModelError(ValueError):
-    """A name that no variant, tag or source of the zoo has."""
 
 
 def parse_name(name: str) -> tuple[str, str, str]:
@@ -71,18 +74,6 @@ def parse_name(name: str) -> tuple[str, str, str]:
     return source, place or variant, tag
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, names := list(names))
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
-
-
-def find_variant(name: str) -> Variant:
-    """The variant called `name`; raises UnknownModelError, with close matches, if there is none."""
-    if name not in BY_NAME:
-        raise UnknownModelError(f"{name!r} is no variant; {_near(name, BY_NAME)}")
-    return BY_NAME[name]
-
-
 def find_weights(name: str) -> Weights:
     """The weights called "variant.tag", or the default ones of "variant".
 
@@ -93,10 +84,10 @@ def find_weights(name: str) -> Weights:
     source, variant, tag = parse_name(name)
     table = weights_table()
     if source or variant not in BY_NAME:
-        raise UnknownModelError(f"unknown model {name!r}; {_near(variant, BY_NAME)}")
+        find_variant(name)  # raises, with close matches
     mine = [weights for key, weights in table.items() if key.partition(".")[0] == variant]
     if tag and name not in table:
-        hint = _near(name, table) if table else "there are no weights"
+        hint = near(name, table) if table else "there are no weights"
         raise UnknownModelError(f"unknown tag {tag!r} of {variant}; {hint}")
     if not mine:
         raise WeightsError(f"{variant} has no weights; there are {', '.join(table) or 'none yet'}")

@@ -107,6 +107,6 @@ def test_unknown_variants_are_refused_before_any_training(tmp_path: Path) -> Non
     ):
         told = CliRunner().invoke(main, [*arguments, *data])
         assert told.exit_code == 1
-        assert "is no variant" in told.output
+        assert "unknown model" in told.output
         assert hint in told.output
     assert not (tmp_path / "out").exists()

@@ -151,7 +151,7 @@ def compare(
     chosen = _recipe(recipe, changes)
     rows = run(names, chosen, dict(map(_dataset, folders)), out)
     if rows:  # on the first process only
-        text = f"{comparison_text(chosen, rows)}\n\ndrawn in {out}/networks.png"
+        text = f"{comparison_text(chosen, rows)}\n\ndrawn in {out / 'networks.png'}"
         click.echo(json.dumps(rows) if as_json else text)
 
 
