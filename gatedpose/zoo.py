@@ -101,9 +101,12 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
         pattern: Wildcards; a pattern that fits the variant fits its weights too.
         pretrained: Whether to list what `create_model(name, pretrained=True)` can load.
     """
+    names = list(BY_NAME)
+    if pretrained:
+        names = sorted(weights_table(), key=lambda name: names.index(name.split(".")[0]))
     return [
         name
-        for name in (weights_table() if pretrained else BY_NAME)
+        for name in names
         if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split(".")[0], pattern)
     ]
 

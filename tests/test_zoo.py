@@ -279,6 +279,12 @@ def test_pretrained(shelved: Path) -> None:
     assert same(load_file(shelved / f"{COCO}.safetensors"), half.half().state_dict())
 
 
+def test_weights_are_listed_in_the_order_of_the_zoo() -> None:
+    variants = [name.split(".")[0] for name in zoo.list_models(pretrained=True)]
+    assert len(variants) > 5
+    assert variants == [name for name in zoo.list_models() if name in variants]
+
+
 @pytest.mark.usefixtures("shelved")
 def test_what_is_pretrained_is_listed() -> None:
     assert zoo.list_models(pretrained=True) == [LSP, COCO]
