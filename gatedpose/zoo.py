@@ -103,7 +103,8 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """
     names = list(BY_NAME)
     if pretrained:
-        names = sorted(weights_table(), key=lambda name: names.index(name.split(".")[0]))
+        table = weights_table()
+        names = [key for name in names for key in table if key.split(".")[0] == name]
     return [
         name
         for name in names
