@@ -10,14 +10,14 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 import gatedpose
-from gatedpose.checkpoints import Weights, WeightsError
+from gatedpose.checkpoints import HUB_FILE, Weights, WeightsError
 from gatedpose.files import write_whole
 from gatedpose.hub import save_model
 from gatedpose.media import demo_image, draw_poses, read_image, write_image
 from gatedpose.predictor import Predictor
 from gatedpose.reports import stack_poses
 from gatedpose.skeleton import SKELETONS
-from gatedpose.zoo import HUB_FILE, create_model, find_weights
+from gatedpose.zoo import create_model, find_weights
 
 FILES = {"README.md", "config.json", "poses.png", HUB_FILE}
 DATASETS = {"lsp": "Leeds Sports Pose", "lspet": "Leeds Sports Pose Extended"}
@@ -168,7 +168,7 @@ def write_repository(
         raise FileExistsError(f"{folder} holds other files than a repository's: take a new folder")
     part = folder.with_name(f".{folder.name}.push")
     save_model(model, part, SKELETONS[weights.skeleton])
-    write_whole(part / HUB_FILE, weights.path.read_bytes())
+    write_whole(part / HUB_FILE, weights.fetch().read_bytes())
     write_whole(part / "README.md", text)
     image = read_image(demo_image())
     keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))

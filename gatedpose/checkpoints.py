@@ -22,6 +22,7 @@ from gatedpose.network import HeatmapNetwork
 from gatedpose.variants import VARIANTS
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
+HUB_FILE = "model.safetensors"  # what weights are called in a Hub repository or a local folder
 FIRST_CONV = "stem.conv"
 PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
 
@@ -71,6 +72,27 @@ class Weights:
     def hub_id(self) -> str | None:
         """Repository and revision, "organisation/name@commit"."""
         return f"{self.hub}@{self.revision}" if self.hub and self.revision else self.hub
+
+    @property
+    def obtainable(self) -> bool:
+        """Whether the file is packaged or on the Hub; the wheel leaves the largest out."""
+        return self.path.is_file() or self.hub_id is not None
+
+    def fetch(self, cache_dir: str | Path | None = None) -> Path:
+        """Where the file is; it is downloaded if it is not packaged.
+
+        Raises:
+            WeightsError: If it cannot be had.
+        """
+        if self.path.is_file():
+            return self.path
+        if not self.hub_id:
+            raise WeightsError(
+                f"{self.name}: {self.path} is not here, and on the Hub there is no copy of it. A "
+                "wheel leaves the largest weights out; a checkout of the repository has all of "
+                "them: pip install -e CHECKOUT"
+            )
+        return hub_file(self.hub_id, HUB_FILE, cache_dir)
 
 
 def weights_table() -> dict[str, Weights]:

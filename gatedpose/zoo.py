@@ -29,6 +29,7 @@ from torch import nn
 from gatedpose.baselines import CUNetConfig
 from gatedpose.checkpoints import (
     FIRST_CONV,
+    HUB_FILE,
     Weights,
     WeightsError,
     fit,
@@ -50,7 +51,6 @@ from gatedpose.variants import (
     near,
 )
 
-HUB_FILE = "model.safetensors"  # what weights are called in a Hub repository or a local folder
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
 
 
@@ -103,7 +103,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """
     names = list(BY_NAME)
     if pretrained:
-        table = weights_table()
+        table = [key for key, weights in weights_table().items() if weights.obtainable]
         names = [key for name in names for key in table if key.split(".")[0] == name]
     return [
         name
@@ -152,9 +152,7 @@ def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | N
     if cfg.hf_hub_id and not (known and cfg.hf_hub_id == known.hub_id):
         return hub_file(cfg.hf_hub_id, HUB_FILE, cache_dir), None
     weights = find_weights(name)
-    if weights.path.is_file() or not weights.hub_id:
-        return weights.path, weights.sha256
-    return hub_file(weights.hub_id, HUB_FILE, cache_dir), weights.sha256
+    return weights.fetch(cache_dir), weights.sha256
 
 
 def create_model(
