@@ -149,7 +149,7 @@ def plot_scores(panels: Mapping[str, Sequence[Facts]]) -> bytes:
             ]
             _draw_families(ax, points)
             ax.set_xlabel(unit)
-        line[0].set_ylabel(label)
+        line[0].set_title(label, loc="left", fontsize=9)
     axes[0][0].legend(fontsize=8, loc="lower right")
     return png(figure)
 
