@@ -157,7 +157,7 @@ def warp(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     across, down, start = (invert(matrices) / half.view(1, 2, 1)).unbind(dim=2)  # (B, 2) each
     x = torch.arange(width, device=half.device).add(0.5).view(1, -1, 1)
     y = torch.arange(height, device=half.device).add(0.5).view(1, -1, 1)
-    # As complex numbers x + iy, since sums of those are vectorised: 15 us in place of 200.
+    # As complex numbers x + iy: on the CPU sums of those are vectorised, of short rows are not.
     columns = torch.view_as_complex(x * across.unsqueeze(1))
     rows = torch.view_as_complex(y * down.unsqueeze(1) + (start - 1).unsqueeze(1))
     grid = torch.view_as_real(columns.unsqueeze(1) + rows.unsqueeze(2))  # (B, height, width, 2)
