@@ -142,7 +142,8 @@ class Trainer:
     ) -> Batch:
         crops, size = crops.to(self.accelerator.device), (phase.size, phase.size)
         change, scales = self.recipe.augmentation, (self.mean, self.std)
-        return augment(crops, size, self.skeleton, change, *scales, generator, rank, world)
+        with torch.autocast(self.mean.device.type, enabled=False):  # drawn while a network runs
+            return augment(crops, size, self.skeleton, change, *scales, generator, rank, world)
 
     def step(self, batch: Batch, phase: Phase) -> float:
         """Learns from one batch; returns its loss, over all processes."""
@@ -231,13 +232,13 @@ class Trainer:
         seed, size = self.recipe.seed, min(CALIBRATION_BATCH, len(self.crops))
         drawn, generator = batches(self.draws, size, seed, 0), torch.Generator()
         generator.manual_seed(seed)
-        parts = (
-            self._augmented(self.crops.take(next(drawn)).shrunk(phase.size), phase, generator)
-            for _ in range(0, self.recipe.calibrate, size)
-        )
+        takes = range(0, self.recipe.calibrate, size)
+        people = (self.crops.take(next(drawn)).shrunk(phase.size) for _ in takes)
+        parts = (self._augmented(crops, phase, generator).images for crops in people)
+        inputs = (images.contiguous(memory_format=torch.channels_last) for images in parts)
         if self.recipe.calibrate:
-            inputs = (batch.images.contiguous(memory_format=torch.channels_last) for batch in parts)
-            update_bn(inputs, self.ema.module)
+            with self.accelerator.autocast():
+                update_bn(inputs, self.ema.module)
 
     def _note_recipe(self) -> None:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""

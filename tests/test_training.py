@@ -868,3 +868,22 @@ def test_batch_norm_is_calibrated_on_training_people(tmp_path: Path) -> None:
         averaged.stem.bn.running_var, variances.mean(0), atol=1e-4, rtol=1e-4
     )
     assert not averaged.training
+
+
+def test_calibration_in_bfloat16_sees_the_same_people(tmp_path: Path) -> None:
+    people, seen = dotted_people(70, seed=0), []
+    for precision in ("no", "bf16"):
+        recipe = replace(SHORT, calibrate=128, precision=precision)
+        common = torch.ones(70), people, LSP14, recipe, tmp_path / precision
+        trainer = Trainer(tiny_network(), people, *common)
+        images, features = [], []
+        stem = trainer.ema.module.stem.conv
+        stem.register_forward_pre_hook(lambda module, inputs, to=images: to.append(inputs[0]))
+        stem.register_forward_hook(lambda module, inputs, out, to=features: to.append(out))
+        trainer._calibrate(recipe.phases[0])
+        seen.append((torch.cat(images), torch.cat(features), trainer.ema.module.stem.bn))
+    (images, exact, norm), (same, rounded, close) = seen
+    assert (exact.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
+    assert torch.equal(images, same)
+    torch.testing.assert_close(close.running_mean, norm.running_mean, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(close.running_var, norm.running_var, atol=1e-2, rtol=1e-2)
