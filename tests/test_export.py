@@ -140,7 +140,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keypoints, scores = session.run(["keypoints", "scores"], {"images": image})
     assert (keypoints.shape, scores.shape) == ((1, 14, 2), (1, 14))
     for arguments, message in (
-        (["gated_hg_4s_256"], "gated_hg_4s_256 has no weights"),
+        (["cu_net_2"], "cu_net_2 has no weights"),
         (["gated_hg_1s_68", "--size", "64"], "is not HEIGHTxWIDTH"),
         (["gated_hg_1s_68", "--size", "65x64"], "multiple"),
     ):
