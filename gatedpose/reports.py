@@ -166,10 +166,9 @@ def _draw_families(axes: Any, points: Sequence[tuple[float, float, str]]) -> Non
             # slanted below the line, which rises: names of close points do not meet
             text = axes.annotate(name, (cost, mean), (3, -3), textcoords="offset points")
             text.set(fontsize=6, rotation=-45, rotation_mode="anchor", ha="left", va="top")
-    axes.set_xscale("log")
+    axes.set_xscale("log", subs=(2, 3, 5))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(which="minor", labelsize=6)
     axes.margins(0.22)
     axes.grid(alpha=0.3, which="both")
 
