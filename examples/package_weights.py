@@ -2,7 +2,7 @@
 
     pip install -e ".[train]"
     gatedpose train gated_hg_1s_68 --data lsp=LSP --data lspet=LSPET --out RUN
-    python examples/package_weights.py gated_hg_1s_68 RUN --lsp LSP --lspet LSPET
+    python examples/package_weights.py gated_hg_1s_68 RUN --lsp LSP --lspet LSPET --commit COMMIT
 
 Writes into gatedpose/weights: the safetensors in half precision (batch norm's statistics stay in
 float32), the raw validation predictions, and the entry of weights.json. Scores are those of the
@@ -11,7 +11,6 @@ rounded file, at 256 px with flip test.
 
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 
 import click
@@ -51,8 +50,9 @@ def rounded(path: Path) -> dict[str, torch.Tensor]:
 @click.option("--lsp", type=Path, required=True)
 @click.option("--lspet", type=Path, required=True)
 @click.option("--tag", default="lsp", show_default=True)
+@click.option("--commit", required=True, help="Of the code that trained: git rev-parse HEAD.")
 @click.option("--note", default="", help="What the recipe does not say of this run.")
-def main(name: str, run: Path, lsp: Path, lspet: Path, tag: str, note: str) -> None:
+def main(name: str, run: Path, lsp: Path, lspet: Path, tag: str, commit: str, note: str) -> None:
     """See the top of the file."""
     full = f"{name}.{tag}"
     data = save(rounded(run / "model" / "model.safetensors"))
@@ -73,7 +73,6 @@ def main(name: str, run: Path, lsp: Path, lspet: Path, tag: str, note: str) -> N
     np.savez_compressed(WEIGHTS_DIR / f"{full}.predictions.npz", **predictions)
     table = WEIGHTS_DIR / "weights.json"
     entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     entries[full] = {
         "file": target.name,
         "size": len(data),
@@ -86,7 +85,7 @@ def main(name: str, run: Path, lsp: Path, lspet: Path, tag: str, note: str) -> N
         "data": DATA,
         "recipe": {
             **json.loads((run / "recipe.json").read_text("utf-8")),
-            "commit": head.stdout.strip(),
+            "commit": commit,
             "note": note,
         },
         "scores": scores,
