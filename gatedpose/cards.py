@@ -1,6 +1,5 @@
 """Repositories of the Hugging Face Hub: model cards, complete folders, uploads."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +10,15 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 import gatedpose
 from gatedpose.checkpoints import HUB_FILE, Weights, WeightsError
-from gatedpose.files import write_whole
-from gatedpose.hub import save_model
+from gatedpose.files import whole_folder, write_whole
+from gatedpose.hub import MODEL_FILES, save_model
 from gatedpose.media import demo_image, draw_poses, read_image, write_image
 from gatedpose.predictor import Predictor
 from gatedpose.reports import stack_poses
 from gatedpose.skeleton import SKELETONS
 from gatedpose.zoo import create_model, find_weights
 
-FILES = {"README.md", "config.json", "poses.png", HUB_FILE}
+FILES = MODEL_FILES | {"README.md", "poses.png"}
 DATASETS = {"lsp": "Leeds Sports Pose", "lspet": "Leeds Sports Pose Extended"}
 # Where the whole body of the demo's portrait would be: people are trained on from head to foot.
 DEMO_BOX = [20.0, 10.0, 440.0, 1050.0]
@@ -162,21 +161,16 @@ def write_repository(
     weights = find_weights(name)
     text = card or model_card(weights, repository)
     check_card(text, weights)
-    model = create_model(weights.name, pretrained=True)
-    folder = Path(folder).resolve()
-    if folder.exists() and not (folder.is_dir() and {p.name for p in folder.iterdir()} <= FILES):
-        raise FileExistsError(f"{folder} holds other files than a repository's: take a new folder")
-    part = folder.with_name(f".{folder.name}.push")
-    save_model(model, part, SKELETONS[weights.skeleton])
-    write_whole(part / HUB_FILE, weights.fetch().read_bytes())
-    write_whole(part / "README.md", text)
-    image = read_image(demo_image())
-    keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
-    picture = draw_poses(image, keypoints, scores, SKELETONS[weights.skeleton])
-    write_image(picture, part / "poses.png")
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
-    return folder
+    with whole_folder(folder, FILES) as part:
+        model = create_model(weights.name, pretrained=True)
+        save_model(model, part, SKELETONS[weights.skeleton])
+        write_whole(part / HUB_FILE, weights.fetch().read_bytes())
+        write_whole(part / "README.md", text)
+        image = read_image(demo_image())
+        keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
+        picture = draw_poses(image, keypoints, scores, SKELETONS[weights.skeleton])
+        write_image(picture, part / "poses.png")
+    return Path(folder).resolve()
 
 
 def push(folder: Path, repository: str) -> str:

@@ -3,7 +3,8 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,51 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Writes a file through `whole_file`; text as UTF-8."""
     with whole_file(path) as part, _named_errors(path):
         part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterator[Path]:
+    """Lends a new folder beside `path` to fill; afterwards that one takes the place of `path`.
+
+    Args:
+        path: Its parent must exist. A symbolic link is followed.
+        files: What an older folder may hold; it stays as it was if the writing fails.
+
+    Raises:
+        FileExistsError: See `check_replaceable`.
+        FileNotFoundError: If there is no parent.
+    """
+    check_replaceable(path, files)
+    target = Path(path).resolve()
+    if not target.parent.exists():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
+    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with _named_errors(path):
+            part.mkdir()
+        yield part
+        with _named_errors(path):
+            if target.exists():
+                shutil.rmtree(target)
+            part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # still there only if something went wrong
+
+
+def check_replaceable(path: str | os.PathLike[str], files: Collection[str]) -> None:
+    """Raises FileExistsError if `path` is there and no folder of such files alone.
+
+    What else it holds would be lost with it.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{path} is a file, not a folder to replace")
+    others = {p.name for p in target.iterdir()} - set(files) if target.exists() else set()
+    if others:
+        raise FileExistsError(
+            f"{path} holds other files than {', '.join(sorted(files))}, {min(others)} for example, "
+            "which would be lost: take a new folder"
+        )
 
 
 @contextmanager

@@ -2,16 +2,19 @@
 
 import copy
 import json
-import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import timm
 import torch
 
+from gatedpose.checkpoints import HUB_FILE
+from gatedpose.files import whole_folder
 from gatedpose.network import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
 from gatedpose.variants import BY_NAME
+
+MODEL_FILES = frozenset({"config.json", HUB_FILE})
 
 
 def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) -> None:
@@ -26,6 +29,8 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
         skeleton: The model's joints.
 
     Raises:
+        FileExistsError: If the folder holds other files, which would be lost.
+        FileNotFoundError: If it has no parent.
         ValueError: If the skeleton has another number of joints than the model.
     """
     if skeleton.num_keypoints != model.num_keypoints:
@@ -33,9 +38,6 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
             f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
             f"model has {model.num_keypoints} heatmaps"
         )
-    folder = Path(folder)
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
     standard = BY_NAME[model.pretrained_cfg["architecture"]].config
     changed = {
         field.name: value
@@ -43,15 +45,14 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
         if field.name not in ("num_keypoints", "in_channels")
         and (value := getattr(model.config, field.name)) != getattr(standard, field.name)
     }
-    timm.models.save_for_hf(
-        copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
-        part,
-        model_config={"skeleton": asdict(skeleton)},
-        model_args={**changed, "in_chans": model.in_channels},
-        safe_serialization=True,
-    )
-    config = json.loads((part / "config.json").read_text("utf-8"))
-    config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
-    (part / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with whole_folder(folder, MODEL_FILES) as part:
+        timm.models.save_for_hf(
+            copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
+            part,
+            model_config={"skeleton": asdict(skeleton)},
+            model_args={**changed, "in_chans": model.in_channels},
+            safe_serialization=True,
+        )
+        config = json.loads((part / "config.json").read_text("utf-8"))
+        config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
+        (part / "config.json").write_text(json.dumps(config, indent=2), "utf-8")

@@ -12,8 +12,9 @@ from gatedpose.data.joints import joint_groups
 from gatedpose.data.samples import DatasetError
 from gatedpose.data.sources import Source, open_source
 from gatedpose.devices import make_accelerator
+from gatedpose.files import check_replaceable
 from gatedpose.growth import grow
-from gatedpose.hub import save_model
+from gatedpose.hub import MODEL_FILES, save_model
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Recipe
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -56,7 +57,8 @@ def train(
     Raises:
         DatasetError: For a folder that is not what it should be, or datasets of other joints.
         ImportError: Without accelerate.
-        FileExistsError: If `out` holds a training and is not to be resumed.
+        FileExistsError: If `out` holds a training and is not to be resumed, or its folder "model"
+            holds other files than a model's.
         ValueError: For joints that the recipe needs and a dataset has not, or see
             `make_accelerator` and `Trainer`.
         UnknownModelError: For an unknown variant or tag.
@@ -66,6 +68,7 @@ def train(
         raise FileExistsError(
             f"{out} holds a training: go on with it by --resume, or train into another folder"
         )
+    check_replaceable(out / "model", MODEL_FILES)
     accelerator = make_accelerator(recipe.precision)
     sources, watched, skeleton = _open(recipe, folders)
     chosen = choose([len(source) for source in sources], recipe)

@@ -112,7 +112,7 @@ def test_dry_run(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_kept(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(FileExistsError, match="holds other files than a repository's"):
+    with pytest.raises(FileExistsError, match=r"holds other files than README.md, config.json, "):
         write_repository(NAME, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").exists()
 

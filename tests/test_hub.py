@@ -35,13 +35,39 @@ def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
     save_model(kite_model(), tmp_path / "saved", KITE)
-    (tmp_path / "saved" / "old.txt").touch()
     second = kite_model(merge="sum")
     save_model(second, tmp_path / "saved", KITE)
     names = sorted(p.name for p in (tmp_path / "saved").iterdir())
     assert names == ["config.json", "model.safetensors"]
     again = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
     assert again.config.merge == "sum"
+
+
+def test_folder_with_other_files_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "linked").symlink_to(tmp_path / "mine")
+    for path in (tmp_path / "mine", tmp_path / "linked", tmp_path / "mine" / "sub" / ".."):
+        with pytest.raises(FileExistsError, match=r"than config.json, model.safetensors, sub for"):
+            save_model(kite_model(), path, KITE)
+    with pytest.raises(FileExistsError, match=r"thesis.txt is a file, not a folder"):
+        save_model(kite_model(), tmp_path / "mine" / "thesis.txt", KITE)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        save_model(kite_model(), tmp_path / "no" / "where", KITE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["linked", "mine"]
+
+
+def test_failed_saving_leaves_the_older_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: 1 / 0)  # the last that is written
+    with pytest.raises(ZeroDivisionError):
+        save_model(kite_model(), tmp_path / "saved", KITE)
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["saved"]
 
 
 def test_another_number_of_keypoints_is_not_those_joints(tmp_path: Path) -> None:

@@ -403,7 +403,8 @@ class FillsTheDisk(Interrupted):
     after = 3
 
     def hook(self) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, resource.RLIM_INFINITY))
+        room = (self.out / "last.pt").stat().st_size // 2  # enough for best.safetensors
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 
 def test_full_disk_keeps_the_last_checkpoint(
@@ -725,6 +726,10 @@ def test_train(
         train("gated_hg_1s_68", recipe, folders, tmp_path / "out")
     assert train("gated_hg_1s_68", recipe, folders, tmp_path / "out", resume=True) == folder
     assert (folder / "model.safetensors").read_bytes() == written
+    (folder / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match=r"thesis.txt for example, which would be lost"):
+        train("gated_hg_1s_68", recipe, folders, tmp_path / "out", resume=True)
+    assert (folder / "thesis.txt").exists()
 
 
 def test_train_from_shards(
