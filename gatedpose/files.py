@@ -59,16 +59,18 @@ def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterat
     if not target.parent.exists():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    old = part.with_suffix(".old")
     try:
         with _named_errors(path):
             part.mkdir()
         yield part
         with _named_errors(path):
             if target.exists():
-                shutil.rmtree(target)
+                target.rename(old)
             part.rename(target)
     finally:
-        shutil.rmtree(part, ignore_errors=True)  # still there only if something went wrong
+        for rest in (old, part):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def check_replaceable(path: str | os.PathLike[str], files: Collection[str]) -> None:
