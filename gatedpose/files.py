@@ -68,9 +68,9 @@ def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterat
             if target.exists():
                 target.rename(old)
             part.rename(target)
+        shutil.rmtree(old, ignore_errors=True)  # only now that the new one is in its place
     finally:
-        for rest in (old, part):
-            shutil.rmtree(rest, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def check_replaceable(path: str | os.PathLike[str], files: Collection[str]) -> None:
