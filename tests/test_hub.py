@@ -63,8 +63,12 @@ def test_failed_saving_leaves_the_older_folder(
 ) -> None:
     save_model(kite_model(), tmp_path / "saved", KITE)
     before = (tmp_path / "saved" / "model.safetensors").read_bytes()
-    monkeypatch.setattr(json, "dumps", lambda *_, **__: 1 / 0)  # the last that is written
-    with pytest.raises(ZeroDivisionError):
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)  # config.json, after the weights
+    with pytest.raises(OSError, match="No space left"):
         save_model(kite_model(), tmp_path / "saved", KITE)
     assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["saved"]
