@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -108,16 +109,28 @@ def count_conv_macs(model: nn.Module, size: tuple[int, int]) -> int:
     return macs
 
 
-@pytest.fixture(scope="session")
-def hub_server() -> ModuleType:
-    """tests/hub_server.py; tests cannot import each other as pytest imports them here."""
-    file = Path(__file__).parent / "hub_server.py"
-    spec = importlib.util.spec_from_file_location("hub_server", file)
+def load_file(file: Path) -> ModuleType:
+    """A module from outside the packages."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> ModuleType:
+    """tests/hub_server.py; tests cannot import each other as pytest imports them here."""
+    return load_file(Path(__file__).parent / "hub_server.py")
+
+
+@pytest.fixture(scope="session")
+def example() -> Callable[[str], ModuleType]:
+    """Loads one of examples/ by its name."""
+    folder = Path(__file__).parents[1] / "examples"
+    return lambda name: load_file(folder / f"{name}.py")
 
 
 @pytest.fixture

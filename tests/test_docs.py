@@ -9,8 +9,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -78,6 +79,31 @@ def test_raw_predictions_give_the_scores(name: str) -> None:
         score = lsp_pck(raw[f"{dataset}_keypoints"], target, labelled)
         published = weights_table()[name].scores[f"{dataset}-val"]
         assert score.mean == pytest.approx(published["mean"], abs=0.05)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the datasets are not here")
+def test_the_tables_of_misses_are_what_the_example_prints(
+    example: Callable[[str], ModuleType],
+) -> None:
+    page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    script = example("misses_by_lean")
+    commands = re.findall("^python examples/misses_by_lean.py (.*)$", page, re.MULTILINE)
+    assert len(commands) == 2
+    for line in commands:
+        folder = str(DATA / re.search("--dataset (\\w+)", line).group(1))
+        arguments = [folder if word in ("LSP", "LSPET") else word for word in line.split()]
+        result = CliRunner().invoke(script.main, arguments)
+        assert result.exit_code == 0, result.output
+        assert result.output in page
+
+
+def test_a_body_leans_by_the_angle_of_its_spine(
+    example: Callable[[str], ModuleType],
+) -> None:
+    person = np.zeros((5, 14, 2))
+    person[:, 2], person[:, 3] = (9, 20), (11, 20)  # hips; the middle is (10, 20)
+    person[:, 12] = [(10, 5), (20, 10), (0, 20), (0, 30), (10, 35)]  # neck
+    assert example("misses_by_lean").lean(person) == pytest.approx([0, 45, 90, 135, 180])
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
