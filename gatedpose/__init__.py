@@ -11,7 +11,8 @@ from gatedpose.checkpoints import WeightsError, load_weights
 from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
 from gatedpose.inference import optimize
 from gatedpose.layers import SoftGate, SoftGatedResidual
-from gatedpose.predictor import Pose, Predictor
+from gatedpose.pose import Pose
+from gatedpose.predictor import Predictor
 from gatedpose.profiling import Profile, profile
 from gatedpose.shortcuts import gate_shortcuts
 from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton

@@ -13,7 +13,7 @@ from gatedpose.data.annotations import load_json, rows
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.files import write_whole
 from gatedpose.metrics import Score, oks_ap
-from gatedpose.predictor import Pose
+from gatedpose.pose import Pose
 from gatedpose.skeleton import COCO17
 
 Points = npt.NDArray[np.floating[Any]]

@@ -25,7 +25,8 @@ from gatedpose.geometry import (
 from gatedpose.layers import check_choice
 from gatedpose.media import ImageSource, draw_poses, read_image
 from gatedpose.network import STRIDE
-from gatedpose.predictor import Pose, Predictor
+from gatedpose.pose import Pose
+from gatedpose.predictor import Predictor
 from gatedpose.reports import stack_poses
 from gatedpose.zoo import create_model, find_weights, list_models, parse_name
 

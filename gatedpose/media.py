@@ -10,6 +10,7 @@ import io
 import math
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
 COLOURS = {"right": (255, 140, 0), "left": (30, 170, 255), "middle": (110, 225, 90)}
+OPENING = threading.Lock()  # the filters of warnings are those of all threads
 EDGE, EMPTY = (20, 20, 20), (255, 255, 255)  # outline of all that is drawn; unfilled part of a dot
 
 
@@ -69,11 +71,13 @@ def read_image(source: ImageSource) -> Tensor:
 def _from_file(path: Path) -> Tensor:
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image: find_images lists the images in it")
-    with path.open("rb") as file, warnings.catch_warnings(), _named_errors(str(path)):
+    with path.open("rb") as file, _named_errors(str(path)):
         if not path.stat().st_size:
             raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file) as image:
+        with OPENING, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(file)  # reads the header only
+        with image:
             return _from_pil(image, str(path))
 
 

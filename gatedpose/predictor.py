@@ -1,12 +1,11 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
@@ -23,7 +22,9 @@ from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_
 from gatedpose.inference import OptimizedNetwork
 from gatedpose.layers import check_choice
 from gatedpose.media import ImageSource, read_image
+from gatedpose.pose import Pose
 from gatedpose.skeleton import Skeleton
+from gatedpose.threads import Here, default_threads, in_order
 from gatedpose.zoo import skeleton_of
 
 # How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
@@ -31,104 +32,6 @@ UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IM
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
 Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
-
-
-@dataclass(frozen=True)
-class Pose:
-    """One person's keypoints.
-
-    Attributes:
-        keypoints: (K, 2) float32, (x, y) in pixels of the image; the centre of the first pixel is
-            (0.5, 0.5).
-        scores: (K,) float32 in [0, 1], the height of each heatmap's peak: low for a joint that is
-            hidden or outside. No calibrated probability.
-        box: (4,) float32, (x0, y0, x1, y1), as given.
-        skeleton: Names, flip pairs and limbs of the K joints.
-        track: Number of the person in a video; see `gatedpose.tracking`.
-    """
-
-    keypoints: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    box: npt.NDArray[np.float32]
-    skeleton: Skeleton
-    track: int | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain numbers for JSON: track if any, box and, for each joint by name, [x, y, score]."""
-        rows = self.to_numpy().astype(float).round(3).tolist()  # float32 has no short decimals
-        joints = dict(zip(self.skeleton.joints, rows, strict=True))
-        facts = {"box": self.box.astype(float).round(3).tolist(), "keypoints": joints}
-        return facts if self.track is None else {"track": self.track, **facts}
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any], skeleton: Skeleton) -> "Pose":
-        """The pose that `to_dict` made `facts` of, to a thousandth.
-
-        Raises:
-            ValueError: For facts that are missing or of another skeleton.
-        """
-        try:
-            joints = np.array([facts["keypoints"][name] for name in skeleton.joints], np.float32)
-            box = np.array(facts["box"], np.float32).reshape(4)
-            return cls(joints[:, :2], joints[:, 2], box, skeleton, facts.get("track"))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
-
-    def to_numpy(self) -> npt.NDArray[np.float32]:
-        """(K, 3): x, y in pixels of the image, and score."""
-        return np.column_stack((self.keypoints, self.scores))
-
-    def to_coco(self, image_id: int | str, category_id: int = 1) -> dict[str, Any]:
-        """The person in the format of COCO's results.
-
-        Args:
-            image_id: Of the image, as the annotations number it.
-            category_id: Of the kind of thing; a person is 1.
-
-        Returns:
-            image_id, category_id, keypoints (3 K numbers x, y, confidence; 0 is the centre of the
-            first pixel, as in COCO) and score, the mean confidence.
-        """
-        triples = np.column_stack((self.keypoints - 0.5, self.scores))
-        return {
-            "image_id": image_id,
-            "category_id": category_id,
-            "keypoints": triples.reshape(-1).round(4).tolist(),
-            "score": round(float(self.scores.mean()), 6),
-        }
-
-
-def to_supervision(poses: Sequence[Pose]) -> Any:
-    """Poses of one image as `supervision.KeyPoints`, for its annotators and trackers.
-
-    Args:
-        poses: N people with the same K joints, N at least 1.
-
-    Returns:
-        KeyPoints of N people: xy (N, K, 2), where 0 is the centre of the first pixel, confidences,
-        the mean confidence of each person and class 0.
-
-    Raises:
-        ImportError: Without supervision, or with one before 0.31; names the pip command.
-        ValueError: Without poses.
-    """
-    try:
-        from supervision import KeyPoints
-    except ImportError as error:
-        raise ImportError('this needs supervision: pip install "supervision>=0.31"') from error
-    if not poses:
-        raise ValueError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
-    scores = np.stack([pose.scores for pose in poses])
-    try:
-        return KeyPoints(
-            xy=np.stack([pose.keypoints for pose in poses]) - np.float32(0.5),
-            class_id=np.zeros(len(poses), dtype=int),
-            keypoint_confidence=scores,
-            detection_confidence=scores.mean(axis=1),
-        )
-    except TypeError as error:
-        message = f'this supervision is too old ({error}): pip install "supervision>=0.31"'
-        raise ImportError(message) from error
 
 
 class DetectorError(ValueError):
@@ -167,10 +70,13 @@ class Predictor:
         size: (height, width) of the network's input; the model's own if None.
         batch_size: Largest number of people that go through the network at once.
         device: The model's own if None.
+        workers: Threads that read and crop the images of a `stream`; as many as PyTorch has if
+            None, none if 0.
 
     Raises:
         TypeError: If the model is no network.
-        ValueError: If the skeleton is not known and not given, or does not have K joints.
+        ValueError: If the skeleton is not known and not given, or does not have K joints; for less
+            than no workers.
     """
 
     def __init__(
@@ -183,6 +89,7 @@ class Predictor:
         size: tuple[int, int] | None = None,
         batch_size: int = 32,
         device: str | torch.device | None = None,
+        workers: int | None = None,
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
         if not isinstance(model, nn.Module):
@@ -201,6 +108,8 @@ class Predictor:
                 f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
                 f"model has {keypoints} heatmaps"
             )
+        if workers is not None and workers < 0:
+            raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
         data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
         self.device = torch.device(device) if device else next(model.parameters()).device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
@@ -209,6 +118,7 @@ class Predictor:
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.size = size or (data["input_size"][1], data["input_size"][2])
         self.batch_size = batch_size
+        self.workers = default_threads() if workers is None else workers
         self.mean = 255 * torch.tensor(data["mean"], device=self.device)
         self.std = 255 * torch.tensor(data["std"], device=self.device)
 
@@ -228,15 +138,19 @@ class Predictor:
             BoxError: If a box has no area, is not finite or lies outside.
             DetectorError: If a detector returns such boxes, or none at all.
         """
-        return next(self.stream([(image, boxes)]))
+        return self._poses(self._crops(image, boxes))
 
     def stream(
         self, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
     ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
+        Images are read and cropped by `workers`, but for PIL images, which threads must not share,
+        and for those with a detector, which is called from the caller's thread only.
+
         Args:
-            images: Pairs of image and boxes as in a call.
+            images: Pairs of image and boxes as in a call. Drawn from the caller's thread, not
+                more at once than fill a batch.
 
         Yields:
             The poses of each image, in order, as soon as they are known.
@@ -244,21 +158,30 @@ class Predictor:
         waiting: list[Crop] = []
         wanted: list[int] = []  # people of the images that are not yet yielded
         found: list[Pose] = []
-        for image, boxes in images:
-            crops = self._crops(image, boxes)
-            wanted.append(len(crops))
-            waiting += crops
-            while len(waiting) >= self.batch_size:
-                found += self._poses(waiting[: self.batch_size])
-                waiting = waiting[self.batch_size :]
-            while wanted and len(found) >= wanted[0]:
-                yield found[: wanted[0]]
-                found = found[wanted.pop(0) :]
-        for start in range(0, len(waiting), self.batch_size):
-            found += self._poses(waiting[start : start + self.batch_size])
+
+        def room() -> int:
+            return min(max(1, 2 * self.workers), self.batch_size - len(waiting))
+
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
+            for crops in in_order((self._begin(pool, *pair) for pair in images), room):
+                wanted.append(len(crops))
+                waiting += crops
+                while len(waiting) >= self.batch_size:
+                    found += self._poses(waiting[: self.batch_size])
+                    del waiting[: self.batch_size]
+                while wanted and len(found) >= wanted[0]:
+                    yield found[: wanted[0]]
+                    found = found[wanted.pop(0) :]
+        found += self._poses(waiting)
         for people in wanted:
             yield found[:people]
             found = found[people:]
+
+    def _begin(
+        self, pool: Executor, image: ImageSource, boxes: Boxes | Detector | None
+    ) -> Future[list[Crop]]:
+        alone = not self.workers or callable(boxes) or isinstance(image, Image.Image)
+        return (Here() if alone else pool).submit(self._crops, image, boxes)
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -286,11 +209,15 @@ class Predictor:
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
-        pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
-        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
-        located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
-        keypoints = transform_points(invert(torch.stack(matrices)), located)
-        return [
-            Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
-            for points, score, box in zip(keypoints, scores, boxes, strict=True)
-        ]
+        poses = []
+        for start in range(0, len(crops), self.batch_size):
+            part = crops[start : start + self.batch_size]
+            pictures, matrices, boxes = (list(each) for each in zip(*part, strict=True))
+            batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
+            located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+            keypoints = transform_points(invert(torch.stack(matrices)), located)
+            poses += [
+                Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
+                for points, score, box in zip(keypoints, scores, boxes, strict=True)
+            ]
+        return poses

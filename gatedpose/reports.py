@@ -13,7 +13,7 @@ from gatedpose.checkpoints import weights_table
 from gatedpose.metrics import Score
 from gatedpose.network import check_images
 from gatedpose.plots import BLUE, GREEN, ORANGE, new_figure, png
-from gatedpose.predictor import Pose
+from gatedpose.pose import Pose
 from gatedpose.profiling import Profile, profile
 from gatedpose.skeleton import Skeleton
 from gatedpose.variants import BY_NAME, Variant

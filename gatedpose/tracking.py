@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
 from gatedpose.media import ImageSource, read_image
-from gatedpose.predictor import Detector, Pose, Predictor, find_people
+from gatedpose.pose import Pose
+from gatedpose.predictor import Detector, Predictor, find_people
 from gatedpose.smoothing import OneEuro
 
 GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame

@@ -2,6 +2,8 @@
 
 import math
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -193,6 +195,19 @@ def test_decompression_bomb(
         read_image(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W)
     assert torch.equal(read_image(path), planes(photo))
+
+
+def test_threads_that_read_leave_the_filters_of_warnings_as_they_are(
+    photo: np.ndarray, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(200)]
+    for path in paths:
+        Image.fromarray(photo).save(path)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(read_image, paths))
+    assert all(torch.equal(image, planes(photo)) for image in images)
+    assert list(warnings.filters) == before
 
 
 BAD_SOURCES = {

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from gatedpose.geometry import BoxError, crop_matrices, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.media import ImageError
 from gatedpose.network import HeatmapNetwork
-from gatedpose.predictor import Pose, Predictor, to_supervision
+from gatedpose.pose import Pose, to_supervision
+from gatedpose.predictor import Predictor
 from gatedpose.skeleton import LSP14, Skeleton
 
 THREE = Skeleton("three", ("right dot", "left dot", "middle dot"), ((0, 1),), ((0, 2), (1, 2)))
@@ -134,6 +136,76 @@ def test_stream_yields_as_it_goes(dots: tuple[Image.Image, np.ndarray], finder: 
     stream = Predictor(finder, THREE, batch_size=2).stream(images())
     next(stream)
     assert read == [0, 1]
+
+
+class WatchedPath:
+    """A path that notes which threads read it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.threads: set[threading.Thread] = set()
+
+    def __fspath__(self) -> str:
+        self.threads.add(threading.current_thread())
+        return str(self.path)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_read_and_the_caller_detects(
+    workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
+) -> None:
+    image, points = dots
+    image.save(tmp_path / "dots.png")
+    path, detected = WatchedPath(tmp_path / "dots.png"), WatchedPath(tmp_path / "dots.png")
+    callers = []
+
+    def detector(image: Tensor) -> list[list[float]]:
+        callers.append(threading.current_thread())
+        return [[40, 30, 160, 150]] * 2
+
+    predictor = Predictor(finder, THREE, batch_size=4, workers=workers)
+    pairs = [(path, None)] * 7 + [(detected, detector)] * 2
+    results = list(predictor.stream(pairs))  # type: ignore[arg-type]
+    assert [len(poses) for poses in results] == [1] * 7 + [2] * 2
+    for [pose, *_] in results:
+        assert np.abs(pose.keypoints - points).max() < 0.6
+    here = threading.current_thread()
+    assert callers == [here] * 2
+    assert detected.threads == {here}
+    assert (path.threads == {here}) if workers == 0 else (here not in path.threads)
+    assert len(path.threads) <= max(1, workers)
+
+
+def test_a_pil_image_that_is_not_yet_read_serves_many_boxes(
+    dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
+) -> None:
+    image, points = dots
+    image.save(tmp_path / "dots.png")
+    boxes = [[[50.0, 40.0, 150.0 + shift, 140.0]] for shift in range(20)]
+    with Image.open(tmp_path / "dots.png") as lazy:
+        results = list(Predictor(finder, THREE, workers=4).stream((lazy, box) for box in boxes))
+    assert np.abs(np.stack([pose.keypoints for [pose] in results]) - points).max() < 0.6
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_bad_file_raises_when_its_turn_comes(
+    workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    for file in files:
+        dots[0].save(file)
+    files[4].write_bytes(b"no picture")
+    stream = Predictor(finder, THREE, batch_size=2, workers=workers).stream(
+        (file, None) for file in files
+    )
+    assert [len(next(stream)) for _ in range(4)] == [1] * 4
+    with pytest.raises(ImageError, match=r"4\.png"):
+        next(stream)
+
+
+def test_less_than_no_workers(finder: DotFinder) -> None:
+    with pytest.raises(ValueError, match="0 or more threads, got -1"):
+        Predictor(finder, THREE, workers=-1)
 
 
 def test_empty_stream(finder: DotFinder) -> None:

@@ -12,7 +12,8 @@ import gatedpose
 from gatedpose.geometry import BoxError
 from gatedpose.media import demo_image, read_image
 from gatedpose.network import HeatmapNetwork
-from gatedpose.predictor import DetectorError, Pose, Predictor
+from gatedpose.pose import Pose
+from gatedpose.predictor import DetectorError, Predictor
 from gatedpose.skeleton import Skeleton
 from gatedpose.smoothing import OneEuro, joint_filter
 from gatedpose.tracking import Tracker

@@ -13,7 +13,8 @@ from gatedpose.cli.options import best_device, make_ready
 from gatedpose.detection import BoxTable, load_detector, read_boxes
 from gatedpose.geometry import BoxError, as_boxes
 from gatedpose.media import draw_poses
-from gatedpose.predictor import Detector, Pose, Predictor, find_people
+from gatedpose.pose import Pose
+from gatedpose.predictor import Detector, Predictor, find_people
 from gatedpose.reports import stack_poses
 
 

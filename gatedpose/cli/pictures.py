@@ -5,6 +5,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from gatedpose.coco_results import save_results
 from gatedpose.files import JsonLines
 from gatedpose.geometry import BoxError
 from gatedpose.media import FORMATS, ImageError, read_image, write_image
-from gatedpose.predictor import Detector, Pose
+from gatedpose.pose import Pose
+from gatedpose.predictor import Detector
 from gatedpose.reports import pose_text
 from gatedpose.skeleton import Skeleton
+from gatedpose.threads import in_order
 
 RESULTS = "poses.jsonl"
 
@@ -158,7 +161,7 @@ def _pictures(files: list[Path], out: Path | None, single: bool) -> dict[Path, P
 
 
 class _Reader:
-    """Reads files as they are asked for; those that cannot be read are kept to be reported."""
+    """Reads files ahead of time; those that cannot be read are kept to be reported."""
 
     def __init__(self, files: list[Path], job: Job) -> None:
         self.files, self.job = files, job
@@ -166,19 +169,30 @@ class _Reader:
         self.read: deque[tuple[Path, Tensor]] = deque()
 
     def __iter__(self) -> Iterator[tuple[Tensor, Detector | None]]:
-        for file in self.files:
-            try:
-                image = read_image(file)
-                boxes = self.job.people(file, image)
-            except (ImageError, BoxError, OSError) as error:
-                self.failures.append(f"{error}")
-                continue
-            self.read.append((file, image))
-            yield image, None if boxes is None else _always(boxes)
+        threads = self.job.predictor.workers
+        with ThreadPoolExecutor(threads) as pool:
+            images = in_order((pool.submit(_read, file) for file in self.files), lambda: threads)
+            for file, image in zip(self.files, images, strict=True):
+                try:
+                    if isinstance(image, Exception):
+                        raise image
+                    boxes = self.job.people(file, image)
+                except (ImageError, BoxError, OSError) as error:
+                    self.failures.append(f"{error}")
+                    continue
+                self.read.append((file, image))
+                yield image, None if boxes is None else _always(boxes)
 
     def next_done(self) -> tuple[Path, Tensor]:
         """The file whose poses have just come, and its image."""
         return self.read.popleft()
+
+
+def _read(file: Path) -> Tensor | ImageError | OSError:
+    try:
+        return read_image(file)
+    except (ImageError, OSError) as error:
+        return error
 
 
 def _always(boxes: Tensor) -> Detector:

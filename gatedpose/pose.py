@@ -1,0 +1,108 @@
+"""One person's keypoints, and the forms that other libraries take them in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One person's keypoints.
+
+    Attributes:
+        keypoints: (K, 2) float32, (x, y) in pixels of the image; the centre of the first pixel is
+            (0.5, 0.5).
+        scores: (K,) float32 in [0, 1], the height of each heatmap's peak: low for a joint that is
+            hidden or outside. No calibrated probability.
+        box: (4,) float32, (x0, y0, x1, y1), as given.
+        skeleton: Names, flip pairs and limbs of the K joints.
+        track: Number of the person in a video; see `gatedpose.tracking`.
+    """
+
+    keypoints: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    box: npt.NDArray[np.float32]
+    skeleton: Skeleton
+    track: int | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain numbers for JSON: track if any, box and, for each joint by name, [x, y, score]."""
+        rows = self.to_numpy().astype(float).round(3).tolist()  # float32 has no short decimals
+        joints = dict(zip(self.skeleton.joints, rows, strict=True))
+        facts = {"box": self.box.astype(float).round(3).tolist(), "keypoints": joints}
+        return facts if self.track is None else {"track": self.track, **facts}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any], skeleton: Skeleton) -> "Pose":
+        """The pose that `to_dict` made `facts` of, to a thousandth.
+
+        Raises:
+            ValueError: For facts that are missing or of another skeleton.
+        """
+        try:
+            joints = np.array([facts["keypoints"][name] for name in skeleton.joints], np.float32)
+            box = np.array(facts["box"], np.float32).reshape(4)
+            return cls(joints[:, :2], joints[:, 2], box, skeleton, facts.get("track"))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
+
+    def to_numpy(self) -> npt.NDArray[np.float32]:
+        """(K, 3): x, y in pixels of the image, and score."""
+        return np.column_stack((self.keypoints, self.scores))
+
+    def to_coco(self, image_id: int | str, category_id: int = 1) -> dict[str, Any]:
+        """The person in the format of COCO's results.
+
+        Args:
+            image_id: Of the image, as the annotations number it.
+            category_id: Of the kind of thing; a person is 1.
+
+        Returns:
+            image_id, category_id, keypoints (3 K numbers x, y, confidence; 0 is the centre of the
+            first pixel, as in COCO) and score, the mean confidence.
+        """
+        triples = np.column_stack((self.keypoints - 0.5, self.scores))
+        return {
+            "image_id": image_id,
+            "category_id": category_id,
+            "keypoints": triples.reshape(-1).round(4).tolist(),
+            "score": round(float(self.scores.mean()), 6),
+        }
+
+
+def to_supervision(poses: Sequence[Pose]) -> Any:
+    """Poses of one image as `supervision.KeyPoints`, for its annotators and trackers.
+
+    Args:
+        poses: N people with the same K joints, N at least 1.
+
+    Returns:
+        KeyPoints of N people: xy (N, K, 2), where 0 is the centre of the first pixel, confidences,
+        the mean confidence of each person and class 0.
+
+    Raises:
+        ImportError: Without supervision, or with one before 0.31; names the pip command.
+        ValueError: Without poses.
+    """
+    try:
+        from supervision import KeyPoints
+    except ImportError as error:
+        raise ImportError('this needs supervision: pip install "supervision>=0.31"') from error
+    if not poses:
+        raise ValueError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
+    scores = np.stack([pose.scores for pose in poses])
+    try:
+        return KeyPoints(
+            xy=np.stack([pose.keypoints for pose in poses]) - np.float32(0.5),
+            class_id=np.zeros(len(poses), dtype=int),
+            keypoint_confidence=scores,
+            detection_confidence=scores.mean(axis=1),
+        )
+    except TypeError as error:
+        message = f'this supervision is too old ({error}): pip install "supervision>=0.31"'
+        raise ImportError(message) from error
