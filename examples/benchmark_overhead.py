@@ -5,8 +5,9 @@
 
 Import: median wall time of `import gatedpose` over that of `import timm`, alternating, in fresh
 processes. Prediction: what the predictor needs besides the network (read, crop, normalise, decode,
-map back) over the network's own time, for 8 people at 256 x 256: as 8 photos of one person, and
-as one photo of 8 people. The photos are the demo portrait, stored as JPEG.
+map back) over the network's own time, for 8 people at 256 x 256: as 8 photos of one person, as
+one photo of 8 people, and as 8 photos of 12 megapixels, read by threads and by none. The photos are
+the demo portrait, stored as JPEG.
 """
 
 import json
@@ -17,15 +18,35 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 import torch
 from PIL import Image
+from torch import nn
 
 import gatedpose
 from gatedpose.media import demo_image
 
 PEOPLE = 8
+LARGE = (4000, 3000)
+
+Pairs: TypeAlias = list[tuple[Path, list[list[float]] | None]]
+
+
+class TimedPredictor(gatedpose.Predictor):
+    """Notes the seconds that the network takes."""
+
+    def __init__(self, model: nn.Module, workers: int | None) -> None:
+        super().__init__(model, workers=workers)
+        self.times: list[float] = []
+
+    def heatmaps(self, crops: torch.Tensor) -> torch.Tensor:
+        """See `Predictor`."""
+        start = time.perf_counter()
+        maps = super().heatmaps(crops)
+        self.times.append(time.perf_counter() - start)
+        return maps
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
@@ -53,31 +74,23 @@ def import_ratio(repeats: int) -> dict[str, float]:
 
 def prediction_overhead(name: str, repeats: int) -> dict[str, dict[str, float]]:
     """Seconds of network and of all the rest, and the rest's share of the network's."""
-    predictor = gatedpose.Predictor(gatedpose.create_model(name, num_keypoints=14))
-    inside: list[float] = []
-    network = predictor.heatmaps
-
-    def timed(crops: torch.Tensor) -> torch.Tensor:
-        start = time.perf_counter()
-        maps = network(crops)
-        inside.append(time.perf_counter() - start)
-        return maps
-
-    predictor.heatmaps = timed  # type: ignore[method-assign]
+    model = gatedpose.create_model(name, num_keypoints=14)
+    box = [20.0, 20.0, 490.0, 500.0]
     results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        photo = Path(folder) / "photo.jpg"
-        with Image.open(demo_image()) as image:
-            image.convert("RGB").save(photo, quality=92)
-        box = [20.0, 20.0, 490.0, 500.0]
-        cases = {
-            "8 photos of 1 person": [(photo, [box])] * PEOPLE,
-            "1 photo of 8 people": [(photo, [box] * PEOPLE)],
+    with tempfile.TemporaryDirectory() as folder, Image.open(demo_image()) as image:
+        photo, large = Path(folder) / "photo.jpg", Path(folder) / "large.jpg"
+        image.convert("RGB").save(photo, quality=92)
+        image.convert("RGB").resize(LARGE).save(large, quality=92)
+        cases: dict[str, tuple[Pairs, int | None]] = {
+            "8 photos of 1 person": ([(photo, [box])] * PEOPLE, None),
+            "1 photo of 8 people": ([(photo, [box] * PEOPLE)], None),
+            "8 photos of 12 megapixels": ([(large, None)] * PEOPLE, None),
+            "8 photos of 12 megapixels, workers=0": ([(large, None)] * PEOPLE, 0),
         }
-        for case, pairs in cases.items():
-            inside.clear()
-            total = seconds(lambda pairs=pairs: list(predictor.stream(pairs)), repeats)  # type: ignore[misc]
-            own = statistics.median(inside[1:])
+        for case, (pairs, workers) in cases.items():
+            predictor = TimedPredictor(model, workers=workers)
+            total = seconds(lambda p=predictor, pairs=pairs: list(p.stream(pairs)), repeats)  # type: ignore[misc]
+            own = statistics.median(predictor.times[1:])
             results[case] = {"network_s": own, "rest_s": total - own, "share": (total - own) / own}
     return results
 
