@@ -1,11 +1,11 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import torch
-from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
@@ -70,7 +70,7 @@ class Predictor:
         size: (height, width) of the network's input; the model's own if None.
         batch_size: Largest number of people that go through the network at once.
         device: The model's own if None.
-        workers: Threads that read and crop the images of a `stream`; as many as PyTorch has if
+        workers: Threads that read and crop the files of a `stream`; as many as PyTorch has if
             None, none if 0.
 
     Raises:
@@ -145,8 +145,8 @@ class Predictor:
     ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
-        Images are read and cropped by `workers`, but for PIL images, which threads must not share,
-        and for those with a detector, which is called from the caller's thread only.
+        Files are read and cropped by `workers`, images in memory and those with a detector by the
+        caller's thread: neither PIL images nor detectors need be safe with several.
 
         Args:
             images: Pairs of image and boxes as in a call. Drawn from the caller's thread, not
@@ -180,8 +180,9 @@ class Predictor:
     def _begin(
         self, pool: Executor, image: ImageSource, boxes: Boxes | Detector | None
     ) -> Future[list[Crop]]:
-        alone = not self.workers or callable(boxes) or isinstance(image, Image.Image)
-        return (Here() if alone else pool).submit(self._crops, image, boxes)
+        # To crop what is in memory takes so little that a thread costs more than it saves.
+        read = isinstance(image, (str, os.PathLike)) and not callable(boxes)
+        return (pool if read and self.workers else Here()).submit(self._crops, image, boxes)
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
