@@ -24,7 +24,7 @@ from gatedpose.layers import check_choice
 from gatedpose.media import ImageSource, read_image
 from gatedpose.pose import Pose
 from gatedpose.skeleton import Skeleton
-from gatedpose.threads import Here, default_threads, in_order
+from gatedpose.threads import ahead, default_threads
 from gatedpose.zoo import skeleton_of
 
 # How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
@@ -70,8 +70,8 @@ class Predictor:
         size: (height, width) of the network's input; the model's own if None.
         batch_size: Largest number of people that go through the network at once.
         device: The model's own if None.
-        workers: Threads that read and crop the files of a `stream`; as many as PyTorch has if
-            None, none if 0.
+        workers: Threads that read the files of a `stream`; as many as PyTorch has if None, none if
+            0.
 
     Raises:
         TypeError: If the model is no network.
@@ -138,15 +138,16 @@ class Predictor:
             BoxError: If a box has no area, is not finite or lies outside.
             DetectorError: If a detector returns such boxes, or none at all.
         """
-        return self._poses(self._crops(image, boxes))
+        # One image needs no thread to read it.
+        [poses] = self.stream([(read_image(image), boxes)])
+        return poses
 
     def stream(
         self, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
     ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
-        Files are read and cropped by `workers`, images in memory and those with a detector by the
-        caller's thread: neither PIL images nor detectors need be safe with several.
+        Files are read by `workers`, ahead of time; all else is done by the caller's thread.
 
         Args:
             images: Pairs of image and boxes as in a call. Drawn from the caller's thread, not
@@ -160,29 +161,30 @@ class Predictor:
         found: list[Pose] = []
 
         def room() -> int:
-            return min(max(1, 2 * self.workers), self.batch_size - len(waiting))
+            return min(max(1, self.workers), self.batch_size - len(waiting))
 
         with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
-            for crops in in_order((self._begin(pool, *pair) for pair in images), room):
+            begun = ((self._begin(pool, image), boxes) for image, boxes in images)
+            for image, boxes in ahead(begun, room):
+                crops = self._crops(image.result() if isinstance(image, Future) else image, boxes)
                 wanted.append(len(crops))
                 waiting += crops
                 while len(waiting) >= self.batch_size:
                     found += self._poses(waiting[: self.batch_size])
-                    del waiting[: self.batch_size]
+                    waiting = waiting[self.batch_size :]
                 while wanted and len(found) >= wanted[0]:
                     yield found[: wanted[0]]
                     found = found[wanted.pop(0) :]
-        found += self._poses(waiting)
+        for start in range(0, len(waiting), self.batch_size):
+            found += self._poses(waiting[start : start + self.batch_size])
         for people in wanted:
             yield found[:people]
             found = found[people:]
 
-    def _begin(
-        self, pool: Executor, image: ImageSource, boxes: Boxes | Detector | None
-    ) -> Future[list[Crop]]:
-        # To crop what is in memory takes so little that a thread costs more than it saves.
-        read = isinstance(image, (str, os.PathLike)) and not callable(boxes)
-        return (pool if read and self.workers else Here()).submit(self._crops, image, boxes)
+    def _begin(self, pool: Executor, image: ImageSource) -> ImageSource | Future[Tensor]:
+        """Has a file read; what is in memory already is left as it is."""
+        file = isinstance(image, (str, os.PathLike))
+        return pool.submit(read_image, image) if file and self.workers else image
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -210,15 +212,11 @@ class Predictor:
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
-        poses = []
-        for start in range(0, len(crops), self.batch_size):
-            part = crops[start : start + self.batch_size]
-            pictures, matrices, boxes = (list(each) for each in zip(*part, strict=True))
-            batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
-            located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
-            keypoints = transform_points(invert(torch.stack(matrices)), located)
-            poses += [
-                Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
-                for points, score, box in zip(keypoints, scores, boxes, strict=True)
-            ]
-        return poses
+        pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
+        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
+        located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        keypoints = transform_points(invert(torch.stack(matrices)), located)
+        return [
+            Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
+            for points, score, box in zip(keypoints, scores, boxes, strict=True)
+        ]

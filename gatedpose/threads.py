@@ -1,15 +1,14 @@
-"""Work that threads do ahead of time, with its results in order."""
+"""Threads that read ahead of the network."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
-MOST = 16  # readers; each holds a decoded photo
+MOST = 16  # threads; each holds a decoded photo
 
 
 def default_threads() -> int:
@@ -17,29 +16,18 @@ def default_threads() -> int:
     return min(MOST, torch.get_num_threads())
 
 
-class Here(Executor):
-    """Does what it is given at once, in the caller's thread; errors come with the result."""
+def ahead(items: Iterator[T], room: Callable[[], int]) -> Iterator[T]:
+    """The same items, drawn before they are asked for: futures whose work is to begin early.
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """See `concurrent.futures.Executor`."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def in_order(futures: Iterator[Future[T]], room: Callable[[], int]) -> Iterator[T]:
-    """Results one after the other; what fails raises when its turn comes.
+    (`Executor.map` has such a limit from Python 3.14 on.)
 
     Args:
-        futures: Each begun as it is drawn from here.
-        room: How many may be begun and not yet yielded; at least 1. Asked before each result.
+        items: Drawn from the caller's thread.
+        room: How many may be drawn and not yet yielded; at least 1. Asked before each is yielded.
     """
-    begun: deque[Future[T]] = deque()
+    drawn: deque[T] = deque()
     while True:
-        begun.extend(islice(futures, max(0, room() - len(begun))))
-        if not begun:
+        drawn.extend(islice(items, max(0, room() - len(drawn))))
+        if not drawn:
             return
-        yield begun.popleft().result()
+        yield drawn.popleft()

@@ -22,7 +22,7 @@ from gatedpose.pose import Pose
 from gatedpose.predictor import Detector
 from gatedpose.reports import pose_text
 from gatedpose.skeleton import Skeleton
-from gatedpose.threads import in_order
+from gatedpose.threads import ahead
 
 RESULTS = "poses.jsonl"
 
@@ -171,11 +171,10 @@ class _Reader:
     def __iter__(self) -> Iterator[tuple[Tensor, Detector | None]]:
         threads = self.job.predictor.workers
         with ThreadPoolExecutor(threads) as pool:
-            images = in_order((pool.submit(_read, file) for file in self.files), lambda: threads)
-            for file, image in zip(self.files, images, strict=True):
+            begun = ((file, pool.submit(read_image, file)) for file in self.files)
+            for file, reading in ahead(begun, lambda: threads):
                 try:
-                    if isinstance(image, Exception):
-                        raise image
+                    image = reading.result()
                     boxes = self.job.people(file, image)
                 except (ImageError, BoxError, OSError) as error:
                     self.failures.append(f"{error}")
@@ -186,13 +185,6 @@ class _Reader:
     def next_done(self) -> tuple[Path, Tensor]:
         """The file whose poses have just come, and its image."""
         return self.read.popleft()
-
-
-def _read(file: Path) -> Tensor | ImageError | OSError:
-    try:
-        return read_image(file)
-    except (ImageError, OSError) as error:
-        return error
 
 
 def _always(boxes: Tensor) -> Detector:
