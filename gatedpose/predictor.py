@@ -175,8 +175,8 @@ class Predictor:
                 while wanted and len(found) >= wanted[0]:
                     yield found[: wanted[0]]
                     found = found[wanted.pop(0) :]
-        for start in range(0, len(waiting), self.batch_size):
-            found += self._poses(waiting[start : start + self.batch_size])
+        if waiting:
+            found += self._poses(waiting)
         for people in wanted:
             yield found[:people]
             found = found[people:]
