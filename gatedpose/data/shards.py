@@ -177,22 +177,9 @@ def load_shards(
             of another format: the message names the file and what is wrong with it.
     """
     folder = Path(folder)
-    table = folder / f"{split}.json"
-    if not table.is_file():
-        there = ", ".join(_splits(folder)) or "none"
-        raise DatasetError(f"{folder} holds no {table.name}; packed splits there: {there}")
-    about = Row(table, "the table", load_json(table))
-    about.choice("format", (FORMAT,))
-    about.choice("version", (VERSION,))
-    about.choice("margin", (PACK_MARGIN,))
-    if dataset is not None:
-        about.choice("dataset", (dataset,))
+    about, skeleton = _table(folder, split, dataset)
     people, size = _count(about, "people"), _count(about, "size")
-    try:
-        skeleton = Skeleton.from_dict(about.get("skeleton"))
-    except ValueError as error:
-        raise about.error("skeleton", str(error)) from error
-    shards = rows(table, "shards", about.get("shards"))
+    shards = rows(about.file, "shards", about.get("shards"))
     if (total := sum(_count(shard, "people") for shard in shards)) != people:
         raise about.error("people", f"is {people}, but the shards have {total}")
     for shard in shards:  # all of them before any is read, which takes its time
@@ -212,6 +199,24 @@ def load_shards(
                 ids.append(str(facts.get("id")))
                 bar.update()
     return Crops(images, keypoints, labelled, tuple(ids)), skeleton
+
+
+def _table(folder: Path, split: str, dataset: str | None) -> tuple[Row, Skeleton]:
+    """What a split's table says, seen to be of this format and dataset, and its joints."""
+    table = folder / f"{split}.json"
+    if not table.is_file():
+        there = ", ".join(_splits(folder)) or "none"
+        raise DatasetError(f"{folder} holds no {table.name}; packed splits there: {there}")
+    about = Row(table, "the table", load_json(table))
+    about.choice("format", (FORMAT,))
+    about.choice("version", (VERSION,))
+    about.choice("margin", (PACK_MARGIN,))
+    if dataset is not None:
+        about.choice("dataset", (dataset,))
+    try:
+        return about, Skeleton.from_dict(about.get("skeleton"))
+    except ValueError as error:
+        raise about.error("skeleton", str(error)) from error
 
 
 def _count(row: Row, key: str) -> int:
