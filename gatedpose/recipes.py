@@ -69,6 +69,9 @@ class Recipe:
         warmup: Steps.
         clip: Largest norm of the gradient; no limit if None.
         ema: Decay of the averaged weights, which are the result; 0 for the last weights themselves.
+        keep: Share of the weights to start from in the result, for a short training of a trained
+            network: a point between the two is often better than either (Wortsman et al., "Robust
+            fine-tuning of zero-shot models", CVPR 2022). Needs `init`; 0 for none.
         calibrate: Images that the averaged network's batch norm takes its statistics from anew,
             before each look at the validation people and in the end; 0 for the averages of
             training, which lag behind and come from small batches.
@@ -109,6 +112,7 @@ class Recipe:
     warmup: int = 200
     clip: float | None = 5.0
     ema: float = 0.999
+    keep: float = 0.0
     calibrate: int = 1024
     precision: Precision = "no"
     accumulate: int = 1
@@ -129,6 +133,7 @@ class Recipe:
             "phases": len(self.phases) > 0,
             "lr": self.lr > 0,
             "ema": 0 <= self.ema < 1,
+            "keep": 0 <= self.keep < 1 and (self.init is not None or not self.keep),
             "calibrate": self.calibrate >= 0,
             "teaching": 0 <= self.teaching <= 1,
             "accumulate": self.accumulate >= 1,

@@ -48,8 +48,7 @@ class Trainer:
         skeleton: The joints.
         recipe: See `Recipe`.
         out: Folder, made if it is not there.
-        teacher: Trained network of the same joints, whose heatmaps the recipe's share of the
-            targets is.
+        teacher: Trained network of the same joints, see `Recipe.teaching`.
         watch_every: Images between two checkpoints with a look at `val`.
     """
 
@@ -80,6 +79,7 @@ class Trainer:
         model = model.to(device).to(memory_format=torch.channels_last)
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last) if teacher else None
         optimizer = recipe.make_optimizer(model)
+        self.start = {name: t.clone() for name, t in model.state_dict().items() if recipe.keep}
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         model.set_grad_checkpointing(recipe.checkpointing)
         if recipe.compile:
@@ -112,11 +112,12 @@ class Trainer:
                     rate = learning_rate(self.recipe, self.progress)
                     self.losses.append(self.step(batch, phase))
                     if self.main:
-                        facts = {"loss": self.losses[-1], "lr": rate}
-                        journal.scalars(self.progress.step, facts)
+                        journal.scalars(self.progress.step, {"loss": self.losses[-1], "lr": rate})
                     bar.update(100 * self.progress.share(self.recipe) - bar.n)
                     seen, every = self.progress.images, self.watch_every
                     if seen >= phase.images or seen // every > (seen - phase.batch_size) // every:
+                        if self.progress.share(self.recipe) >= 1:
+                            self._mix_start()
                         self._watch(phase, journal)
                     if stop:
                         self._save()
@@ -223,6 +224,13 @@ class Trainer:
         self._save()
         self.accelerator.wait_for_everyone()
 
+    def _mix_start(self) -> None:
+        """Moves the averaged weights back towards those that the training started from."""
+        weights = self.ema.module.state_dict()
+        for name, start in self.start.items():
+            if start.is_floating_point():
+                weights[name].lerp_(start, self.recipe.keep)
+
     def _calibrate(self, phase: Phase) -> None:
         """Takes the averaged network's batch norm statistics from large batches of training people.
 
@@ -244,14 +252,15 @@ class Trainer:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
         path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
         if (self.out / CHECKPOINT).exists():
-            before = json.loads(path.read_text("utf-8"))
-            if changes := _changes(before, now):
-                raise ValueError(
-                    f"{self.out} holds a training by another recipe ({changes}): resume it with "
-                    "that one, or train into another folder"
-                )
+            self._require_same("by another recipe", json.loads(path.read_text("utf-8")), now)
         elif self.main:
             write_whole(path, json.dumps(now, indent=1))
+
+    def _require_same(self, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+        fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+        if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields):
+            text = "resume it with that one, or train into another folder"
+            raise ValueError(f"{self.out} holds a training {what} ({changes}): {text}")
 
     def _save(self) -> None:
         if not self.main:
@@ -280,11 +289,7 @@ class Trainer:
 
     def _restore(self) -> None:
         state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
-        if changes := _changes(state["network"], self.network):
-            raise ValueError(
-                f"{self.out} holds a training of another network ({changes}): resume it with that "
-                "one, or train into another folder"
-            )
+        self._require_same("of another network", state["network"], self.network)
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -292,8 +297,3 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
         self.losses, self.best = list(state["losses"]), tuple(state["best"])
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    return ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields)
