@@ -295,9 +295,9 @@ class Interrupted(Trainer):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def trainer_of(kind: type[Trainer], out: Path) -> Trainer:
+def trainer_of(kind: type[Trainer], out: Path, recipe: Recipe = SHORT) -> Trainer:
     people, val = dotted_people(12, seed=0), dotted_people(3, seed=1)
-    args = people, torch.arange(12) + 1.0, val, LSP14, SHORT, out
+    args = people, torch.arange(12) + 1.0, val, LSP14, recipe, out
     return kind(tiny_network(), *args, watch_every=8)
 
 
@@ -358,6 +358,22 @@ def test_sigterm_saves_stops_and_resumes(
     assert signal.getsignal(signal.SIGTERM) is handler
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == steps
     assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_share_of_the_start_is_kept(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    recipe = replace(SHORT, init="lsp", keep=0.25)
+    whole = trainer_of(Trainer, tmp_path / "whole", recipe).run()
+    start, end = tiny_network().state_dict(), uninterrupted[1]
+    for name, weight in whole.named_parameters():
+        assert torch.allclose(weight, 0.25 * start[name] + 0.75 * end[name], atol=1e-6)
+    with pytest.raises(SystemExit):
+        trainer_of(StopsMidway, tmp_path / "cut", recipe).run()
+    for folder in ("cut", "whole"):  # taken up midway, and after its end: not mixed twice
+        again = trainer_of(Trainer, tmp_path / folder, recipe).run().state_dict()
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(tensor, again[name])
 
 
 class Crashes(Interrupted):
