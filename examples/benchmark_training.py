@@ -25,6 +25,7 @@ import torch
 from tqdm import tqdm
 
 import gatedpose
+from gatedpose.allocator import keep_freed_memory
 from gatedpose.bench import peak_mb
 from gatedpose.data.augment import Batch
 from gatedpose.data.crops import PACK_SIZE, Crops
@@ -114,6 +115,7 @@ def main(
     as_json: bool,
 ) -> None:
     """See the top of the file."""
+    keep_freed_memory()  # as all commands do
     phase = Phase(size, 10**9, batch_size, sigma=1.5)
     base = replace(LSP, name="benchmark", datasets={}, phases=(phase,), calibrate=0)
     crops = random_crops()

@@ -38,8 +38,9 @@ class Timing:
 
     Attributes:
         model: Its name.
-        mode: "eager" is float32 as `create_model` gives it, "optimized" what `gatedpose.optimize`
-            makes of it, "onnx" the exported file in onnxruntime, float32 (of the zoo's only).
+        mode: "eager" is float32 as `create_model` gives it, in a plain program; "optimized" what
+            `gatedpose.optimize` makes of it, and of the process (see `gatedpose.allocator`);
+            "onnx" the exported file in onnxruntime, float32 (of the zoo's only).
         how: Dtype, and whether it is compiled.
         batch: Images at once.
         size: (height, width) of the input.
@@ -78,8 +79,9 @@ def benchmark(
 ) -> Iterator[Timing]:
     """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
 
-    All networks of a batch size are timed in turn, several times, so that a change of the
-    machine's speed does not favour one.
+    All networks of a mode and batch size are timed in turn, several times, so that a change of
+    the machine's speed does not favour one. Eager ones come first: optimising one changes the
+    process, see `Timing`.
 
     Args:
         names: Of the zoo, or of `PEERS`.
@@ -93,31 +95,30 @@ def benchmark(
         **config: Fields of the zoo's networks to change, see `create_model`.
 
     Yields:
-        A `Timing` for each batch size, network and mode, in this order.
+        A `Timing` for each mode, batch size and network, in this order.
 
     Raises:
         UnknownModelError: For an unknown name.
         ImportError: For a peer or runtime that is not installed.
         ValueError: For an unknown mode, or a size that a network cannot take.
     """
-    pairs = _pairs(names, modes, device)
-    for batch in batches:
+    for mode, batch in itertools.product(_in_order(modes, device), batches):
         shape = (batch, 3, *size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        networks = [_network(name, size, device, config) for name, _ in pairs]
-        ways = [_way(*pair, n, shape) for pair, n in zip(pairs, networks, strict=True)]
-        measured = _measure(ways, images, seconds, rounds)
-        yield from (_timing(way, images, m, roofline) for way, m in measured)
+        chosen = [name for name in names if not (name in PEERS and mode == "onnx")]
+        networks = [_network(name, size, device, config) for name in chosen]
+        ways = [_way(name, mode, n, shape) for name, n in zip(chosen, networks, strict=True)]
+        for way, measured in _measure(ways, images, seconds, rounds):
+            yield _timing(way, images, measured, roofline)
 
 
-def _pairs(names: Sequence[str], modes: Sequence[Mode], device: str) -> list[tuple[str, Mode]]:
-    """What to time; peers are not exported."""
+def _in_order(modes: Sequence[Mode], device: str) -> list[Mode]:
+    """Each once, "eager" first."""
     for mode in modes:
         check_choice("benchmark: mode", mode, tuple(MODES))
     if "onnx" in modes and torch.device(device).type != "cpu":
         raise ValueError(f"benchmark: onnxruntime is timed on the CPU, not on {device!r}")
-    pairs = itertools.product(names, modes)
-    return [(name, mode) for name, mode in pairs if not (name in PEERS and mode == "onnx")]
+    return [mode for mode in MODES if mode in modes]
 
 
 def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn.Module:
@@ -184,9 +185,8 @@ def _timing(way: _Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
 
 def _bound(way: _Way, images: Tensor) -> float:
     """Seconds that the device's rates allow a batch at best."""
-    device = str(images.device)
+    device, network = str(images.device), way.network
     rates = copy_rate(device), matrix_rate(device, way.dtype)
-    network = way.network
     needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
     needed = copy.deepcopy(needed).float().to("meta")  # peers were changed when they were optimised
     return best_seconds(needed, images.to("meta"), way.dtype, *rates)

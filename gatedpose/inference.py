@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.allocator import keep_freed_memory
 from gatedpose.folding import FoldedNetwork
 from gatedpose.network import HeatmapNetwork, check_images
 from gatedpose.roofline import matrix_rate
@@ -108,7 +109,8 @@ def optimize(
 
     It is folded (see `gatedpose.folding`), in channels_last, in half precision where the device is
     fast at it, and compiled by torch.compile, with CUDA graphs on GPUs. Compilation takes up to
-    a minute or two.
+    a minute or two. On a CPU the process keeps the memory it frees from now on, see
+    `gatedpose.allocator`.
 
     Args:
         model: A network of the zoo, trained.
@@ -148,6 +150,8 @@ def make_fast(
 ) -> OptimizedNetwork:
     """What `optimize` does to a folded network, for any that has `num_keypoints` and a config."""
     device = next(network.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
     fast = OptimizedNetwork(network, fast_dtype(device) if dtype == "auto" else dtype).eval()
     if compile:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gatedpose.allocator import keep_freed_memory
 from gatedpose.bench import Mode, Timing, benchmark
 from gatedpose.plots import BLUE, GREY, new_figure, png
 
@@ -42,6 +43,9 @@ def measure_scaling(
 ) -> Iterator[Scaling]:
     """Times a variant of the zoo along each axis while the others are fixed.
 
+    The process keeps its freed memory (see `gatedpose.allocator`): it is the network's operations
+    that are timed, not the system's zeroing of pages, which begins at some size of tensors.
+
     Args:
         name: Of the zoo, one that can have any number of stacks.
         mode: See `gatedpose.bench.Timing`.
@@ -60,6 +64,7 @@ def measure_scaling(
         shared: Any = {"device": device, "seconds": seconds, **changes}
         return benchmark([name], [mode], batches, **shared)
 
+    keep_freed_memory()
     sizes = itertools.chain(*(time(size=(side, side)) for side in SIDES))
     stacks = itertools.chain(*(time(stacks=number) for number in STACKS))
     yield fit("images in a batch", BATCHES, list(time(BATCHES)))

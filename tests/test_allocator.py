@@ -1,0 +1,54 @@
+"""Freed memory that stays: counted in pages that the system had to bring back."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gatedpose.allocator import keep_freed_memory
+
+FAULTS = """
+import resource, torch
+from gatedpose.allocator import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.zeros(64 * 2**20, dtype=torch.uint8)  # written, and freed at once
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+{prepare}
+faults()
+print(faults())
+"""
+
+
+def faults_of(prepare: str) -> int:
+    program = [sys.executable, "-c", FAULTS.format(prepare=prepare)]
+    told = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    return int(told.splitlines()[-1])
+
+
+@pytest.mark.skipif(not keep_freed_memory(), reason="not glibc")
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        "keep_freed_memory()",
+        "import gatedpose\n"
+        "model = gatedpose.create_model('gated_hg_1s_68', width=8, depth=2)\n"
+        "gatedpose.optimize(model, compile=False)",
+        "from gatedpose.cli import main\nmain(['list'], standalone_mode=False)",
+    ],
+    ids=["asked for", "optimize", "commands"],
+)
+def test_freed_memory_is_used_again(prepare: str) -> None:
+    # 5 times 64 MiB are 81,920 pages of 4 KiB, or 160 of 2 MiB.
+    assert faults_of(prepare) < faults_of("") / 10
+
+
+def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert keep_freed_memory() is False
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())  # musl
+    assert keep_freed_memory() is False
