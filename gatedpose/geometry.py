@@ -161,8 +161,17 @@ def warp(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     columns = torch.view_as_complex(x * across.unsqueeze(1))
     rows = torch.view_as_complex(y * down.unsqueeze(1) + (start - 1).unsqueeze(1))
     grid = torch.view_as_real(columns.unsqueeze(1) + rows.unsqueeze(2))  # (B, height, width, 2)
-    grid = grid.to(images.dtype)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return _sample(images, grid.to(images.dtype))
+
+
+def _sample(images: Tensor, grid: Tensor) -> Tensor:
+    """F.grid_sample, whose threads share out images but not rows: one image goes in as several."""
+    height, width = grid.shape[1:3]
+    parts = math.gcd(height, torch.get_num_threads()) if len(images) == 1 else 1
+    if parts > 1:
+        images, grid = images.expand(parts, -1, -1, -1), grid.view(parts, -1, width, 2)
+    crops = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return crops if parts == 1 else crops.transpose(0, 1).reshape(1, -1, height, width)
 
 
 def crop_image(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tensor) -> Tensor:
