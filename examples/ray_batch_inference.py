@@ -28,6 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import gatedpose
+from gatedpose.allocator import keep_freed_memory
 from gatedpose.detection import read_boxes
 from gatedpose.files import write_whole
 from gatedpose.geometry import BoxError, Boxes, as_boxes
@@ -52,6 +53,7 @@ class PoseWorker:
     """One worker's network. Ray makes as many as it is told to, each in a process of its own."""
 
     def __init__(self, model: str, batch_size: int, device: str) -> None:
+        keep_freed_memory()
         network = gatedpose.create_model(model, pretrained=True)
         self.predictor = gatedpose.Predictor(network, batch_size=batch_size, device=device)
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import gatedpose
 from gatedpose import bench
+from gatedpose.allocator import keep_freed_memory
 from gatedpose.bench import Timing, benchmark, peak_mb, table
 from gatedpose.cli import main
 from gatedpose.inference import make_fast
@@ -135,6 +136,15 @@ def test_training_is_timed() -> None:
     assert (plain["way"], recomputed["way"]) == ("float32", "bf16-checkpointing")
     assert min(plain[rate] for rate in ("same", "fresh", "drawing")) > 0
     assert recomputed["peak_mb"] < plain["peak_mb"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not keep_freed_memory(), reason="not glibc")
+def test_kept_memory_is_timed() -> None:
+    options = ["--model", "gated_hg_1s_68", "--batch-size", "1", "--turns", "1"]
+    lines = example("benchmark_allocator.py", *options).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["predicting", "learning", "gigabytes"]
+    assert lines[0].endswith("times as fast")
 
 
 @pytest.mark.slow
