@@ -3,7 +3,8 @@
 import ctypes
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
+LARGEST = 2**30  # bytes of a block that is kept: tensors of a network, but no whole dataset
 
 
 def keep_freed_memory() -> bool:
@@ -11,8 +12,8 @@ def keep_freed_memory() -> bool:
 
     glibc hands large freed blocks back to the system, which zeroes each page anew when it is asked
     again; the tensors of a network on the CPU are such blocks, time and again. Kept, they are
-    ready. The process then holds on to the most memory that it ever needed. `gatedpose.optimize`
-    does this on CPUs, and so do all commands.
+    ready. The process then holds on to the most memory that it ever needed, but for blocks of more
+    than 1 GiB. `gatedpose.optimize` does this on CPUs, and so do all commands.
 
     Returns:
         Whether it could be done: on Linux with glibc, and there with its own `malloc`.
@@ -22,5 +23,6 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is None:
         return False
-    no_separate_blocks, no_trimming = mallopt(M_MMAP_MAX, 0), mallopt(M_TRIM_THRESHOLD, -1)
-    return bool(no_separate_blocks and no_trimming)
+    # Older versions refuse a threshold above 32 MiB, see mallopt(3): then all blocks are kept.
+    no_separate_blocks = mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_MAX, 0)
+    return bool(no_separate_blocks and mallopt(M_TRIM_THRESHOLD, -1))
