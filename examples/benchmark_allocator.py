@@ -11,36 +11,40 @@ import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 
 import click
 import torch
+from tqdm import tqdm
 
 import gatedpose
 from gatedpose.allocator import keep_freed_memory
 from gatedpose.roofline import timer
 
-Seconds = dict[str, float]
+WAYS = ("returned", "kept")
 
 
-def measure(model: str, batch_size: int) -> Seconds:
-    """Seconds a batch, in this process as it is, and the most memory that it ever held."""
+def measure(model: str, batch_size: int) -> dict[str, float]:
+    """What is printed, of this process as it is."""
     network = gatedpose.create_model(model, num_keypoints=14)
     images = torch.randn(batch_size, 3, 256, 256)
 
     def learn() -> None:
         network(images).square().mean().backward()
 
-    predict: Callable[[], object] = torch.inference_mode()(lambda: network(images))
     network.eval()
-    predicting = timer(predict).blocked_autorange(min_run_time=2).median
+    predicting = timer(torch.inference_mode()(lambda: network(images)))
+    predicted = predicting.blocked_autorange(min_run_time=2).median
     network.train()
-    learning = timer(learn).blocked_autorange(min_run_time=2).median
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"predicting": predicting, "learning": learning, "gigabytes": gigabytes}
+    learnt = timer(learn).blocked_autorange(min_run_time=2).median
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "predicting, ms a batch": 1e3 * predicted,
+        "learning, ms a batch": 1e3 * learnt,
+        "held at most, GB": held / 1e9,
+    }
 
 
-def measure_apart(way: str, model: str, batch_size: int) -> Seconds:
+def measure_apart(way: str, model: str, batch_size: int) -> dict[str, float]:
     """`measure` in a fresh process."""
     options = ["--model", model, "--batch-size", str(batch_size), "--way", way]
     told = subprocess.run(
@@ -53,26 +57,23 @@ def measure_apart(way: str, model: str, batch_size: int) -> Seconds:
 @click.option("--model", default="gated_hg_4s_144", show_default=True)
 @click.option("--batch-size", default=8, show_default=True)
 @click.option("--turns", default=3, show_default=True)
-@click.option("--way", type=click.Choice(["returned", "kept"]), help="Only this, here, as JSON.")
+@click.option("--way", type=click.Choice(WAYS), help="Only this, in this process, as JSON.")
 def main(model: str, batch_size: int, turns: int, way: str | None) -> None:
     """See the top of the file."""
+    if way != "returned" and not keep_freed_memory():
+        raise click.ClickException("this needs Linux with glibc")
     if way:
-        if way == "kept" and not keep_freed_memory():
-            raise click.ClickException("this needs Linux with glibc")
         click.echo(json.dumps(measure(model, batch_size)))
         return
     rows = [
-        [measure_apart(w, model, batch_size) for w in ("returned", "kept")] for _ in range(turns)
+        [measure_apart(each, model, batch_size) for each in WAYS]
+        for _ in tqdm(range(turns), "timing", unit="turn")
     ]
     for what in rows[0][0]:
         returned, kept = (
             statistics.median(row[what] for row in column) for column in zip(*rows, strict=True)
         )
-        times = "" if what == "gigabytes" else f", {returned / kept:.2f} times as fast"
-        scale, unit = (1, "GB at most") if what == "gigabytes" else (1000, "ms a batch")
-        click.echo(
-            f"{what}: returned {returned * scale:.4g}, kept {kept * scale:.4g} {unit}{times}"
-        )
+        click.echo(f"{what}: returned {returned:.4g}, kept {kept:.4g}, ratio {returned / kept:.2f}")
 
 
 if __name__ == "__main__":
