@@ -5,10 +5,11 @@ copies: they start as in a fresh network, and what reads them starts with weight
 stacks are copies of the last one, and what the stack before tells them starts as 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatedpose.hourglass import GatedHourglass
 from gatedpose.network import HeatmapNetwork
@@ -52,6 +53,39 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
         for remap in (large.remap_features[s - 1], large.remap_heatmaps[s - 1]):
             for weights in remap.parameters():
                 weights.zero_()  # so that it gets what the last stack gets
+
+
+@torch.no_grad()
+def keep_shared_joints(
+    old: HeatmapNetwork, new: HeatmapNetwork, joints: Sequence[str], wanted: Sequence[str]
+) -> None:
+    """Gives `new` the channels of `old` for the joints that both predict, by name.
+
+    The fresh joints of `new` tell the next stack nothing at first, so that its other channels begin
+    where `old` ended.
+
+    Args:
+        old: Network of `joints`.
+        new: The same network of the joints `wanted`, its heads and heatmap remaps fresh; changed.
+        joints: Names of the old heatmap channels.
+        wanted: Names of the new ones.
+    """
+    shared = [name for name in wanted if name in joints]
+    before = torch.tensor([list(joints).index(name) for name in shared], dtype=torch.long)
+    after = torch.tensor([list(wanted).index(name) for name in shared], dtype=torch.long)
+    for name in new.keypoint_modules():
+        source, target = old.get_submodule(name), new.get_submodule(name)
+        assert isinstance(source, nn.Conv2d)
+        assert isinstance(target, nn.Conv2d)
+        if name.startswith("heads"):
+            target.weight[after] = source.weight[before]
+            if source.bias is not None and target.bias is not None:
+                target.bias[after] = source.bias[before]
+        else:
+            target.weight.zero_()
+            target.weight[:, after] = source.weight[:, before]
+            if source.bias is not None and target.bias is not None:
+                target.bias.copy_(source.bias)
 
 
 def _places(width: int, wider: int) -> dict[int, Tensor]:

@@ -81,6 +81,18 @@ def _from_file(path: Path) -> Tensor:
             return _from_pil(image, str(path))
 
 
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height that `read_image` gives a file, from its header alone.
+
+    Raises:
+        ImageError: For what is no image.
+        FileNotFoundError: For a path that does not exist.
+    """
+    with Path(path).open("rb") as file, _named_errors(str(path)), Image.open(file) as image:
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return image.size[::-1] if turned else image.size
+
+
 @contextmanager
 def _named_errors(name: str) -> Iterator[None]:
     """Turns whatever Pillow's decoders raise on a bad image into an `ImageError` about `name`."""

@@ -85,6 +85,8 @@ class Recipe:
         augmentation: Random changes of the input.
         joints: Name of the skeleton to predict, "mpii16" for example, where that is not the
             datasets' own: their joints are converted by name, see `gatedpose.data.joints`.
+        whole: Share of the draws that show a person by the whole picture, as if no box were known,
+            see `gatedpose.data.sources.Source.whole_pictures`.
         corrections: File of `gatedpose data clean`, or "lspet" for the packaged one, to correct
             labels by.
         teacher: Trained model whose heatmaps are learnt, too: "gated_hg_4s_256.lsp", for example,
@@ -120,6 +122,7 @@ class Recipe:
     compile: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     joints: str | None = None
+    whole: float = 0.0
     corrections: str | None = None
     teacher: str | None = None
     teaching: float = 0.5
@@ -136,6 +139,7 @@ class Recipe:
             "keep": 0 <= self.keep < 1 and (self.init is not None or not self.keep),
             "calibrate": self.calibrate >= 0,
             "teaching": 0 <= self.teaching <= 1,
+            "whole": 0 <= self.whole < 1,
             "accumulate": self.accumulate >= 1,
             "joints": self.joints is None or self.joints in SKELETONS,
             "epochs": self.epochs is None or self.epochs > 0,
@@ -217,6 +221,43 @@ LSP = Recipe(
     augmentation=Augmentation(half_body=0.1, shift=0.03, occlude=0.1),
 )
 
+# Everyday people besides sports photographs (docs/research/people.md): labels of 19 joints by a
+# teacher. How often a person of a set is drawn makes everyday acts the larger part.
+PEOPLE = Recipe(
+    name="people",
+    datasets={
+        "own:stanford40": 1.5,
+        "own:sports22": 1.0,
+        "own:ccp": 1.0,
+        "own:yoga5": 1.0,
+        "own:lsp": 5.0,
+        "own:lspet": 0.8,
+    },
+    phases=(
+        Phase(size=128, images=100_000, batch_size=32, sigma=1.0),
+        Phase(size=256, images=24_000, batch_size=16, sigma=1.5),
+    ),
+    optimizer="nmuon",
+    lr=2e-3,
+    augmentation=Augmentation(
+        rotation=40.0,
+        scale=(0.7, 1.3),
+        shift=0.12,
+        half_body=0.25,
+        parts=(0.4, 0.2, 0.2, 0.2),
+        colour=0.3,
+        grey=0.08,
+        dark=0.1,
+        blur=0.15,
+        compress=0.1,
+        occlude=0.1,
+        neighbour=0.15,
+    ),
+    joints="people19",
+    whole=0.15,
+    init="lsp",
+)
+
 FINETUNE = Recipe(
     name="finetune",
     datasets={},
@@ -266,7 +307,7 @@ LSP_FINETUNE = replace(
     epochs=100,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (LSP, MPII, LSP_FINETUNE, FINETUNE)}
+RECIPES = {recipe.name: recipe for recipe in (LSP, PEOPLE, MPII, LSP_FINETUNE, FINETUNE)}
 
 
 def find_recipe(name: str) -> Recipe:

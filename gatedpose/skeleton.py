@@ -110,4 +110,12 @@ COCO17 = Skeleton(
     ),
 )  # fmt: skip
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (MPII16, LSP14, COCO17)}
+# COCO's 17 and, from LSP, the neck and the top of the head: what the ".people" weights predict.
+PEOPLE19 = Skeleton(
+    name="people19",
+    joints=(*COCO17.joints, "neck", "head top"),
+    flip_pairs=COCO17.flip_pairs,
+    limbs=(*COCO17.limbs, (17, 18)),
+)
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (MPII16, LSP14, COCO17, PEOPLE19)}

@@ -8,12 +8,12 @@ import torch
 
 from gatedpose.cleaning import corrected, load_corrections
 from gatedpose.data.crops import Crops
-from gatedpose.data.joints import joint_groups
+from gatedpose.data.joints import join_skeletons, joint_groups
 from gatedpose.data.samples import DatasetError
 from gatedpose.data.sources import Source, open_source
 from gatedpose.devices import make_accelerator
 from gatedpose.files import check_replaceable
-from gatedpose.growth import grow
+from gatedpose.growth import grow, keep_shared_joints
 from gatedpose.hub import MODEL_FILES, save_model
 from gatedpose.network import HeatmapNetwork
 from gatedpose.recipes import Recipe
@@ -38,6 +38,9 @@ def train(
 ) -> Path | None:
     """Trains a variant on the "train" split of datasets; the first one's "val" split watches it.
 
+    Joints of several datasets are joined by name; a joint that a dataset lacks counts as not
+    labelled there.
+
     Args:
         name: A variant of the zoo.
         recipe: See `gatedpose.recipes`; it is drawn from the folders given, each with the weight
@@ -55,7 +58,7 @@ def train(
         than the first.
 
     Raises:
-        DatasetError: For a folder that is not what it should be, or datasets of other joints.
+        DatasetError: For a folder that is not what it should be, or datasets that share no joint.
         ImportError: Without accelerate.
         FileExistsError: If `out` holds a training and is not to be resumed, or its folder "model"
             holds other files than a model's.
@@ -73,8 +76,10 @@ def train(
     sources, watched, skeleton = _open(recipe, folders)
     chosen = choose([len(source) for source in sources], recipe)
     recipe = recipe.scaled(sum(map(len, chosen)))
+    weights = [float(recipe.datasets.get(dataset, 1.0)) for dataset in folders]
+    if recipe.whole:
+        sources, chosen, weights = _with_whole_pictures(sources, chosen, weights, recipe.whole)
     counts = torch.tensor([len(part) for part in chosen])
-    weights = torch.tensor([float(recipe.datasets.get(dataset, 1.0)) for dataset in folders])
     corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     model = _model(name, recipe, skeleton, config or {})
     teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
@@ -85,7 +90,8 @@ def train(
         val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
     if corrections:
         train_crops = corrected(train_crops, corrections, skeleton)
-    people = train_crops, weights.repeat_interleave(counts), val_crops, skeleton
+    draws = torch.tensor(weights).repeat_interleave(counts)
+    people = train_crops, draws, val_crops, skeleton
     trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
     averaged = trainer.run()
     if not trainer.main:
@@ -99,7 +105,7 @@ def _model(
 ) -> HeatmapNetwork:
     """The network to train, which says that it is to be used at the last phase's size."""
     torch.manual_seed(recipe.seed)
-    model = starting_model(name, skeleton.num_keypoints, recipe.init, **config)
+    model = starting_model(name, skeleton, recipe.init, **config)
     size = recipe.phases[-1].size
     model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
     return model
@@ -120,10 +126,29 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
     sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")
-    skeleton = SKELETONS[recipe.joints] if recipe.joints else watched.skeleton
-    if not recipe.joints and any(source.skeleton != skeleton for source in sources):
-        raise DatasetError(f"the joints, flip pairs or limbs of {', '.join(folders)} differ")
-    return sources, watched, skeleton
+    if recipe.joints:
+        return sources, watched, SKELETONS[recipe.joints]
+    try:
+        return sources, watched, join_skeletons([watched.skeleton, *(s.skeleton for s in sources)])
+    except ValueError as error:
+        raise DatasetError(f"{', '.join(folders)} cannot be learnt together: {error}") from error
+
+
+def _with_whole_pictures(
+    sources: Sequence[Source],
+    chosen: Sequence[list[int]],
+    weights: Sequence[float],
+    share: float,
+) -> tuple[list[Source], list[list[int]], list[float]]:
+    """Beside each source its whole pictures, which have a `share` of the draws of their people."""
+    both: list[tuple[Source, list[int], float]] = []
+    for source, part, weight in zip(sources, chosen, weights, strict=True):
+        both.append((source, part, weight * (1 - share)))
+        if isinstance(source.people, Crops):
+            continue
+        whole = source.whole_pictures(part)
+        both.append((whole, list(range(len(whole))), weight * share))
+    return [b[0] for b in both], [b[1] for b in both], [b[2] for b in both]
 
 
 def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
@@ -152,7 +177,8 @@ def _crops(
     skeleton: Skeleton,
 ) -> Crops:
     """Crops of the chosen people of all sources, with the joints of `skeleton`."""
-    groups = [joint_groups(source.skeleton, skeleton) for source in sources]  # before any work
+    # Before any work: sets that share no joint are refused.
+    groups = [joint_groups(source.skeleton, skeleton, partly=True) for source in sources]
     parts = [
         source.crops(part, folder).with_joints(group)
         for source, part, group in zip(sources, chosen, groups, strict=True)
@@ -162,31 +188,42 @@ def _crops(
 
 
 def starting_model(
-    name: str, num_keypoints: int, init: str | None, **config: Any
+    name: str, skeleton: Skeleton | int, init: str | None, **config: Any
 ) -> HeatmapNetwork:
     """The network that a training starts from.
 
     Args:
         name: A variant of the zoo.
-        num_keypoints: K.
+        skeleton: The joints to predict, or their number K if they have no names.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
-            "pretrained" for the default ones, whose heads and heatmap remaps start afresh where
-            they have another number of joints; or "grow:" and the name of a smaller trained model,
-            see `gatedpose.growth.grow`. Fresh weights if None.
+            "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
+            see `gatedpose.growth.grow`. Where weights are for other joints, the channels of joints
+            of the same name are kept and the others start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
+    count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints
     if init is None:
-        return create_model(name, num_keypoints=num_keypoints, **config)
+        return create_model(name, num_keypoints=count, **config)
     if init.endswith(".safetensors"):
-        return create_model(name, num_keypoints=num_keypoints, checkpoint_path=init, **config)
+        return create_model(name, num_keypoints=count, checkpoint_path=init, **config)
     if init.startswith(GROW):
-        model = create_model(name, num_keypoints=num_keypoints, **config)
-        small = create_model(init.removeprefix(GROW), pretrained=True, num_keypoints=num_keypoints)
-        grow(small, model)
+        model = create_model(name, num_keypoints=count, **config)
+        grow(_with_joints(init.removeprefix(GROW), skeleton), model)
         return model
     full = name if init == "pretrained" else f"{name}.{init}"
     try:
-        return create_model(full, pretrained=True, num_keypoints=num_keypoints, **config)
+        return _with_joints(full, skeleton, **config)
     except UnknownModelError as error:
         hint = "--init can also be a .safetensors file to start from"
         raise UnknownModelError(f"{error} ({hint})") from error
+
+
+def _with_joints(name: str, skeleton: Skeleton | int, **config: Any) -> HeatmapNetwork:
+    """A trained model for other joints: it keeps the channels of those that it knows by name."""
+    count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints
+    model = create_model(name, pretrained=True, num_keypoints=count, **config)
+    if isinstance(skeleton, Skeleton):
+        trained = create_model(name, pretrained=True, **config)
+        if (known := skeleton_of(trained)) and known != skeleton:
+            keep_shared_joints(trained, model, known.joints, skeleton.joints)
+    return model

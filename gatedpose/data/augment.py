@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.data.crops import FILL, PACK_MARGIN, Crops
+from gatedpose.data.looks import Draw, Looks, change_looks
 from gatedpose.geometry import (
     CROP_MARGIN,
     compose,
@@ -20,7 +21,7 @@ from gatedpose.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Looks):
     """Ranges of the random changes; the paper names the kinds, its ranges are lost.
 
     Attributes:
@@ -29,9 +30,9 @@ class Augmentation:
         scale: Smallest and largest magnification (the hourglass line's 0.75 and 1.25).
         shift: Largest shift, as a share of the crop.
         flip: Probability of a mirrored image, with left and right joints exchanged.
-        colour: Largest change of brightness, contrast and saturation.
-        half_body: Probability of a crop about one half of the body, for portraits and webcams.
-        occlude: Probability of a grey patch that hides part of the person.
+        half_body: Probability of a crop about a part of the body, for portraits and webcams.
+        parts: How often that part is the upper body to the hips, to the chest, to the shoulders,
+            or the legs, in relation to each other.
     """
 
     rotation: float = 30.0
@@ -39,9 +40,8 @@ class Augmentation:
     scale: tuple[float, float] = (0.75, 1.25)
     shift: float = 0.0
     flip: float = 0.5
-    colour: float = 0.2
     half_body: float = 0.0
-    occlude: float = 0.0
+    parts: tuple[float, float, float, float] = (0.7, 0.0, 0.0, 0.3)
 
 
 NONE = Augmentation(rotation=0.0, scale=(1.0, 1.0), flip=0.0, colour=0.0)
@@ -53,8 +53,8 @@ class Batch:
 
     Attributes:
         images: (B, 3, H, W) float, normalised RGB.
-        keypoints: (B, K, 2) in input pixels.
-        labelled: (B, K) bool.
+        keypoints: (B, K, 2) in input pixels; NaN for joints that are sure to be out of the picture.
+        labelled: (B, K) bool; those are labelled, too.
         ids: Of the people, as in `Crops`.
     """
 
@@ -100,13 +100,15 @@ def augment(
         The batch, on the crops' device.
     """
     device = crops.images.device
-    draw = _Draw(len(crops), generator, device, rank, world)
+    draw = Draw(len(crops), generator, device, rank, world)
     boxes = _person_boxes(crops)
     if augmentation.half_body:
-        half = _half_body_boxes(crops, skeleton, draw)
+        half = _half_body_boxes(crops, skeleton, augmentation.parts, draw)
         boxes = torch.where(draw.chance(augmentation.half_body).unsqueeze(1), half, boxes)
     matrices = _random_matrices(boxes, size, augmentation, draw)
-    keypoints, labelled = transform_points(matrices, crops.keypoints), crops.labelled
+    keypoints = transform_points(matrices, crops.keypoints)
+    keypoints = keypoints.masked_fill(crops.absent.unsqueeze(2), math.nan)
+    labelled = crops.labelled | crops.absent
     flipped = draw.chance(augmentation.flip)
     mirrored = mirror(size[1], matrices).expand_as(matrices)
     matrices = torch.where(flipped.view(-1, 1, 1), compose(mirrored, matrices), matrices)
@@ -117,29 +119,9 @@ def augment(
 
     fill = torch.tensor(FILL, device=device).view(1, 3, 1, 1)
     images = (warp(crops.images - fill, matrices, size) + fill) / 255
-    if augmentation.colour:
-        images = _jitter(images, augmentation.colour, draw)
-    if augmentation.occlude:
-        images = _occlude(images, augmentation.occlude, draw)
+    images = change_looks(images, augmentation, draw)
     images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     return Batch(images, keypoints, labelled, crops.ids)
-
-
-class _Draw:
-    """Random numbers of one process's share of a batch, (B,) each, the same on every device."""
-
-    def __init__(
-        self, size: int, generator: torch.Generator, device: torch.device, rank: int, world: int
-    ) -> None:
-        self.size, self.generator, self.device = size, generator, device
-        self.rank, self.world = rank, world
-
-    def uniform(self, low: float, high: float) -> Tensor:
-        drawn = torch.rand(self.world, self.size, generator=self.generator)[self.rank]
-        return (drawn * (high - low) + low).to(self.device)
-
-    def chance(self, probability: float) -> Tensor:
-        return self.uniform(0, 1) < probability
 
 
 def _person_boxes(crops: Crops) -> Tensor:
@@ -150,15 +132,36 @@ def _person_boxes(crops: Crops) -> Tensor:
     return box.expand(len(crops), 4)
 
 
-def _half_body_boxes(crops: Crops, skeleton: Skeleton, draw: _Draw) -> Tensor:
-    """Boxes (B, 4) of the upper or lower half; the whole person where too little is labelled."""
-    lower_names = ("hip", "knee", "ankle", "pelvis")
-    lower = torch.tensor(
-        [any(name in joint for name in lower_names) for joint in skeleton.joints],
-        device=crops.labelled.device,
-    )
-    upper = draw.chance(0.7)  # portraits are commoner than legs
-    chosen = crops.labelled & torch.where(upper.unsqueeze(1), ~lower, lower)
+PARTS = (  # what joints' names begin with behind their side: to the hips, chest, shoulders; legs
+    (
+        "nose",
+        "eye",
+        "ear",
+        "head",
+        "neck",
+        "upper neck",
+        "thorax",
+        "shoulder",
+        "elbow",
+        "wrist",
+        "hip",
+        "pelvis",
+    ),
+    ("nose", "eye", "ear", "head", "neck", "upper neck", "thorax", "shoulder", "elbow"),
+    ("nose", "eye", "ear", "head", "neck", "upper neck", "thorax", "shoulder"),
+    ("hip", "pelvis", "knee", "ankle"),
+)
+
+
+def _half_body_boxes(
+    crops: Crops, skeleton: Skeleton, parts: tuple[float, ...], draw: Draw
+) -> Tensor:
+    """Boxes (B, 4) of a part of the body; the whole person where too little is labelled."""
+    device = crops.labelled.device
+    bare = [joint.removeprefix("right ").removeprefix("left ") for joint in skeleton.joints]
+    masks = [[name.startswith(part) for name in bare] for part in PARTS]
+    drawn = draw.choice(parts)
+    chosen = crops.labelled & torch.tensor(masks, device=device)[drawn]
     enough = chosen.sum(dim=1) >= 4
     usable = torch.where(enough.unsqueeze(1), chosen, torch.ones_like(chosen))
     halves = keypoints_to_box(crops.keypoints, usable)
@@ -171,7 +174,7 @@ def _half_body_boxes(crops: Crops, skeleton: Skeleton, draw: _Draw) -> Tensor:
 
 
 def _random_matrices(
-    boxes: Tensor, size: tuple[int, int], augmentation: Augmentation, draw: _Draw
+    boxes: Tensor, size: tuple[int, int], augmentation: Augmentation, draw: Draw
 ) -> Tensor:
     turn = math.radians(augmentation.rotation)
     rotation = draw.uniform(-turn, turn) * draw.chance(augmentation.rotate)
@@ -184,30 +187,3 @@ def _random_matrices(
     )
     moved = torch.cat((centre - half, centre + half), dim=1)
     return crop_matrices(moved, size, margin=CROP_MARGIN, rotation=rotation)
-
-
-def _jitter(images: Tensor, strength: float, draw: _Draw) -> Tensor:
-    brightness, contrast, saturation = (
-        draw.uniform(1 - strength, 1 + strength).view(-1, 1, 1, 1) for _ in range(3)
-    )
-    tint = torch.stack([draw.uniform(1 - strength / 2, 1 + strength / 2) for _ in range(3)], dim=1)
-    images = images * (brightness * tint.view(-1, 3, 1, 1))
-    grey = images.mean(dim=1, keepdim=True)
-    images = grey + saturation * (images - grey)
-    middle = images.mean(dim=(1, 2, 3), keepdim=True)
-    return (middle + contrast * (images - middle)).clamp(0, 1)
-
-
-def _occlude(images: Tensor, probability: float, draw: _Draw) -> Tensor:
-    """Hides a rectangle of up to 0.4 x 0.4 of the picture behind a random grey."""
-    height, width = images.shape[-2:]
-    rows = (torch.arange(height, device=images.device) + 0.5) / height
-    columns = (torch.arange(width, device=images.device) + 0.5) / width
-    inside = []
-    for axis in (rows, columns):
-        centre, half = draw.uniform(0.1, 0.9), draw.uniform(0.03, 0.2)
-        inside.append((axis - centre.unsqueeze(1)).abs() < half.unsqueeze(1))
-    patch = inside[0].unsqueeze(2) & inside[1].unsqueeze(1)  # (B, H, W)
-    patch = patch & draw.chance(probability).view(-1, 1, 1)
-    grey = draw.uniform(0, 1).view(-1, 1, 1, 1)
-    return torch.where(patch.unsqueeze(1), grey, images)

@@ -160,6 +160,7 @@ def read_people(
         labelled = numbers[:, 2] > 0
         if not labelled.any():
             continue
+        absent = _absent(row, skeleton, labelled)
         keypoints = np.where(labelled[:, None], numbers[:, :2] + 0.5, 0).astype(np.float32)
         given = bbox_needed or "bbox" in values
         people.append(
@@ -170,11 +171,30 @@ def read_people(
                 labelled=labelled,
                 box=_box(row) if given else _tight_box(row, keypoints, labelled),
                 skeleton=skeleton,
+                absent=absent,
             )
         )
     if not people:
         raise DatasetError(f"{file} holds no person with a labelled joint")
     return people
+
+
+def _absent(
+    row: Row, skeleton: Skeleton, labelled: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_] | None:
+    """The field "absent", if there is one: numbers, from 0, of joints out of the picture."""
+    if "absent" not in row.values:
+        return None
+    joints, known = row.get("absent"), range(skeleton.num_keypoints)
+    if not isinstance(joints, list) or not all(type(j) is int and j in known for j in joints):
+        raise row.error(
+            "absent", f"must list joints by numbers 0 to {known[-1]}, got {joints!r:.80}"
+        )
+    absent = np.zeros_like(labelled)
+    absent[joints] = True
+    if both := [skeleton.joints[j] for j in np.flatnonzero(absent & labelled)]:
+        raise row.error("absent", f"lists joints that are labelled, too: {', '.join(both)}")
+    return absent
 
 
 def _box(row: Row) -> npt.NDArray[np.float32]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gatedpose.data.joints import Groups, group_means
+from gatedpose.data.jpegs import QUALITY, JpegImages
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN, crop_image, crop_matrices, transform_points
@@ -29,16 +31,23 @@ class Crops:
     """Square crops of N people with what is known of them.
 
     Attributes:
-        images: (N, 3, P, P) uint8 RGB, the person centred, `PACK_MARGIN` times the box wide.
+        images: (N, 3, P, P) uint8 RGB, the person centred, `PACK_MARGIN` times the box wide; as
+            JPEG files where there are many.
         keypoints: (N, K, 2) float32, in crop pixels.
         labelled: (N, K) bool.
+        absent: (N, K) bool, joints that are sure to be out of the picture; none if not given.
         ids: Of the people, for messages; N of them or none.
     """
 
     images: Tensor
     keypoints: Tensor
     labelled: Tensor
+    absent: Tensor = None  # type: ignore[assignment]  # always a tensor once made
     ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.absent is None:
+            object.__setattr__(self, "absent", torch.zeros_like(self.labelled))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,17 +55,22 @@ class Crops:
     def take(self, indices: Tensor) -> "Crops":
         """The crops at `indices` (B,)."""
         ids = tuple(self.ids[i] for i in indices.tolist()) if self.ids else ()
-        return Crops(self.images[indices], self.keypoints[indices], self.labelled[indices], ids)
+        images, keypoints = self.images[indices], self.keypoints[indices]
+        return Crops(images, keypoints, self.labelled[indices], self.absent[indices], ids)
 
     def with_joints(self, groups: Groups) -> "Crops":
         """The same people with means of their joints, see `gatedpose.data.joints`.
 
-        A joint is labelled where all that it is the mean of are.
+        A joint is labelled, or absent, where all that it is the mean of are; neither where it is
+        the mean of none.
         """
         if groups == tuple((joint,) for joint in range(self.labelled.shape[1])):
             return self
-        labelled = group_means(self.labelled.float(), groups) == 1
-        return replace(self, keypoints=group_means(self.keypoints, groups), labelled=labelled)
+        labelled, absent = (
+            group_means(flags.float(), groups) == 1 for flags in (self.labelled, self.absent)
+        )
+        keypoints = group_means(self.keypoints, groups)
+        return replace(self, keypoints=keypoints, labelled=labelled, absent=absent)
 
     @staticmethod
     def join(parts: Sequence["Crops"]) -> "Crops":
@@ -72,12 +86,19 @@ class Crops:
                 f"crops of {', '.join(map(str, sorted(sizes)))} pixels a side cannot be mixed: "
                 "pack all with the same --size"
             )
-        images, keypoints, labelled = (
+        keypoints, labelled, absent = (
             torch.cat([getattr(part, name) for part in parts])
-            for name in ("images", "keypoints", "labelled")
+            for name in ("keypoints", "labelled", "absent")
         )
+        images: Tensor
+        stored = (cast(object, part.images) for part in parts)
+        coded = [images for images in stored if isinstance(images, JpegImages)]
+        if len(coded) == len(parts):
+            images = cast(Tensor, JpegImages.join(coded))
+        else:
+            images = torch.cat([part.images[torch.arange(len(part))] for part in parts])
         ids = tuple(name for part in parts for name in part.ids)
-        return Crops(images, keypoints, labelled, ids)
+        return Crops(images, keypoints, labelled, absent, ids)
 
     def shrunk(self, size: int) -> "Crops":
         """Halved as often as an input of `size` pixels allows without losing detail.
@@ -88,6 +109,11 @@ class Crops:
         factor = 2 ** max(0, math.floor(halvings))
         if factor == 1:
             return self
+        if isinstance(self.images, JpegImages):
+            keypoints = self.keypoints / factor
+            return replace(
+                self, images=cast(Tensor, self.images.shrunk(factor)), keypoints=keypoints
+            )
         small = [
             F.avg_pool2d(part.float(), factor).round().to(torch.uint8)
             for part in torch.split(self.images, 256)
@@ -95,8 +121,8 @@ class Crops:
         return replace(self, images=torch.cat(small), keypoints=self.keypoints / factor)
 
     def to(self, device: torch.device) -> "Crops":
-        """The same crops on another device."""
-        tensors = ("images", "keypoints", "labelled")
+        """The same crops on another device, where pictures are tensors."""
+        tensors = ("images", "keypoints", "labelled", "absent")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
@@ -114,12 +140,23 @@ def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
     Raises:
         ImageError: For an image that cannot be read; nothing is skipped.
     """
-    labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
+    labelled, absent = _flags(samples)
     keypoints = torch.empty(*labelled.shape, 2)
-    images = torch.empty(len(samples), 3, size, size, dtype=torch.uint8)
-    for i, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
-        images[i], keypoints[i] = cut(sample, size)
-    return Crops(images, keypoints, labelled, tuple(sample.id for sample in samples))
+
+    def pictures() -> Iterator[Tensor]:
+        for i, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
+            picture, keypoints[i] = cut(sample, size)
+            yield picture
+
+    images = cast(Tensor, JpegImages.of(pictures(), size))
+    return Crops(images, keypoints, labelled, absent, tuple(sample.id for sample in samples))
+
+
+def _flags(samples: list[Sample]) -> tuple[Tensor, Tensor]:
+    """Which joints are labelled and which are absent, (N, K) each."""
+    labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
+    absent = torch.from_numpy(np.stack([sample.absent_joints for sample in samples]))
+    return labelled, absent
 
 
 def packed(samples: list[Sample], path: Path) -> Crops:
@@ -134,32 +171,37 @@ def packed(samples: list[Sample], path: Path) -> Crops:
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import save
 
-    about = {"annotations": _digest(samples)}
+    about, names = {"annotations": _digest(samples)}, ("data", "ends", "keypoints")
     if not path.exists():
         crops = pack(samples)
-        tensors = {"images": crops.images, "keypoints": crops.keypoints, "labelled": crops.labelled}
-        write_whole(path, save(tensors, about))
+        assert isinstance(crops.images, JpegImages)
+        tensors = {"data": crops.images.data, "ends": crops.images.ends}
+        write_whole(path, save({**tensors, "keypoints": crops.keypoints}, about))
     try:
         with safe_open(path, framework="pt") as file:
-            known = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in ("images", "keypoints", "labelled")}
+            if file.metadata() != about:
+                raise DatasetError(
+                    f"{path} was packed from other annotations than those of these {len(samples)} "
+                    "people; remove it to pack anew"
+                )
+            data, ends, keypoints = (file.get_tensor(name) for name in names)
     except SafetensorError as error:
         raise DatasetError(f"{path} is damaged ({error}); remove it to pack anew") from error
-    if known != about:
-        raise DatasetError(
-            f"{path} was packed from other annotations than those of these {len(samples)} people; "
-            "remove it to pack anew"
-        )
-    return Crops(**tensors, ids=tuple(sample.id for sample in samples))
+    images = cast(Tensor, JpegImages(data, ends, PACK_SIZE))
+    ids = tuple(sample.id for sample in samples)
+    return Crops(images, keypoints, *_flags(samples), ids=ids)
 
 
 def _digest(samples: list[Sample]) -> str:
     """Of everything that crops depend on, but for the pictures themselves."""
-    people = [
-        [s.id, s.image.name, s.box.tolist(), s.keypoints.tolist(), s.labelled.tolist()]
-        for s in samples
-    ]
-    return hashlib.sha256(json.dumps([PACK_SIZE, PACK_MARGIN, people]).encode()).hexdigest()
+    people = [[s.id, s.image.name, *(part.tolist() for part in _annotation(s))] for s in samples]
+    return hashlib.sha256(
+        json.dumps([PACK_SIZE, PACK_MARGIN, QUALITY, people]).encode()
+    ).hexdigest()
+
+
+def _annotation(sample: Sample) -> tuple[np.ndarray, ...]:
+    return sample.box, sample.keypoints, sample.labelled, sample.absent_joints
 
 
 def batches(

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, stack
+import torch
+from torch import Tensor
 
 from gatedpose.skeleton import Skeleton
 
@@ -18,8 +19,13 @@ STAND_INS = {
 Groups = tuple[tuple[int, ...], ...]
 
 
-def joint_groups(source: Skeleton, target: Skeleton) -> Groups:
+def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) -> Groups:
     """For each joint of `target` the indices of the joints of `source` whose mean it is.
+
+    Args:
+        source: The joints that there are.
+        target: The joints to be had.
+        partly: Whether `source` may lack some, but not all, of them; their groups are empty.
 
     Raises:
         ValueError: For a joint of `target` that `source` has neither itself nor by a stand-in.
@@ -31,8 +37,14 @@ def joint_groups(source: Skeleton, target: Skeleton) -> Groups:
         if all(n in place for n in names):
             groups.append(tuple(place[n] for n in names))
         else:
+            groups.append(())
             missing.append(name)
-    if missing:
+    if len(missing) == len(groups):
+        raise ValueError(
+            f"{source.name} and {target.name} share no joint: {', '.join(source.joints)} against "
+            f"{', '.join(target.joints)}"
+        )
+    if missing and not partly:
         raise ValueError(
             f"the joints differ: {source.name} has no {', '.join(missing)}, which {target.name} "
             "needs"
@@ -41,5 +53,50 @@ def joint_groups(source: Skeleton, target: Skeleton) -> Groups:
 
 
 def group_means(values: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
-    """Means (N, len(groups), ...) of values (N, K, ...) over each group of joints."""
-    return stack([values[:, list(group)].mean(1) for group in groups], 1)
+    """Means (N, len(groups), ...) of values (N, K, ...) over each group of joints, 0 of none."""
+    none = torch.zeros_like(values[:, 0])
+    means = [values[:, list(group)].mean(1) if group else none for group in groups]
+    return torch.stack(means, 1)
+
+
+def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
+    """All joints of several datasets by name, in the order in which they first come.
+
+    One that holds all the others' joints is taken as it is, with its limbs.
+
+    Raises:
+        ValueError: If one shares no joint with the others, or two disagree about flip pairs.
+    """
+    for i, skeleton in enumerate(skeletons):
+        others = {name for other in (*skeletons[:i], *skeletons[i + 1 :]) for name in other.joints}
+        if others and not others & set(skeleton.joints):
+            raise ValueError(f"{skeleton.name} ({', '.join(skeleton.joints)}) shares no joint")
+    joined = _largest(skeletons) or _union(skeletons)
+    for skeleton in skeletons:
+        if _named_flips(skeleton) != _named_flips(joined, set(skeleton.joints)):
+            raise ValueError(f"the flip pairs of {skeleton.name} and {joined.name} differ")
+    return joined
+
+
+def _largest(skeletons: Sequence[Skeleton]) -> Skeleton | None:
+    """The first that has all joints that any has."""
+    joints = {name for skeleton in skeletons for name in skeleton.joints}
+    return next((s for s in skeletons if set(s.joints) == joints), None)
+
+
+def _union(skeletons: Sequence[Skeleton]) -> Skeleton:
+    joints = tuple(dict.fromkeys(name for s in skeletons for name in s.joints))
+    flips, limbs = (
+        {
+            tuple(joints.index(s.joints[end]) for end in pair): None
+            for s in skeletons
+            for pair in getattr(s, kind)
+        }
+        for kind in ("flip_pairs", "limbs")
+    )
+    return Skeleton("+".join(s.name for s in skeletons), joints, tuple(flips), tuple(limbs))  # type: ignore[arg-type]
+
+
+def _named_flips(skeleton: Skeleton, among: set[str] | None = None) -> set[frozenset[str]]:
+    pairs = (frozenset(skeleton.joints[end] for end in pair) for pair in skeleton.flip_pairs)
+    return {pair for pair in pairs if among is None or pair <= among}

@@ -6,7 +6,7 @@ from pathlib import Path
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import joints_category, load_index, read_people
 from gatedpose.data.samples import DatasetError, Sample, require_images
-from gatedpose.skeleton import Skeleton
+from gatedpose.skeleton import SKELETONS, Skeleton
 
 SIDES = (("right", "left"), ("Right", "Left"), ("RIGHT", "LEFT"), ("r", "l"), ("R", "L"))
 
@@ -20,7 +20,9 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             out, then the tight box of the labelled joints is taken) and categories. The first
             category counts: its "keypoints" names the joints, "skeleton" lists limbs as pairs of
             joint numbers from 1, and "flip_pairs" pairs of joint names that change places in a
-            mirrored image. Without flip_pairs they are guessed, see `guess_flip_pairs`.
+            mirrored image. Without flip_pairs they are guessed, see `guess_flip_pairs`. An
+            annotation may list under "absent" joints, by their numbers from 0, that are sure to be
+            out of the picture: training then teaches that they are not there.
         split: Any for which there is a file: "train", "val" and so on.
         check_images: Whether the images must be there.
 
@@ -77,6 +79,9 @@ def guess_flip_pairs(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
 
 def _skeleton(category: Row) -> Skeleton:
     joints = tuple(category.get("keypoints"))
+    for known in SKELETONS.values():  # then limbs, pairs and metrics are those of its name
+        if joints == known.joints and not {"flip_pairs", "skeleton"} & set(category.values):
+            return known
     flips = guess_flip_pairs(joints)
     if "flip_pairs" in category.values:
         flips = tuple(_pairs(category, "flip_pairs", joints))

@@ -26,6 +26,8 @@ class Sample:
         skeleton: The K joints.
         head_box: (4,) float64, (x0, y0, x1, y1), where the dataset has one (PCKh needs it, and in
             float32 a joint of MPII's would cross the threshold).
+        absent: (K,) bool, joints that are sure to be out of the picture; none of them is labelled.
+            None where the dataset does not say.
     """
 
     id: str
@@ -35,6 +37,12 @@ class Sample:
     box: np.ndarray
     skeleton: Skeleton
     head_box: np.ndarray | None = None
+    absent: np.ndarray | None = None
+
+    @property
+    def absent_joints(self) -> np.ndarray:
+        """`absent` as (K,) bool, whether the dataset says it or not."""
+        return np.zeros_like(self.labelled) if self.absent is None else self.absent
 
 
 def require_images(

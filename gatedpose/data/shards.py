@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.data.crops import PACK_MARGIN, PACK_SIZE, Crops, cut
+from gatedpose.data.jpegs import encode_jpeg
 from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.files import write_whole
 from gatedpose.media import ImageError, read_image
@@ -119,13 +120,10 @@ def _filled(
     shard, people = io.BytesIO(), 0
     for number, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
         crop, keypoints = cut(sample, size)
-        jpeg = io.BytesIO()
-        # 4:4:4, since left and right, and small joints, often differ by their colour alone.
-        picture = Image.fromarray(crop.permute(1, 2, 0).numpy())
-        picture.save(jpeg, "JPEG", quality=quality, subsampling=0)
+        jpeg = encode_jpeg(crop, quality)
         labelled = sample.labelled.tolist()
         facts = {"id": sample.id, "keypoints": keypoints.tolist(), "labelled": labelled}
-        person = _member(f"{number:08d}.jpg", jpeg.getvalue())
+        person = _member(f"{number:08d}.jpg", jpeg)
         person += _member(f"{number:08d}.json", json.dumps(facts).encode())
         if people and shard.tell() + len(person) + len(END) > shard_bytes:
             shard.write(END)
@@ -198,7 +196,7 @@ def load_shards(
                 labelled[i] = _flags(facts, joints)
                 ids.append(str(facts.get("id")))
                 bar.update()
-    return Crops(images, keypoints, labelled, tuple(ids)), skeleton
+    return Crops(images, keypoints, labelled, ids=tuple(ids)), skeleton
 
 
 def _table(folder: Path, split: str, dataset: str | None) -> tuple[Row, Skeleton]:

@@ -1,16 +1,24 @@
 """What a training takes its people from: a dataset's folder, or shards packed from one."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
 from gatedpose.data.crops import Crops, packed
 from gatedpose.data.readers import read_dataset
-from gatedpose.data.samples import Sample
+from gatedpose.data.samples import DatasetError, Sample
 from gatedpose.data.shards import holds_shards, load_shards
+from gatedpose.media import image_size
 from gatedpose.skeleton import Skeleton
+
+WHOLE = (
+    4  # a picture is at most so many times as long as a person who is learnt from the whole of it
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,29 @@ class Source:
             return self.people if whole else self.people.take(torch.tensor(chosen))
         return packed([self.people[i] for i in chosen], folder / f"{self.name}.safetensors")
 
+    def whole_pictures(self, chosen: Sequence[int]) -> "Source":
+        """The chosen people with the whole picture as box, as prediction without a box sees them.
+
+        Only people who are alone in their picture, as far as is annotated, and whose box is at
+        least a quarter of it.
+
+        Raises:
+            DatasetError: For shards, whose pictures are not there any more.
+        """
+        if isinstance(self.people, Crops):
+            raise DatasetError(f"{self.name} comes from shards: only crops of its people are there")
+        alone = Counter(sample.image for sample in self.people)
+        views = []
+        people = [self.people[i] for i in chosen]
+        for sample in tqdm(people, desc="measuring pictures", unit="picture"):
+            if alone[sample.image] == 1:
+                width, height = image_size(sample.image)
+                longer = float(max(sample.box[2:] - sample.box[:2]))
+                if longer >= max(width, height) / WHOLE:
+                    box = np.array((0, 0, width, height), dtype=np.float32)
+                    views.append(replace(sample, id=f"{sample.id}/whole", box=box))
+        return Source(f"{self.name}-whole", self.skeleton, views)
+
 
 def open_source(dataset: str, folder: Path, split: str) -> Source:
     """Reads a split of a dataset from its folder, or from a folder of shards.
@@ -44,7 +75,7 @@ def open_source(dataset: str, folder: Path, split: str) -> Source:
     Raises:
         DatasetError: See `read_dataset` and `load_shards`.
     """
-    name = f"{dataset}-{split}"
+    name = f"{dataset.replace(':', '-')}-{split}"
     if holds_shards(folder):
         crops, skeleton = load_shards(folder, split, dataset)
         return Source(name, skeleton, crops)
