@@ -217,12 +217,38 @@ def test_half_bodies_are_drawn_for_each_person(people: Crops) -> None:
 
 def test_half_bodies_need_four_joints_and_some_size(people: Crops) -> None:
     few = people.labelled.clone()
-    few[:, [0, 1, 2, 6, 7, 8, 9, 12]] = False  # three below, three above
+    few[:, [0, 1, 2, 3, 6, 7, 8, 9, 12]] = False  # two below, three above
     batch = plain(replace(people, labelled=few), replace(NONE, half_body=1.0))
     torch.testing.assert_close(batch.keypoints, plain(people, NONE).keypoints)
     curled = replace(people, keypoints=people.keypoints * 0.01 + 60)
     zoom, _ = similarity(plain(curled, replace(NONE, half_body=1.0)), curled)
     torch.testing.assert_close(zoom, torch.full((14,), 3.0), atol=0.01, rtol=0)
+
+
+def test_parts_of_the_body_end_where_they_say(people: Crops) -> None:
+    rows = []
+    for part, inside in enumerate(([6, 7, 8, 9, 10, 11, 12, 13], [7, 8, 9, 10], [8, 9], range(6))):
+        parts = tuple(float(i == part) for i in range(4))
+        batch = plain(people, replace(NONE, half_body=1.0, parts=parts))
+        size = torch.tensor(batch.images.shape[:1:-1])
+        seen = ((batch.keypoints >= 0) & (batch.keypoints < size)).all(dim=-1)
+        assert seen[:, list(inside)].all() or part == 2  # a portrait needs four joints of the head
+        rows.append(float(seen.float().mean()))
+    assert rows[0] > rows[1]
+
+
+def test_absent_joints_are_labelled_and_nowhere(people: Crops) -> None:
+    absent = torch.zeros_like(people.labelled)
+    absent[:, 0] = True  # right ankle
+    labelled = people.labelled & ~absent
+    crops = replace(people, absent=absent, labelled=labelled)
+    straight = plain(crops, NONE)
+    assert straight.labelled[:, 0].all()
+    assert straight.keypoints[:, 0].isnan().all()
+    assert straight.keypoints[:, 1:].isfinite().all()
+    mirrored = plain(crops, replace(NONE, flip=1.0))
+    assert mirrored.keypoints[:, 5].isnan().all()  # then it is the left one
+    assert mirrored.keypoints[:, 0].isfinite().all()
 
 
 def test_half_bodies_ignore_joints_without_label(people: Crops) -> None:

@@ -264,21 +264,23 @@ def test_pack_puts_joints_where_the_geometry_says(
     assert crops.images.shape == (2, 3, size, size)
     assert crops.images.dtype == torch.uint8
     assert crops.labelled.tolist() == [[True, False]] * 2
+    images = crops.images[torch.arange(2)]
     for i, (centre, side) in enumerate((((45, 34), 80), ((45, 30), 40))):
         for joint, channel in ((0, 0), (1, 2)):
             right = [(joints[joint][d] - centre[d]) * size / side + size / 2 for d in (0, 1)]
             assert crops.keypoints[i, joint].tolist() == pytest.approx(right, abs=1e-3)
-            plane = crops.images[i, channel].clone()
-            plane[(crops.images[i, 1] > 60)] = 0  # what lies outside the picture
+            plane = images[i, channel].clone()
+            plane[(images[i, 1] > 60)] = 0  # what lies outside the picture
             assert centroid(plane) == pytest.approx(right, abs=0.3)
 
 
 def test_pack_fills_what_lies_outside(make_sample: Callable[..., Sample]) -> None:
     sample = make_sample([[12.5, 10.5], [8.5, 20.5]], [0, 0, 20, 30])
     crops = pack([sample], 60)  # 60 pixels about (10, 15): 20 columns and 15 rows are outside
-    for strip in (crops.images[0, :, :, :19], crops.images[0, :, :14]):
-        assert (strip == torch.tensor(FILL, dtype=torch.uint8)[:, None, None]).all()
-    assert (crops.images[0, 1, 16:, 21:] == 30).all()
+    image = crops.images[torch.tensor([0])][0].int()
+    for strip in (image[:, :, :16], image[:, :8]):  # up to JPEG's last block before the border
+        assert (strip - torch.tensor(FILL)[:, None, None]).abs().max() <= 2
+    assert (image[1, 32:, 32:] - 30).abs().max() <= 4
 
 
 def test_pack_names_an_image_that_cannot_be_read(make_sample: Callable[..., Sample]) -> None:
@@ -335,12 +337,10 @@ def test_take(make_sample: Callable[..., Sample]) -> None:
 
 
 def same(one: Crops, other: Crops) -> bool:
-    names = ("images", "keypoints", "labelled")
-    return all(
-        torch.equal(getattr(one, n), getattr(other, n))
-        and getattr(one, n).dtype == getattr(other, n).dtype
-        for n in names
-    )
+    every = torch.arange(len(one))
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("keypoints", "labelled")]
+    pairs.append((one.images[every], other.images[every]))
+    return all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
 
 
 def test_packed_packs_once(

@@ -57,6 +57,7 @@ def test_fields_on_the_command_line() -> None:
     assert found["datasets"] == {"lsp": 2.0, "lspet": 1.0}
     assert found["augmentation"] == {
         **asdict(LSP.augmentation), "rotation": 10.0, "scale": [0.5, 1.5],
+        "parts": list(LSP.augmentation.parts),
     }  # fmt: skip
 
 

@@ -132,23 +132,11 @@ def _person_boxes(crops: Crops) -> Tensor:
     return box.expand(len(crops), 4)
 
 
-PARTS = (  # what joints' names begin with behind their side: to the hips, chest, shoulders; legs
-    (
-        "nose",
-        "eye",
-        "ear",
-        "head",
-        "neck",
-        "upper neck",
-        "thorax",
-        "shoulder",
-        "elbow",
-        "wrist",
-        "hip",
-        "pelvis",
-    ),
-    ("nose", "eye", "ear", "head", "neck", "upper neck", "thorax", "shoulder", "elbow"),
-    ("nose", "eye", "ear", "head", "neck", "upper neck", "thorax", "shoulder"),
+HEAD = ("nose", "eye", "ear", "head", "neck", "thorax", "shoulder")
+PARTS = (  # words in joints' names: upper body to the hips, to the chest, to the shoulders; legs
+    (*HEAD, "elbow", "wrist", "hip", "pelvis"),
+    (*HEAD, "elbow"),
+    HEAD,
     ("hip", "pelvis", "knee", "ankle"),
 )
 
@@ -158,8 +146,7 @@ def _half_body_boxes(
 ) -> Tensor:
     """Boxes (B, 4) of a part of the body; the whole person where too little is labelled."""
     device = crops.labelled.device
-    bare = [joint.removeprefix("right ").removeprefix("left ") for joint in skeleton.joints]
-    masks = [[name.startswith(part) for name in bare] for part in PARTS]
+    masks = [[any(word in name for word in part) for name in skeleton.joints] for part in PARTS]
     drawn = draw.choice(parts)
     chosen = crops.labelled & torch.tensor(masks, device=device)[drawn]
     enough = chosen.sum(dim=1) >= 4

@@ -171,11 +171,12 @@ def packed(samples: list[Sample], path: Path) -> Crops:
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import save
 
-    about, names = {"annotations": _digest(samples)}, ("data", "ends", "keypoints")
+    about, names = {"annotations": _digest(samples)}, ("data", "ends", "side", "keypoints")
     if not path.exists():
         crops = pack(samples)
         assert isinstance(crops.images, JpegImages)
         tensors = {"data": crops.images.data, "ends": crops.images.ends}
+        tensors["side"] = torch.tensor(crops.images.side)
         write_whole(path, save({**tensors, "keypoints": crops.keypoints}, about))
     try:
         with safe_open(path, framework="pt") as file:
@@ -184,10 +185,10 @@ def packed(samples: list[Sample], path: Path) -> Crops:
                     f"{path} was packed from other annotations than those of these {len(samples)} "
                     "people; remove it to pack anew"
                 )
-            data, ends, keypoints = (file.get_tensor(name) for name in names)
+            data, ends, side, keypoints = (file.get_tensor(name) for name in names)
     except SafetensorError as error:
         raise DatasetError(f"{path} is damaged ({error}); remove it to pack anew") from error
-    images = cast(Tensor, JpegImages(data, ends, PACK_SIZE))
+    images = cast(Tensor, JpegImages(data, ends, int(side)))
     ids = tuple(sample.id for sample in samples)
     return Crops(images, keypoints, *_flags(samples), ids=ids)
 

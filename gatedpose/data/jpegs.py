@@ -50,6 +50,11 @@ class JpegImages:
         """(N, 3, P, P)."""
         return len(self.ends), 3, self.side, self.side
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the decoded pictures."""
+        return torch.uint8
+
     def __len__(self) -> int:
         return len(self.ends)
 
