@@ -5,8 +5,8 @@ Every variant of the zoo is an entry; arguments are those of `gatedpose.create_m
 
 import functools
 
-from gatedpose.variants import VARIANTS
-from gatedpose.zoo import create_model
+from gatedpose.models.variants import VARIANTS
+from gatedpose.models.zoo import create_model
 
 dependencies = ["torch", "timm", "huggingface_hub", "safetensors", "fvcore", "numpy"]
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import gatedpose
 from gatedpose.allocator import keep_freed_memory
-from gatedpose.roofline import timer
+from gatedpose.models.rates import timer
 
 WAYS = ("returned", "kept")
 

@@ -26,7 +26,7 @@ from PIL import Image
 from torch import nn
 
 import gatedpose
-from gatedpose.media import demo_image
+from gatedpose.media.demo import demo_image
 
 PEOPLE = 8
 LARGE = (4000, 3000)

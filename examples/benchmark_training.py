@@ -26,12 +26,12 @@ from tqdm import tqdm
 
 import gatedpose
 from gatedpose.allocator import keep_freed_memory
-from gatedpose.bench import peak_mb
 from gatedpose.data.augment import Batch
 from gatedpose.data.crops import PACK_SIZE, Crops
-from gatedpose.recipes import LSP, Phase, Recipe
+from gatedpose.research.bench import peak_mb
 from gatedpose.skeleton import LSP14
-from gatedpose.trainer import Trainer
+from gatedpose.training.recipes import LSP, Phase, Recipe
+from gatedpose.training.trainer import Trainer
 
 PEOPLE = 256
 WAYS: dict[str, dict[str, Any]] = {

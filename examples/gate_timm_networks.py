@@ -12,7 +12,7 @@ import timm
 import torch
 
 import gatedpose
-from gatedpose.shortcuts import fold_gates, list_gates
+from gatedpose.models.shortcuts import fold_gates, list_gates
 
 NAMES = (
     "resnet18", "resnet50d", "resnetv2_50", "convnext_atto", "regnetx_002", "efficientnet_b0",

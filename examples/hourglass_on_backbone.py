@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 import gatedpose
 from gatedpose.geometry import crop_image, crop_matrices, transform_points
-from gatedpose.losses import heatmap_loss
-from gatedpose.media import demo_image, read_image
+from gatedpose.media.demo import demo_image
+from gatedpose.media.images import read_image
 from gatedpose.skeleton import LSP14
+from gatedpose.training.losses import heatmap_loss
 
 
 class HourglassOnBackbone(nn.Module):

@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file, save
 
 import gatedpose
-from gatedpose.checkpoints import WEIGHTS_DIR
 from gatedpose.data.readers import read_dataset
-from gatedpose.evaluation import evaluate
+from gatedpose.evaluation.reports import score_facts
+from gatedpose.evaluation.run import evaluate
 from gatedpose.files import write_whole
-from gatedpose.reports import score_facts
+from gatedpose.models.weights import WEIGHTS_DIR
 from gatedpose.skeleton import LSP14
 
 LICENSE = (

@@ -29,11 +29,12 @@ from tqdm import tqdm
 
 import gatedpose
 from gatedpose.allocator import keep_freed_memory
-from gatedpose.detection import read_boxes
+from gatedpose.data.boxes import read_boxes
+from gatedpose.errors import BoxError, ImageError
 from gatedpose.files import write_whole
-from gatedpose.geometry import BoxError, Boxes, as_boxes
-from gatedpose.media import ImageError, find_images, read_image
-from gatedpose.predictor import Detector
+from gatedpose.geometry import Boxes, as_boxes
+from gatedpose.media.images import find_images, read_image
+from gatedpose.predict.predictor import Detector
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports nothing to its makers
 People: TypeAlias = Boxes | Detector | None

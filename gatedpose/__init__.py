@@ -7,17 +7,17 @@
 After `import gatedpose` every variant is known to timm as well.
 """
 
-from gatedpose.checkpoints import WeightsError, load_weights
-from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
-from gatedpose.inference import optimize
-from gatedpose.layers import SoftGate, SoftGatedResidual
+from gatedpose.errors import UnknownModelError, WeightsError
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
+from gatedpose.models.layers import SoftGate, SoftGatedResidual
+from gatedpose.models.optimize import optimize
+from gatedpose.models.profiling import Profile, profile
+from gatedpose.models.shortcuts import gate_shortcuts
+from gatedpose.models.weights import load_weights
+from gatedpose.models.zoo import create_model, list_models
 from gatedpose.pose import Pose
-from gatedpose.predictor import Predictor
-from gatedpose.profiling import Profile, profile
-from gatedpose.shortcuts import gate_shortcuts
+from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
-from gatedpose.variants import UnknownModelError
-from gatedpose.zoo import create_model, list_models
 
 __version__ = "0.1.0"
 

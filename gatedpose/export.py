@@ -16,11 +16,11 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.errors import check_choice
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
-from gatedpose.heatmaps import DEFAULT_DECODER, decode
-from gatedpose.layers import check_choice
-from gatedpose.network import STRIDE, HeatmapNetwork
+from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
+from gatedpose.models.base import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
 
 Format: TypeAlias = Literal["onnx", "torch-export"]

@@ -16,13 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatedpose.errors import BoxError
+
 Boxes: TypeAlias = Tensor | npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]]
 
 CROP_MARGIN = 1.25  # side of the cropped square over the longer side of the box
-
-
-class BoxError(ValueError):
-    """A box that holds no pixel of the image, or is no box at all."""
 
 
 def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:

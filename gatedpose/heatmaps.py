@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatedpose.layers import check_choice
-from gatedpose.network import STRIDE
+from gatedpose.errors import check_choice
 
+STRIDE = 4  # image pixels a heatmap cell
 Decoder: TypeAlias = Literal["argmax", "quarter", "dark", "softargmax"]
 DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 DEFAULT_DECODER: Decoder = "softargmax"  # measured, see docs/decoders.md

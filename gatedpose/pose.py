@@ -21,7 +21,7 @@ class Pose:
             hidden or outside. No calibrated probability.
         box: (4,) float32, (x0, y0, x1, y1), as given.
         skeleton: Names, flip pairs and limbs of the K joints.
-        track: Number of the person in a video; see `gatedpose.tracking`.
+        track: Number of the person in a video; see `gatedpose.predict.tracker`.
     """
 
     keypoints: npt.NDArray[np.float32]

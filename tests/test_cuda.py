@@ -7,8 +7,8 @@ import torch
 import gatedpose
 from gatedpose.data.augment import Augmentation, augment
 from gatedpose.data.crops import Crops
-from gatedpose.losses import heatmap_loss
 from gatedpose.skeleton import LSP14
+from gatedpose.training.losses import heatmap_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -24,12 +24,12 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 import gatedpose
 import gatedpose.cli
-from gatedpose.checkpoints import WEIGHTS_DIR, weights_table
 from gatedpose.data.readers import read_dataset
-from gatedpose.media import demo_image
-from gatedpose.metrics import lsp_pck
-from gatedpose.reports import model_rows, model_table
-from gatedpose.video import VideoWriter
+from gatedpose.evaluation.metrics import lsp_pck
+from gatedpose.evaluation.reports import model_rows, model_table
+from gatedpose.media.demo import demo_image
+from gatedpose.media.video import VideoWriter
+from gatedpose.models.weights import WEIGHTS_DIR, weights_table
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -17,8 +17,8 @@ import gatedpose
 from gatedpose.cli import main
 from gatedpose.export import METADATA, Format, export, input_facts
 from gatedpose.heatmaps import decode
-from gatedpose.hourglass import GatedHourglass, GatedHourglassConfig
-from gatedpose.media import demo_image
+from gatedpose.media.demo import demo_image
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.skeleton import LSP14, Skeleton
 
 TRIO = Skeleton("trio", ("right", "left", "top"), ((0, 1),), ((0, 2), (1, 2)))

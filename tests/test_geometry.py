@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gatedpose.errors import BoxError
 from gatedpose.geometry import (
-    BoxError,
     as_boxes,
     compose,
     crop_image,

@@ -1,108 +1,168 @@
-"""Networks as folders that "local-dir:" loads, joints included."""
+"""Model cards and uploads: the real huggingface_hub client against a local server."""
 
 import json
-from dataclasses import asdict
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import timm
 import torch
+from click.testing import CliRunner
+from huggingface_hub import ModelCard
+from PIL import Image
 
 import gatedpose
-from gatedpose.hub import save_model
-from gatedpose.skeleton import LSP14, Skeleton
+from gatedpose.cli import main
+from gatedpose.errors import WeightsError
+from gatedpose.hub import check_card, check_repository, model_card, push, write_repository
+from gatedpose.models.weights import weights_table
 
-KITE = Skeleton("kite", ("left tip", "right tip", "head"), ((1, 0),), ((0, 1), (1, 2), (2, 0)))
-
-
-def kite_model(**options: object) -> gatedpose.GatedHourglass:
-    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3, width=8, **options)
-    return model.to(memory_format=torch.channels_last)
+NAME = "gated_hg_1s_68.lsp"
+FILES = ["README.md", "config.json", "model.safetensors", "poses.png"]
 
 
-def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    model = kite_model(gate="scalar", in_channels=1)
-    save_model(model, tmp_path / "saved", KITE)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["saved"]
-    for create in (gatedpose.create_model, timm.create_model):
-        again = create(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
-        assert again.config == model.config
-        for name, tensor in model.state_dict().items():
-            assert torch.equal(again.state_dict()[name], tensor), name
-        assert gatedpose.Predictor(again).skeleton == KITE
-    assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)  # as it was
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("cards") / "repository"
+    return write_repository(NAME, place, "gatedpose/test")
 
 
-def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
-    save_model(kite_model(), tmp_path / "saved", KITE)
-    second = kite_model(merge="sum")
-    save_model(second, tmp_path / "saved", KITE)
-    names = sorted(p.name for p in (tmp_path / "saved").iterdir())
-    assert names == ["config.json", "model.safetensors"]
-    again = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
-    assert again.config.merge == "sum"
-
-
-def test_folder_with_other_files_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "mine" / "sub").mkdir(parents=True)
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    (tmp_path / "linked").symlink_to(tmp_path / "mine")
-    for path in (tmp_path / "mine", tmp_path / "linked", tmp_path / "mine" / "sub" / ".."):
-        with pytest.raises(FileExistsError, match=r"than config.json, model.safetensors, sub for"):
-            save_model(kite_model(), path, KITE)
-    with pytest.raises(FileExistsError, match=r"thesis.txt is a file, not a folder"):
-        save_model(kite_model(), tmp_path / "mine" / "thesis.txt", KITE)
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
-        save_model(kite_model(), tmp_path / "no" / "where", KITE)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["linked", "mine"]
-
-
-def test_failed_saving_leaves_the_older_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_model(kite_model(), tmp_path / "saved", KITE)
-    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)  # config.json, after the weights
-    with pytest.raises(OSError, match="No space left"):
-        save_model(kite_model(), tmp_path / "saved", KITE)
-    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["saved"]
-
-
-def test_another_number_of_keypoints_is_not_those_joints(tmp_path: Path) -> None:
-    save_model(kite_model(), tmp_path / "saved", KITE)
-    name = f"local-dir:{tmp_path / 'saved'}"
-    model = gatedpose.create_model(name, pretrained=True, num_keypoints=14)
-    assert gatedpose.Predictor(model).skeleton == LSP14
-    with pytest.raises(ValueError, match="which joints do the 5 heatmaps"):
-        gatedpose.Predictor(gatedpose.create_model(name, num_keypoints=5))
-
-
-def test_joints_must_be_the_models(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'lsp14' has 14 joints, the model has 3 heatmaps"):
-        save_model(kite_model(), tmp_path / "saved", LSP14)
-    assert not list(tmp_path.iterdir())
+def test_the_card_has_the_tables_numbers() -> None:
+    weights = weights_table()[NAME]
+    card = ModelCard(model_card(weights, "gatedpose/test"))
+    found = {r.dataset_type: r.metric_value for r in card.data.eval_results}
+    assert found == {
+        split.removesuffix("-val"): round(score["mean"], 2)
+        for split, score in weights.scores.items()
+    }
+    assert (card.data.license, card.data.library_name) == ("other", "timm")
+    for score in weights.scores.values():
+        assert score["command"] in card.text
+        for value in score["columns"].values():
+            assert f"{value:.2f}" in card.text
+    assert "hf-hub:gatedpose/test" in card.text
+    assert weights.license in card.text
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"name": "kite"}, {**asdict(KITE), "limbs": [[0]]}, {**asdict(KITE), "limbs": 3},
-     {**asdict(KITE), "flip_pairs": [[0, 9]]}],
-)  # fmt: skip
-def test_damaged_skeleton_is_named(wrong: dict[str, object], tmp_path: Path) -> None:
-    save_model(kite_model(), tmp_path / "saved", KITE)
-    path = tmp_path / "saved" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "skeleton": wrong}))
-    model = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
-    with pytest.raises(ValueError, match=r"[Ss]keleton"):
-        gatedpose.Predictor(model)
+    ("change", "message"),
+    [
+        (("value: 8", "value: 9"), r"the card says 9\d\.\d+ for lsp, .* the table of .* says 8"),
+        (("type: lspet", "type: coco"), "for coco, .* says nothing"),
+        (("model-index:", "other:"), "has no results"),
+        (("tags:", "tags: ["), "front matter cannot be read"),
+    ],
+)
+def test_cards_with_other_numbers_are_refused(change: tuple[str, str], message: str) -> None:
+    weights = weights_table()[NAME]
+    card = model_card(weights)
+    check_card(card, weights)
+    assert change[0] in card
+    with pytest.raises(ValueError, match=message):
+        check_card(card.replace(*change, 1), weights)
 
 
-def test_skeletons_survive_json() -> None:
-    for skeleton in (*gatedpose.skeleton.SKELETONS.values(), KITE):
-        assert Skeleton.from_dict(json.loads(json.dumps(asdict(skeleton)))) == skeleton
+def test_a_written_folder_loads_bit_for_bit(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    packaged = gatedpose.create_model(NAME, pretrained=True).state_dict()
+    for create in (gatedpose.create_model, timm.create_model):
+        state = create(f"local-dir:{folder}", pretrained=True).state_dict()
+        assert all(torch.equal(state[key], packaged[key]) for key in packaged)
+    weights = weights_table()[NAME]
+    assert (folder / "model.safetensors").read_bytes() == weights.path.read_bytes()
+    Image.open(folder / "poses.png").verify()
+    assert not list(folder.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["gatedpose", "a/b/c", "a/", "/b", "a b/c", "a/b..c", "a/../b"])
+def test_repository_names(name: str) -> None:
+    with pytest.raises(ValueError, match="a repository is ORG/NAME, got"):
+        check_repository(name)
+    told = CliRunner().invoke(main, ["push", NAME, "--repo", name])
+    assert told.exit_code == 1
+    assert "ORG/NAME" in told.output
+
+
+def test_without_a_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(WeightsError, match=r"needs a token of the Hub: run `hf auth login` or set"):
+        push(folder, "gatedpose/test")
+
+
+def test_dry_run(tmp_path: Path) -> None:
+    out = tmp_path / "dry"
+    told = CliRunner().invoke(main, ["push", NAME, "--dry-run", str(out), "--json"])
+    assert told.exit_code == 0, told.output
+    facts = json.loads(told.stdout)
+    assert sorted(facts["files"]) == FILES
+    assert facts["commit"] is None
+    card = tmp_path / "card.md"
+    card.write_text((out / "README.md").read_text("utf-8").replace("value: 8", "value: 9", 1))
+    other = ["push", NAME, "--dry-run", str(tmp_path / "no"), "--card", str(card)]
+    told = CliRunner().invoke(main, other)
+    assert told.exit_code == 1
+    assert "cards hold its numbers only" in told.output
+    assert not (tmp_path / "no").exists()
+    assert CliRunner().invoke(main, ["push", NAME]).exit_code == 2
+
+
+def test_a_folder_with_other_files_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match=r"holds other files than README.md, config.json, "):
+        write_repository(NAME, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def client(hub: Any, home: Path, *arguments: str, **more: str) -> Any:
+    """Runs Python with the Hub at `hub`: huggingface_hub reads its settings once."""
+    settings = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(Path(gatedpose.__file__).parents[1]),
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **settings, **more},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+LOAD = """
+import sys
+import gatedpose, timm, torch
+want = gatedpose.create_model(sys.argv[1], pretrained=True).state_dict()
+for create in (gatedpose.create_model, timm.create_model):
+    have = create("hf-hub:gatedpose/test", pretrained=True).state_dict()
+    assert all(torch.equal(have[key], want[key]) for key in want)
+"""
+
+
+def test_pushed_and_loaded_back(hub_server: ModuleType, folder: Path, tmp_path: Path) -> None:
+    command = ["-m", "gatedpose.cli", "push", NAME, "--repo", "gatedpose/test", "--json"]
+    with hub_server.serve({}) as hub:
+        hub.token = "hf_right"
+        wrong = client(hub, tmp_path / "home", *command, HF_TOKEN="hf_wrong")
+        assert wrong.returncode == 1
+        assert "cannot push to gatedpose/test" in wrong.stderr
+        assert "401" in wrong.stderr
+        assert hub.repositories == {}
+        done = client(hub, tmp_path / "home", *command, HF_TOKEN="hf_right")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["commit"].startswith(f"{hub.url}/gatedpose/test/commit/")
+        pushed = dict(hub.repositories["gatedpose/test"])
+        pushed.pop(".gitattributes", None)
+        assert sorted(pushed) == FILES
+        for name in FILES:
+            assert pushed[name] == (folder / name).read_bytes(), name
+        loaded = client(hub, tmp_path / "other", "-c", LOAD, NAME)
+        assert loaded.returncode == 0, loaded.stderr

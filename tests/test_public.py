@@ -74,7 +74,7 @@ def test_every_module_of_the_package_is_in_the_import_contract() -> None:
     assert modules == set(layers)
 
 
-@pytest.mark.parametrize("module", ["gatedpose.cli", "gatedpose.zoo"])
+@pytest.mark.parametrize("module", ["gatedpose.cli", "gatedpose.models.zoo"])
 def test_warnings_free_import(module: str) -> None:
     code = f"import {module}"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False)

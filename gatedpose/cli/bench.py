@@ -93,7 +93,7 @@ class _Found(NamedTuple):
 
 
 def _pipeline(names: Sequence[str], batches: Sequence[int], device: str) -> _Found:
-    from gatedpose.bench import measure_pipeline
+    from gatedpose.research.bench import measure_pipeline
 
     rows = [measure_pipeline(name, batch, device) for name in names for batch in batches]
     return _Found(rows, "\n".join(map(_sentence, rows)))
@@ -102,7 +102,7 @@ def _pipeline(names: Sequence[str], batches: Sequence[int], device: str) -> _Fou
 def _scaling(names: Sequence[str], modes: Sequence[Any], device: str, seconds: float) -> _Found:
     from tqdm import tqdm
 
-    from gatedpose.scaling import draw_scaling, measure_scaling, scaling_table
+    from gatedpose.research.scaling import draw_scaling, measure_scaling, scaling_table
 
     found = (measure_scaling(name, mode, device, seconds) for name in names for mode in modes)
     lines = list(tqdm(itertools.chain.from_iterable(found), "timing", unit="axis"))
@@ -120,7 +120,7 @@ def _timings(
 ) -> _Found:
     from tqdm import tqdm
 
-    from gatedpose.bench import benchmark, draw, table
+    from gatedpose.research.bench import benchmark, draw, table
 
     done = list(tqdm(benchmark(names, modes, batches, **options), "timing", unit="row"))
     return _Found([asdict(timing) for timing in done], table(done, reference), partial(draw, done))

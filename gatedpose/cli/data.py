@@ -7,7 +7,7 @@ import click
 
 from gatedpose.cli.options import json_option
 from gatedpose.data.crops import PACK_SIZE
-from gatedpose.media import write_image
+from gatedpose.media.images import write_image
 
 
 @click.group()
@@ -85,10 +85,11 @@ def clean(
     """
     import numpy as np
 
-    from gatedpose.cleaning import Rule, corrected_samples, find_corrections
     from gatedpose.data.check import annotation_sheet
+    from gatedpose.data.corrections import corrected_samples
     from gatedpose.data.readers import read_dataset
-    from gatedpose.evaluation import load_confidences, load_predictions
+    from gatedpose.evaluation.predictions import load_confidences, load_predictions
+    from gatedpose.research.judging import Rule, find_corrections
 
     chosen = Rule(**{name: value for name, value in rule.items() if value is not None})
     samples = read_dataset(dataset, folder, split, check_images=picture is not None)

@@ -14,8 +14,8 @@ from gatedpose.cli.options import best_device, device_option
 @device_option
 def demo(host: str, port: int, model: str, device: str | None) -> None:
     """Opens a page that finds keypoints on a photo or from the webcam; works offline."""
-    from gatedpose.finder import PoseFinder
-    from gatedpose.page import build_page, check_port, serve
+    from gatedpose.demo.page import build_page, check_port, serve
+    from gatedpose.demo.viewer import PoseFinder
 
     check_port(host, port)  # before the time that loading takes
     serve(build_page(PoseFinder(model, best_device(device))), host, port)

@@ -15,7 +15,7 @@ from gatedpose.cli.options import (
     json_option,
     make_ready,
 )
-from gatedpose.metrics import AVERAGINGS, Score
+from gatedpose.evaluation.metrics import AVERAGINGS, Score
 
 BATCH = 32  # people at once
 
@@ -66,8 +66,8 @@ def evaluate(
     any others; for coco it is AP (OKS).
     """
     from gatedpose.data.readers import read_dataset
-    from gatedpose.evaluation import evaluate as run
-    from gatedpose.reports import score_facts, score_text
+    from gatedpose.evaluation.reports import score_facts, score_text
+    from gatedpose.evaluation.run import evaluate as run
 
     if (name is None) == (predictions is None):
         raise click.UsageError("give the NAME of a model, or --predictions")
@@ -109,8 +109,9 @@ def _coco_truth(data: Path, split: str, threshold: float | None, shift: float | 
 def _score_file(
     file: Path, samples: Any, truth: Path | None, shift: float | None, **settings: Any
 ) -> Score:
-    from gatedpose.coco_results import load_results, score_results
-    from gatedpose.evaluation import load_predictions, score_people
+    from gatedpose.evaluation.coco_results import load_results, score_results
+    from gatedpose.evaluation.predictions import load_predictions
+    from gatedpose.evaluation.run import score_people
 
     if truth:
         return score_results(truth, load_results(file))
@@ -120,7 +121,7 @@ def _score_file(
 
 
 def _save_and_score(result: Any, samples: Any, truth: Path | None, save: Path | None) -> Score:
-    from gatedpose.coco_results import save_results, score_results, to_results
+    from gatedpose.evaluation.coco_results import save_results, score_results, to_results
 
     if not truth:
         if save:

@@ -35,7 +35,7 @@ def export(
 ) -> None:
     """Writes the model NAME for another runtime and compares it there with PyTorch."""
     from gatedpose.export import export as run
-    from gatedpose.zoo import skeleton_of
+    from gatedpose.models.zoo import skeleton_of
 
     model = gatedpose.create_model(name, pretrained=not fresh)
     stem = name.rpartition(":")[2].rstrip("/").rpartition("/")[2]

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from gatedpose.cli.people import Job
-from gatedpose.smoothing import joint_filter
-from gatedpose.tracking import Tracker
-from gatedpose.video import VideoWriter, read_camera, read_video
+from gatedpose.media.video import VideoWriter, read_camera, read_video
+from gatedpose.predict.smoothing import joint_filter
+from gatedpose.predict.tracker import Tracker
 
 
 def predict_video(

@@ -25,8 +25,8 @@ def gates(
 ) -> None:
     """Says how the factors of the skip connections of the trained model NAME are distributed."""
     from gatedpose.files import write_whole
-    from gatedpose.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
-    from gatedpose.media import demo_image
+    from gatedpose.media.demo import demo_image
+    from gatedpose.research.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
 
     if photo and not features:
         raise click.UsageError("--photo is for --features, which is not given")

@@ -24,7 +24,7 @@ def push(
     name: str, repo: str | None, dry_run: Path | None, card: Path | None, as_json: bool
 ) -> None:
     """Makes a complete Hub repository of the trained weights NAME and uploads it."""
-    from gatedpose.cards import check_repository, push, write_repository
+    from gatedpose.hub import check_repository, push, write_repository
 
     if repo is None and dry_run is None:
         raise click.UsageError("give --repo ORG/NAME, or --dry-run DIR")

@@ -16,8 +16,8 @@ from gatedpose.cli.options import json_option, parse_size
 @json_option
 def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: bool) -> None:
     """Lists models with what they cost at 256 x 256 and the paper's own figures."""
+    from gatedpose.evaluation.reports import model_rows, model_table, plot_models
     from gatedpose.files import write_whole
-    from gatedpose.reports import model_rows, model_table, plot_models
 
     rows = model_rows(gatedpose.list_models(pattern, pretrained=pretrained))
     if plot:
@@ -32,7 +32,7 @@ def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: boo
 @json_option
 def info(name: str, size: str, by_module: bool, as_json: bool) -> None:
     """Says what a model costs, next to the paper's figures, and how its weights were made."""
-    from gatedpose.reports import describe_model, info_text
+    from gatedpose.evaluation.reports import describe_model, info_text
 
     facts = describe_model(name, parse_size(size), by_module=by_module)
     click.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))

@@ -14,15 +14,15 @@ import click
 from torch import Tensor
 
 from gatedpose.cli.people import Job
-from gatedpose.coco_results import save_results
+from gatedpose.errors import BoxError, ImageError
+from gatedpose.evaluation.coco_results import save_results
+from gatedpose.evaluation.reports import pose_text
 from gatedpose.files import JsonLines
-from gatedpose.geometry import BoxError
-from gatedpose.media import FORMATS, ImageError, read_image, write_image
+from gatedpose.media.images import FORMATS, read_image, write_image
 from gatedpose.pose import Pose
-from gatedpose.predictor import Detector
-from gatedpose.reports import pose_text
+from gatedpose.predict.predictor import Detector
+from gatedpose.predict.threads import ahead
 from gatedpose.skeleton import Skeleton
-from gatedpose.threads import ahead
 
 RESULTS = "poses.jsonl"
 

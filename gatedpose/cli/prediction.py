@@ -73,12 +73,12 @@ def predict(
     For a folder or a pattern, poses go to OUT/poses.jsonl as they come, one line a picture. In a
     video the boxes follow the people of the first frame; each keeps its number.
     """
-    from gatedpose.cards import DEMO_BOX
     from gatedpose.cli.film import predict_video
     from gatedpose.cli.people import Job
     from gatedpose.cli.pictures import predict_pictures
-    from gatedpose.media import demo_image, find_images
-    from gatedpose.video import SUFFIXES
+    from gatedpose.media.demo import DEMO_BOX, demo_image
+    from gatedpose.media.images import find_images
+    from gatedpose.media.video import SUFFIXES
 
     if demo + (camera is not None) + (source is not None) != 1:
         raise click.UsageError("give a photo, a folder, a pattern or a video, --demo or --camera")

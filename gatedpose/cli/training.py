@@ -81,7 +81,7 @@ def train(
     The first dataset's "val" split watches the training. Several processes: accelerate launch
     --num_processes 2 -m gatedpose.cli train ...
     """
-    from gatedpose.training import train as run
+    from gatedpose.training.run import train as run
 
     chosen = _recipe(recipe, changes)
     datasets = dict(map(_dataset, folders))
@@ -118,8 +118,8 @@ def ablate(
 
     Writes a table and a plot; run again, it goes on where it stopped.
     """
-    from gatedpose.ablation import ablate as run
-    from gatedpose.ablation import ablation_text
+    from gatedpose.research.ablation import ablate as run
+    from gatedpose.research.ablation import ablation_text
 
     chosen = _recipe(recipe, changes)
     rows = run(table, model, chosen, dict(map(_dataset, folders)), out)
@@ -145,8 +145,8 @@ def compare(
     Writes a table and a plot over parameters and operations; run again, it goes on where it
     stopped.
     """
-    from gatedpose.ablation import compare as run
-    from gatedpose.ablation import comparison_text
+    from gatedpose.research.ablation import compare as run
+    from gatedpose.research.ablation import comparison_text
 
     chosen = _recipe(recipe, changes)
     rows = run(names, chosen, dict(map(_dataset, folders)), out)
@@ -168,7 +168,7 @@ def recipe(name: str, fields: tuple[str, ...]) -> None:
 
 def _recipe(name: str, changes: dict[str, Any]) -> Any:
     """The recipe called `name` with the options that were given in place of its own."""
-    from gatedpose.recipes import find_recipe
+    from gatedpose.training.recipes import find_recipe
 
     texts, fields = changes.pop("phases"), changes.pop("fields")
     given = {key: value for key, value in changes.items() if value is not None}
@@ -188,7 +188,7 @@ def _dataset(text: str) -> tuple[str, Path]:
 
 
 def _phase(text: str) -> Any:
-    from gatedpose.recipes import Phase
+    from gatedpose.training.recipes import Phase
 
     try:
         size, images, batch, sigma = text.split(",")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.data.samples import DatasetError
+from gatedpose.errors import DatasetError
 
 
 def load_json(file: Path) -> Any:

@@ -9,9 +9,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gatedpose.data.crops import FILL
-from gatedpose.data.samples import DatasetError, Sample
-from gatedpose.geometry import BoxError, as_boxes, crop_image, crop_matrices, transform_points
-from gatedpose.media import ImageError, contact_sheet, draw_poses, read_image
+from gatedpose.data.samples import Sample
+from gatedpose.errors import BoxError, DatasetError, ImageError
+from gatedpose.geometry import as_boxes, crop_image, crop_matrices, transform_points
+from gatedpose.media.drawing import contact_sheet, draw_poses
+from gatedpose.media.images import read_image
 
 CROP = 224  # pixels, of the contact sheet's pictures
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.data.samples import DatasetError, Sample, require_images
+from gatedpose.data.samples import Sample, require_images
+from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import COCO17, Skeleton
 

@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from gatedpose.data.joints import Groups, group_means
 from gatedpose.data.jpegs import QUALITY, JpegImages
-from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.data.samples import Sample
+from gatedpose.errors import DatasetError
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN, crop_image, crop_matrices, transform_points
-from gatedpose.media import read_image
+from gatedpose.media.images import read_image
 
 PACK_SIZE = 320  # pixels; the square that becomes a 256 px input lies within at full resolution
 PACK_MARGIN = 2.0  # side of the packed square over the person's longer side: room to turn and zoom

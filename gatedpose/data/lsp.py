@@ -21,7 +21,8 @@ import numpy.typing as npt
 import torch
 
 from gatedpose.data.annotations import load_mat
-from gatedpose.data.samples import DatasetError, Sample, require_images
+from gatedpose.data.samples import Sample, require_images
+from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import LSP14
 

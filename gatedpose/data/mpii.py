@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, load_mat, rows
-from gatedpose.data.samples import DatasetError, Sample, require_images
+from gatedpose.data.samples import Sample, require_images
+from gatedpose.errors import DatasetError
 from gatedpose.skeleton import MPII16
 
 SPLITS = ("train", "val")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import joints_category, load_index, read_people
-from gatedpose.data.samples import DatasetError, Sample, require_images
+from gatedpose.data.samples import Sample, require_images
+from gatedpose.errors import DatasetError
 from gatedpose.skeleton import SKELETONS, Skeleton
 
 SIDES = (("right", "left"), ("Right", "Left"), ("RIGHT", "LEFT"), ("r", "l"), ("R", "L"))

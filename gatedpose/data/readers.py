@@ -1,6 +1,5 @@
 """The readers by the name of their dataset."""
 
-import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,8 @@ from gatedpose.data.coco import coco
 from gatedpose.data.lsp import lsp, lspet
 from gatedpose.data.mpii import mpii
 from gatedpose.data.own import own
-from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.data.samples import Sample
+from gatedpose.errors import DatasetError, did_you_mean
 
 
 class Reader(Protocol):
@@ -50,11 +50,7 @@ def read_dataset(
     """
     reader, colon, label = name.partition(":")
     if reader not in READERS:
-        close = difflib.get_close_matches(reader, READERS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise DatasetError(
-            f"unknown dataset {name!r}; {hint}readers are there for {', '.join(READERS)}"
-        )
+        raise DatasetError(f"unknown dataset {name!r}; {did_you_mean(reader, READERS)}")
     people = READERS[reader](folder, split, check_images=check_images)
     if not colon:
         return people

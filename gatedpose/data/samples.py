@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gatedpose.errors import DatasetError
 from gatedpose.skeleton import Skeleton
-
-
-class DatasetError(ValueError):
-    """A dataset folder that is not what its reader expects; the message names the files."""
 
 
 @dataclass(frozen=True)

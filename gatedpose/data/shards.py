@@ -25,9 +25,10 @@ from tqdm import tqdm
 from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.data.crops import PACK_MARGIN, PACK_SIZE, Crops, cut
 from gatedpose.data.jpegs import encode_jpeg
-from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.data.samples import Sample
+from gatedpose.errors import DatasetError, ImageError
 from gatedpose.files import write_whole
-from gatedpose.media import ImageError, read_image
+from gatedpose.media.images import read_image
 from gatedpose.skeleton import Skeleton
 
 FORMAT, VERSION = "gatedpose shards", 1

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from gatedpose.data.crops import Crops, packed
 from gatedpose.data.readers import read_dataset
-from gatedpose.data.samples import DatasetError, Sample
+from gatedpose.data.samples import Sample
 from gatedpose.data.shards import holds_shards, load_shards
-from gatedpose.media import image_size
+from gatedpose.errors import DatasetError
+from gatedpose.media.images import image_size
 from gatedpose.skeleton import Skeleton
 
 WHOLE = (

@@ -1,0 +1,112 @@
+"""Labels that trained networks are sure are wrong: found by a rule and kept from training.
+
+LSP-extended was labelled by a crowd (Johnson & Everingham, CVPR 2011): some people have left and
+right exchanged, some joints lie on another limb or another person.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatedpose.data.annotations import load_json
+from gatedpose.data.crops import Crops
+from gatedpose.data.samples import Sample
+from gatedpose.errors import DatasetError
+from gatedpose.files import from_json, write_whole
+from gatedpose.skeleton import Skeleton
+
+LSPET = Path(__file__).parent / "lspet_corrections.json"
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is to be done with labels.
+
+    Attributes:
+        swapped: Ids of the people whose left and right are exchanged.
+        dropped: Names of the joints, after the exchange, that are not labelled any more, by id.
+        about: How they were found.
+    """
+
+    swapped: tuple[str, ...]
+    dropped: dict[str, tuple[str, ...]]
+    about: dict[str, str] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes them as JSON, a person a line."""
+        write_whole(path, json.dumps(asdict(self), indent=0) + "\n")
+
+
+def load_corrections(name: str | Path) -> Corrections:
+    """Reads what `Corrections.save` wrote.
+
+    Args:
+        name: A file, or "lspet" for the packaged corrections of LSP-extended.
+
+    Raises:
+        DatasetError: For a file that is not such.
+    """
+    path = LSPET if str(name) == "lspet" else Path(name)
+    try:
+        return from_json(Corrections, load_json(path), str(path))
+    except ValueError as error:
+        raise DatasetError(f"{path} holds no corrections: {error}") from error
+
+
+def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Crops:
+    """Crops with their labels corrected; people without corrections stay as they are.
+
+    Raises:
+        DatasetError: If the corrections are of other people or joints altogether.
+    """
+    keypoints, labelled = _corrected(
+        crops.ids, crops.keypoints, crops.labelled, corrections, skeleton
+    )
+    return replace(crops, keypoints=keypoints, labelled=labelled)
+
+
+def corrected_samples(samples: Sequence[Sample], corrections: Corrections) -> list[Sample]:
+    """The same of people who are not cut out yet; their boxes stay.
+
+    Raises:
+        DatasetError: See `corrected`.
+    """
+    ids, skeleton = [sample.id for sample in samples], samples[0].skeleton
+    keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples]))
+    labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
+    keypoints, labelled = _corrected(ids, keypoints, labelled, corrections, skeleton)
+    return [
+        replace(sample, keypoints=points.numpy(), labelled=known.numpy())
+        for sample, points, known in zip(samples, keypoints, labelled, strict=True)
+    ]
+
+
+def _corrected(
+    ids: Sequence[str],
+    keypoints: Tensor,
+    labelled: Tensor,
+    corrections: Corrections,
+    skeleton: Skeleton,
+) -> tuple[Tensor, Tensor]:
+    named = {*corrections.swapped, *corrections.dropped}
+    place = {name: i for i, name in enumerate(ids) if name in named}
+    if named and not place:
+        raise DatasetError(f"corrections of {min(named)} and others, but none of them is here")
+    names = {name for joints in corrections.dropped.values() for name in joints}
+    if unknown := sorted(names - set(skeleton.joints)):
+        raise DatasetError(
+            f"corrections of the joints {', '.join(unknown)}, unknown to {skeleton.name}"
+        )
+    keypoints, labelled = keypoints.clone(), labelled.clone()
+    flip = list(skeleton.flip_permutation)
+    swap = [place[name] for name in corrections.swapped if name in place]
+    keypoints[swap], labelled[swap] = keypoints[swap][:, flip], labelled[swap][:, flip]
+    for name, joints in corrections.dropped.items():
+        if name in place:
+            labelled[place[name], [skeleton.joints.index(joint) for joint in joints]] = False
+    return keypoints, labelled

@@ -1,0 +1,75 @@
+"""All errors of this package, in one tree.
+
+    GatedPoseError
+    ├── InputError (ValueError)          an argument, option or field that is no good
+    │   └── UnknownModelError            a name that the zoo does not have
+    ├── ImageError (ValueError)          no readable picture
+    ├── VideoError (ValueError)          no readable video
+    ├── BoxError (ValueError)            a box without a pixel of the picture
+    ├── DetectorError (ValueError)       a detector that returns no boxes
+    ├── DatasetError (ValueError)        a dataset's folder or file
+    ├── WeightsError (RuntimeError)      weights that are missing, damaged or of another network
+    └── PortError (OSError)              a port that cannot be listened on
+
+Each is also one of Python's own kinds, so that `except ValueError` catches what it looks like.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GatedPoseError(Exception):
+    """Anything that this package raises about what it was given."""
+
+
+class InputError(GatedPoseError, ValueError):
+    """An argument, an option or a field that is no good; the text says what would be."""
+
+
+class UnknownModelError(InputError):
+    """A name that no variant, tag or source of the zoo has."""
+
+
+class ImageError(GatedPoseError, ValueError):
+    """A source that is no readable image; the text says what came and what would be right."""
+
+
+class VideoError(GatedPoseError, ValueError):
+    """A source that is no readable video, or frames that make none; the text says which."""
+
+
+class BoxError(GatedPoseError, ValueError):
+    """A box that holds no pixel of the image, or is no box at all."""
+
+
+class DetectorError(GatedPoseError, ValueError):
+    """A detector of people returned something else than boxes; the text says what."""
+
+
+class DatasetError(GatedPoseError, ValueError):
+    """A dataset folder that is not what its reader expects; the message names the files."""
+
+
+class WeightsError(GatedPoseError, RuntimeError):
+    """Weights that do not exist, cannot be fetched, are damaged or belong to another network."""
+
+
+class PortError(GatedPoseError, OSError):
+    """A port that cannot be listened on; the text says which and what to try."""
+
+
+def check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
+    """Raises InputError that names the choices unless `choice` is one of them."""
+    if choice not in choices:
+        raise InputError(f"{what} must be one of {', '.join(map(repr, choices))}, got {choice!r}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known ones that are close, or all."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known)
+    return (
+        f"did you mean {' or '.join(map(repr, close))}?"
+        if close
+        else f"there are {', '.join(known)}"
+    )

@@ -1,0 +1,83 @@
+"""COCO's format of results: from predictions to a file, and from a file to a score."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.data.annotations import load_json, rows
+from gatedpose.data.samples import Sample
+from gatedpose.errors import DatasetError
+from gatedpose.evaluation.metrics import Score, oks_ap
+from gatedpose.files import write_whole
+from gatedpose.pose import Pose
+from gatedpose.skeleton import COCO17
+
+Points = npt.NDArray[np.floating[Any]]
+Result = dict[str, Any]
+
+
+def to_results(samples: Sequence[Sample], keypoints: Points, scores: Points) -> list[Result]:
+    """Predictions in the format that COCO's server and pycocotools take.
+
+    Args:
+        samples: N people of `gatedpose.data.coco.coco`.
+        keypoints: (N, 17, 2) predicted, image pixels.
+        scores: (N, 17) confidences; a person's is their mean.
+
+    Returns:
+        For each person what `Pose.to_coco` gives.
+    """
+    results = []
+    for sample, points, confidences in zip(samples, keypoints, scores, strict=True):
+        image = sample.id.split("/")[1]
+        pose = Pose(points, confidences, sample.box, sample.skeleton)
+        results.append(pose.to_coco(int(image) if image.isdecimal() else image))
+    return results
+
+
+def save_results(results: Sequence[Result], path: Path) -> None:
+    """Writes results as JSON, one person a line."""
+    lines = ",\n".join(json.dumps(result) for result in results)
+    write_whole(path, f"[\n{lines}\n]\n")
+
+
+def load_results(path: Path) -> list[Result]:
+    """Reads results made here or elsewhere.
+
+    Raises:
+        DatasetError: For a file that is no list of results; the message names row and field.
+    """
+    if path.suffix.lower() != ".json":
+        raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
+    entries = rows(path, "results", load_json(path))
+    for row in entries:
+        row.get("image_id")
+        row.choice("category_id", (1,))
+        row.numbers("keypoints", (3 * COCO17.num_keypoints,))
+        row.numbers("score")
+    return [dict(row.values) for row in entries]
+
+
+def score_results(truth: Path, results: Sequence[Result]) -> Score:
+    """AP of results, averaged over OKS thresholds from .5 to .95, in per cent.
+
+    Args:
+        truth: File of annotations; people without a result lower the score.
+        results: See `to_results`.
+
+    Returns:
+        The mean is AP; the columns are those of `gatedpose.evaluation.metrics.oks_ap`; joints have
+        no score of their own.
+
+    Raises:
+        ValueError: See `gatedpose.evaluation.metrics.oks_ap`.
+        ImportError: Without pycocotools.
+    """
+    stats = oks_ap(truth, results)
+    columns = {name: 100 * share if share >= 0 else math.nan for name, share in stats.items()}
+    return Score(columns["AP"], (), columns, len(results), "OKS AP")

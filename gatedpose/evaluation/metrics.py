@@ -1,0 +1,296 @@
+"""Scores of predicted keypoints, on NumPy arrays and with the datasets' own formulas.
+
+PCKh and PCK are computed here, object keypoint similarity by pycocotools. A joint's error counts as
+a hit up to and including the threshold; a prediction that is not finite is a miss.
+"""
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.errors import check_choice
+from gatedpose.skeleton import LSP14, MPII16, Skeleton
+
+Array = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.bool_]
+
+Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]
+AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
+LIMBS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")  # columns of a left and a right
+HEAD_SIZE = 0.6  # of the diagonal of MPII's head box
+
+
+@dataclass(frozen=True)
+class Score:
+    """Shares of correct keypoints, in per cent.
+
+    Attributes:
+        mean: Over all counted joints.
+        per_joint: (K,) for each joint; NaN where none was counted. Empty for AP.
+        columns: The columns of published tables, "Total" last; NaN where none was counted.
+        counted: Number of annotated joints that could be scored; for AP, of results.
+        metric: What the figures are, "PCK@0.2" for example.
+    """
+
+    mean: float
+    per_joint: tuple[float, ...]
+    columns: Mapping[str, float]
+    counted: int
+    metric: str
+
+
+def pck(
+    pred: Array,
+    target: Array,
+    normaliser: Array,
+    mask: Mask | None = None,
+    threshold: float = 0.2,
+    columns: Mapping[str, tuple[int, ...]] | None = None,
+) -> Score:
+    """Percentage of correct keypoints: those within `threshold * normaliser` of the annotation.
+
+    Args:
+        pred: (N, K, 2) predicted; NaN counts as a miss.
+        target: (N, K, 2) annotated, in the same coordinates.
+        normaliser: (N,) length for each person, in pixels. People whose normaliser is not finite or
+            below one thousandth of a pixel are not counted.
+        mask: (N, K) bool, True where a joint counts; all if None.
+        threshold: Share of the normaliser that an error may reach.
+        columns: Joints of each table column; only "Total" if None.
+
+    Returns:
+        The score; its mean is over all counted joints alike.
+
+    Raises:
+        ValueError: For shapes that do not fit, or if nothing is left to count.
+
+    Example:
+        >>> target = np.array([[[0.0, 0.0], [10.0, 0.0], [0.0, 20.0]]])
+        >>> pred = target + np.array([[[1.0, 0.0], [3.0, 0.0], [0.0, 0.0]]])
+        >>> pck(pred, target, np.array([10.0])).per_joint
+        (100.0, 0.0, 100.0)
+    """
+    hit, counts = _hits(pred, target, normaliser, mask, threshold)
+    table = {
+        name: _percent(hit[:, list(joints)], counts[:, list(joints)])
+        for name, joints in (columns or {}).items()
+    }
+    mean = _percent(hit, counts)
+    table["Total"] = mean
+    return Score(mean, _rates(hit, counts), table, int(counts.sum()), f"PCK@{threshold:g}")
+
+
+def _hits(
+    pred: Array, target: Array, normaliser: Array, mask: Mask | None, threshold: float
+) -> tuple[Mask, Mask]:
+    """Which joints are right and which are counted, both (N, K); arguments as in `pck`."""
+    pred, target = np.asarray(pred, dtype=float), np.asarray(target, dtype=float)
+    normaliser = np.asarray(normaliser, dtype=float)
+    if pred.shape != target.shape or pred.ndim != 3 or pred.shape[-1] != 2:
+        raise ValueError(
+            f"pck: pred and target must both be (N, K, 2), got {pred.shape} and {target.shape}"
+        )
+    counts = np.ones(pred.shape[:2], dtype=bool) if mask is None else np.array(mask, dtype=bool)
+    if counts.shape != pred.shape[:2] or normaliser.shape != pred.shape[:1]:
+        raise ValueError(
+            f"pck: of {pred.shape[0]} people with {pred.shape[1]} joints, mask must be (N, K) and "
+            f"normaliser (N,), got {counts.shape} and {normaliser.shape}"
+        )
+    usable = np.isfinite(normaliser) & (normaliser > 1e-3)
+    counts &= usable[:, None] & np.isfinite(target).all(axis=2)
+    if not counts.any():
+        raise ValueError(
+            "pck: nothing to count: no joint is labelled on a person with a usable size"
+        )
+    placed, right = (np.where(counts[..., None], points, 0) for points in (pred, target))
+    error = np.linalg.norm(placed - right, axis=2)
+    hit = (error <= threshold * np.where(usable, normaliser, 0)[:, None]) & counts  # NaN: no hit
+    return hit, counts
+
+
+def _rates(hit: Mask, counts: Mask) -> tuple[float, ...]:
+    return tuple(_percent(hit[:, k], counts[:, k]) for k in range(hit.shape[1]))
+
+
+def _percent(hit: Mask, counts: Mask) -> float:
+    total = counts.sum()
+    return float(100 * hit.sum() / total) if total else math.nan
+
+
+def _mean(rates: Array) -> float:
+    """The mean of the rates that are known."""
+    known = rates[np.isfinite(rates)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: float = 0.2) -> Score:
+    """PCK of LSP, person-centric: the normaliser is the distance left shoulder - right hip.
+
+    Args:
+        pred: (N, 14, 2) in LSP's order of joints; NaN counts as a miss.
+        target: (N, 14, 2).
+        mask: (N, 14) bool, True where a joint is labelled; all if None. People without a labelled
+            left shoulder or right hip have no normaliser and are not counted.
+        threshold: Share of the normaliser.
+
+    Returns:
+        The mean over all counted joints and the columns Head (neck, head top), Shoulder, Elbow,
+        Wrist, Hip, Knee, Ankle, Total of the published tables.
+
+    Raises:
+        ValueError: For other shapes.
+    """
+    target = np.asarray(target, dtype=float)
+    if target.ndim != 3 or target.shape[1:] != (LSP14.num_keypoints, 2):
+        raise ValueError(f"lsp_pck: target must be (N, 14, 2), got {target.shape}")
+    shoulder, hip = LSP14.joints.index("left shoulder"), LSP14.joints.index("right hip")
+    normaliser = np.linalg.norm(target[:, shoulder] - target[:, hip], axis=1)
+    if mask is not None:
+        mask = np.asarray(mask, dtype=bool)
+        if mask.shape != target.shape[:2]:
+            raise ValueError(f"lsp_pck: mask must be {target.shape[:2]}, got {mask.shape}")
+        known = mask[:, [shoulder, hip]].all(axis=1)
+        normaliser = np.where(known, normaliser, np.nan)
+    columns = {"Head": _indices(LSP14, ("neck", "head top")), **_limb_columns(LSP14)}
+    score = pck(pred, target, normaliser, mask, threshold, columns)
+    return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip)")
+
+
+def _indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
+    return tuple(skeleton.joints.index(name) for name in names)
+
+
+def _limb_columns(skeleton: Skeleton) -> dict[str, tuple[int, ...]]:
+    return {
+        limb: _indices(skeleton, (f"right {limb.lower()}", f"left {limb.lower()}"))
+        for limb in LIMBS
+    }
+
+
+def pckh(
+    pred: Array,
+    target: Array,
+    head_boxes: Array,
+    missing: Mask,
+    threshold: float = 0.5,
+    averaging: Averaging = "hrnet",
+) -> Score:
+    """PCKh of MPII: the normaliser is 0.6 times the diagonal of the annotated head box.
+
+    Three ways of averaging have been published under this one name, so a figure is comparable only
+    with others of its kind (Andriluka et al., CVPR 2014, for the metric):
+
+    - "hrnet": over the 14 joints without pelvis and thorax, weighted by how often each is
+      annotated; Head is the head top alone. HRNet's code and most papers since.
+    - "official": the plain mean of those 14 joints' rates; Head is the mean of upper neck and head
+      top, so that the total is also the mean of the seven columns.
+    - "pooled16": all annotated joints of all kinds alike, pelvis and thorax among them; Head is the
+      head top.
+
+    PCKh@0.1 is at a threshold of 0.1; HRNet's own code reads its curve at 0.11 under that name.
+
+    Args:
+        pred: (N, 16, 2) in MPII's order of joints; NaN counts as a miss.
+        target: (N, 16, 2), in the same coordinates.
+        head_boxes: (N, 4), each (x0, y0, x1, y1). People whose box has no size are not counted.
+        missing: (N, 16) bool, True where the annotation lacks the joint; occluded joints count.
+        threshold: Share of the head size.
+        averaging: See above.
+
+    Returns:
+        The score; a column other than Head is the mean of its right and left joint.
+
+    Raises:
+        ValueError: For other shapes, an unknown averaging, or if nothing is left to count.
+    """
+    check_choice("pckh: averaging", averaging, AVERAGINGS)
+    head_boxes, missing = np.asarray(head_boxes, dtype=float), np.asarray(missing)
+    people, joints = len(head_boxes), MPII16.num_keypoints
+    if (
+        head_boxes.shape != (people, 4)
+        or missing.shape != (people, joints)
+        or missing.dtype != bool
+    ):
+        raise ValueError(
+            f"pckh: head_boxes must be (N, 4) and missing (N, {joints}) bool, got "
+            f"{head_boxes.shape} and {missing.shape} of {missing.dtype}"
+        )
+    head_size = HEAD_SIZE * np.linalg.norm(head_boxes[:, 2:] - head_boxes[:, :2], axis=1)
+    hit, counts = _hits(pred, target, head_size, ~missing, threshold)
+    rates = np.array(_rates(hit, counts))
+    head = ("upper neck", "head top") if averaging == "official" else ("head top",)
+    columns = {"Head": _indices(MPII16, head), **_limb_columns(MPII16)}
+    table = {name: _mean(rates[list(column)]) for name, column in columns.items()}
+    without = [j for j, name in enumerate(MPII16.joints) if name not in ("pelvis", "thorax")]
+    if averaging == "pooled16":
+        mean = _percent(hit, counts)
+    elif averaging == "official":
+        mean = _mean(rates[without])
+    else:
+        mean = _percent(hit[:, without], counts[:, without])
+    table["Total"], name = mean, f"PCKh@{threshold:g} ({averaging})"
+    return Score(mean, tuple(rates.tolist()), table, int(counts.sum()), name)
+
+
+def area_under_curve(
+    score_at: Callable[[float], Score], largest: float = 0.5, steps: int = 50
+) -> float:
+    """Mean of a score over thresholds from 0 to `largest`, by the trapezoidal rule, in per cent.
+
+    Args:
+        score_at: The score at a threshold, such as
+            `lambda t: pckh(pred, target, head_boxes, missing, threshold=t)`.
+        largest: Last threshold; MPII's is 0.5.
+        steps: Intervals; MPII's are of 0.01.
+
+    Example:
+        >>> target = np.zeros((1, 2, 2))
+        >>> pred = target + [[[0.5, 0.0], [2.0, 0.0]]]  # hits from 0.25 and from 1 on
+        >>> area_under_curve(lambda t: pck(pred, target, np.array([2.0]), None, t), steps=1000)
+        25.025
+    """
+    means = [score_at(largest * step / steps).mean for step in range(steps + 1)]
+    return (sum(means) - (means[0] + means[-1]) / 2) / steps
+
+
+def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Average precision and recall of COCO keypoints, by pycocotools.
+
+    Args:
+        truth: File of annotations, such as person_keypoints_val2017.json.
+        results: COCO's result format: for each detection image_id, category_id, keypoints (3 K
+            numbers, 0-based pixel indices as in the annotations) and score.
+
+    Returns:
+        "AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)", as
+        shares from 0 to 1; -1 where there is nothing to score.
+
+    Raises:
+        ValueError: If there are no results, or one names an image that the annotations lack.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise ImportError('OKS needs pycocotools: pip install "gatedpose[train]"') from error
+    if not results:
+        raise ValueError("oks_ap: there are no results to score")
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
+        annotated = COCO(str(truth))
+        if unknown := {r["image_id"] for r in results} - set(annotated.getImgIds()):
+            raise ValueError(f"oks_ap: {truth} has no image {sorted(unknown)[0]}")
+        run = COCOeval(annotated, annotated.loadRes([dict(r) for r in results]), "keypoints")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    names = [
+        f"{kind}{part}" for kind in ("AP", "AR") for part in ("", " .5", " .75", " (M)", " (L)")
+    ]
+    return dict(zip(names, map(float, run.stats), strict=True))

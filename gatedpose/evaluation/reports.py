@@ -1,0 +1,287 @@
+"""What the commands and the documentation print of models and scores: plain facts, then text."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatedpose.evaluation.metrics import Score
+from gatedpose.models.base import check_images
+from gatedpose.models.profiling import Profile, profile
+from gatedpose.models.variants import BY_NAME, Variant
+from gatedpose.models.weights import weights_table
+from gatedpose.models.zoo import find_weights, parse_name
+from gatedpose.plots import BLUE, GREEN, ORANGE, new_figure, png
+from gatedpose.pose import Pose
+from gatedpose.skeleton import Skeleton
+
+Facts = dict[str, Any]
+
+
+def cost_facts(variant: Variant, costs: Profile) -> Facts:
+    """A variant's counted costs next to what the paper prints; K = 16."""
+    return {
+        "name": variant.name,
+        "size": list(costs.size),
+        "params": costs.params,
+        "conv_gmacs": round(costs.conv_macs / 1e9, 4),
+        "total_gflops_fvcore": round(costs.total_flops_fvcore / 1e9, 4),
+        "uncounted_by_fvcore": dict(costs.uncounted),
+        "paper": variant.paper,
+        "paper_params_m": variant.paper_params,
+        "paper_gflops": variant.paper_gmacs,
+    }
+
+
+def count_variant(
+    variant: Variant, size: tuple[int, int] = (256, 256), *, by_module: bool = False
+) -> Profile:
+    """Counts a variant for one image of `size`, quickly.
+
+    Every operation here costs in proportion to the image's area, so the smallest image that the
+    network takes is counted, with weights that were never initialised, and multiplied.
+
+    Raises:
+        ValueError: For a size that the network cannot take.
+    """
+    with torch.device("meta"):
+        model = variant.build()
+    check_images(
+        torch.empty(1, model.in_channels, *size, device="meta"),
+        model.in_channels,
+        model.size_multiple,
+        torch.float32,
+    )
+    side = model.size_multiple
+    costs = profile(model.to_empty(device="cpu"), (side, side), by_module=by_module)
+    times = size[0] * size[1] // side**2
+    return replace(
+        costs,
+        size=size,
+        conv_macs=costs.conv_macs * times,
+        total_flops_fvcore=costs.total_flops_fvcore * times,
+        by_module={
+            name: (params, macs * times) for name, (params, macs) in costs.by_module.items()
+        },
+    )
+
+
+def model_rows(names: Sequence[str]) -> list[Facts]:
+    """Facts of models, "variant" or "variant.tag": costs at 256 x 256 and scores of weights."""
+    table = weights_table()
+    rows = []
+    for name in names:
+        variant = BY_NAME[parse_name(name)[1]]
+        row = {**cost_facts(variant, count_variant(variant)), "name": name}
+        own = [key for key in table if key == name or key.partition(".")[0] == name]
+        rows.append({**row, "weights": {key: dict(table[key].scores) for key in own}})
+    return rows
+
+
+def model_table(rows: Sequence[Facts]) -> str:
+    """A Markdown table of `model_rows`."""
+    lines = [
+        "| model | parameters | conv GMACs | the paper's row | weights: PCK@0.2 |",
+        "|---|---:|---:|---|---|",
+    ]
+    for row in rows:
+        figures = [
+            f"{row[key]:g} {unit}"
+            for key, unit in (("paper_params_m", "M"), ("paper_gflops", "GFLOPs"))
+            if row[key] is not None
+        ]
+        scores = "; ".join(
+            f"{name}: " + ", ".join(f"{split} {score['mean']:.2f}" for split, score in own.items())
+            for name, own in row["weights"].items()
+        )
+        lines.append(
+            f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | "
+            f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
+        )
+    return "\n".join(lines)
+
+
+FAMILIES = {
+    "gated_hg": ("soft-gated", BLUE),
+    "hourglass": ("hourglass", ORANGE),
+    "cu_net": ("CU-Net", GREEN),
+}
+COSTS = (("params", 1e-6, "parameters (M)"), ("conv_gmacs", 1.0, "GMACs of convolutions at 256 px"))
+
+
+def plot_models(rows: Sequence[Facts]) -> bytes:
+    """Scores of trained models over their parameters and over their MACs, as PNG.
+
+    Args:
+        rows: Of `model_rows`; the first weights of each are drawn, a row of panels for each split
+            that they were scored on.
+
+    Raises:
+        ValueError: If none of the models has weights.
+    """
+    scored = [(row, next(iter(row["weights"].values()))) for row in rows if row["weights"]]
+    if not scored:
+        raise ValueError("there are no scores to plot: none of the models has weights")
+    panels: dict[str, list[Facts]] = {}
+    for row, scores in scored:
+        for split, score in scores.items():
+            label = f"{split}: PCK@0.2 (%), 256 px, flip test"
+            panels.setdefault(label, []).append({**row, "mean": score["mean"]})
+    return plot_scores(panels)
+
+
+def plot_scores(panels: Mapping[str, Sequence[Facts]]) -> bytes:
+    """Scores over parameters and over MACs, as PNG: a line for each family of networks.
+
+    Args:
+        panels: For each label of scores, rows of "name", "params", "conv_gmacs" and "mean".
+    """
+    figure = new_figure(11, 4 * len(panels))
+    axes = figure.subplots(len(panels), 2, squeeze=False, sharex="col", sharey="row")
+    for line, (label, rows) in zip(axes, panels.items(), strict=True):
+        for ax, (key, scale, unit) in zip(line, COSTS, strict=True):
+            points = [
+                (row[key] * scale, row["mean"], row["name"].partition(".")[0]) for row in rows
+            ]
+            _draw_families(ax, points)
+            ax.set_xlabel(unit)
+        line[0].set_title(label, loc="left", fontsize=9)
+    axes[0][0].legend(fontsize=8, loc="lower right")
+    return png(figure)
+
+
+def _draw_families(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
+    """Scores over a logarithmic cost, with names."""
+    for prefix, (family, colour) in FAMILIES.items():
+        mine = sorted(point for point in points if point[2].startswith(prefix))
+        if not mine:
+            continue
+        costs, means = [cost for cost, _, _ in mine], [mean for _, mean, _ in mine]
+        axes.plot(costs, means, marker="o", color=colour, label=family)
+        for cost, mean, name in mine:
+            # slanted below the line, which rises: names of close points do not meet
+            text = axes.annotate(name, (cost, mean), (3, -3), textcoords="offset points")
+            text.set(fontsize=6, rotation=-45, rotation_mode="anchor", ha="left", va="top")
+    axes.set_xscale("log", subs=(2, 3, 5))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.margins(0.22)
+    axes.grid(alpha=0.3, which="both")
+
+
+def describe_model(name: str, size: tuple[int, int], by_module: bool = False) -> Facts:
+    """Everything known of a model: configuration, costs, modules if asked for, weights.
+
+    Raises:
+        UnknownModelError: For an unknown name or tag.
+        ValueError: For a size that the network cannot take.
+    """
+    _, plain, tag = parse_name(name)
+    if tag or plain not in BY_NAME:
+        find_weights(name)  # names close matches
+    variant = BY_NAME[plain]
+    costs = count_variant(variant, size, by_module=by_module)
+    weights = [w for key, w in weights_table().items() if name in (key, key.partition(".")[0])]
+    facts = {**cost_facts(variant, costs), "name": name, "config": asdict(variant.config)}
+    facts["weights"] = {w.name: asdict(w) for w in weights}
+    if by_module:
+        facts["modules"] = {
+            module: {"params": params, "conv_macs": macs}
+            for module, (params, macs) in costs.by_module.items()
+        }
+    return facts
+
+
+def info_text(facts: Facts) -> str:
+    """`describe_model` for people."""
+    height, width = facts["size"]
+    config = ", ".join(f"{key}={value!r}" for key, value in facts["config"].items())
+    uncounted = ", ".join(f"{name} x{n}" for name, n in facts["uncounted_by_fvcore"].items())
+    lines = [
+        facts["name"],
+        f"  parameters           {facts['params']:,} (batch norm and gates included)",
+        f"  convolution GMACs    {facts['conv_gmacs']:.4f} at {height} x {width}",
+        f"  fvcore's total       {facts['total_gflops_fvcore']:.4f} G; "
+        f"it did not count {uncounted}",
+        f"  the paper            {facts['paper']}: {facts['paper_params_m'] or '-'} M parameters, "
+        f"{facts['paper_gflops'] or '-'} GFLOPs (multiply-accumulates)",
+        f"  configuration        {config} (of a model without weights)",
+    ]
+    for name, weights in facts["weights"].items():
+        lines.append(f"  weights {name}: {weights['size']:,} bytes, {weights['license']}")
+        lines.append(f"    data: {', '.join(weights['data'])}")
+        for split, score in weights["scores"].items():
+            lines.append(f"    {split}: PCK@0.2 {score['mean']:.2f}; {score['command']}")
+    for module, counts in facts.get("modules", {}).items():
+        lines.append(f"  {module or '(all)':60} {counts['params']:>12,} {counts['conv_macs']:>15,}")
+    return "\n".join(lines)
+
+
+def score_facts(score: Score, skeleton: Skeleton, settings: Mapping[str, Any]) -> Facts:
+    """A score for a program to read: per cent, rounded to hundredths."""
+    return {
+        **settings,
+        "metric": score.metric,
+        "mean": _rounded(score.mean),
+        "columns": {name: _rounded(value) for name, value in score.columns.items()},
+        **(_joint_facts(score, skeleton) if score.per_joint else {}),
+    }
+
+
+def _joint_facts(score: Score, skeleton: Skeleton) -> Facts:
+    rates = map(_rounded, score.per_joint)
+    return {
+        "per_joint": dict(zip(skeleton.joints, rates, strict=True)),
+        "joints_counted": score.counted,
+    }
+
+
+def _rounded(value: float) -> float | None:
+    """Six decimals; None where nothing was counted, since JSON has no NaN."""
+    return None if math.isnan(value) else round(value, 6)
+
+
+def score_text(facts: Facts) -> str:
+    """`score_facts` for people."""
+    how = "predictions as given"
+    if "flip_test" in facts:
+        side = " x ".join(map(str, facts["size"]))
+        flip = "with" if facts["flip_test"] else "without"
+        how = f"{side}, {flip} flip test, decoder {facts['decoder']}"
+    head = (
+        f"{facts['model']} on {facts['dataset']} {facts['split']}, {facts['people']} people, "
+        f"{how}: {facts['metric']}"
+    )
+    columns = facts["columns"]
+    figures = ("-" if value is None else f"{value:.2f}" for value in columns.values())
+    widths = [max(8, len(name)) for name in columns]
+    return "\n".join(
+        (
+            head,
+            "  ".join(f"{name:>{width}}" for name, width in zip(columns, widths, strict=True)),
+            "  ".join(f"{text:>{width}}" for text, width in zip(figures, widths, strict=True)),
+        )
+    )
+
+
+def stack_poses(poses: Sequence[Pose]) -> tuple[Tensor, Tensor, Tensor]:
+    """Keypoints (N, K, 2), scores (N, K) and boxes (N, 4) of N people, to be drawn."""
+    parts = zip(*((pose.keypoints, pose.scores, pose.box) for pose in poses), strict=True)
+    keypoints, scores, boxes = (torch.from_numpy(np.stack(part)) for part in parts)
+    return keypoints, scores, boxes
+
+
+def pose_text(facts: Facts) -> str:
+    """An image's poses for people: "image", "picture" and "poses", each as `Pose.to_dict`."""
+    lines = [f"{facts['image']} -> {facts['picture']}"]
+    for number, pose in enumerate(facts["poses"]):
+        lines.append(f"person {number}, box {', '.join(f'{v:g}' for v in pose['box'])}")
+        lines += [
+            f"  {joint:15} x {x:8.2f}  y {y:8.2f}  confidence {score:.2f}"
+            for joint, (x, y, score) in pose["keypoints"].items()
+        ]
+    return "\n".join(lines)

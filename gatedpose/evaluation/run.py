@@ -1,0 +1,124 @@
+"""Scores on a dataset, of a network or of predictions made elsewhere.
+
+A network is scored from whole images, with the predictor that users call.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from gatedpose.data.joints import group_means, joint_groups
+from gatedpose.data.samples import Sample
+from gatedpose.evaluation.metrics import Averaging, Score, lsp_pck, pck, pckh
+from gatedpose.evaluation.predictions import Points
+from gatedpose.files import write_whole
+from gatedpose.predict.predictor import Predictor
+from gatedpose.skeleton import LSP14, MPII16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network predicted and how well.
+
+    Attributes:
+        score: By the metric of the samples' skeleton, see `score_people`.
+        ids: Of the people.
+        keypoints: (N, K, 2) predicted, image pixels.
+        scores: (N, K) confidences.
+    """
+
+    score: Score
+    ids: tuple[str, ...]
+    keypoints: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        """Writes ids, keypoints and scores as a compressed .npz that can be scored again."""
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, ids=np.array(self.ids), keypoints=self.keypoints, scores=self.scores
+        )
+        write_whole(path, buffer.getvalue())
+
+
+def evaluate(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    progress: bool = True,
+    *,
+    threshold: float | None = None,
+    averaging: Averaging = "hrnet",
+) -> Evaluation:
+    """Predicts every person from their annotated box and scores the joints that are labelled.
+
+    Args:
+        predictor: Of a network with the samples' joints, or others that they are known from, see
+            `gatedpose.data.joints`: MPII's 16 are scored on LSP's 14.
+        samples: See `gatedpose.data.readers.read_dataset`.
+        progress: Show a bar.
+        threshold: See `score_people`.
+        averaging: See `score_people`.
+
+    Raises:
+        ValueError: If the network lacks joints of the dataset's.
+    """
+    skeleton = samples[0].skeleton
+    groups = joint_groups(predictor.skeleton, skeleton)
+    pairs = ((sample.image, sample.box[None]) for sample in samples)
+    bar = tqdm(
+        predictor.stream(pairs), "evaluating", len(samples), unit="person", disable=not progress
+    )
+    poses = [pose for found in bar for pose in found]
+    keypoints, scores = (
+        np.asarray(group_means(torch.from_numpy(np.stack(values)), groups))
+        for values in ([pose.keypoints for pose in poses], [pose.scores for pose in poses])
+    )
+    return Evaluation(
+        score=score_people(samples, keypoints, threshold, averaging),
+        ids=tuple(sample.id for sample in samples),
+        keypoints=keypoints,
+        scores=scores,
+    )
+
+
+def score_people(
+    samples: Sequence[Sample],
+    keypoints: Points,
+    threshold: float | None = None,
+    averaging: Averaging = "hrnet",
+) -> Score:
+    """Scores predictions by the metric that is usual for the samples' joints.
+
+    Args:
+        samples: N people with the same skeleton: LSP's 14 joints are scored by `lsp_pck`, MPII's 16
+            by `pckh`, any others by PCK with the longer side of the box as normaliser.
+        keypoints: (N, K, 2) predicted, image pixels.
+        threshold: 0.5 for PCKh and 0.2 for PCK if None.
+        averaging: Of PCKh, see `gatedpose.evaluation.metrics.pckh`.
+
+    Raises:
+        ValueError: If shapes do not fit, or an MPII person has no head box.
+    """
+    target = np.stack([sample.keypoints for sample in samples])
+    labelled = np.stack([sample.labelled for sample in samples])
+    if samples[0].skeleton == LSP14:
+        return lsp_pck(keypoints, target, labelled, 0.2 if threshold is None else threshold)
+    if samples[0].skeleton == MPII16:
+        heads = [sample.head_box for sample in samples if sample.head_box is not None]
+        if len(heads) < len(samples):
+            raise ValueError(
+                "score_people: PCKh needs head boxes; they are in mpii_human_pose_v1_u12_1.mat "
+                "and, for val, in detections_our_format.mat: put one beside the annotations"
+            )
+        reach = 0.5 if threshold is None else threshold
+        return pckh(keypoints, target, np.stack(heads), ~labelled, reach, averaging)
+    boxes = np.stack([sample.box for sample in samples])
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    score = pck(keypoints, target, sides, labelled, 0.2 if threshold is None else threshold)
+    return replace(score, metric=f"{score.metric} (normaliser: longer side of the box)")

@@ -1,0 +1,171 @@
+"""Reading images, finding files, drawing poses, writing pictures.
+
+Every image becomes one thing here: a uint8 RGB tensor (3, H, W), upright. Poses are
+drawn with Pillow, as torchvision does inside: its own `draw_keypoints` paints every limb white and
+cuts coordinates to whole pixels.
+"""
+
+import glob
+import io
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from gatedpose.errors import ImageError
+from gatedpose.files import write_whole
+
+Array: TypeAlias = np.ndarray[Any, Any]
+ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
+OPENING = threading.Lock()  # the filters of warnings are those of all threads
+
+
+def read_image(source: ImageSource) -> Tensor:
+    """Reads an image as a uint8 RGB tensor (3, H, W), in whatever memory layout it comes.
+
+    Files and PIL images are turned upright by their EXIF orientation; grey, palette, CMYK and
+    16-bit images (modes I;16 and I, scaled and not clipped) are converted; what is transparent goes
+    onto white; an animation gives its first frame. Pillow's limit against bombs holds.
+
+    Args:
+        source: A path; a PIL image; a NumPy array (H, W, 3), (H, W, 1) or (H, W); or a tensor
+            (3, H, W) or (1, H, W). Arrays and tensors are RGB, uint8 or float in [0, 1]. A tensor
+            that is right already is returned as it is, not copied.
+
+    Raises:
+        ImageError: For what is not a whole image of at least 2 x 2 pixels, or a folder.
+        FileNotFoundError: For a path that does not exist.
+        TypeError: For any other type of source.
+    """
+    if isinstance(source, Image.Image):
+        return _from_pil(source, f"PIL image of mode {source.mode}")
+    if isinstance(source, np.ndarray):
+        return _from_array(source, f"NumPy array of {source.dtype} {source.shape}")
+    if isinstance(source, Tensor):
+        return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
+    if isinstance(source, (str, os.PathLike)):
+        return _from_file(Path(source))
+    raise TypeError(f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}")
+
+
+def _from_file(path: Path) -> Tensor:
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, not an image: find_images lists the images in it")
+    with path.open("rb") as file, _named_errors(str(path)):
+        if not path.stat().st_size:
+            raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
+        with OPENING, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(file)  # reads the header only
+        with image:
+            return _from_pil(image, str(path))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height that `read_image` gives a file, from its header alone.
+
+    Raises:
+        ImageError: For what is no image.
+        FileNotFoundError: For a path that does not exist.
+    """
+    with Path(path).open("rb") as file, _named_errors(str(path)), Image.open(file) as image:
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return image.size[::-1] if turned else image.size
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Turns whatever Pillow's decoders raise on a bad image into an `ImageError` about `name`."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        text = f"{name} is not a whole image that Pillow can read: {error}"
+        if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
+            text += " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS."
+        raise ImageError(text) from error
+
+
+def _from_pil(image: Image.Image, name: str) -> Tensor:
+    with _named_errors(name):
+        if image.getexif().get(0x0112, 1) != 1:  # orientation; exif_transpose alone always copies
+            image = ImageOps.exif_transpose(image)
+        if image.mode == "F" or image.mode[0] == "I":  # float or 16 bits, Pillow's convert clips
+            return _from_array(np.asarray(image) / (1 if image.mode == "F" else 65535), name)
+        if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return _from_tensor(torch.from_numpy(pixels).permute(2, 0, 1), name)
+
+
+def _from_array(array: Array, name: str) -> Tensor:
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (1, 3)):
+        raise ImageError(f"{name} is not (H, W, 3) or (H, W); RGBA goes via PIL.Image.fromarray")
+    dtype = np.float32 if array.dtype.kind == "f" else None
+    pixels = np.array(array, dtype, order="C")  # a copy: arrays may be read-only or reversed
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return _from_tensor(torch.from_numpy(planes), name)
+
+
+def _from_tensor(image: Tensor, name: str) -> Tensor:
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ImageError(f"{name} is not (3, H, W) or (1, H, W)")
+    height, width = image.shape[1:]
+    if min(height, width) < 2:
+        raise ImageError(f"{name} is {width} x {height} pixels: too small to hold a person")
+    if image.is_floating_point():
+        low, high = (float(value) for value in image.aminmax())
+        if not (low >= -1e-3 and high <= 1.001):  # rounding errors are let through
+            text = "float images lie in [0, 1] (divide by 255, or undo the normalisation)"
+            raise ImageError(f"{name} has values from {low:g} to {high:g}: {text}")
+        image = (image.float() * 255).round_().to(torch.uint8)
+    elif image.dtype != torch.uint8:
+        raise ImageError(f"{name} has the wrong dtype: an image is uint8 or float in [0, 1]")
+    return image.cpu() if len(image) == 3 else image.cpu().repeat(3, 1, 1)
+
+
+def find_images(source: str | os.PathLike[str]) -> list[Path]:
+    """Lists the images that a file, a folder or a glob pattern stands for, at least one.
+
+    A file is taken whatever its suffix. Of a folder's own files (not those of folders in it) and
+    of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES` and are not
+    hidden. Numbers in names are sorted by value: im2.jpg comes before im10.jpg.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, or no image in it.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
+    if not glob.has_magic(pattern):
+        raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
+    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # leaves out hidden files
+    images = [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
+    if not images:
+        raise FileNotFoundError(f"no image in {path}; image files end in {', '.join(SUFFIXES)}")
+    return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
+
+
+def write_image(image: ImageSource, path: str | os.PathLike[str]) -> None:
+    """Writes an image as PNG or JPEG, by the path's suffix, through `write_whole`."""
+    kind = FORMATS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ImageError(f"cannot write {path}: the suffix must be one of {', '.join(FORMATS)}")
+    data = io.BytesIO()
+    Image.fromarray(read_image(image).permute(1, 2, 0).numpy()).save(data, kind, quality=92)
+    write_whole(path, data.getvalue())

@@ -1,0 +1,239 @@
+"""Reading and writing video, frame by frame, through PyAV, which brings ffmpeg's libraries."""
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatedpose.errors import VideoError
+from gatedpose.files import whole_file
+from gatedpose.media.images import ImageSource, read_image
+
+SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+CODECS = {".avi": ("mpeg4",), ".webm": ("libvpx-vp9", "libvpx")}  # the first that ffmpeg has
+USUAL_CODECS = ("libx264", "mpeg4")
+QUALITY = {"crf": "20"}  # hardly to be told from the original
+
+
+class Frame(NamedTuple):
+    """One picture of a video.
+
+    Attributes:
+        time: Seconds since the first frame; later than that of the frame before.
+        image: (3, H, W) uint8 RGB, upright.
+    """
+
+    time: float
+    image: Tensor
+
+
+class Video(Iterator[Frame]):
+    """Frames of a file or a webcam in their order, each decoded when it is asked for.
+
+    Attributes:
+        name: What messages call it.
+        rate: Frames a second, on average.
+        count: Number of frames as the file declares it; None if it does not.
+
+    Raises:
+        VideoError: On the way, if a frame cannot be decoded or there is none.
+    """
+
+    def __init__(self, container: Any, name: str) -> None:
+        if not container.streams.video:
+            kinds = sorted({stream.type for stream in container.streams})
+            raise VideoError(f"{name} holds no video, only {' and '.join(kinds) or 'a header'}")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        self.name = name
+        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        self.count: int | None = stream.frames or None
+        self._frames = self._decode(container)
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def _decode(self, container: Any) -> Iterator[Frame]:
+        from av import FFmpegError
+
+        number, origin, time = 0, 0.0, 0.0
+        with container:
+            try:
+                for frame in container.decode(video=0):
+                    if number == 0:
+                        origin = frame.time or 0.0
+                    elif frame.time is not None and frame.time - origin > time:
+                        time = frame.time - origin
+                    else:  # some files give no times, or the same again
+                        time += 1 / float(self.rate)
+                    number += 1
+                    yield Frame(time, _upright(frame))
+            except FFmpegError as error:
+                text = f"{self.name} cannot be decoded after {number} frames: {error.strerror}"
+                raise VideoError(text) from error
+        if not number:
+            raise VideoError(f"{self.name} holds no frames")
+
+
+def read_video(path: str | os.PathLike[str]) -> Video:
+    """Opens a video file; a loop over it gives `time, image` of each frame.
+
+    A rotation that the file asks for, as phones' do, is applied.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        VideoError: For what is no video; see also `Video`.
+        ImportError: Without PyAV.
+    """
+    av = _import_av()
+    path = Path(path)
+    if path.is_dir():
+        raise VideoError(f"{path} is a folder, not a video")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path} (looked from {Path.cwd()})")
+    try:
+        return Video(av.open(str(path)), str(path))
+    except av.FFmpegError as error:
+        raise VideoError(f"{path} is no video that ffmpeg can read: {error.strerror}") from error
+
+
+def read_camera(number: int = 0) -> Video:
+    """Opens webcam `number`, /dev/video0 for example, through Linux's video4linux2.
+
+    Its frames have no end: stop asking.
+
+    Raises:
+        VideoError: If there is no such camera, it is in use, or the system is not Linux.
+        ImportError: Without PyAV.
+    """
+    av = _import_av()
+    device = f"/dev/video{number}"
+    if sys.platform != "linux":
+        raise VideoError(f"reading a webcam needs Linux, not {sys.platform}: record a file instead")
+    try:
+        return Video(av.open(device, format="v4l2"), device)
+    except (av.FFmpegError, ValueError) as error:
+        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"cannot open webcam {device}: {reason}; cameras here: {there}") from error
+
+
+class VideoWriter:
+    """Writes frames to a file that appears whole, when the `with` block ends without an error.
+
+        with VideoWriter("out.mp4", rate=25) as writer:
+            writer.write(image)
+
+    The codec is H.264, or MPEG-4 where ffmpeg lacks it and for .avi, and VP9 for .webm. These take
+    even sizes: an odd width or height grows by one pixel, a copy of the last column or row.
+
+    Args:
+        path: Ends in one of `SUFFIXES`; the folder must exist.
+        rate: Frames a second.
+
+    Raises:
+        VideoError: For another suffix, a rate that is not positive, or no frame at the end.
+        ImportError: Without PyAV.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rate: Fraction | float) -> None:
+        self._av = _import_av()
+        self.path, self.rate = Path(path), Fraction(rate).limit_denominator(1001)
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise VideoError(
+                f"cannot write {path}: the suffix must be one of {', '.join(SUFFIXES)}"
+            )
+        if self.rate <= 0:
+            raise VideoError(f"cannot write {path} at {rate} frames a second")
+        # Fine enough for uneven times, a whole number a frame, and no finer than MPEG-4 allows;
+        # AVI knows even times only.
+        fine = max(1, 65535 // self.rate.numerator)
+        even = self.path.suffix.lower() == ".avi"
+        self._tick = 1 / self.rate if even else Fraction(1, fine * self.rate.numerator)
+        self._time, self._at = -math.inf, -1  # of the last frame: seconds, ticks
+        self._size: tuple[int, int] | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "VideoWriter":
+        part = self._stack.enter_context(whole_file(self.path))
+        self._container = self._stack.enter_context(self._av.open(str(part), "w"))
+        self._stack.push(self._finish)
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
+
+    def write(self, image: ImageSource, time: float | None = None) -> None:
+        """Adds a frame.
+
+        Args:
+            image: Anything that `gatedpose.media.images.read_image` reads; as large as the first.
+            time: Seconds since the start, later than that of the frame before; a frame's duration
+                later if None.
+
+        Raises:
+            VideoError: For another size, or a time that is not later.
+        """
+        pixels = read_image(image).permute(1, 2, 0).numpy()
+        height, width = pixels.shape[:2]
+        if self._size is None:
+            self._size = height, width
+            self._stream = self._open(height + height % 2, width + width % 2)
+        if self._size != (height, width):
+            raise VideoError(
+                f"{self.path}: a frame of {width} x {height} pixels after one of "
+                f"{self._size[1]} x {self._size[0]}; all must be of one size"
+            )
+        if time is None:
+            time = 0.0 if self._at < 0 else self._time + float(1 / self.rate)
+        if not time > self._time:
+            raise VideoError(f"{self.path}: a frame at {time} s is not later than the one before")
+        self._time, self._at = time, max(self._at + 1, round(time / self._tick))
+        even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        frame.pts, frame.time_base = self._at, self._tick
+        self._encode(frame)
+
+    def _open(self, height: int, width: int) -> Any:
+        wanted = CODECS.get(self.path.suffix.lower(), USUAL_CODECS)
+        codec = next((name for name in wanted if name in self._av.codecs_available), wanted[-1])
+        stream = self._container.add_stream(codec, rate=self.rate, options=dict(QUALITY))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = int(0.2 * width * height * self.rate) if codec == "mpeg4" else 0
+        stream.codec_context.time_base = self._tick
+        return stream
+
+    def _encode(self, frame: Any) -> None:
+        """Hands a frame to the encoder, None at the end, and its packets to the file."""
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except self._av.FFmpegError as error:
+            raise VideoError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            if self._size is None:
+                raise VideoError(f"cannot write {self.path}: there are no frames")
+            self._encode(None)
+
+
+def _import_av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError('video needs PyAV: pip install "gatedpose[video]"') from error
+    return av
+
+
+def _upright(frame: Any) -> Tensor:
+    image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+    return image.rot90(frame.rotation // 90, (1, 2))  # both count counterclockwise

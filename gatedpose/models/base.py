@@ -1,0 +1,274 @@
+"""What every network of the zoo is to its users: images in, one set of heatmaps a stack out.
+
+`HeatmapNetwork` holds the input check, the loop over supervised stacks and the methods that timm's
+users expect; the paper's network and the baselines it is compared with only build the parts.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from gatedpose.heatmaps import STRIDE
+
+LIMITS = {
+    "width": (1, 65_536),
+    "stacks": (1, 64),
+    "num_keypoints": (1, 100_000),
+    "in_channels": (1, 1024),
+    "depth": (2, 5),
+    "growth": (1, 65_536),
+    "neck": (1, 64),
+}
+
+
+def check_sizes(config: object) -> None:
+    """Raises ValueError unless each size of a network's configuration is an integer in `LIMITS`."""
+    for name, value in vars(config).items():
+        low, high = LIMITS.get(name, (None, None))
+        if low is None or high is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+
+
+def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtype) -> None:
+    """Raises unless `images` are float (B, channels, H, W) with H, W multiples of `multiple`.
+
+    Raises:
+        TypeError: If `images` is no tensor, or its dtype is not the weights' and autocast is off.
+        ValueError: For another rank, number of channels, or a size that does not halve often
+            enough.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"forward: images must be a torch.Tensor, got {type(images).__name__}")
+    shape = tuple(images.shape)
+    if images.dim() != 4:
+        raise ValueError(f"forward: images must be (B, {channels}, H, W), got shape {shape}")
+    if shape[1] != channels:
+        raise ValueError(f"forward: expected {channels} channels in dimension 1, got shape {shape}")
+    kind = images.device.type
+    autocast = kind != "meta" and torch.is_autocast_enabled(kind)
+    if not images.is_floating_point() or (images.dtype != dtype and not autocast):
+        raise TypeError(
+            f"forward: images are {images.dtype} but the weights are {dtype}; convert them (uint8 "
+            "images must be divided by 255 and normalised first, as Predictor does)"
+        )
+    height, width = images.shape[-2:]
+    if height % multiple or width % multiple or not height or not width:
+        good = tuple(
+            max(multiple, -(-int(side) // multiple) * multiple) for side in (height, width)
+        )
+        raise ValueError(
+            f"forward: height and width must be multiples of {multiple}, got {height} x {width}; "
+            f"the next good size is {good[0]} x {good[1]}"
+        )
+
+
+class HeatmapNetwork(nn.Module):
+    """Stacks that each predict heatmaps from an image; every stack is supervised.
+
+    Subclasses build `stem`, `stacks`, `heads`, `remap_features` and `remap_heatmaps`:
+
+        x_1 = stem(images)
+        f_s = stacks[s](x_s);  h_s = heads[s](f_s)
+        x_{s+1} = x_s + remap_features[s](f_s) + remap_heatmaps[s](h_s)
+
+    Args:
+        num_keypoints: Heatmap channels K.
+        in_channels: Channels of the input image.
+        num_features: Channels C of the features that a heatmap head reads.
+        num_stacks: Number S of stacks.
+        depth: How often a stack halves its input.
+    """
+
+    pretrained_cfg: dict[str, Any]  # timm's: what the weights are and how images are to be given
+    stem: nn.Module
+    stacks: nn.ModuleList
+    heads: nn.ModuleList
+    remap_features: nn.ModuleList
+    remap_heatmaps: nn.ModuleList
+
+    def __init__(
+        self, num_keypoints: int, in_channels: int, num_features: int, num_stacks: int, depth: int
+    ) -> None:
+        super().__init__()
+        self.num_keypoints = self.num_classes = num_keypoints
+        self.in_channels = self.in_chans = in_channels
+        self.num_features = self.head_hidden_size = num_features
+        self.num_stacks = num_stacks
+        self.size_multiple = STRIDE * 2**depth
+        self.grad_checkpointing = False
+        self.feature_info = [
+            {"num_chs": num_features, "reduction": STRIDE, "module": f"stacks.{s}"}
+            for s in range(num_stacks)
+        ]
+
+    def check_input(self, images: Tensor) -> None:
+        """Raises a named error for images that this network cannot take; see `check_images`."""
+        dtype = next(self.stem.parameters()).dtype
+        check_images(images, self.in_channels, self.size_multiple, dtype)
+
+    def run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
+        """Calls `module`, trading time for memory when gradient checkpointing is on."""
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            out: Tensor = checkpoint(module, *inputs, use_reentrant=False)
+        else:
+            out = module(*inputs)
+        return out
+
+    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields each stack's features and heatmaps, (B, *, H/4, W/4); None for a pruned head."""
+        self.check_input(images)
+        x = self.stem(images)  # (B, C, H/4, W/4)
+        for s, stack in enumerate(self.stacks):
+            features = self.run(stack, x)
+            heatmaps = self.heads[s](features) if s < len(self.heads) else None
+            yield features, heatmaps
+            if s + 1 < self.num_stacks:
+                x = x + self.remap_features[s](features)
+                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predicts heatmaps.
+
+        Args:
+            images: (B, C, H, W) normalised RGB; H and W multiples of `size_multiple`.
+
+        Returns:
+            Heatmaps (B, S, K, H/4, W/4) of all stacks, in training and in evaluation alike; the
+            prediction is `[:, -1]`. Cell (m, n) is centred on pixel (4 (m + 0.5), 4 (n + 0.5)); a
+            peak near 1 is a joint that is surely there, a flat map one that is out of sight.
+
+        Raises:
+            TypeError: If images are not of the weights' dtype and autocast is off.
+            ValueError: For a wrong rank, number of channels or size.
+        """
+        if len(self.heads) < self.num_stacks:
+            raise RuntimeError("forward: the last head was pruned; call forward_features")
+        heatmaps = [h for _, h in self.forward_stacks(images) if h is not None]
+        return torch.stack(heatmaps, dim=1)
+
+    # What timm's users expect of a model.
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Features of the last stack, (B, C, H/4, W/4)."""
+        for features, _ in self.forward_stacks(images):
+            last = features  # one at a time: the earlier stacks' are not kept
+        return last
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Heatmaps (B, K, H/4, W/4) from the last stack's features; those if `pre_logits`."""
+        return features if pre_logits else self.heads[-1](features)
+
+    def forward_intermediates(
+        self,
+        images: Tensor,
+        indices: int | list[int] | tuple[int, ...] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The way timm has to the features of chosen stacks.
+
+        Args:
+            images: (B, C, H, W).
+            indices: Stacks to return: a list, or the number of last stacks; all if None.
+            norm: Not used: features are already normalised.
+            stop_early: Do not run the stacks behind the last one asked for.
+            output_fmt: Only "NCHW".
+            intermediates_only: Return only the list.
+
+        Returns:
+            The list of features (B, C, H/4, W/4), preceded by the last features computed unless
+            `intermediates_only`.
+        """
+        from timm.models._features import feature_take_indices
+
+        if output_fmt != "NCHW":
+            raise ValueError(
+                f'forward_intermediates: output_fmt must be "NCHW", got {output_fmt!r}'
+            )
+        take, last = feature_take_indices(self.num_stacks, indices)
+        intermediates, features = [], images
+        for s, (features, _) in enumerate(self.forward_stacks(images)):
+            if s in take:
+                intermediates.append(features)
+            if stop_early and s == last:
+                break
+        return intermediates if intermediates_only else (features, intermediates)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drops the stacks behind the last one that `indices` asks for; returns the stacks kept."""
+        from timm.models._features import feature_take_indices
+
+        take: list[int]
+        take, last = feature_take_indices(self.num_stacks, indices)
+        self.num_stacks = last + 1
+        self.stacks = self.stacks[: last + 1]
+        self.remap_features, self.remap_heatmaps = (
+            self.remap_features[:last],
+            self.remap_heatmaps[:last],
+        )
+        self.heads = self.heads[: last if prune_head else last + 1]
+        return take
+
+    def keypoint_modules(self) -> list[str]:
+        """Names of the modules whose shape depends on K: the heads and the heatmap remaps."""
+        return [
+            f"{name}.{i}"
+            for name in ("heads", "remap_heatmaps")
+            for i in range(len(getattr(self, name)))
+        ]
+
+    def get_classifier(self) -> nn.ModuleList:
+        """The heatmap heads, one for each stack."""
+        return self.heads
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replaces heads and heatmap remaps by fresh ones for `num_classes` keypoints.
+
+        Raises:
+            ValueError: For fewer than one keypoint, or a `global_pool` (heatmaps are not pooled).
+        """
+        if num_classes < 1 or global_pool:
+            raise ValueError(
+                f"reset_classifier: needs at least one keypoint and no pooling, got {num_classes}, "
+                f"{global_pool!r}"
+            )
+        weight = next(self.parameters())
+        for name in self.keypoint_modules():
+            old = self.get_submodule(name)
+            assert isinstance(old, nn.Conv2d)
+            into = name.startswith("heads")
+            new = nn.Conv2d(
+                old.in_channels if into else num_classes,
+                num_classes if into else old.out_channels,
+                1,
+                bias=old.bias is not None,
+                device=weight.device,
+                dtype=weight.dtype,
+            )
+            group, index = name.split(".")
+            getattr(self, group)[int(index)] = new
+        self.num_keypoints = self.num_classes = num_classes
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Groups for timm's layer-wise learning rates: the stem, then a group a stack."""
+        return {
+            "stem": r"^stem",
+            "blocks": r"^(?:stacks|heads|remap_features|remap_heatmaps)\.(\d+)",
+        }
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recomputes each stack in the backward pass instead of keeping its activations."""
+        self.grad_checkpointing = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """The gates, besides norms and biases, are not decayed."""
+        return {name for name, _ in self.named_parameters() if name.endswith("gate.alpha")}

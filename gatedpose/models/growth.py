@@ -1,0 +1,115 @@
+"""Larger networks that begin as a trained smaller one, so that training starts where it ended.
+
+Function-preserving, as Net2Net is (Chen, Goodfellow & Shlens, ICLR 2016), but new channels are not
+copies: they start as in a fresh network, and what reads them starts with weights of 0 for them. New
+stacks are copies of the last one, and what the stack before tells them starts as 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.hourglass import GatedHourglass
+
+
+@torch.no_grad()
+def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
+    """Puts a trained network into a larger one of fresh weights.
+
+    In evaluation mode the stacks that both have then predict alike, and further ones as the last.
+
+    Args:
+        small: The trained network.
+        large: One at least as wide, of at least as many stacks, and the same in all else; changed.
+
+    Raises:
+        TypeError: If one of the two is no `GatedHourglass`.
+        ValueError: If `large` is not larger, differs in more, or has grouped merges.
+    """
+    if not (isinstance(small, GatedHourglass) and isinstance(large, GatedHourglass)):
+        kinds = f"{type(small).__name__} and {type(large).__name__}"
+        raise TypeError(f"grow: only gated hourglasses grow into each other, got {kinds}")
+    old, new = small.config, large.config
+    if replace(old, width=new.width, stacks=new.stacks) != new or new.merge == "grouped":
+        raise ValueError(
+            f"grow: networks may differ in width and stacks only, and not have grouped merges; got "
+            f"{old} and {new}"
+        )
+    if old.width > new.width or old.stacks > new.stacks:
+        raise ValueError(
+            f"grow: {old.stacks} stacks of width {old.width} do not fit into {new.stacks} of "
+            f"width {new.width}"
+        )
+    places, fresh = _places(old.width, new.width), large.state_dict()
+    for key, tensor in small.state_dict().items():
+        _put(tensor, fresh[key], places)
+    last = old.stacks - 1
+    for s in range(old.stacks, new.stacks):
+        large.stacks[s].load_state_dict(large.stacks[last].state_dict())
+        large.heads[s].load_state_dict(large.heads[last].state_dict())
+        for remap in (large.remap_features[s - 1], large.remap_heatmaps[s - 1]):
+            for weights in remap.parameters():
+                weights.zero_()  # so that it gets what the last stack gets
+
+
+@torch.no_grad()
+def keep_shared_joints(
+    old: HeatmapNetwork, new: HeatmapNetwork, joints: Sequence[str], wanted: Sequence[str]
+) -> None:
+    """Gives `new` the channels of `old` for the joints that both predict, by name.
+
+    The fresh joints of `new` tell the next stack nothing at first, so that its other channels begin
+    where `old` ended.
+
+    Args:
+        old: Network of `joints`.
+        new: The same network of the joints `wanted`, its heads and heatmap remaps fresh; changed.
+        joints: Names of the old heatmap channels.
+        wanted: Names of the new ones.
+    """
+    shared = [name for name in wanted if name in joints]
+    before = torch.tensor([list(joints).index(name) for name in shared], dtype=torch.long)
+    after = torch.tensor([list(wanted).index(name) for name in shared], dtype=torch.long)
+    for name in new.keypoint_modules():
+        source, target = old.get_submodule(name), new.get_submodule(name)
+        assert isinstance(source, nn.Conv2d)
+        assert isinstance(target, nn.Conv2d)
+        if name.startswith("heads"):
+            target.weight[after] = source.weight[before]
+            if source.bias is not None and target.bias is not None:
+                target.bias[after] = source.bias[before]
+        else:
+            target.weight.zero_()
+            target.weight[:, after] = source.weight[:, before]
+            if source.bias is not None and target.bias is not None:
+                target.bias.copy_(source.bias)
+
+
+def _places(width: int, wider: int) -> dict[int, Tensor]:
+    """Where each channel goes, for feature maps of every size that depends on the width.
+
+    A block's output is concat(f1, f2, f3): each part stays within its own.
+    """
+    parts, starts = (width // 2, width // 4), (0, wider // 2, wider // 2 + wider // 4)
+    sizes = (*parts, width - sum(parts))
+    stream = torch.cat([torch.arange(n) + start for n, start in zip(sizes, starts, strict=True)])
+    places = {n: torch.arange(n) for n in sizes}
+    return {**places, width: stream, 2 * width: torch.cat((stream, wider + stream))}
+
+
+def _put(old: Tensor, new: Tensor, places: dict[int, Tensor]) -> None:
+    """Writes `old` into its places of `new`; its outputs do not see the channels that are new."""
+    where = [
+        torch.arange(n) if n == m else places[n]
+        for n, m in zip(old.shape[:2], new.shape[:2], strict=True)
+    ]
+    if old.dim() > 1:
+        new[where[0]] = 0
+        new[where[0][:, None], where[1]] = old
+    elif old.dim() == 1:
+        new[where[0]] = old
+    else:
+        new.copy_(old)

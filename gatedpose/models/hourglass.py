@@ -1,0 +1,178 @@
+"""The paper's network: hourglasses that concatenate like a U-Net, stacked and supervised.
+
+Source: Bulat et al., FG 2020, Section III-B (Fig. 2b) and the tables of Section IV; Newell, Yang &
+Deng, ECCV 2016, for stacking. Reconstructed, since the authors' code is not public: of 1,152
+candidate layouts this one, with nothing but width and stacks changing, meets every published
+(parameters, FLOPs) pair within 4.2 % and 2.6 %. Stem width 64 and the remaps between stacks follow
+the hourglass line.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gatedpose.errors import check_choice
+from gatedpose.models.base import HeatmapNetwork, check_sizes
+from gatedpose.models.layers import (
+    MERGES,
+    SKIPS,
+    Gate,
+    Layer,
+    Merge,
+    NormAct,
+    Skip,
+    SkipMerge,
+    SoftGatedResidual,
+    check_gate,
+    check_width,
+    skip_transform,
+)
+
+STEM_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class GatedHourglassConfig:
+    """Everything that shapes a `GatedHourglass`.
+
+    Attributes:
+        width: Channels C of every feature map behind the stem; even.
+        stacks: Number S of hourglasses.
+        num_keypoints: Heatmap channels K.
+        in_channels: Channels of the input image.
+        depth: How often each hourglass halves its input, 2 to 5.
+        gate: Skip connections' gate, see `gatedpose.SoftGate` (Table II).
+        merge: How decoder and big skip are joined, see
+            `gatedpose.models.layers.SkipMerge` (Table IV).
+        skip: Layer on the big skips, see `gatedpose.models.layers.skip_transform` (Section III-B).
+
+    Raises:
+        ValueError: For values outside these ranges.
+    """
+
+    width: int = 144
+    stacks: int = 4
+    num_keypoints: int = 16
+    in_channels: int = 3
+    depth: int = 4
+    gate: Gate = "channel"
+    merge: Merge = "concat"
+    skip: Skip = "conv1x1"
+
+    def __post_init__(self) -> None:
+        check_width("width", self.width)
+        check_sizes(self)
+        object.__setattr__(self, "gate", check_gate(self.gate))
+        check_choice("merge", self.merge, MERGES)
+        check_choice("skip", self.skip, SKIPS)
+        if self.merge == "grouped" and self.width % 4:
+            raise ValueError(f'merge="grouped" needs a width that 4 divides, got {self.width}')
+
+
+class HybridHourglass(nn.Module):
+    """One hourglass whose decoder concatenates the encoder's features (Section III-B, Fig. 2b).
+
+    Args:
+        channels: Channels C, kept throughout; even.
+        depth: How often the input is halved.
+        gate: Gate of every residual, see `SoftGate`.
+        merge: "concat", "grouped" or "sum", see `SkipMerge`.
+        skip: "conv1x1", "conv3x3", "block" or "identity", see `skip_transform`.
+        norm_layer: By timm's name or class, see `SoftGatedResidual`.
+        act_layer: By timm's name or class, see `SoftGatedResidual`.
+
+    Shape: (B, C, H, W) -> (B, C, H, W), H and W multiples of 2^depth.
+
+    Raises:
+        ValueError: For unknown choices, and in forward for a size that does not halve `depth`
+            times.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        depth: int = 4,
+        *,
+        gate: Gate = "channel",
+        merge: Merge = "concat",
+        skip: Skip = "conv1x1",
+        norm_layer: Layer = "batchnorm2d",
+        act_layer: Layer = "relu",
+    ) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"HybridHourglass: depth must be at least 1, got {depth}")
+        self.depth = depth
+        layers = NormAct(norm_layer=norm_layer, act_layer=act_layer)
+        block = partial(SoftGatedResidual, channels, gate=gate, **layers)
+        self.skip = skip_transform(skip, channels, gate=gate, **layers)
+        self.low = block()
+        if depth > 1:
+            self.inner: nn.Module = HybridHourglass(
+                channels, depth - 1, gate=gate, merge=merge, skip=skip, **layers
+            )
+        else:
+            self.inner = nn.Sequential(block(), block())
+        self.merge = SkipMerge(channels, merge, gate=gate, **layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        if x.shape[-2] % 2**self.depth or x.shape[-1] % 2**self.depth:
+            raise ValueError(
+                f"HybridHourglass: height and width must be multiples of {2**self.depth} to "
+                f"be halved {self.depth} times, got {x.shape[-2]} x {x.shape[-1]}"
+            )
+        low = self.low(F.max_pool2d(x, 2))  # (B, C, H/2, W/2)
+        merged: Tensor = self.merge(self.skip(x), self.inner(low))  # (B, C, H, W)
+        return merged
+
+
+class GatedHourglass(HeatmapNetwork):
+    """Stacked hybrid hourglasses with soft-gated skip connections: images -> heatmaps.
+
+    Args:
+        config: Sizes and choices; `GatedHourglassConfig()` is the paper's 8.5 M network.
+
+    Convolutions start from uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)), which is PyTorch's default,
+    and gates from 0 (Section III-C). See `HeatmapNetwork.forward` for shapes.
+    """
+
+    def __init__(self, config: GatedHourglassConfig | None = None) -> None:
+        config = config or GatedHourglassConfig()
+        width, stacks, keypoints = config.width, config.stacks, config.num_keypoints
+        super().__init__(keypoints, config.in_channels, width, stacks, config.depth)
+        self.config = config
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv=nn.Conv2d(config.in_channels, STEM_WIDTH, 7, 2, 3, bias=False),
+                bn=nn.BatchNorm2d(STEM_WIDTH),
+                relu=nn.ReLU(),
+                pool=nn.MaxPool2d(2),
+                block=SoftGatedResidual(STEM_WIDTH, width, gate=config.gate),
+            )
+        )
+        self.stacks = nn.ModuleList(self._stack(config) for _ in range(stacks))
+        self.heads = nn.ModuleList(nn.Conv2d(width, keypoints, 1) for _ in range(stacks))
+        self.remap_features = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(stacks - 1))
+        self.remap_heatmaps = nn.ModuleList(
+            nn.Conv2d(keypoints, width, 1) for _ in range(stacks - 1)
+        )
+
+    @staticmethod
+    def _stack(config: GatedHourglassConfig) -> nn.Sequential:
+        width, gate = config.width, config.gate
+        hourglass = HybridHourglass(
+            width, config.depth, gate=gate, merge=config.merge, skip=config.skip
+        )
+        return nn.Sequential(
+            OrderedDict(
+                hourglass=hourglass,
+                block=SoftGatedResidual(width, gate=gate),
+                conv=nn.Conv2d(width, width, 1),
+                bn=nn.BatchNorm2d(width),
+                relu=nn.ReLU(),
+            )
+        )

@@ -1,0 +1,179 @@
+"""One call for the right way to run a network on this machine: `optimize`."""
+
+import inspect
+import itertools
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.allocator import keep_freed_memory
+from gatedpose.models.base import HeatmapNetwork, check_images
+from gatedpose.models.folding import FoldedNetwork
+from gatedpose.models.rates import matrix_rate
+
+Auto: TypeAlias = Literal["auto"]
+Shape: TypeAlias = tuple[int, int, int, int]
+# PyTorch limits recompilations of a function, which all networks share unless they are kept apart.
+APART: Any = (
+    {"isolate_recompiles": True}
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters
+    else {}  # before torch 2.14 or so: from the ninth network on compilation fails
+)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class OptimizedNetwork(nn.Module):
+    """A network made ready for prediction by `optimize`, which describes it.
+
+    Attributes:
+        dtype: What it computes in. Batch norms keep float32.
+        compiled_for: Shape (B, C, H, W) of the batches that compiled code runs, None if there is
+            none. Other numbers of images are cut or padded to it, other sizes run eagerly.
+        reason: Why it is not compiled; "" if it is.
+
+    Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.num_keypoints, self.pretrained_cfg = network.num_keypoints, network.pretrained_cfg
+        self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
+        others = (m for m in network.modules() if not isinstance(m, nn.BatchNorm2d))
+        for parameter in itertools.chain(*(m.parameters(recurse=False) for m in others)):
+            parameter.data = parameter.data.to(dtype)
+        self.compiled_for: Shape | None = None
+        self.reason = "not asked for"
+        self._compiled: Callable[[Tensor], Tensor] = self._run
+
+    def compile_for(self, shape: Shape) -> None:
+        """Compiles for batches of one shape and runs it once; raises what the compiler raises."""
+        from torch._inductor import config as inductor  # takes seconds
+
+        like = next(self.network.parameters())
+        option = "freezing" if like.device.type == "cpu" else "triton.cudagraphs"
+        compiled: Callable[[Tensor], Tensor] = torch.compile(
+            self._run,
+            fullgraph=True,  # an error where PyTorch would run parts eagerly
+            dynamic=False,
+            **APART,
+        )
+        # As one of torch.compile's `options` freezing comes too late to make weights constants.
+        with torch.inference_mode(), inductor.patch({option: True}):
+            compiled(torch.zeros(shape, device=like.device))
+        self._compiled, self.compiled_for, self.reason = compiled, shape, ""
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
+            return self._run(images)
+        # Code is compiled for tensors made in inference mode, and these need not be.
+        alias = torch.empty(0, device=images.device)
+        images = alias.set_(images.float().contiguous())  # type: ignore[call-overload]
+        size, count = self.compiled_for[0], len(images)
+        if missing := -count % size:
+            images = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
+        # CUDA graphs overwrite their output the next time.
+        maps = [self._compiled(part).clone() for part in torch.split(images, size)]
+        return torch.cat(maps)[:count]
+
+    def _run(self, images: Tensor) -> Tensor:
+        """Rounds the images, too: in compiled code no copy of them outlives the first layer."""
+        # Both at once takes twice as long.
+        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return self.network(images).float()  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> "OptimizedNetwork":
+        """Refuses training mode: there are no losses of earlier stacks to learn from any more."""
+        if mode:
+            raise RuntimeError("an optimised network only predicts; train the one it is made from")
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        how = f"compiled for {self.compiled_for}" if self.compiled_for else f"eager: {self.reason}"
+        return f"{self.dtype}, channels_last, {how}"
+
+
+def optimize(
+    model: HeatmapNetwork,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | Auto = "auto",
+    compile: bool | Auto = "auto",
+    example_shape: Shape | None = None,
+) -> OptimizedNetwork:
+    """A copy of a network that predicts the last stack's heatmaps as fast as this machine can.
+
+    It is folded (see `gatedpose.models.folding`), in channels_last, in half precision where the
+    device is fast at it, and compiled by torch.compile, with CUDA graphs on GPUs. Compilation takes
+    up to a minute or two. On a CPU the process keeps the memory it frees from now on, see
+    `gatedpose.allocator`.
+
+    Args:
+        model: A network of the zoo, trained.
+        device: Where to run; the model's own if None.
+        dtype: "auto", torch.float32, torch.bfloat16 or torch.float16. "auto" is bfloat16 on GPUs
+            that have it and float16 on others; on CPUs bfloat16 where they multiply matrices
+            faster in it, which is measured.
+        compile: "auto" compiles and, where that fails, warns why and goes on without; True fails
+            then; False does not compile.
+        example_shape: (B, C, H, W) of the batches to compile for, 8 of the model's own size if
+            None. Fewer images cost as much as B.
+
+    Returns:
+        An `OptimizedNetwork`: heatmaps (B, 1, K, H/4, W/4) in float32. `Predictor` takes it like
+        any network.
+
+    Raises:
+        ValueError: For a device that is not there, another dtype, or a shape that the network
+            cannot take.
+        RuntimeError: If `compile` is True and compilation fails.
+    """
+    wanted = torch.device(device) if device else next(model.parameters()).device
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
+    if dtype != "auto" and dtype not in DTYPES:
+        known = ", ".join(map(str, DTYPES))
+        raise ValueError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
+    channels, *side = model.pretrained_cfg["input_size"]
+    shape = example_shape or (8, channels, *side)
+    like = torch.empty(shape, device="meta")
+    check_images(like, model.in_channels, model.size_multiple, torch.float32)
+    return make_fast(FoldedNetwork(model).to(wanted), dtype, compile, shape)
+
+
+def make_fast(
+    network: nn.Module, dtype: torch.dtype | Auto, compile: bool | Auto, shape: Shape
+) -> OptimizedNetwork:
+    """What `optimize` does to a folded network, for any that has `num_keypoints` and a config."""
+    device = next(network.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
+    fast = OptimizedNetwork(network, fast_dtype(device) if dtype == "auto" else dtype).eval()
+    if compile:
+        try:
+            fast.compile_for(shape)
+        except Exception as error:  # compilers raise anything
+            fast.reason = f"torch.compile failed: {_first_line(error)}"
+            if compile is True:
+                raise RuntimeError(f"optimize: {fast.reason}") from error
+            warnings.warn(f"optimize: runs without {fast.reason}", stacklevel=3)
+    return fast
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which networks are fast on a device: known of GPUs, measured on CPUs."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    if device.type != "cpu":
+        return torch.float32
+    half, full = (matrix_rate("cpu", dtype) for dtype in (torch.bfloat16, torch.float32))
+    return torch.bfloat16 if half > 1.25 * full else torch.float32
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]

@@ -1,0 +1,34 @@
+"""What this machine can do: rates of matrix products and of copies."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def timer(work: Callable[[], object]) -> Any:
+    """PyTorch's `torch.utils.benchmark.Timer` of `work`, on all threads; it waits for GPUs."""
+    from torch.utils.benchmark import Timer
+
+    return Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+
+
+@functools.cache
+def copy_rate(device: str) -> float:
+    """Bytes a second, read and written, that a device copies of 256 MB; measured once."""
+    source = torch.zeros(2**28 // 4, device=device)
+    target = torch.empty_like(source)
+    return 2 * 2**28 / _best(lambda: target.copy_(source))
+
+
+@functools.cache
+def matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Operations a second in the product of two square matrices; measured once."""
+    side = 1024 if device == "cpu" else 4096
+    matrix = torch.randn(side, side, device=device).to(dtype)
+    return 2 * side**3 / _best(lambda: matrix @ matrix)
+
+
+def _best(work: Callable[[], object]) -> float:
+    return float(min(timer(work).blocked_autorange(min_run_time=0.2).times))

@@ -1,0 +1,238 @@
+"""Soft gates for other people's residual networks: `gate_shortcuts` and back.
+
+A gate scales what a shortcut adds, as in the paper's Eq. 1: y = alpha * shortcut(x) + f(x). Where a
+block has a module for its shortcut, the gate follows that. Blocks that add their input itself get
+(alpha - 1) x added to their output, which is the same. No key of the state dict changes, gates add
+their own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torchvision.models.resnet as torchvision_resnet
+from timm.models import _efficientnet_blocks as efficientnet
+from timm.models import convnext, regnet, resnet, resnetv2, vision_transformer
+from torch import Tensor, nn
+
+from gatedpose.models.layers import Gate, SoftGate, check_gate
+
+# Blocks and the module of their shortcut, which is called on the block's input.
+POST_ACTIVATION = (
+    resnet.BasicBlock,
+    resnet.Bottleneck,
+    resnetv2.Bottleneck,
+    torchvision_resnet.BasicBlock,
+    torchvision_resnet.Bottleneck,
+)  # None adds the input itself
+PRE_ACTIVATION = (resnetv2.PreActBasic, resnetv2.PreActBottleneck)  # the same, but see `_gate`
+REGNET = (regnet.Bottleneck, regnet.PreBottleneck)  # None adds nothing, nn.Identity the input
+CONVNEXT = (convnext.ConvNeXtBlock,)  # nn.Identity adds the input
+# Blocks that have no such module, and add their input if they say `has_skip`.
+INVERTED = (
+    efficientnet.ConvBnAct,
+    efficientnet.DepthwiseSeparableConv,
+    efficientnet.InvertedResidual,
+    efficientnet.UniversalInvertedResidual,
+    efficientnet.MobileAttention,
+    efficientnet.EdgeResidual,
+    efficientnet.CondConvResidual,
+)
+KNOWN = (
+    "timm's ResNet, ResNetV2, RegNet, ConvNeXt, EfficientNet, MobileNet and vision transformers, "
+    "and torchvision's ResNet"
+)
+
+
+class ShortcutGate(SoftGate):
+    """A `SoftGate` that weights without gates leave at 1, since they mean just that."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        if self.alpha is not None:
+            state_dict.setdefault(f"{prefix}alpha", torch.ones_like(self.alpha))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class GatedBlock(vision_transformer.Block):  # type: ignore[misc]
+    """timm's transformer block with a gate on either shortcut; tokens (B, N, C)."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """See timm's `Block`."""
+        attended = self.drop_path1(self.ls1(self.attn(self.norm1(x), *args, **kwargs)))
+        x = _gate_tokens(self.gate1, x) + attended
+        out: Tensor = _gate_tokens(self.gate2, x) + self.drop_path2(
+            self.ls2(self.mlp(self.norm2(x)))
+        )
+        return out
+
+
+def _gate_tokens(gate: nn.Module, x: Tensor) -> Tensor:
+    gated: Tensor = gate(x.transpose(1, 2)).transpose(1, 2)
+    return gated
+
+
+def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") -> nn.Module:
+    """Puts a soft gate on every residual shortcut of a network, in place (Eq. 1).
+
+    Outputs stay the same, bit for bit, at the default `init`; the paper starts training from 0.
+    Weights of the network without gates load as before, and mean gates of 1.
+
+    Args:
+        model: A network with residual blocks of timm's ResNet, ResNetV2, RegNet, ConvNeXt,
+            EfficientNet, MobileNet or vision transformer kinds, or of torchvision's ResNet. Other
+            blocks in it stay as they are; `list_gates` says where gates are.
+        init: First value of the factors. Where the residual functions start at 0, too, as in timm's
+            ResNets unless `zero_init_last=False`, nothing gets through gates of 0 nor is learnt.
+        gate: "channel" for one factor a channel, "scalar" for one a shortcut, a number for a fixed
+            one, see `SoftGate`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If it has no such block, or gates already; it is unchanged then.
+    """
+    if list_gates(model):
+        raise ValueError("gate_shortcuts: this network has gates already; see ungate_shortcuts")
+    check_gate(gate)
+    gated = [_gate(module, init, gate) for module in list(model.modules())]
+    if not any(gated):
+        raise ValueError(
+            f"gate_shortcuts: {type(model).__name__} has no residual block that is known; known "
+            f"are those of {KNOWN}"
+        )
+    return model
+
+
+def ungate_shortcuts(model: nn.Module) -> nn.Module:
+    """Takes away what `gate_shortcuts` added, in place; factors are lost.
+
+    Returns:
+        The model.
+    """
+    for block in list(model.modules()):
+        if isinstance(block, GatedBlock):
+            block.__class__ = vision_transformer.Block
+        if isinstance(block, POST_ACTIVATION) and block.downsample is not None:
+            names = [name for name, _ in block.downsample.named_children()]
+            block.downsample = None if names == ["gate"] else block.downsample
+    for owner, name in _places(model):
+        _remove(owner, name)
+    return model
+
+
+@torch.no_grad()
+def fold_gates(model: nn.Module) -> int:
+    """Multiplies gates into the convolution or batch norm before them, in place.
+
+    Only shortcuts that end in one can take their gate up; others keep it. Outputs stay the same but
+    for rounding.
+
+    Returns:
+        How many gates were folded.
+    """
+    folded = 0
+    for owner, name in _places(model):
+        gate: Any = getattr(owner, name)
+        last = _last_affine(owner)
+        if name != "gate" or last is None:
+            continue
+        factor = torch.tensor(gate.gate) if gate.alpha is None else gate.alpha
+        for values in last.parameters():
+            values.mul_(factor.to(values.device).view(-1, *[1] * (values.dim() - 1)))
+        _remove(owner, name)
+        folded += 1
+    return folded
+
+
+def list_gates(model: nn.Module) -> dict[str, SoftGate]:
+    """The gates on shortcuts by the name of their module, in the order of the network."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, ShortcutGate)}
+
+
+def _gate(block: Any, init: float, gate: Gate) -> bool:
+    """Gates the shortcuts of a block; False if it is no block that is known or has none."""
+
+    def put(owner: nn.Module, name: str, channels: int) -> None:
+        like: Tensor = next(block.parameters())
+        new = ShortcutGate(channels, gate, init).train(block.training)
+        owner.add_module(name, new.to(device=like.device, dtype=like.dtype))
+
+    kind = type(block)
+    shortcut = getattr(block, "shortcut" if kind in CONVNEXT else "downsample", None)
+    if kind is vision_transformer.Block:
+        block.__class__ = GatedBlock
+        for name in ("gate1", "gate2"):
+            put(block, name, block.norm1.normalized_shape[0])
+    elif (kind in PRE_ACTIVATION and shortcut is None) or (
+        kind in INVERTED and block.has_skip
+    ):  # a module in the place of None would see the activated input
+        put(block, "skip_gate", _channels(block))
+        block.register_forward_hook(_beside)
+    elif kind in POST_ACTIVATION and shortcut is None:
+        block.downsample = nn.Sequential(OrderedDict())
+        put(block.downsample, "gate", _channels(block))
+    elif kind in (*POST_ACTIVATION, *PRE_ACTIVATION, *REGNET, *CONVNEXT) and shortcut is not None:
+        put(shortcut, "gate", _channels(block, shortcut))
+        if not isinstance(shortcut, nn.Sequential):  # which calls it by itself
+            shortcut.register_forward_hook(_after)
+    else:
+        return False
+    return True
+
+
+def _channels(block: nn.Module, shortcut: nn.Module | None = None) -> int:
+    """Channels that the shortcut adds: of its last convolution, or else of the block's input."""
+    inner = [m for m in shortcut.modules() if isinstance(m, nn.Conv2d)] if shortcut else []
+    if inner:
+        return inner[-1].out_channels
+    return next(m for m in block.modules() if isinstance(m, nn.Conv2d)).in_channels
+
+
+def _after(module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    gated: Tensor = module.gate(output)
+    return gated
+
+
+def _beside(block: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    total: Tensor = output + (block.skip_gate(args[0]) - args[0])
+    return total
+
+
+def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Each gate as its owner and its name there."""
+    return [
+        (owner, name)
+        for owner in model.modules()
+        for name, child in owner.named_children()
+        if isinstance(child, ShortcutGate)
+    ]
+
+
+def _remove(owner: nn.Module, name: str) -> None:
+    delattr(owner, name)
+    for key in [k for k, hook in owner._forward_hooks.items() if hook in (_after, _beside)]:
+        del owner._forward_hooks[key]
+
+
+def _last_affine(shortcut: nn.Module) -> nn.Module | None:
+    """The convolution or affine batch norm that a shortcut ends in, if it does."""
+    layers = [
+        module
+        for module in shortcut.modules()
+        if not isinstance(module, (nn.Identity, ShortcutGate)) and not list(_inner(module))
+    ]
+    last = layers[-1] if layers else None
+    if isinstance(last, (nn.Conv2d, nn.BatchNorm2d)) and last.weight is not None:
+        return last
+    return None
+
+
+def _inner(module: nn.Module) -> Iterator[nn.Module]:
+    """Children that do something."""
+    return (
+        child for child in module.children() if not isinstance(child, (nn.Identity, ShortcutGate))
+    )

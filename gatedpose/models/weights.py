@@ -1,0 +1,234 @@
+"""Trained weights: the packaged table, reading and verifying files, strict loading.
+
+Weights are safetensors only; nothing is ever unpickled. `read_tensors` verifies a file before it is
+parsed, `fit` checks every key before the first weight of a network changes.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from gatedpose.errors import WeightsError
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.variants import VARIANTS
+
+WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
+HUB_FILE = "model.safetensors"  # what weights are called in a Hub repository or a local folder
+FIRST_CONV = "stem.conv"
+PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Trained weights of a variant, as weights/weights.json describes them.
+
+    Attributes:
+        name: Variant and tag, "gated_hg_1s_68.lsp" for example.
+        file: Name of the packaged safetensors file.
+        size: Its length in bytes.
+        sha256: Its checksum, in hexadecimal; the Hub's file has the same.
+        num_keypoints: Heatmap channels K.
+        skeleton: Name of the skeleton that orders them, a key of `gatedpose.skeleton.SKELETONS`.
+        hub: Hub repository "organisation/name", None if there is none.
+        revision: Commit it is pinned to, None for its latest.
+        license: Licence of the weights.
+        data: Datasets they were trained on.
+        recipe: How they were trained.
+        scores: How well they do.
+    """
+
+    name: str
+    file: str
+    size: int
+    sha256: str
+    num_keypoints: int
+    skeleton: str
+    hub: str | None
+    revision: str | None
+    license: str
+    data: Sequence[str]
+    recipe: Mapping[str, Any]
+    scores: Mapping[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """Where the file is when it is packaged."""
+        return WEIGHTS_DIR / self.file
+
+    @property
+    def hub_id(self) -> str | None:
+        """Repository and revision, "organisation/name@commit"."""
+        return f"{self.hub}@{self.revision}" if self.hub and self.revision else self.hub
+
+    @property
+    def obtainable(self) -> bool:
+        """Whether the file is packaged or on the Hub; the wheel leaves the largest out."""
+        return self.path.is_file() or self.hub_id is not None
+
+    def fetch(self, cache_dir: str | Path | None = None) -> Path:
+        """Where the file is; it is downloaded if it is not packaged.
+
+        Raises:
+            WeightsError: If it cannot be had.
+        """
+        if self.path.is_file():
+            return self.path
+        if not self.hub_id:
+            raise WeightsError(
+                f"{self.name}: {self.path} is not here, and on the Hub there is no copy of it. A "
+                "wheel leaves the largest weights out; a checkout of the repository has all of "
+                "them: pip install -e CHECKOUT"
+            )
+        return hub_file(self.hub_id, HUB_FILE, cache_dir)
+
+
+def weights_table() -> dict[str, Weights]:
+    """All weights by name ("variant.tag"); the first of a variant is its default."""
+    path = WEIGHTS_DIR / "weights.json"
+    entries = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return {name: Weights(name=name, **entry) for name, entry in entries.items()}
+
+
+def hub_file(hub_id: str, file: str, cache_dir: str | Path | None = None) -> Path:
+    """Path of a file of the Hub repository "organisation/name@revision" in huggingface_hub's cache.
+
+    Raises:
+        WeightsError: If it cannot be had; the message is huggingface_hub's.
+    """
+    repository, _, revision = hub_id.partition("@")
+    try:
+        path = huggingface_hub.hf_hub_download(
+            repository, file, revision=revision or None, cache_dir=cache_dir
+        )
+    except Exception as error:
+        raise WeightsError(f"cannot get {file} of {hub_id} from the Hub: {error}") from error
+    return Path(path)
+
+
+def read_config(source: str, place: str, cache_dir: str | Path | None = None) -> dict[str, Any]:
+    """Timm's config.json of a folder ("local-dir") or Hub repository ("hf-hub")."""
+    file = "config.json"
+    path = hub_file(place, file, cache_dir) if source == "hf-hub" else Path(place) / file
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no model in {place}: it holds no {file} (a training writes it at its end)"
+        )
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        config["architecture"] = str(config["architecture"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} is no config.json of timm's: {error!r}") from error
+    return dict(config)
+
+
+def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Reads a safetensors file whole, verifies it and strips what a wrapper put before every key.
+
+    Raises:
+        WeightsError: If the file is absent, of another format, or not what `sha256` says.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path}: only .safetensors is loaded, since unpickling may run any code; convert "
+            "a state dict by safetensors.torch.save_file(torch.load(path, weights_only=True), "
+            f"{path.stem + '.safetensors'!r})"
+        )
+    try:
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if sha256 not in (None, found):
+            raise WeightsError(
+                f"{path} is damaged: its sha256 is {found[:12]}..., not {str(sha256)[:12]}...; "
+                "remove it and get it again"
+            )
+        tensors = safetensors.torch.load(data)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+    while tensors and (wrapped := [p for p in PREFIXES if all(k.startswith(p) for k in tensors)]):
+        tensors = {key.removeprefix(wrapped[0]): tensor for key, tensor in tensors.items()}
+    return tensors
+
+
+def fit(
+    model: HeatmapNetwork,
+    tensors: Mapping[str, Tensor],
+    origin: object,
+    new_keypoints: bool = False,
+) -> None:
+    """Loads `tensors` into `model`, all of them or none; see `load_weights`."""
+    state = model.state_dict()
+    fresh = tuple(f"{name}." for name in model.keypoint_modules()) if new_keypoints else ()
+    have, want = _shapes(tensors), _shapes(state)
+    problems = {
+        "missing": [key for key in want if key not in have],
+        "unexpected": sorted(key for key in have if key not in want),
+        "of another shape": [
+            f"{key} {have[key]} for {want[key]}"
+            for key in want
+            if key in have and have[key] != want[key] and not key.startswith(fresh)
+        ],
+    }
+    if any(problems.values()):
+        found = "; ".join(
+            f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            for what, keys in problems.items()
+            if keys
+        )
+        raise WeightsError(f"{origin} does not fit this network: {found}. {_looks_like(tensors)}")
+    kept = {key: value for key, value in state.items() if key.startswith(fresh)}
+    model.load_state_dict({**tensors, **kept})
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    kind = {True: "", False: "integer "}
+    return {k: f"{kind[t.is_floating_point()]}{tuple(t.shape)}" for k, t in tensors.items()}
+
+
+def _looks_like(tensors: Mapping[str, Tensor]) -> str:
+    heads = [t for key, t in tensors.items() if re.fullmatch(r"heads\.\d+\.weight", key)]
+    stem = tensors.get(f"{FIRST_CONV}.weight")
+    if heads and stem is not None and stem.ndim == heads[0].ndim == 4:
+        keypoints, width = heads[0].shape[:2]
+        for variant in VARIANTS:
+            if (variant.config.stacks, variant.config.width) == (len(heads), width):
+                with torch.device("meta"):
+                    like = variant.build(num_keypoints=keypoints, in_channels=stem.shape[1])
+                if _shapes(like.state_dict()) == _shapes(tensors):
+                    return f"It is of {variant.name} with {keypoints} keypoints"
+    return "It is of no variant as it stands"
+
+
+def load_weights(
+    model: HeatmapNetwork,
+    path: str | Path,
+    *,
+    new_keypoints: bool = False,
+    sha256: str | None = None,
+) -> None:
+    """Loads a safetensors file strictly; if anything is wrong, no weight is changed.
+
+    Values are cast to the model's dtype; a "module." or "_orig_mod." before every key is dropped.
+
+    Args:
+        model: A network of the zoo.
+        path: A .safetensors file.
+        new_keypoints: The file is for other keypoints: exactly `model.keypoint_modules()` keep
+            their present values, every other key must fit.
+        sha256: What the file must hash to, in hexadecimal; not checked if None.
+
+    Raises:
+        WeightsError: If the file is absent, damaged, no safetensors, or of another network; the
+            message has the first keys that are missing, unexpected or of another shape.
+    """
+    fit(model, read_tensors(path, sha256), path, new_keypoints)

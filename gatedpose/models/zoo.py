@@ -1,0 +1,286 @@
+"""The zoo's door: models by name, registered with timm on import.
+
+timm is the registry: after `import gatedpose`, `timm.create_model`, `timm.list_models`, "hf-hub:"
+and "local-dir:" know every variant. Weights take one way, whoever asks for them: `locate` finds the
+file (packaged first, then the Hub through its cache), `gatedpose.models.weights` verifies and loads
+it.
+"""
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import (
+    adapt_input_conv,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    resolve_pretrained_cfg,
+)
+from torch import nn
+
+from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.cu_net import CUNetConfig
+from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
+from gatedpose.models.weights import (
+    FIRST_CONV,
+    HUB_FILE,
+    Weights,
+    fit,
+    hub_file,
+    load_weights,
+    read_config,
+    read_tensors,
+    weights_table,
+)
+from gatedpose.skeleton import SKELETONS, Skeleton
+
+NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
+
+
+def parse_name(name: str) -> tuple[str, str, str]:
+    """Splits a model name into (source, variant or place, tag); source and tag may be "".
+
+    >>> parse_name("gated_hg_1s_68.lsp"), parse_name("hf-hub:gatedpose/x@main")
+    (('', 'gated_hg_1s_68', 'lsp'), ('hf-hub', 'gatedpose/x@main', ''))
+
+    Raises:
+        UnknownModelError: For anything but "variant", "variant.tag", "hf-hub:organisation/name"
+            (with an optional "@revision") and "local-dir:path".
+    """
+    match = NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
+        raise UnknownModelError(
+            f'{name!r} is no model name; names are "variant", "variant.tag", '
+            '"hf-hub:organisation/name" and "local-dir:path"'
+        )
+    source, place, variant, tag = match.groups(default="")
+    return source, place or variant, tag
+
+
+def find_weights(name: str) -> Weights:
+    """The weights called "variant.tag", or the default ones of "variant".
+
+    Raises:
+        UnknownModelError: If there is no such variant or tag; the message has close matches.
+        WeightsError: If the variant has no weights; the message names those that there are.
+    """
+    source, variant, tag = parse_name(name)
+    table = weights_table()
+    if source or variant not in BY_NAME:
+        find_variant(name)  # raises, with close matches
+    mine = [weights for key, weights in table.items() if key.partition(".")[0] == variant]
+    if tag and name not in table:
+        hint = did_you_mean(name, table) if table else "there are no weights"
+        raise UnknownModelError(f"unknown tag {tag!r} of {variant}; {hint}")
+    if not mine:
+        raise WeightsError(f"{variant} has no weights; there are {', '.join(table) or 'none yet'}")
+    return table[name] if tag else mine[0]
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """Names of the zoo in its order: variants, or with `pretrained` their weights ("variant.tag").
+
+    Args:
+        pattern: Wildcards; a pattern that fits the variant fits its weights too.
+        pretrained: Whether to list what `create_model(name, pretrained=True)` can load.
+    """
+    names = list(BY_NAME)
+    if pretrained:
+        table = [key for key, weights in weights_table().items() if weights.obtainable]
+        names = [key for name in names for key in table if key.split(".")[0] == name]
+    return [
+        name
+        for name in names
+        if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split(".")[0], pattern)
+    ]
+
+
+def skeleton_of(model: nn.Module) -> Skeleton | None:
+    """The joints that a model predicts, None if unknown.
+
+    They are those of its weights' tag, or what config.json of its folder or repository says. A
+    model without either, or with another number of keypoints, is taken to have the package's
+    skeleton of as many joints, if there is one.
+    """
+    cfg = getattr(model, "pretrained_cfg", {})
+    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
+    known = [SKELETONS[weights.skeleton]] if weights else []
+    source = cfg.get("source")
+    if source in ("local-dir", "hf-hub"):
+        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
+        told = read_config(source, place).get("skeleton")
+        known = [Skeleton.from_dict(told)] if told else []
+    keypoints = getattr(model, "num_keypoints", None)
+    return next((s for s in [*known, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
+
+
+def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:
+    """Path of the weights that a timm `PretrainedCfg` stands for, and their sha256 if it is known.
+
+    Raises:
+        WeightsError: If there are none, or they cannot be fetched.
+    """
+    if cfg.source == "local-dir":
+        return Path(cfg.file) / HUB_FILE, None
+    if cfg.source == "hf-hub":
+        return hub_file(cfg.hf_hub_id, HUB_FILE, cache_dir), None
+    if cfg.url or cfg.state_dict:
+        raise WeightsError(
+            f"{cfg.architecture}: weights must be a safetensors file or a Hub repository"
+        )
+    name = f"{cfg.architecture}.{cfg.tag}" if cfg.tag else cfg.architecture
+    known = weights_table().get(name)
+    if cfg.file and not (known and cfg.file == str(known.path)):
+        return Path(cfg.file), None  # the caller's own, by timm's pretrained_cfg_overlay
+    if cfg.hf_hub_id and not (known and cfg.hf_hub_id == known.hub_id):
+        return hub_file(cfg.hf_hub_id, HUB_FILE, cache_dir), None
+    weights = find_weights(name)
+    return weights.fetch(cache_dir), weights.sha256
+
+
+def create_model(
+    name: str,
+    pretrained: bool = False,
+    *,
+    num_keypoints: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    checkpoint_path: str | Path | None = None,
+    **config: Any,
+) -> HeatmapNetwork:
+    """Builds a network of the zoo.
+
+    Args:
+        name: "gated_hg_2s_128" for example (see `list_models`), "gated_hg_1s_68.lsp" for weights by
+            tag, "hf-hub:organisation/name@revision" for a Hub repository or "local-dir:path" for a
+            folder, both with timm's config.json and model.safetensors.
+        pretrained: Whether to load weights: the tag's, the variant's default ones, or those of the
+            repository or folder. Without it any network is random, "hf-hub:" too, as in timm.
+        num_keypoints: Heatmap channels K; as the weights or the variant (16) have it if None. With
+            another number than the weights', exactly the heads and heatmap remaps are random.
+        device: Where to put the network, the CPU if None.
+        dtype: Floating point type of its weights, float32 if None.
+        checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
+        **config: Fields of the variant's configuration to change (gate, merge, skip, depth, stacks,
+            width, in_channels), and timm's `cache_dir`.
+
+    Raises:
+        UnknownModelError: For an unknown name or tag; the message has close matches.
+        WeightsError: For weights that do not exist, cannot be had, are damaged or do not fit.
+        TypeError: For an option that the configuration has not; the message has the valid ones.
+        ValueError: For a value that the configuration refuses.
+    """
+    source, place, tag = parse_name(name)
+    if source:
+        _check_architecture(source, place, config.get("cache_dir"))
+    elif tag or place not in BY_NAME:
+        find_weights(name)
+    if pretrained and checkpoint_path:
+        raise ValueError("create_model: pretrained and checkpoint_path exclude each other")
+    if config.get("features_only"):
+        raise TypeError("create_model: features_only is an option of timm.create_model")
+    model: HeatmapNetwork = timm.create_model(
+        name, pretrained=pretrained, num_classes=num_keypoints, **config
+    )
+    if checkpoint_path:
+        load_weights(model, checkpoint_path)
+    return model.to(device=device, dtype=dtype)
+
+
+def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
+    architecture = read_config(source, place, cache_dir)["architecture"]
+    if architecture not in BY_NAME:
+        raise UnknownModelError(
+            f"{source}:{place} is a {architecture!r}, not a network of this zoo"
+        )
+
+
+def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any]:
+    """What timm's `PretrainedCfg` is to say of a variant and its weights."""
+    cfg = {
+        "num_classes": variant.config.num_keypoints,
+        "input_size": (3, 256, 256),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": FIRST_CONV,
+        "classifier": _keypoint_modules(variant.config),
+        "architecture": variant.name,
+    }
+    if weights:
+        cfg |= {"file": str(weights.path), "hf_hub_id": weights.hub_id, "license": weights.license}
+        cfg |= {"num_classes": weights.num_keypoints}
+    return cfg
+
+
+def _keypoint_modules(config: Config) -> tuple[str, ...]:
+    remaps = 0 if isinstance(config, CUNetConfig) else config.stacks - 1
+    heads = [f"heads.{s}" for s in range(config.stacks)]
+    return (*heads, *(f"remap_heatmaps.{s}" for s in range(remaps)))
+
+
+def _entry(variant: Variant) -> Callable[..., nn.Module]:
+    """The function that timm calls to build a variant."""
+
+    def entry(
+        pretrained: bool = False,
+        pretrained_cfg: Any = None,
+        pretrained_cfg_overlay: dict[str, Any] | None = None,
+        cache_dir: str | Path | None = None,
+        **options: Any,
+    ) -> nn.Module:
+        if not pretrained and not pretrained_cfg:  # the paper's network, whatever weights there are
+            pretrained_cfg = _timm_cfg(variant)
+        cfg = resolve_pretrained_cfg(variant.name, pretrained_cfg, pretrained_cfg_overlay)
+        for ours, theirs in (("num_keypoints", "num_classes"), ("in_channels", "in_chans")):
+            if ours in options:
+                options.setdefault(theirs, options.pop(ours))
+        config = replace(variant.config, stacks=options.get("stacks", variant.config.stacks))
+        cfg = replace(cfg, classifier=_keypoint_modules(config))
+
+        def build(num_classes: int, in_chans: int, **changes: Any) -> HeatmapNetwork:
+            model = variant.build(num_keypoints=num_classes, in_channels=in_chans, **changes)
+            if pretrained:
+                path, sha256 = locate(cfg, cache_dir)
+                tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
+                if stem in tensors and in_chans != cfg.input_size[0]:
+                    tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
+                fit(model, tensors, path, new_keypoints=num_classes != cfg.num_classes)
+            return model
+
+        features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}
+        model: nn.Module = build_model_with_cfg(
+            build, variant.name, False, cfg.to_dict(), feature_cfg=features, **options
+        )
+        return model
+
+    entry.__name__ = entry.__qualname__ = variant.name
+    entry.__doc__ = f"{variant.name}: {variant.paper}; options as in `gatedpose.create_model`."
+    return entry
+
+
+def register() -> None:
+    """Registers every variant, with the weights that the table has now, with timm; repeatable."""
+    table = weights_table()
+    cfgs = {name: _timm_cfg(BY_NAME[name.partition(".")[0]], table[name]) for name in table}
+    trained = {name.partition(".")[0] for name in cfgs}
+    cfgs |= {v.name: _timm_cfg(v) for v in VARIANTS if v.name not in trained}
+    default_cfgs.update(generate_default_cfgs(cfgs))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", rf"Overwriting \w+ in registry with {__name__}\.")
+        for variant in VARIANTS:
+            globals()[variant.name] = register_model(_entry(variant))
+
+
+default_cfgs: dict[str, Any] = {}  # where timm's register_model looks for them
+register()

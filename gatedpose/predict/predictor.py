@@ -1,0 +1,210 @@
+"""From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+
+from gatedpose.errors import BoxError, DetectorError, check_choice
+from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
+from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
+from gatedpose.media.images import ImageSource, read_image
+from gatedpose.models.optimize import OptimizedNetwork
+from gatedpose.models.zoo import skeleton_of
+from gatedpose.pose import Pose
+from gatedpose.predict.threads import ahead, default_threads
+from gatedpose.skeleton import Skeleton
+
+# How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
+UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+
+Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
+Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
+
+
+def find_people(detector: Detector, image: Tensor) -> Tensor:
+    """Boxes (N, 4) float32 of the people that a detector finds in an image; N may be 0.
+
+    Raises:
+        DetectorError: If it returns no sequence of boxes (x0, y0, x1, y1), or one that is not
+            finite, has no area or lies outside the image (3, H, W).
+    """
+    found = detector(image)
+    name = getattr(detector, "__name__", type(detector).__name__)
+    try:
+        if len(found) == 0:
+            return torch.zeros(0, 4)
+        return as_boxes(found, *image.shape[1:]).cpu()
+    except (BoxError, TypeError) as error:
+        kind = type(found).__name__
+        raise DetectorError(
+            f"the detector {name} returned no boxes but a {kind}: {error}"
+        ) from error
+
+
+class Predictor:
+    """Finds keypoints of people in images.
+
+    Args:
+        model: A network of the zoo, optimised or not, or any module with `num_keypoints` K, (B, 3,
+            H, W) -> (B, S, K, H/4, W/4); it is moved to `device` and set to evaluation mode.
+        skeleton: The K joints; known for weights of the zoo.
+        flip_test: Average with the prediction on the mirrored image: half as fast, a little better.
+        decoder: See `gatedpose.heatmaps.decode`.
+        size: (height, width) of the network's input; the model's own if None.
+        batch_size: Largest number of people that go through the network at once.
+        device: The model's own if None.
+        workers: Threads that read the files of a `stream`; as many as PyTorch has if None, none if
+            0.
+
+    Raises:
+        TypeError: If the model is no network.
+        ValueError: If the skeleton is not known and not given, or does not have K joints; for less
+            than no workers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        skeleton: Skeleton | None = None,
+        *,
+        flip_test: bool = False,
+        decoder: Decoder = DEFAULT_DECODER,
+        size: tuple[int, int] | None = None,
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+        workers: int | None = None,
+    ) -> None:
+        check_choice("Predictor: decoder", decoder, DECODERS)
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
+            )
+        skeleton = skeleton or skeleton_of(model)
+        keypoints: Any = model.num_keypoints
+        if skeleton is None:
+            raise ValueError(
+                f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
+                "Pass skeleton=, one of gatedpose.skeleton or your own"
+            )
+        if skeleton.num_keypoints != keypoints:
+            raise ValueError(
+                f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
+                f"model has {keypoints} heatmaps"
+            )
+        if workers is not None and workers < 0:
+            raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
+        data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
+        self.device = torch.device(device) if device else next(model.parameters()).device
+        takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
+        self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
+        self.model = model.to(self.device).eval()
+        self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
+        self.size = size or (data["input_size"][1], data["input_size"][2])
+        self.batch_size = batch_size
+        self.workers = default_threads() if workers is None else workers
+        self.mean = 255 * torch.tensor(data["mean"], device=self.device)
+        self.std = 255 * torch.tensor(data["std"], device=self.device)
+
+    def __call__(self, image: ImageSource, boxes: Boxes | Detector | None = None) -> list[Pose]:
+        """Poses of the people in one image, one for each box.
+
+        Args:
+            image: Path, PIL image, array or tensor; RGB. See `gatedpose.media.images.read_image`.
+            boxes: (N, 4), each (x0, y0, x1, y1) about a person; or what finds them, called with the
+                image as a uint8 tensor (3, H, W); the whole image if None.
+
+        Returns:
+            N poses, in the order of the boxes; none if a detector finds nobody.
+
+        Raises:
+            ImageError: If the image cannot be read.
+            BoxError: If a box has no area, is not finite or lies outside.
+            DetectorError: If a detector returns such boxes, or none at all.
+        """
+        # One image needs no thread to read it.
+        [poses] = self.stream([(read_image(image), boxes)])
+        return poses
+
+    def stream(
+        self, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
+    ) -> Iterator[list[Pose]]:
+        """Poses of the people in many images; people of several images share a batch.
+
+        Files are read by `workers`, ahead of time; all else is done by the caller's thread.
+
+        Args:
+            images: Pairs of image and boxes as in a call. Drawn from the caller's thread, not
+                more at once than fill a batch.
+
+        Yields:
+            The poses of each image, in order, as soon as they are known.
+        """
+        waiting: list[Crop] = []
+        wanted: list[int] = []  # people of the images that are not yet yielded
+        found: list[Pose] = []
+
+        def room() -> int:
+            return min(max(1, self.workers), self.batch_size - len(waiting))
+
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
+            begun = ((self._begin(pool, image), boxes) for image, boxes in images)
+            for image, boxes in ahead(begun, room):
+                crops = self._crops(image.result() if isinstance(image, Future) else image, boxes)
+                wanted.append(len(crops))
+                waiting += crops
+                while len(waiting) >= self.batch_size:
+                    found += self._poses(waiting[: self.batch_size])
+                    waiting = waiting[self.batch_size :]
+                while wanted and len(found) >= wanted[0]:
+                    yield found[: wanted[0]]
+                    found = found[wanted.pop(0) :]
+        if waiting:
+            found += self._poses(waiting)
+        for people in wanted:
+            yield found[:people]
+            found = found[people:]
+
+    def _begin(self, pool: Executor, image: ImageSource) -> ImageSource | Future[Tensor]:
+        """Has a file read; what is in memory already is left as it is."""
+        file = isinstance(image, (str, os.PathLike))
+        return pool.submit(read_image, image) if file and self.workers else image
+
+    @torch.inference_mode()
+    def heatmaps(self, crops: Tensor) -> Tensor:
+        """Heatmaps (B, K, H/4, W/4) of normalised crops (B, 3, H, W), with the flip test if set."""
+        maps: Tensor = self.model(crops)[:, -1]
+        if self.flip_test:
+            mirrored = self.model(crops.flip(-1))[:, -1]
+            maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
+        return maps
+
+    @torch.inference_mode()
+    def _crops(self, image: ImageSource, boxes: Boxes | Detector | None) -> list[Crop]:
+        pixels = read_image(image)
+        height, width = pixels.shape[1:]
+        if callable(boxes):
+            chosen = find_people(boxes, pixels)
+        else:
+            chosen = as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
+        pixels, chosen = pixels.to(self.device), chosen.to(self.device)
+        matrices = crop_matrices(chosen, self.size)
+        return [
+            (crop_image(pixels, matrix, self.size, self.mean), matrix, box)
+            for matrix, box in zip(matrices, chosen, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _poses(self, crops: list[Crop]) -> list[Pose]:
+        pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
+        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
+        located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        keypoints = transform_points(invert(torch.stack(matrices)), located)
+        return [
+            Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
+            for points, score, box in zip(keypoints, scores, boxes, strict=True)
+        ]

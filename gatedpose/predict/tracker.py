@@ -1,0 +1,248 @@
+"""Following people through a video: each box from the keypoints before it, each joint smoothed.
+
+Identity is by box alone: two people who change places behind each other may change numbers.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
+from gatedpose.media.images import ImageSource, read_image
+from gatedpose.pose import Pose
+from gatedpose.predict.predictor import Detector, Predictor, find_people
+from gatedpose.predict.smoothing import OneEuro
+
+GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
+# Of the way from the last box's size to the new one's: a box that shrinks as fast as it grows ends
+# on the one limb that is sure, and stays there. Every few frames a wider one finds the person.
+GROW, SHRINK = 0.5, 0.1
+WIDER, WIDER_EVERY = 1.5, 5  # factor, frames
+MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
+MIN_SCORE = 0.2  # of a confident joint
+OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
+
+
+@dataclass
+class _Track:
+    """A person who is followed.
+
+    Attributes:
+        number: From 0, never given twice.
+        start: (4,) box to go back to.
+        box: (4,) where the person is looked for next.
+        lost_since: Frame since which nobody is seen; None while somebody is.
+        smooth: Filter of the joints.
+    """
+
+    number: int
+    start: Tensor
+    box: Tensor
+    lost_since: int | None = None
+    smooth: OneEuro | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody is seen."""
+        return self.lost_since is not None
+
+    def restart(self, box: Tensor) -> None:
+        """Has the person looked for in another place."""
+        self.box, self.smooth = box, None
+
+
+class Tracker:
+    """Poses of the people in a video, frame by frame; each person keeps a number.
+
+    A person's next box is the tight box of the confident joints, grown a little; its centre is
+    taken over at once, a larger size by half, a smaller one slowly; now and then a wider box is
+    tried, too. A person whose mean score falls below `min_confidence` is searched for in the same
+    frame: by the detector, or else in the box of the first frame and, if alone, in the whole frame.
+
+    Args:
+        predictor: Finds keypoints in boxes.
+        detector: Finds boxes of people in a frame, a uint8 tensor (3, H, W), such as
+            `gatedpose.predict.detector.load_detector` makes: in the first frame if there are no
+            `boxes`, when somebody is lost, when nobody is there, and every `detect_every` frames
+            for newcomers.
+        boxes: (N, 4) people of the first frame, (x0, y0, x1, y1); by the detector if None, and
+            without one the whole frame is taken as one person.
+        min_confidence: Mean score of the joints below which a person is lost.
+        detect_every: Frames after which the detector looks again, and somebody lost is given up.
+        smooth: Makes the filter of a person's joints, such as
+            `gatedpose.predict.smoothing.joint_filter`; none if None.
+
+    Raises:
+        ValueError: If `detect_every` is not positive.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        detector: Detector | None = None,
+        *,
+        boxes: Boxes | None = None,
+        min_confidence: float = 0.3,
+        detect_every: int = 30,
+        smooth: Callable[[], OneEuro] | None = None,
+    ) -> None:
+        if detect_every < 1:
+            raise ValueError(f"Tracker: detect_every must be at least 1 frame, got {detect_every}")
+        self.predictor, self.detector, self.boxes = predictor, detector, boxes
+        self.min_confidence, self.detect_every, self.smooth = min_confidence, detect_every, smooth
+        self._tracks: list[_Track] = []
+        self._numbers = itertools.count()
+        self._frame = -1
+
+    def __call__(self, image: ImageSource, time: float | None = None) -> list[Pose]:
+        """Poses of the people in the next frame.
+
+        Args:
+            image: Anything that `gatedpose.media.images.read_image` reads.
+            time: Seconds, later than that of the frame before; needed by `smooth` only.
+
+        Returns:
+            A pose with its `track` for each person, by number. Whoever is lost is left out if
+            there is a detector, and given with low scores if not.
+
+        Raises:
+            BoxError: For bad boxes of the first frame.
+            DetectorError: If the detector returns no boxes.
+            ValueError: If smoothing lacks the time.
+        """
+        if self.smooth and time is None:
+            raise ValueError("Tracker: smoothing needs the time of each frame in seconds")
+        pixels = read_image(image)
+        self._frame += 1
+        if self._frame == 0:
+            self._start(*pixels.shape[1:])
+        due = not self._tracks or (self._frame and self._frame % self.detect_every == 0)
+        detected = bool(self.detector and due)
+        placed = self._search(pixels) if detected else []
+        followed = [
+            track for track in self._tracks if not (self.detector and track.lost) or track in placed
+        ]
+        poses = self._locate(pixels, followed)
+        if not detected and any(track.lost for track in self._tracks):
+            poses |= self._locate(pixels, self._search(pixels))
+        if self.detector:
+            self._tracks = [track for track in self._tracks if not self._given_up(track)]
+        shown = [track for track in self._tracks if not (self.detector and track.lost)]
+        return [self._smoothed(track, poses[track.number], time) for track in shown]
+
+    def _start(self, height: int, width: int) -> None:
+        if self.boxes is not None:
+            boxes = as_boxes(self.boxes, height, width)
+        elif not self.detector:
+            boxes = torch.tensor([[0.0, 0.0, width, height]])
+        else:
+            return  # the detector will find some
+        self._tracks = [_Track(next(self._numbers), box, box) for box in boxes]
+
+    def _locate(self, pixels: Tensor, tracks: Sequence[_Track]) -> dict[int, Pose]:
+        """Poses in the boxes of tracks, by number; says where to look next, or who is lost."""
+        if not tracks:
+            return {}
+        boxes = torch.stack([track.box for track in tracks])
+        poses = self.predictor(pixels, boxes)
+        if self._frame % WIDER_EVERY == WIDER_EVERY - 1:
+            wider = self.predictor(pixels, _grown(boxes, WIDER))
+            poses = [max(pair, key=_confidence) for pair in zip(poses, wider, strict=True)]
+        found = {}
+        for track, pose in zip(tracks, poses, strict=True):
+            box = self._next_box(track, pose, *pixels.shape[1:])
+            if box is not None and track.lost and self._is_taken(box):
+                box, pose = None, replace(pose, scores=np.zeros_like(pose.scores))
+            found[track.number] = replace(pose, track=track.number)
+            if box is not None:
+                track.box, track.lost_since = box, None
+            elif track.lost_since is None:
+                track.lost_since = self._frame
+        return found
+
+    def _is_taken(self, box: Tensor) -> bool:
+        """Whether it is about somebody who is followed already."""
+        return any(_overlap(box, track.box) >= OVERLAP for track in self._tracks if not track.lost)
+
+    def _next_box(self, track: _Track, pose: Pose, height: int, width: int) -> Tensor | None:
+        """Where the person will be; None if the pose does not say."""
+        sure = pose.scores >= MIN_SCORE
+        if _confidence(pose) < self.min_confidence or sure.sum() < min(MIN_JOINTS, len(sure)):
+            return None
+        tight = keypoints_to_box(torch.from_numpy(pose.keypoints), torch.from_numpy(sure))
+        size, last = GROWTH * (tight[2:] - tight[:2]), track.box[2:] - track.box[:2]
+        if last[0] < width or last[1] < height:  # else it is the whole frame, and says nothing
+            size = last + torch.where(size > last, GROW, SHRINK) * (size - last)
+        centre = (tight[:2] + tight[2:]) / 2
+        box = torch.cat((centre - size / 2, centre + size / 2))
+        inside = (box[2:] > 0).all() and box[0] < width and box[1] < height
+        return box if inside else None
+
+    def _search(self, pixels: Tensor) -> list[_Track]:
+        """Gives those who are lost, and newcomers, a box to be looked for in; returns them."""
+        lost = [track for track in self._tracks if track.lost]
+        if not self.detector:
+            for track in lost:
+                track.restart(self._likeliest(pixels, track))
+            return lost
+        placed: list[_Track] = []
+        for box in find_people(self.detector, pixels):
+            if self._is_taken(box) or any(_overlap(box, t.box) >= OVERLAP for t in placed):
+                continue
+            if lost:
+                track = min(lost, key=lambda track: _distance(box, track.box))
+                lost.remove(track)
+                track.restart(box)
+            else:
+                track = _Track(next(self._numbers), box, box)
+                self._tracks.append(track)
+            placed.append(track)
+        return placed
+
+    def _likeliest(self, pixels: Tensor, track: _Track) -> Tensor:
+        """The first frame's box or, for who is alone, the whole frame."""
+        if len(self._tracks) > 1:
+            return track.start
+        height, width = pixels.shape[1:]
+        places = torch.stack((track.start, torch.tensor([0.0, 0.0, width, height])))
+        best = max(self.predictor(pixels, places), key=_confidence)
+        return torch.from_numpy(best.box)
+
+    def _given_up(self, track: _Track) -> bool:
+        since = track.lost_since
+        return since is not None and self._frame - since >= self.detect_every
+
+    def _smoothed(self, track: _Track, pose: Pose, time: float | None) -> Pose:
+        if not self.smooth or time is None or track.lost:
+            return pose
+        track.smooth = track.smooth or self.smooth()
+        side = float((pose.box[2:] - pose.box[:2]).max())
+        keypoints = track.smooth(time, pose.keypoints, side)
+        return replace(pose, keypoints=keypoints.astype(np.float32))
+
+
+def _confidence(pose: Pose) -> float:
+    return float(pose.scores.mean())
+
+
+def _grown(boxes: Tensor, factor: float) -> Tensor:
+    """Boxes (N, 4) about the same centres."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    more = (factor - 1) / 2 * (high - low)
+    return torch.cat((low - more, high + more), dim=1)
+
+
+def _overlap(box: Tensor, other: Tensor) -> float:
+    """Intersection over union."""
+    from torchvision.ops import box_iou
+
+    return float(box_iou(box[None], other[None]))
+
+
+def _distance(box: Tensor, other: Tensor) -> float:
+    """Between the centres."""
+    return float((box[:2] + box[2:] - other[:2] - other[2:]).norm()) / 2

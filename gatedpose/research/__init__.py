@@ -1,0 +1,1 @@
+"""Measurements and experiments; a leaf that only commands import."""

@@ -1,0 +1,300 @@
+"""How fast networks run here: time, memory, and photos to poses, in each way of running them."""
+
+import copy
+import functools
+import itertools
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.errors import check_choice
+from gatedpose.export import export, onnx_session
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.folding import FoldedNetwork
+from gatedpose.models.optimize import OptimizedNetwork, Shape, make_fast, optimize
+from gatedpose.models.rates import copy_rate, matrix_rate, timer
+from gatedpose.models.zoo import create_model
+from gatedpose.plots import BLUE, GREEN, GREY, new_figure, png
+from gatedpose.predict.predictor import Predictor
+from gatedpose.research.peers import KEYPOINTS, PEERS
+from gatedpose.research.roofline import best_seconds
+from gatedpose.skeleton import LSP14
+
+Mode: TypeAlias = Literal["eager", "optimized", "onnx"]
+MODES: dict[Mode, str] = {"eager": GREY, "optimized": BLUE, "onnx": GREEN}  # and their colours
+Facts: TypeAlias = dict[str, Any]
+Run: TypeAlias = Callable[[Tensor], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How fast a network runs.
+
+    Attributes:
+        model: Its name.
+        mode: "eager" is float32 as `create_model` gives it, in a plain program; "optimized" what
+            `gatedpose.optimize` makes of it, and of the process (see `gatedpose.allocator`);
+            "onnx" the exported file in onnxruntime, float32 (of the zoo's only).
+        how: Dtype, and whether it is compiled.
+        batch: Images at once.
+        size: (height, width) of the input.
+        images_per_second: Of the median batch.
+        milliseconds: A batch takes, median.
+        spread: Range between the quartiles of these, in relation to the median.
+        peak_mb: Largest sum of tensors that live at the same time, weights left out, in 1e6 bytes.
+            None where nobody counts it.
+        roofline: Share of the speed that the device's rates allow, see
+            `gatedpose.research.roofline`; None where it was not asked for.
+    """
+
+    model: str
+    mode: Mode
+    how: str
+    batch: int
+    size: tuple[int, int]
+    images_per_second: float
+    milliseconds: float
+    spread: float
+    peak_mb: float | None
+    roofline: float | None = None
+
+
+def benchmark(
+    names: Sequence[str],
+    modes: Sequence[Mode] = ("eager", "optimized"),
+    batches: Sequence[int] = (8,),
+    *,
+    size: tuple[int, int] = (256, 256),
+    device: str = "cpu",
+    seconds: float = 3.0,
+    rounds: int = 3,
+    roofline: bool = False,
+    **config: Any,
+) -> Iterator[Timing]:
+    """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
+
+    All networks of a mode and batch size are timed in turn, several times, so that a change of
+    the machine's speed does not favour one. Eager ones come first: optimising one changes the
+    process, see `Timing`.
+
+    Args:
+        names: Of the zoo, or of `PEERS`.
+        modes: Ways to run each, see `Timing`.
+        batches: Images at once.
+        size: (height, width) of the input.
+        device: Such as "cpu" or "cuda".
+        seconds: To time each for, in each round.
+        rounds: How often.
+        roofline: Whether to measure the device's rates, too, and state the share of them.
+        **config: Fields of the zoo's networks to change, see `create_model`.
+
+    Yields:
+        A `Timing` for each mode, batch size and network, in this order.
+
+    Raises:
+        UnknownModelError: For an unknown name.
+        ImportError: For a peer or runtime that is not installed.
+        ValueError: For an unknown mode, or a size that a network cannot take.
+    """
+    for mode, batch in itertools.product(_in_order(modes, device), batches):
+        shape = (batch, 3, *size)
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+        chosen = [name for name in names if not (name in PEERS and mode == "onnx")]
+        networks = [_network(name, size, device, config) for name in chosen]
+        ways = [_way(name, mode, n, shape) for name, n in zip(chosen, networks, strict=True)]
+        for way, measured in _measure(ways, images, seconds, rounds):
+            yield _timing(way, images, measured, roofline)
+
+
+def _in_order(modes: Sequence[Mode], device: str) -> list[Mode]:
+    """Each once, "eager" first."""
+    for mode in modes:
+        check_choice("benchmark: mode", mode, tuple(MODES))
+    if "onnx" in modes and torch.device(device).type != "cpu":
+        raise ValueError(f"benchmark: onnxruntime is timed on the CPU, not on {device!r}")
+    return [mode for mode in MODES if mode in modes]
+
+
+def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn.Module:
+    torch.manual_seed(0)
+    if name in PEERS:
+        if config:
+            raise ValueError(f"benchmark: {name} has no {', '.join(config)} to change")
+        return PEERS[name](size).eval().to(device)
+    return create_model(name, num_keypoints=KEYPOINTS, **config).eval().to(device)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A function from images to heatmaps, and how it computes them."""
+
+    model: str
+    mode: Mode
+    network: nn.Module
+    run: Run
+    dtype: torch.dtype = torch.float32
+    compiled: str = ""
+
+
+def _way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> _Way:
+    if mode == "onnx":
+        assert isinstance(network, HeatmapNetwork)  # see `_pairs`
+        with tempfile.TemporaryDirectory() as folder:
+            path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
+            return _Way(name, mode, network, onnx_session(path.read_bytes()))
+    if mode == "eager":
+        return _Way(name, mode, network, torch.inference_mode()(network))
+    fast = _fast(network, shape)
+    compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
+    return _Way(name, mode, network, fast, fast.dtype, f", {compiled}")
+
+
+def _measure(
+    ways: Sequence[_Way], images: Tensor, seconds: float, rounds: int
+) -> Iterator[tuple[_Way, Any]]:
+    """`torch.utils.benchmark.Measurement` of each, taken in turns."""
+    timers = [timer(functools.partial(way.run, images)) for way in ways]
+    turns = [[t.blocked_autorange(min_run_time=seconds) for t in timers] for _ in range(rounds)]
+    for way, mine in zip(ways, zip(*turns, strict=True), strict=True):
+        [merged] = type(mine[0]).merge(mine)
+        yield way, merged
+
+
+def _timing(way: _Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
+    batch, _, *size = images.shape
+    bound = _bound(way, images) if roofline else None
+    return Timing(
+        model=way.model,
+        mode=way.mode,
+        how=str(way.dtype).removeprefix("torch.") + way.compiled,
+        batch=batch,
+        size=(size[0], size[1]),
+        images_per_second=batch / measured.median,
+        milliseconds=1000 * measured.median,
+        spread=measured.iqr / measured.median,
+        peak_mb=None if way.mode == "onnx" else peak_mb(lambda: way.run(images), images.device),
+        roofline=None if bound is None else bound / measured.median,
+    )
+
+
+def _bound(way: _Way, images: Tensor) -> float:
+    """Seconds that the device's rates allow a batch at best."""
+    device, network = str(images.device), way.network
+    rates = copy_rate(device), matrix_rate(device, way.dtype)
+    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
+    needed = copy.deepcopy(needed).float().to("meta")  # peers were changed when they were optimised
+    return best_seconds(needed, images.to("meta"), way.dtype, *rates)
+
+
+def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
+    if isinstance(network, HeatmapNetwork):
+        return optimize(network, example_shape=shape)
+    return make_fast(network, "auto", "auto", shape)
+
+
+def peak_mb(work: Callable[[], object], device: torch.device) -> float:
+    """Most bytes of new tensors that live at once while `work` is done, in millions."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    from torch.profiler import profile
+
+    with profile(profile_memory=True) as profiler:
+        work()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text("utf-8"))["traceEvents"]
+    changes = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]")
+    return max(itertools.accumulate(size for _, size in changes), default=0) / 1e6
+
+
+def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 96) -> Facts:
+    """Photos to poses against the network alone, both with `gatedpose.optimize`.
+
+    Args:
+        name: A network of the zoo.
+        batch: People at once.
+        device: Such as "cpu" or "cuda".
+        photos: How many; noise of 512 x 512 in memory, each with one person who fills it.
+
+    Returns:
+        "photos_per_second", "network_per_second" (as many crops in the same batches, in turns) and
+        "share", the first of the second, beside "model" and "batch".
+    """
+    model = create_model(name, num_keypoints=KEYPOINTS)
+    network = optimize(model, device, example_shape=(batch, 3, 256, 256))
+    predictor = Predictor(network, LSP14, batch_size=batch)
+    crops = torch.randn(batch, 3, 256, 256, device=predictor.device)
+    photo = torch.randint(0, 256, (512, 512, 3), dtype=torch.uint8).permute(2, 0, 1)
+
+    def alone() -> None:
+        for _ in range(0, photos, batch):
+            predictor.heatmaps(crops)
+
+    def whole() -> None:
+        list(predictor.stream([(photo, None)] * photos))
+
+    timers = timer(alone), timer(whole)
+    turns = [[t.timeit(1).mean for t in timers] for _ in range(3)]
+    network_rate, photo_rate = (
+        photos / statistics.median(times) for times in zip(*turns, strict=True)
+    )
+    rates = {"photos_per_second": photo_rate, "network_per_second": network_rate}
+    return {"model": name, "batch": batch, **rates, "share": photo_rate / network_rate}
+
+
+def table(timings: Sequence[Timing], reference: str) -> str:
+    """Markdown: ratios to the reference in its fastest mode first, then what they come from."""
+    best = {
+        batch: max(t.images_per_second for t in timings if (t.model, t.batch) == (reference, batch))
+        for batch in {t.batch for t in timings}
+    }
+    eager = {(t.model, t.batch): t.images_per_second for t in timings if t.mode == "eager"}
+    lines = [
+        f"| model | mode | batch | times {reference} | times own eager | images/s | ms a batch | "
+        "spread | peak MB | roofline |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for t in timings:
+        own = eager.get((t.model, t.batch))
+        lines.append(
+            f"| {t.model} | {t.mode} ({t.how}) | {t.batch} | "
+            f"{t.images_per_second / best[t.batch]:.2f} | "
+            f"{t.images_per_second / own if own else float('nan'):.2f} | "
+            f"{t.images_per_second:.1f} | {t.milliseconds:.1f} | {100 * t.spread:.0f} % | "
+            f"{'-' if t.peak_mb is None else f'{t.peak_mb:.0f}'} | "
+            f"{'-' if t.roofline is None else f'{100 * t.roofline:.0f} %'} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(timings: Sequence[Timing]) -> bytes:
+    """Images per second as bars, a panel for each batch size, as PNG."""
+    batches = sorted({t.batch for t in timings})
+    names = list(dict.fromkeys(t.model for t in timings))
+    modes = [mode for mode in MODES if any(t.mode == mode for t in timings)]
+    figure = new_figure(6 * len(batches), 1 + 0.3 * len(names) * len(modes))
+    [panels] = figure.subplots(1, len(batches), squeeze=False)
+    for batch, axes in zip(batches, panels, strict=True):
+        for shift, mode in enumerate(modes):
+            mine = [t for t in timings if (t.mode, t.batch) == (mode, batch)]
+            places = [names.index(t.model) + (shift - (len(modes) - 1) / 2) * 0.27 for t in mine]
+            rates = [t.images_per_second for t in mine]
+            bars = axes.barh(places, rates, 0.25, color=MODES[mode], label=mode)
+            axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_xlabel(f"images a second, batches of {batch}")
+    axes.legend(fontsize=8)
+    return png(figure)

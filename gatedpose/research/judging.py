@@ -1,0 +1,83 @@
+"""Labels judged by the predictions of trained networks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.data.corrections import Corrections
+from gatedpose.data.samples import Sample
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a label counts as wrong. Distances are shares of the longer side of the person's box.
+
+    Attributes:
+        better: Left and right are exchanged where that brings a person's labels nearer to every
+            network's prediction by this on average, a distance beyond `far` counting as `far`.
+        far: A joint is dropped that then still lies farther than this from every prediction,
+        sure: and whose predictions all have at least this confidence. None is dropped if None.
+    """
+
+    better: float = 0.08
+    far: float = 0.25
+    sure: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.better, self.far) <= 0 or not 0 <= (self.sure or 0) <= 1:
+            raise ValueError(f"distances must be positive and sure a confidence, got {self}")
+
+
+def find_corrections(
+    samples: Sequence[Sample],
+    keypoints: npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
+    rule: Rule,
+    about: dict[str, str] | None = None,
+) -> Corrections:
+    """Judges labels by predictions.
+
+    Args:
+        samples: N people with the same K joints.
+        keypoints: (M, N, K, 2) by M networks, image pixels.
+        scores: (M, N, K) their confidences.
+        rule: See `Rule`.
+        about: What to write beside the corrections.
+
+    Raises:
+        ValueError: If shapes do not fit.
+    """
+    skeleton, ids = samples[0].skeleton, [sample.id for sample in samples]
+    labels = np.stack([sample.keypoints for sample in samples])
+    labelled = np.stack([sample.labelled for sample in samples])
+    boxes = np.stack([sample.box for sample in samples])
+    if keypoints.ndim != 4 or keypoints.shape[1:] != labels.shape:
+        raise ValueError(f"predictions must be (M, *{labels.shape}), got {keypoints.shape}")
+    if scores.shape != keypoints.shape[:3]:
+        raise ValueError(f"confidences must be {keypoints.shape[:3]}, got {scores.shape}")
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
+
+    def distances(labels: np.ndarray) -> np.ndarray:  # (M, N, K)
+        found: np.ndarray = np.linalg.norm(keypoints - labels, axis=3) / sides
+        return found
+
+    def mean(distances: np.ndarray, labelled: np.ndarray) -> np.ndarray:  # (M, N)
+        found: np.ndarray = (distances.clip(max=rule.far) * labelled).sum(axis=2) / labelled.sum(1)
+        return found
+
+    flip = list(skeleton.flip_permutation)
+    gain = mean(distances(labels), labelled) - mean(distances(labels[:, flip]), labelled[:, flip])
+    swap = gain.min(axis=0) > rule.better
+    labels[swap], labelled[swap] = labels[swap][:, flip], labelled[swap][:, flip]
+    sure = scores.min(axis=0) >= (2 if rule.sure is None else rule.sure)
+    wrong = labelled & (distances(labels).min(axis=0) > rule.far) & sure
+    return Corrections(
+        swapped=tuple(ids[i] for i in np.flatnonzero(swap)),
+        dropped={
+            ids[i]: tuple(skeleton.joints[k] for k in np.flatnonzero(wrong[i]))
+            for i in np.flatnonzero(wrong.any(axis=1))
+        },
+        about=about or {},
+    )

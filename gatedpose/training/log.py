@@ -1,0 +1,90 @@
+"""What a training tells those who wait for it: a table, curves, TensorBoard, sample pictures."""
+
+import csv
+import io
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from gatedpose.files import write_whole
+from gatedpose.media.images import write_image
+from gatedpose.plots import BLUE, RED, new_figure, png
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+LOG = "log.csv"
+
+
+class Journal:
+    """Writes log.csv, curves.png, samples.png and the folder tensorboard, each when it is told.
+
+    Args:
+        out: Folder of a training.
+        step: The training's; what was noted of later steps, before a crash, is forgotten.
+    """
+
+    def __init__(self, out: Path, step: int) -> None:
+        self.out, self.start = out, step
+        self.rows: list[dict[str, Any]] = []
+        self.writer: SummaryWriter | None = None
+        if (out / LOG).exists():
+            with (out / LOG).open(newline="", encoding="utf-8") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.writer:
+            self.writer.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds a point to each curve in TensorBoard."""
+        if not self.writer:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.start)
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def look(self, row: Mapping[str, Any], sheet: Tensor) -> None:
+        """Adds a row to the table, with its columns, and draws the curves and samples anew.
+
+        Args:
+            row: With "step", "size", "images", "loss" and "val_pck_no_flip".
+            sheet: Picture of predictions, (3, H, W) uint8.
+        """
+        self.rows.append(dict(row))
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_whole(self.out / LOG, table.getvalue())
+        write_whole(self.out / "curves.png", _curves(self.rows))
+        write_image(sheet, self.out / "samples.png")
+
+
+def _curves(rows: list[dict[str, Any]]) -> bytes:
+    """Loss and score over the steps, a dotted line where the input size changes, as PNG."""
+    figure = new_figure(7, 5)
+    upper, lower = figure.subplots(2, sharex=True)
+    steps = [int(row["step"]) for row in rows]
+    for axes, name, label, colour in (
+        (upper, "loss", "training loss", RED),
+        (lower, "val_pck_no_flip", "validation PCK@0.2 (%)", BLUE),
+    ):
+        axes.plot(steps, [float(row[name]) for row in rows], color=colour, marker=".")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    for before, row in itertools.pairwise(rows):
+        if str(before["size"]) != str(row["size"]):
+            for axes in (upper, lower):
+                axes.axvline(int(before["step"]), color="grey", linestyle=":")
+    sizes = dict.fromkeys(str(row["size"]) for row in rows)
+    upper.set_title(f"inputs of {', then '.join(sizes)} px", fontsize=9)
+    lower.set_xlabel("step")
+    return png(figure)

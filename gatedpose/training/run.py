@@ -1,0 +1,228 @@
+"""From datasets and the name of a variant to a trained network in a folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gatedpose.data.corrections import corrected, load_corrections
+from gatedpose.data.crops import Crops
+from gatedpose.data.joints import join_skeletons, joint_groups
+from gatedpose.data.sources import Source, open_source
+from gatedpose.errors import DatasetError, UnknownModelError
+from gatedpose.files import check_replaceable
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.growth import grow, keep_shared_joints
+from gatedpose.models.saved import MODEL_FILES, save_model
+from gatedpose.models.zoo import create_model, skeleton_of
+from gatedpose.skeleton import SKELETONS, Skeleton
+from gatedpose.training.devices import make_accelerator
+from gatedpose.training.recipes import Recipe
+from gatedpose.training.trainer import CHECKPOINT, Trainer
+
+GROW = "grow:"
+
+
+def train(
+    name: str,
+    recipe: Recipe,
+    folders: Mapping[str, Path],
+    out: Path,
+    *,
+    watch_every: int = 20_000,
+    crops: Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    resume: bool = False,
+) -> Path | None:
+    """Trains a variant on the "train" split of datasets; the first one's "val" split watches it.
+
+    Joints of several datasets are joined by name; a joint that a dataset lacks counts as not
+    labelled there.
+
+    Args:
+        name: A variant of the zoo.
+        recipe: See `gatedpose.training.recipes`; it is drawn from the folders given, each with the
+            weight that the recipe has for it, or 1.
+        folders: Folder of each dataset by its name, see `gatedpose.data.readers`; or of the shards
+            that `gatedpose data pack` has made of it.
+        out: Folder for the packed crops, checkpoints, log and weights.
+        watch_every: Images between two checkpoints.
+        crops: Folder of the packed crops, for trainings that share them; `out` if None.
+        config: Fields of the variant's configuration to change, see `create_model`.
+        resume: Go on with the training in `out`, if there is one.
+
+    Returns:
+        Folder of the trained network, to be used as "local-dir:" model; None on other processes
+        than the first.
+
+    Raises:
+        DatasetError: For a folder that is not what it should be, or datasets that share no joint.
+        ImportError: Without accelerate.
+        FileExistsError: If `out` holds a training and is not to be resumed, or its folder "model"
+            holds other files than a model's.
+        ValueError: For joints that the recipe needs and a dataset has not, or see
+            `make_accelerator` and `Trainer`.
+        UnknownModelError: For an unknown variant or tag.
+        WeightsError: For weights to start from that there are not, or that do not fit.
+    """
+    if (out / CHECKPOINT).exists() and not resume:
+        raise FileExistsError(
+            f"{out} holds a training: go on with it by --resume, or train into another folder"
+        )
+    check_replaceable(out / "model", MODEL_FILES)
+    accelerator = make_accelerator(recipe.precision)
+    sources, watched, skeleton = _open(recipe, folders)
+    chosen = choose([len(source) for source in sources], recipe)
+    recipe = recipe.scaled(sum(map(len, chosen)))
+    weights = [float(recipe.datasets.get(dataset, 1.0)) for dataset in folders]
+    if recipe.whole:
+        sources, chosen, weights = _with_whole_pictures(sources, chosen, weights, recipe.whole)
+    counts = torch.tensor([len(part) for part in chosen])
+    corrections = load_corrections(recipe.corrections) if recipe.corrections else None
+    model = _model(name, recipe, skeleton, config or {})
+    teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
+    out.mkdir(parents=True, exist_ok=True)
+    packs = crops or out
+    with accelerator.main_process_first():  # the others read what the first has packed
+        train_crops = _crops(sources, chosen, packs, skeleton)
+        val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
+    if corrections:
+        train_crops = corrected(train_crops, corrections, skeleton)
+    draws = torch.tensor(weights).repeat_interleave(counts)
+    people = train_crops, draws, val_crops, skeleton
+    trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
+    averaged = trainer.run()
+    if not trainer.main:
+        return None
+    save_model(averaged, out / "model", skeleton)
+    return out / "model"
+
+
+def _model(
+    name: str, recipe: Recipe, skeleton: Skeleton, config: Mapping[str, Any]
+) -> HeatmapNetwork:
+    """The network to train, which says that it is to be used at the last phase's size."""
+    torch.manual_seed(recipe.seed)
+    model = starting_model(name, skeleton, recipe.init, **config)
+    size = recipe.phases[-1].size
+    model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
+    return model
+
+
+def _teacher(name: str, skeleton: Skeleton) -> HeatmapNetwork:
+    model = create_model(name, pretrained=True)
+    if (known := skeleton_of(model)) != skeleton:
+        joints = known.name if known else "unknown joints"
+        raise ValueError(f"the teacher {name} predicts {joints}, not {skeleton.name}")
+    return model
+
+
+def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], Source, Skeleton]:
+    """What to train on, what to watch it by, and the joints to learn."""
+    if missing := set(recipe.datasets) - set(folders):
+        raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
+    sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
+    first = next(iter(folders))
+    watched = open_source(first, folders[first], "val")
+    if recipe.joints:
+        return sources, watched, SKELETONS[recipe.joints]
+    try:
+        return sources, watched, join_skeletons([watched.skeleton, *(s.skeleton for s in sources)])
+    except ValueError as error:
+        raise DatasetError(f"{', '.join(folders)} cannot be learnt together: {error}") from error
+
+
+def _with_whole_pictures(
+    sources: Sequence[Source],
+    chosen: Sequence[list[int]],
+    weights: Sequence[float],
+    share: float,
+) -> tuple[list[Source], list[list[int]], list[float]]:
+    """Beside each source its whole pictures, which have a `share` of the draws of their people."""
+    both: list[tuple[Source, list[int], float]] = []
+    for source, part, weight in zip(sources, chosen, weights, strict=True):
+        both.append((source, part, weight * (1 - share)))
+        if isinstance(source.people, Crops):
+            continue
+        whole = source.whole_pictures(part)
+        both.append((whole, list(range(len(whole))), weight * share))
+    return [b[0] for b in both], [b[1] for b in both], [b[2] for b in both]
+
+
+def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
+    """Indices of the people of each source that a recipe trains on: all, or its `limit`.
+
+    Raises:
+        DatasetError: If there are not as many as the limit.
+    """
+    if recipe.limit is None:
+        return [list(range(count)) for count in counts]
+    if recipe.limit > sum(counts):
+        raise DatasetError(f"--limit {recipe.limit} is more than the {sum(counts)} people there")
+    generator = torch.Generator().manual_seed(recipe.seed)
+    drawn = torch.randperm(sum(counts), generator=generator)[: recipe.limit].sort().values
+    parts, start = [], 0
+    for count in counts:
+        parts.append([i - start for i in drawn.tolist() if start <= i < start + count])
+        start += count
+    return parts
+
+
+def _crops(
+    sources: Sequence[Source],
+    chosen: Sequence[Sequence[int]],
+    folder: Path,
+    skeleton: Skeleton,
+) -> Crops:
+    """Crops of the chosen people of all sources, with the joints of `skeleton`."""
+    # Before any work: sets that share no joint are refused.
+    groups = [joint_groups(source.skeleton, skeleton, partly=True) for source in sources]
+    parts = [
+        source.crops(part, folder).with_joints(group)
+        for source, part, group in zip(sources, chosen, groups, strict=True)
+        if part
+    ]
+    return Crops.join(parts)
+
+
+def starting_model(
+    name: str, skeleton: Skeleton | int, init: str | None, **config: Any
+) -> HeatmapNetwork:
+    """The network that a training starts from.
+
+    Args:
+        name: A variant of the zoo.
+        skeleton: The joints to predict, or their number K if they have no names.
+        init: A .safetensors file for the same joints; or a tag of the variant's weights, or
+            "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
+            see `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
+            joints of the same name are kept and the others start afresh. Fresh weights if None.
+        **config: Fields of the variant's configuration to change.
+    """
+    count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints
+    if init is None:
+        return create_model(name, num_keypoints=count, **config)
+    if init.endswith(".safetensors"):
+        return create_model(name, num_keypoints=count, checkpoint_path=init, **config)
+    if init.startswith(GROW):
+        model = create_model(name, num_keypoints=count, **config)
+        grow(_with_joints(init.removeprefix(GROW), skeleton), model)
+        return model
+    full = name if init == "pretrained" else f"{name}.{init}"
+    try:
+        return _with_joints(full, skeleton, **config)
+    except UnknownModelError as error:
+        hint = "--init can also be a .safetensors file to start from"
+        raise UnknownModelError(f"{error} ({hint})") from error
+
+
+def _with_joints(name: str, skeleton: Skeleton | int, **config: Any) -> HeatmapNetwork:
+    """A trained model for other joints: it keeps the channels of those that it knows by name."""
+    count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints
+    model = create_model(name, pretrained=True, num_keypoints=count, **config)
+    if isinstance(skeleton, Skeleton):
+        trained = create_model(name, pretrained=True, **config)
+        if (known := skeleton_of(trained)) and known != skeleton:
+            keep_shared_joints(trained, model, known.joints, skeleton.joints)
+    return model

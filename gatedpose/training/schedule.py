@@ -1,0 +1,50 @@
+"""Where a training stands, and the learning rate there."""
+
+from dataclasses import dataclass
+
+from gatedpose.training.recipes import Recipe
+
+
+@dataclass
+class Progress:
+    """Where a training stands; everything else follows from the recipe."""
+
+    phase: int = 0
+    images: int = 0  # seen in this phase
+    step: int = 0  # over all phases
+
+    def share(self, recipe: Recipe) -> float:
+        """Share of the whole work that is done, 0 to 1."""
+        done = sum(phase.cost for phase in recipe.phases[: self.phase])
+        if self.phase < len(recipe.phases):
+            current = recipe.phases[self.phase]
+            done += current.cost * min(1.0, self.images / current.images)
+        return done / recipe.cost
+
+
+def check_batches(recipe: Recipe, processes: int, people: int) -> None:
+    """Sees that the batches of all phases can be drawn and shared.
+
+    Raises:
+        ValueError: If processes cannot share them alike, or they are larger than the people.
+    """
+    shares = processes * recipe.accumulate
+    if odd := [p.batch_size for p in recipe.phases if p.batch_size % shares]:
+        raise ValueError(
+            f"a batch of {odd[0]} images cannot be shared alike by {processes} processes in "
+            f"{recipe.accumulate} parts each"
+        )
+    if large := [p.batch_size for p in recipe.phases if p.batch_size > people]:
+        raise ValueError(
+            f"a batch of {large[0]} is more than the {people} people to train on: add people "
+            "or make the batches of --phase smaller"
+        )
+
+
+def learning_rate(recipe: Recipe, progress: Progress) -> float:
+    """Linear warm-up over steps, then the recipe's drops or a linear fall to 0."""
+    warm = min(1.0, (progress.step + 1) / max(1, recipe.warmup))
+    share = progress.share(recipe)
+    if recipe.drops:
+        return warm * [recipe.lr, *(rate for start, rate in recipe.drops if share >= start)][-1]
+    return recipe.lr * warm * (1 - share)

@@ -1,0 +1,230 @@
+"""The command line, as a person or a program uses it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.evaluation import reports
+from gatedpose.skeleton import LSP14
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three small pictures and a text file."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, size in (("a1.jpg", (60, 80)), ("a2.png", (90, 50)), ("a10.jpg", (64, 64))):
+        pixels = generator.integers(0, 255, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_help_and_version() -> None:
+    for command in ("list", "info", "predict", "evaluate", "train"):
+        assert command in run("--help").output
+        assert "--json" in run(command, "--help").output
+    assert gatedpose.__version__ in run("--version").output
+
+
+def test_list() -> None:
+    rows = json.loads(run("list", "gated_hg_?s_68", "--json").stdout)
+    assert [(row["name"], row["params"], row["conv_gmacs"]) for row in rows] == [
+        ("gated_hg_1s_68", 506_616, 0.8089),
+        ("gated_hg_2s_68", 977_379, 1.3570),
+    ]
+    assert rows[0]["paper"] == "Table III"
+    assert rows[0]["weights"]["gated_hg_1s_68.lsp"]["lsp-val"]["mean"] > 0
+    text = run("list", "gated_hg_1s_68", "--pretrained").output
+    assert "gated_hg_1s_68.lsp" in text
+    assert "506,616" in text
+
+
+def test_list_draws_scores_over_costs(tmp_path: Path) -> None:
+    run("list", "gated_hg_?s_68", "--pretrained", "--plot", str(tmp_path / "pck.png"))
+    assert (tmp_path / "pck.png").read_bytes().startswith(b"\x89PNG")
+    failed = run("list", "cu_net_16", "--plot", str(tmp_path / "none.png"), code=1)
+    assert "none of the models has weights" in failed.output
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_plot_has_panels_for_splits_and_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(name: str, params: int, gmacs: float, **means: float) -> dict[str, Any]:
+        scores = {split: {"mean": mean} for split, mean in means.items()}
+        return {"name": name, "params": params, "conv_gmacs": gmacs, "weights": {name: scores}}
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(reports, "png", lambda figure: drawn.append(figure) or b"")
+    reports.plot_models([
+        row("gated_hg_2s_128.a", 3_000_000, 4.0, one=85.0, two=61.0),
+        row("gated_hg_1s_68.a", 500_000, 0.8, one=82.0, two=59.0),
+        row("hourglass_2s_256.a", 6_000_000, 8.0, one=84.0),
+        {"name": "cu_net_2", "params": 1_900_000, "conv_gmacs": 2.8, "weights": {}},
+    ])  # fmt: skip
+    panels = [
+        {str(line.get_label()): line.get_xydata().tolist() for line in axes.lines}
+        for axes in drawn[0].axes
+    ]
+    assert panels == [
+        {"soft-gated": [[0.5, 82.0], [3.0, 85.0]], "hourglass": [[6.0, 84.0]]},
+        {"soft-gated": [[0.8, 82.0], [4.0, 85.0]], "hourglass": [[8.0, 84.0]]},
+        {"soft-gated": [[0.5, 59.0], [3.0, 61.0]]},
+        {"soft-gated": [[0.8, 59.0], [4.0, 61.0]]},
+    ]
+
+
+def test_info() -> None:
+    facts = json.loads(run("info", "gated_hg_1s_68", "--by-module", "--json").stdout)
+    assert facts["modules"][""]["params"] == facts["params"] == 506_616
+    assert facts["modules"]["stem.conv"] == {"params": 9408, "conv_macs": 9408 * 128 * 128}
+    assert facts["weights"]["gated_hg_1s_68.lsp"]["license"].startswith("research use")
+    half = json.loads(run("info", "gated_hg_1s_68", "--size", "128x256", "--json").stdout)
+    assert half["conv_gmacs"] == pytest.approx(facts["conv_gmacs"] / 2, abs=1e-4)
+    text = run("info", "gated_hg_1s_68.lsp").output
+    assert "506,616" in text
+    assert "gatedpose evaluate gated_hg_1s_68.lsp" in text
+
+
+def test_predict_demo(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.png"
+    [facts] = lines(run("predict", "--demo", "--out", picture, "--json"))
+    with Image.open(picture) as image:
+        assert min(image.size) >= 512
+    [pose] = facts["poses"]  # type: ignore[misc]
+    assert list(pose["keypoints"]) == list(LSP14.joints)
+    # The astronaut's head fills the upper middle of the portrait, seen by eye once.
+    x, y, score = pose["keypoints"]["head top"]
+    assert 130 < x < 320
+    assert y < 130
+    assert score > 0.1
+
+
+def test_predict_one_photo_with_boxes(photos: Path, tmp_path: Path) -> None:
+    boxes = ("--box", "5,5,40,55", "--box", "10,0,55.5,60")
+    out = tmp_path / "out.jpg"
+    result = run("predict", photos / "a1.jpg", *boxes, "--out", out, "--flip", "--json")
+    [facts] = lines(result)
+    assert [pose["box"] for pose in facts["poses"]] == [[5, 5, 40, 55], [10, 0, 55.5, 60]]  # type: ignore[attr-defined]
+    assert out.stat().st_size > 0
+    text = run("predict", photos / "a1.jpg", "--out", out).output
+    assert "right ankle" in text
+    assert "confidence" in text
+
+
+def test_predict_folder_and_pattern(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "pictures"
+    rows = lines(run("predict", photos, "--out", out, "--json"))
+    assert [Path(str(row["image"])).name for row in rows] == ["a1.jpg", "a2.png", "a10.jpg"]
+    pictures = ["a1.jpg.png", "a10.jpg.png", "a2.png.png"]
+    assert sorted(p.name for p in out.iterdir()) == [*pictures, "poses.jsonl"]
+    rows = lines(run("predict", photos / "*.jpg", "--out", out, "--overwrite", "--json"))
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict"], "give a photo"),
+        (["predict", "x.jpg", "--demo"], "give a photo"),
+        (["predict", "absent.jpg"], "absent.jpg"),
+        (["predict", "{photos}/a1.jpg", "--box", "1,2,3"], "is not X0,Y0,X1,Y1"),
+        (["predict", "{photos}/a1.jpg", "--box", "9,9,9,30"], "has no area"),
+        (["predict", "{photos}/a1.jpg", "--box", "nan,9,9,30"], "not finite"),
+        (["predict", "{photos}/a1.jpg", "--box", "900,900,990,990"], "outside the image"),
+        (["predict", "{photos}/notes.txt"], "notes.txt"),
+        (["predict", "{photos}/a1.jpg", "--out", "{photos}/none/a.png"], "cannot write into"),
+        (["predict", "{photos}/a1.jpg", "--out", "{photos}/a.webm"], "webm"),
+        (["predict", "{photos}", "--out", "{photos}/notes.txt"], "notes.txt"),
+        (["predict", "{photos}/a1.jpg", "--model", "gated_hg_1s_67"], "gated_hg_1s_68"),
+        (["predict", "{photos}/a1.jpg", "--model", "cu_net_2"], "has no weights"),
+        (["info", "gated_hg_1s_68", "--size", "big"], "is not HEIGHTxWIDTH"),
+        (["info", "gated_hg_1s_68", "--size", "100x128"], "next good size is 128 x 128"),
+        (["info", "gated_hg_1s"], "did you mean"),
+        (["evaluate", "gated_hg_1s_68", "--data", "{photos}"], "holds no joints.mat"),
+        (["evaluate", "--data", "{photos}"], "give the NAME of a model, or --predictions"),
+        (["evaluate", "x", "--data", "{photos}", "--dataset", "lps"], "did you mean lsp"),
+        (["train", "gated_hg_1s_68", "--data", "lsp={photos}", "--data", "lspet={photos}",
+          "--out", "{photos}/run"], "holds no joints.mat"),
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run"],
+         "recipe lsp needs --data lspet=FOLDER"),
+        (["train", "gated_hg_1s_68", "--data", "x", "--out", "{photos}/run"],
+         "is not DATASET=FOLDER"),
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
+          "--phase", "100,1,1,1"], "64 divides"),
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
+          "--phase", "128,1,1"], "is not SIZE,IMAGES,BATCH,SIGMA"),
+        (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
+          "--recipe", "fintune"], "did you mean 'finetune'?"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(photos: Path, arguments: list[str], message: str) -> None:
+    before = sorted(photos.iterdir())
+    result = CliRunner().invoke(main, [word.format(photos=photos) for word in arguments])
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert sorted(photos.iterdir()) == before
+
+
+def test_unreadable_photo_stops_before_it_writes(photos: Path, tmp_path: Path) -> None:
+    whole = (photos / "a1.jpg").read_bytes()
+    (photos / "a1.jpg").write_bytes(whole[: len(whole) // 2])
+    result = run("predict", photos / "a1.jpg", "--out", tmp_path / "out.png", code=1)
+    assert "a1.jpg" in result.output
+    assert not (tmp_path / "out.png").exists()
+
+
+def own_folder(folder: Path, pictures: list[Path]) -> Path:
+    """One person with two joints on each picture."""
+    (folder / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for number, picture in enumerate(pictures):
+        (folder / "images" / picture.name).write_bytes(picture.read_bytes())
+        images.append({"id": number, "file_name": picture.name})
+        keypoints = [5, 5, 2, 30, 40, 1 if number else 2, 0, 0, 0]
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints}
+        )
+    kind = {"id": 1, "name": "cat", "keypoints": ["nose", "tail", "ear"]}
+    table = {"images": images, "annotations": annotations, "categories": [kind]}
+    (folder / "train.json").write_text(json.dumps(table))
+    return folder
+
+
+def test_data_check(photos: Path, tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "cats", [photos / "a1.jpg", photos / "a2.png"])
+    where = ("--dataset", "own", "--data", folder, "--split", "train")
+    (facts,) = lines(run("data", "check", *where, "--out", tmp_path / "drawn", "--json"))
+    assert (facts["people"], facts["images"]) == (2, 2)
+    assert facts["labelled"] == {"nose": 2, "tail": 2, "ear": 0}
+    with Image.open(str(facts["picture"])) as sheet:
+        assert sheet.size == (2 * 228 + 4, 228 + 4)
+    assert "tail                 2 labelled (100.0 %)" in run("data", "check", *where).output
+    assert "has the splits train, not 'val'" in run("data", "check", *where[:4], code=1).output
+
+    (folder / "images" / "a2.png").write_bytes(b"no picture")
+    assert "a2.png" in run("data", "check", *where, code=1).output
+    table = json.loads((folder / "train.json").read_text())
+    table["annotations"][0]["bbox"] = [900, 900, 10, 10]
+    (folder / "train.json").write_text(json.dumps(table))
+    output = run("data", "check", *where, "--out", tmp_path / "none", code=1).output
+    assert "own/0/0: box 0 (900, 900, 910, 910) lies outside the image" in output
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,411 @@
+"""`gatedpose predict` on folders, on several people and on video, as a person uses it."""
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+import gatedpose
+from gatedpose.cli import film, main
+from gatedpose.media.demo import demo_image
+from gatedpose.media.video import Frame, VideoWriter, read_video
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["predict", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[np.ndarray]:
+    """(N, K, 3) of each picture."""
+    return [np.array([list(pose["keypoints"].values()) for pose in row["poses"]]) for row in rows]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five crops of a photograph, of several sizes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with Image.open(demo_image()) as photo:
+        for number in range(1, 6):
+            left = 10 * number
+            photo.crop((left, 0, left + 300, 280 + left)).save(folder / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def film_file(tmp_path: Path) -> Path:
+    """A person who moves to the right on a grey wall, 12 frames of 320 x 240 at 12.5 a second."""
+    path = tmp_path / "film.mp4"
+    with Image.open(demo_image()) as photo, VideoWriter(path, 12.5) as writer:
+        person = photo.convert("RGB").resize((150, 150))
+        for number in range(12):
+            frame = Image.new("RGB", (320, 240), (128, 128, 128))
+            frame.paste(person, (10 + 8 * number, 50))
+            writer.write(frame)
+    return path
+
+
+# Folders
+
+
+def test_results_are_lines_and_pictures(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(photos, "--out", out)
+    assert result.stdout == f"5 pictures, 5 people -> {out / 'poses.jsonl'}\n"
+    assert "5/5" in result.stderr
+    rows = lines((out / "poses.jsonl").read_text())
+    assert [row["image"] for row in rows] == [str(path) for path in sorted(photos.iterdir())]
+    assert all(Path(row["picture"]).stat().st_size for row in rows)
+    printed = lines(run(photos, "--out", tmp_path / "other", "--json", "--no-pictures").stdout)
+    assert [row["poses"] for row in printed] == [row["poses"] for row in rows]
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["poses.jsonl"]
+
+
+def test_results_are_not_overwritten_unasked(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(photos / "001.png", "--out", tmp_path / "one.png")
+    run(photos / "00[12].png", "--out", out)
+    before = (out / "poses.jsonl").read_bytes()
+    failed = run(photos, "--out", out, code=1)
+    assert "holds results: go on with --resume, begin anew with --overwrite" in failed.output
+    assert (out / "poses.jsonl").read_bytes() == before
+    run(photos, "--out", out, "--overwrite")
+    assert len(lines((out / "poses.jsonl").read_text())) == 5
+
+
+def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run(photos, "--out", whole, "--coco", whole / "coco.json")
+    run(photos, "--out", out, "--resume")  # nothing there yet
+    log = out / "poses.jsonl"
+    kept = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(kept[:3]) + kept[3][:40])  # killed within the fourth line
+    for picture in out.glob("*.png"):
+        picture.unlink()
+    result = run(photos, "--out", out, "--resume", "--json", "--coco", out / "coco.json")
+    assert len(result.stdout.splitlines()) == 2
+    assert sorted(path.name for path in out.glob("*.png")) == ["004.png.png", "005.png.png"]
+    rows = lines(log.read_text())
+    expected = lines((whole / "poses.jsonl").read_text())
+    assert [row["image"] for row in rows] == [row["image"] for row in expected]
+    for found, wanted in zip(numbers(rows), numbers(expected), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+    results = [json.loads((folder / "coco.json").read_text()) for folder in (out, whole)]
+    assert [row["image_id"] for row in results[0]] == [1, 2, 3, 4, 5]
+    for found, wanted in zip(*results, strict=True):
+        assert found["keypoints"] == pytest.approx(wanted["keypoints"], abs=2e-3)
+    again = run(photos, "--out", out, "--resume")
+    assert log.read_text() == "".join(json.dumps(row) + "\n" for row in rows)
+    assert "5 pictures" in again.stdout
+
+    log.write_bytes(kept[0] + b"nonsense\n" + kept[1])
+    assert (
+        "poses.jsonl, line 2: no JSON object but b'nonsense'"
+        in run(photos, "--out", out, "--resume", code=1).output
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "many"
+    pictures.mkdir()
+    for number, file in zip(range(24), itertools.cycle(sorted(photos.iterdir())), strict=False):
+        (pictures / f"{number}.png").write_bytes(file.read_bytes())
+    log = tmp_path / "out" / "poses.jsonl"
+    command = ["predict", str(pictures), "--out", str(log.parent), "--batch-size", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "gatedpose.cli", *command])
+    while not (log.exists() and log.read_bytes().count(b"\n") > 2):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = log.read_bytes().count(b"\n")
+    assert 2 < done < 24
+    run(*command[1:], "--resume")
+    rows = lines(log.read_text())
+    assert [row["image"] for row in rows] == [str(pictures / f"{i}.png") for i in range(24)]
+
+
+def test_a_corrupt_picture_is_reported_and_the_rest_goes_on(photos: Path, tmp_path: Path) -> None:
+    whole = (photos / "002.png").read_bytes()
+    (photos / "002.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "004.png").write_bytes(b"")
+    arguments = (photos, "--out", tmp_path / "out", "--coco", tmp_path / "coco.json")
+    result = run(*arguments, code=1)
+    assert "002.png is not a whole image" in result.output
+    assert "004.png is empty" in result.output
+    assert len(lines((tmp_path / "out" / "poses.jsonl").read_text())) == 3
+    assert [row["image_id"] for row in json.loads((tmp_path / "coco.json").read_text())] == [
+        1,
+        3,
+        5,
+    ]
+    (photos / "002.png").write_bytes(whole)
+    result = run(*arguments, "--resume", code=1)  # is tried again
+    assert "002.png" not in result.output
+    assert len(lines((tmp_path / "out" / "poses.jsonl").read_text())) == 4
+
+
+def test_names_that_are_no_numbers_and_folders_in_folders(photos: Path, tmp_path: Path) -> None:
+    (photos / "a").mkdir()
+    (photos / "001.png").rename(photos / "a" / "002.png")
+    (photos / "003.png").rename(photos / "c3.png")
+    out = tmp_path / "out"
+    run(photos / "**" / "*.png", "--out", out, "--coco", out / "coco.json")
+    pictures = {str(path.relative_to(out)) for path in out.rglob("*.png")}
+    assert pictures == {"002.png.png", "004.png.png", "005.png.png", "a/002.png.png", "c3.png.png"}
+    ids = [row["image_id"] for row in json.loads((out / "coco.json").read_text())]
+    assert sorted(ids) == ["002.png", "002.png", "004.png", "005.png", "c3.png"]
+
+
+# Several people
+
+
+@pytest.fixture
+def box_file(tmp_path: Path) -> Path:
+    boxes = [[10, 5, 200, 250], [50.5, 20, 280, 260], [0, 0, 150, 200]]
+    people = {f"{n:03d}.png": boxes[: n - 1] for n in range(1, 5)}  # none, one, two, three
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(people))
+    return path
+
+
+def test_poses_do_not_depend_on_the_batch(photos: Path, box_file: Path) -> None:
+    found = []
+    for size in (1, 2, 32):
+        out = photos.parent / f"out{size}"
+        result = run(photos, "--boxes", box_file, "--out", out, "--batch-size", size, "--json")
+        assert "001.png: no people found" in result.stderr
+        assert "005.png: no people found" in result.stderr  # not in the file
+        rows = lines(result.stdout)
+        assert [len(row["poses"]) for row in rows] == [0, 1, 2, 3, 0]
+        assert rows[3]["poses"][1]["box"] == [50.5, 20, 280, 260]
+        assert all(Path(row["picture"]).is_file() for row in rows)
+        found.append(np.concatenate([row for row in numbers(rows) if len(row)]))
+    np.testing.assert_allclose(found[1], found[0], atol=2e-3)
+    np.testing.assert_allclose(found[2], found[0], atol=2e-3)
+
+
+def test_bad_boxes_of_one_picture_are_reported(photos: Path, tmp_path: Path) -> None:
+    data = {"001.png": [[5, 5, 90, 90]], "002.png": [[900, 5, 990, 90]], "003.png": [[9, 9, 9, 99]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(data))
+    out = tmp_path / "out"
+    result = run(photos, "--boxes", tmp_path / "boxes.json", "--out", out, code=1)
+    assert "002.png: box 0 (900, 5, 990, 90) lies outside the image" in result.output
+    assert "003.png: box 0 (9, 9, 9, 99) has no area" in result.output
+    assert [len(row["poses"]) for row in lines((out / "poses.jsonl").read_text())] == [1, 0, 0]
+
+
+def test_boxes_of_other_pictures(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps({"x.jpg": [[1, 2, 3, 4]]}))
+    result = run(photos, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "out", code=1)
+    assert (
+        "names none of the 5 pictures: it names 'x.jpg', and they are called 001.png"
+        in result.output
+    )
+
+
+def test_real_people_by_coco_annotations(fixtures: Path, tmp_path: Path) -> None:
+    """A picture of five skiers; counts and boxes are those of the annotations."""
+    folder = fixtures / "coco_images"
+    out = ("--out", tmp_path / "skiers.png", "--coco", tmp_path / "coco.json")
+    result = run(folder / "000000197388.jpg", "--boxes", folder / "test_coco.json", *out, "--json")
+    [row] = lines(result.stdout)
+    annotations = json.loads((folder / "test_coco.json").read_text())["annotations"]
+    boxes = [a["bbox"] for a in annotations if a["image_id"] == 197388]
+    expected = [[x, y, x + w, y + h] for x, y, w, h in boxes]
+    np.testing.assert_allclose([pose["box"] for pose in row["poses"]], expected, atol=1e-3)
+    results = json.loads((tmp_path / "coco.json").read_text())
+    assert [result["image_id"] for result in results] == [197388] * 5
+
+
+@pytest.mark.slow
+def test_the_detector_finds_the_people(photos: Path, tmp_path: Path) -> None:
+    """Untrained, but made to see one person who fills the picture."""
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+    state = model.state_dict()
+    state["roi_heads.box_predictor.cls_score.bias"][1] = 9
+    state["roi_heads.box_predictor.bbox_pred.bias"][6:8] = 25  # logarithm of the size, times 5
+    torch.save(state, tmp_path / "detector.pth")
+    weights = ("--detector-weights", tmp_path / "detector.pth")
+    rows = lines(run(photos, *weights, "--out", tmp_path / "out", "--json").stdout)
+    assert [len(row["poses"]) for row in rows] == [1] * 5
+    boxes = np.array([row["poses"][0]["box"] for row in rows])
+    np.testing.assert_allclose(boxes, [[0, 0, 300, 280 + 10 * n] for n in range(1, 6)], atol=0.1)
+    result = run(photos / "001.png", *weights, "--min-person", 1, "--out", tmp_path / "a.png")
+    assert "001.png: no people found" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--detect"], "nothing is downloaded unasked: download https://"),
+        (["--detector-weights", "absent.pth"], "absent.pth cannot be read"),
+        (["--model", "cu_net_2"], "has no weights"),
+    ],
+)
+def test_what_is_missing_is_told_before_results_are_lost(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+    (tmp_path / "poses.jsonl").write_text('{"image": "old"}\n')
+    result = run(photos, *options, "--out", tmp_path, "--overwrite", code=1)
+    assert message in result.output
+    assert (tmp_path / "poses.jsonl").read_text() == '{"image": "old"}\n'
+
+
+# Video
+
+
+def test_video(film_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "drawn.mkv"
+    result = run(film_file, "--box", "10,50,160,200", "--out", out, "--smooth", "--json")
+    assert "12/12" in result.stderr
+    rows = lines(result.stdout)
+    assert [row["frame"] for row in rows] == list(range(12))
+    assert [row["time"] for row in rows] == pytest.approx([0.08 * i for i in range(12)], abs=1e-3)
+    assert [[pose["track"] for pose in row["poses"]] for row in rows] == [[0]] * 12
+    head = np.array([row["poses"][0]["keypoints"]["head top"][:2] for row in rows])
+    np.testing.assert_allclose(head[-1] - head[0], (88, 0), atol=6)
+    drawn = read_video(out)
+    assert drawn.rate == 12.5
+    frames = list(drawn)
+    assert len(frames) == 12
+    assert frames[0].image.shape == (3, 240, 320)
+    x, y = head[0].round().astype(int)
+    mark = frames[0].image[:, y - 1 : y + 2, x - 1 : x + 2].float().mean((1, 2))
+    assert mark[1] > mark[0] + 20  # a green dot
+
+
+def test_video_without_pictures(
+    film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(film_file, "--no-pictures")
+    assert result.stdout == "12 frames, 1 people\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert run(film_file).stdout == "12 frames, 1 people -> poses.mp4\n"
+
+
+def test_odd_sides_are_told(tmp_path: Path) -> None:
+    Image.new("RGB", (65, 49)).save(tmp_path / "a.png")
+    with VideoWriter(tmp_path / "film.webm", 5) as writer:
+        writer.write(tmp_path / "a.png")
+    images = np.zeros((2, 49, 65, 3), np.uint8)
+    import av
+
+    with av.open(str(tmp_path / "odd.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 65, 49, "bgr0"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode())
+    result = run(tmp_path / "odd.mkv", "--out", tmp_path / "drawn.mp4")
+    assert "an odd side: the one written is a pixel larger" in result.stderr
+    [frame, *_] = read_video(tmp_path / "drawn.mp4")
+    assert frame.image.shape == (3, 50, 66)
+
+
+class Webcam(Iterator[Frame]):
+    """Frames of a file; then somebody presses Ctrl-C."""
+
+    def __init__(self, path: Path) -> None:
+        video = read_video(path)
+        self.rate, self.count = video.rate, None
+        self.frames = itertools.islice(video, 5)
+
+    def __next__(self) -> Frame:
+        for frame in self.frames:
+            return frame
+        raise KeyboardInterrupt
+
+
+def test_webcam_until_ctrl_c(
+    film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(film, "read_camera", lambda number: Webcam(film_file))
+    result = run("--camera", 0, "--out", tmp_path / "drawn.mp4")
+    assert result.stdout == f"5 frames, 1 people -> {tmp_path / 'drawn.mp4'}\n"
+    assert len(list(read_video(tmp_path / "drawn.mp4"))) == 5
+
+
+def test_ctrl_c_leaves_no_part_of_a_video(
+    film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(film, "read_video", Webcam)
+    run(film_file, "--out", tmp_path / "drawn.mp4", code=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{film}", "--out", "{film}"], "is the video itself"),
+        (["{film}", "--out", "{folder}/a.txt"], "the suffix must be one of .avi"),
+        (["{film}", "--out", "{folder}/none/a.mp4"], "cannot write into"),
+        (["{film}", "--box", "900,900,950,950"], "outside the image of 320 x 240"),
+        (["{film}", "--coco", "{folder}/c.json"], "--coco is for pictures"),
+        (["{film}", "--boxes", "{folder}/b.json"], "--boxes is for pictures; a video takes --box"),
+        (["{film}", "--resume"], "--resume is for a folder or a pattern"),
+        (["{folder}/absent.mp4"], "there is no file"),
+        (["{folder}/bad.mp4"], "bad.mp4 is no video that ffmpeg can read"),
+        (["--camera", "97"], "cannot open webcam /dev/video97"),
+        (["--camera", "97", "{film}"], "give a photo, a folder, a pattern or a video"),
+        (["{photos}", "--smooth"], "--smooth is for a video"),
+        (["{photos}", "--resume", "--overwrite"], "not both"),
+        (["{photos}", "--box", "1,2,30,40", "--detect"], "one of --box, --boxes and --detect"),
+        (["{photos}", "--coco", "{folder}/none/c.json"], "there is no folder"),
+        (["{photos}", "--boxes", "{folder}/absent.json"], "absent.json cannot be read as JSON"),
+        (["{photos}/001.png", "--overwrite"], "--overwrite is for a folder or a pattern"),
+        (["{photos}/001.png", "--out", "{photos}/001.png"], "is the photo itself"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(
+    photos: Path, film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    (tmp_path / "bad.mp4").write_bytes(b"no film")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    names = {"film": film_file, "folder": tmp_path, "photos": photos}
+    result = CliRunner().invoke(main, ["predict", *(word.format(**names) for word in arguments)])
+    assert result.exit_code in (1, 2)
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_fast_finds_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager = partial(gatedpose.optimize, compile=False)  # compiling is tested elsewhere
+    monkeypatch.setattr(gatedpose, "optimize", eager)
+    options = ["--json", "--no-pictures", "--batch-size", 2, "--out"]
+    slow = lines(run(photos, *options, photos.parent / "slow").stdout)
+    fast = lines(run(photos, *options, photos.parent / "fast", "--fast").stdout)
+    for before, after in zip(numbers(slow), numbers(fast), strict=True):
+        sure = before[..., 2] >= np.sort(before[..., 2])[..., -3:-2]  # the best three joints
+        np.testing.assert_allclose(after[sure][:, :2], before[sure][:, :2], atol=3)

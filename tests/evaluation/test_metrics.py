@@ -1,0 +1,532 @@
+"""PCK by hand, its guards, and parity with a plain loop."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import loadmat
+
+from gatedpose.evaluation.metrics import (
+    AVERAGINGS,
+    Averaging,
+    Score,
+    area_under_curve,
+    lsp_pck,
+    oks_ap,
+    pck,
+    pckh,
+)
+
+NAN = math.nan
+TARGET = np.array([[[0.0, 0], [10, 0], [0, 20]], [[5, 5], [50, 5], [5, 90]]])
+MASK = np.array([[True, True, False], [True, True, True]])
+SIZES = np.array([10.0, 40.0])
+
+
+def moved(errors: list[list[float]]) -> np.ndarray:
+    """Predictions that miss by so much, in 3-4-5 directions."""
+    return TARGET + np.array(errors)[..., None] * np.array([0.6, -0.8])
+
+
+# By hand
+
+
+def test_pck_by_hand() -> None:
+    pred = moved([[1, 3, 0], [7.5, 8.5, 100]])  # the reach is 2 and 8
+    score = pck(pred, TARGET, SIZES, MASK, columns={"First": (0,), "Others": (1, 2)})
+    assert score.per_joint == (100, 0, 0)
+    assert score.mean == pytest.approx(100 * 2 / 5)
+    assert score.counted == 5
+    assert dict(score.columns) == {"First": 100, "Others": 0, "Total": score.mean}
+    assert list(score.columns)[-1] == "Total"
+
+
+def test_without_a_mask_every_joint_counts() -> None:
+    score = pck(moved([[1, 3, 0], [7.5, 8.5, 100]]), TARGET, SIZES)
+    assert score.per_joint == (100, 0, 50)
+    assert score.counted == 6
+    assert dict(score.columns) == {"Total": 50}
+
+
+@pytest.mark.parametrize(("error", "right"), [(2.0, 100), (2.0000001, 0), (1.9999, 100)])
+def test_the_threshold_itself_is_a_hit(error: float, right: float) -> None:
+    target = np.zeros((2, 3, 2))
+    pred = target.copy()
+    pred[..., 1] = error
+    assert pck(pred, target, np.array([10.0, 10.0]), threshold=0.2).mean == right
+
+
+def test_threshold_scales_the_reach() -> None:
+    pred = moved([[1, 3, 0], [7.5, 8.5, 100]])
+    shares = [pck(pred, TARGET, SIZES, MASK, threshold=t).mean for t in (0.05, 0.2, 0.35, 5)]
+    assert shares == [0, 40, 80, 100]
+
+
+@pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])
+def test_prediction_that_is_not_finite_is_a_miss(bad: float) -> None:
+    pred = moved([[0, 0, 0], [0, 0, 0]])
+    pred[0, 1, 0] = bad
+    pred[0, 2] = bad  # not labelled
+    score = pck(pred, TARGET, SIZES, MASK)
+    assert score.per_joint == (100, 50, 100)
+    assert score.counted == 5
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-9, -10.0, NAN, math.inf])
+def test_person_without_a_size_is_not_counted(size: float) -> None:
+    pred = moved([[0, 0, 0], [0, 0, 100]])
+    score = pck(pred, TARGET, np.array([size, 40.0]), MASK)
+    assert score.counted == 3
+    assert score.per_joint == (100, 100, 0)
+
+
+@pytest.mark.parametrize("nowhere", [NAN, math.inf])
+def test_joint_without_a_place_is_not_counted(nowhere: float) -> None:
+    target = TARGET.copy()
+    target[1, 2, 0] = nowhere
+    score = pck(np.full_like(target, nowhere), target, SIZES, MASK)
+    assert score.counted == 4
+    assert score.mean == 0
+
+
+def test_what_was_never_counted_is_nan() -> None:
+    mask = np.array([[True, False, False], [True, True, False]])
+    columns = {"Both": (0, 2), "Never": (2,)}
+    score = pck(TARGET, TARGET, SIZES, mask, columns=columns)
+    assert score.per_joint[:2] == (100, 100)
+    assert math.isnan(score.per_joint[2])
+    assert math.isnan(score.columns["Never"])
+    assert score.columns["Both"] == score.mean == 100
+
+
+@pytest.mark.parametrize(
+    ("mask", "sizes"),
+    [
+        (np.zeros((2, 3), dtype=bool), SIZES),
+        (MASK, np.array([0.0, NAN])),
+        (np.array([[True, True, True], [False, False, False]]), np.array([NAN, 40.0])),
+    ],
+)
+def test_nothing_to_count(mask: np.ndarray, sizes: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="nothing to count"):
+        pck(TARGET, TARGET, sizes, mask)
+
+
+def test_nobody() -> None:
+    with pytest.raises(ValueError, match="nothing to count"):
+        pck(np.zeros((0, 3, 2)), np.zeros((0, 3, 2)), np.zeros(0))
+
+
+@pytest.mark.parametrize(
+    ("pred", "target", "sizes", "mask", "message"),
+    [
+        ((2, 3, 2), (2, 4, 2), (2,), None, r"got \(2, 3, 2\) and \(2, 4, 2\)"),
+        ((2, 3, 3), (2, 3, 3), (2,), None, r"must both be \(N, K, 2\)"),
+        ((3, 2), (3, 2), (3,), None, r"must both be \(N, K, 2\)"),
+        ((2, 3, 2), (2, 3, 2), (3,), None, r"2 people with 3 joints.*and \(3,\)"),
+        ((2, 3, 2), (2, 3, 2), (2, 1), None, r"normaliser \(N,\)"),
+        ((2, 3, 2), (2, 3, 2), (2,), (2, 2), r"got \(2, 2\)"),
+        ((2, 3, 2), (2, 3, 2), (2,), (3,), r"mask must be \(N, K\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(
+    pred: tuple[int, ...],
+    target: tuple[int, ...],
+    sizes: tuple[int, ...],
+    mask: tuple[int, ...] | None,
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        pck(
+            np.ones(pred),
+            np.ones(target),
+            np.ones(sizes),
+            None if mask is None else np.ones(mask, dtype=bool),
+        )
+
+
+def test_arguments_are_not_changed() -> None:
+    pred, target, sizes, mask = TARGET + 1, TARGET.copy(), np.array([NAN, 40]), MASK.copy()
+    pck(pred, target, sizes, mask)
+    assert np.array_equal(mask, MASK)
+    assert np.array_equal(target, TARGET)
+    assert np.array_equal(pred, TARGET + 1)
+
+
+# LSP
+
+
+def lsp_people() -> np.ndarray:
+    """Two people whose left shoulder is 50 and 10 pixels from their right hip."""
+    target = np.random.default_rng(0).uniform(0, 200, (2, 14, 2))
+    target[:, 2] = 100  # right hip
+    target[0, 9] = 130, 60  # left shoulder
+    target[1, 9] = 106, 92
+    return target
+
+
+def test_lsp_pck_by_hand() -> None:
+    target = lsp_people()
+    pred = target.copy()
+    pred[0, [0, 5, 6]] += (9.9, 0)  # hits: the reach is 10
+    pred[0, [13, 11]] += (0, 10.1)
+    pred[1, [12, 0]] += (0, 1.9)  # the reach is 2
+    pred[1, [1, 4]] += (2.1, 0)
+    mask = np.ones((2, 14), dtype=bool)
+    mask[1, 4] = mask[1, 13] = False
+    score = lsp_pck(pred, target, mask)
+    assert score.counted == 26
+    assert score.mean == pytest.approx(100 * 23 / 26)
+    right = {
+        "Head": 100 * 2 / 3,
+        "Shoulder": 100,
+        "Elbow": 100,
+        "Wrist": 75,
+        "Hip": 100,
+        "Knee": 100 * 2 / 3,
+        "Ankle": 100,
+        "Total": 100 * 23 / 26,
+    }
+    assert list(score.columns) == list(right)
+    assert dict(score.columns) == pytest.approx(right)
+    assert lsp_pck(pred, target, mask, threshold=0.25).mean == 100
+
+
+@pytest.mark.parametrize("joint", [9, 2])
+def test_lsp_person_without_a_normaliser_is_not_counted(joint: int) -> None:
+    target = lsp_people()
+    mask = np.ones((2, 14), dtype=bool)
+    mask[0, joint] = False
+    pred = target.copy()
+    pred[0] += 1000
+    score = lsp_pck(pred, target, mask)
+    assert score.counted == 14
+    assert score.mean == 100
+    mask[0, joint], mask[0, 0] = True, False  # another joint alone is left out
+    assert lsp_pck(pred, target, mask).counted == 27
+
+
+@pytest.mark.parametrize(
+    ("pred", "target", "mask"),
+    [
+        ((2, 16, 2), (2, 16, 2), None),
+        ((14, 2), (14, 2), None),
+        ((2, 13, 2), (2, 14, 2), None),
+        ((2, 14, 2), (2, 14, 2), (2, 5)),
+        ((2, 14, 2), (2, 14, 2), (14,)),
+        ((2, 14, 2), (2, 14, 2), (3, 14)),
+    ],
+)
+def test_lsp_shapes(
+    pred: tuple[int, ...], target: tuple[int, ...], mask: tuple[int, ...] | None
+) -> None:
+    with pytest.raises(ValueError, match=r"must (both )?be .*got"):
+        lsp_pck(np.ones(pred), np.ones(target), None if mask is None else np.ones(mask, dtype=bool))
+
+
+# PCKh
+
+HEADS = np.array([[10.0, 10, 40, 50], [0, 0, 6, 8]])  # head sizes 30 and 6, half of them 15 and 3
+MISSING = np.zeros((2, 16), dtype=bool)
+MISSING[0, [6, 9]] = MISSING[1, [0, 8]] = True
+
+
+def mpii_people() -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and annotations of two people."""
+    target = np.random.default_rng(0).uniform(0, 100, (2, 16, 2))
+    pred = target.copy()
+    pred[0, [0, 1, 7]] += (15.1, 0)  # misses: right ankle, right knee, thorax
+    pred[0, [2, 8]] += (9, -12)  # at 15, the threshold itself or just below
+    pred[0, [6, 9]] += 500  # not annotated
+    pred[1, [9, 7]] += (0, 3.1)  # misses: head top, thorax
+    pred[1, 12] = NAN  # miss: right shoulder
+    pred[1, 13] += (0, 2.9)
+    return pred, target
+
+
+@pytest.mark.parametrize(
+    ("averaging", "head", "mean"),
+    [
+        ("hrnet", 0, 100 * (28 - 3 - 4) / (28 - 3)),  # of 14 joints of two people, three missing
+        ("official", 50, 100 * (0 * 2 + 0.5 * 2 + 10) / 14),
+        ("pooled16", 0, 100 * (32 - 4 - 6) / (32 - 4)),
+    ],
+)
+def test_pckh_by_hand(averaging: Averaging, head: float, mean: float) -> None:
+    pred, target = mpii_people()
+    score = pckh(pred, target, HEADS, MISSING, 0.5000001, averaging)
+    rates = [100.0] * 16
+    rates[0] = rates[9] = rates[7] = 0
+    rates[1] = rates[12] = 50
+    assert score.per_joint == tuple(rates)
+    assert score.counted == 28
+    assert score.mean == pytest.approx(mean)
+    assert dict(score.columns) == pytest.approx(
+        {
+            "Head": head,
+            "Shoulder": 75,
+            "Elbow": 100,
+            "Wrist": 100,
+            "Hip": 100,
+            "Knee": 75,
+            "Ankle": 50,
+            "Total": mean,
+        }
+    )
+
+
+def test_official_total_is_the_mean_of_the_columns() -> None:
+    pred, target = mpii_people()
+    *columns, total = pckh(pred, target, HEADS, MISSING, averaging="official").columns.values()
+    assert total == pytest.approx(sum(columns) / 7)
+
+
+def test_pckh_leaves_out_heads_without_size() -> None:
+    pred, target = mpii_people()
+    boxes = HEADS.copy()
+    boxes[0, 2:] = boxes[0, :2]
+    for averaging in AVERAGINGS:
+        score = pckh(pred, target, boxes, MISSING, averaging=averaging)
+        assert score.counted == 14
+    with pytest.raises(ValueError, match="nothing to count"):
+        pckh(pred, target, boxes * 0, MISSING)
+
+
+@pytest.mark.parametrize(
+    ("heads", "missing", "text"),
+    [
+        (HEADS.reshape(2, 2, 2), MISSING, r"head_boxes must be \(N, 4\) .*got \(2, 2, 2\)"),
+        (HEADS, MISSING.astype(float), r"missing \(N, 16\) bool, got .*float64"),
+        (HEADS, MISSING[:, :14], r"\(2, 14\)"),
+        (HEADS[:1], MISSING, r"\(1, 4\)"),
+    ],
+)
+def test_pckh_shapes(heads: np.ndarray, missing: np.ndarray, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        pckh(*mpii_people(), heads, missing)
+    with pytest.raises(ValueError, match="must both be"):
+        pckh(np.ones((2, 14, 2)), mpii_people()[1], HEADS, MISSING)
+
+
+def test_unknown_averaging_is_named() -> None:
+    with pytest.raises(ValueError, match="averaging must be one of 'hrnet'"):
+        pckh(*mpii_people(), HEADS, MISSING, averaging="mean")  # type: ignore[arg-type]
+
+
+PUBLISHED = {  # hrnet, official, pooled16, hrnet at 0.1, the columns
+    "bearpaw-hg_s1_b1": (
+        (85.085, 84.461, 86.209, 22.810),
+        (95.12, 93.61, 85.53, 79.56, 84.51, 78.28, 73.38),
+    ),
+    "bearpaw-hg_s2_b1": (
+        (87.299, 86.757, 88.196, 23.914),
+        (95.80, 94.57, 88.12, 83.31, 86.24, 80.88, 77.44),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_pckh_of_published_predictions(name: str, fixtures: Path) -> None:
+    truth = loadmat(fixtures / "mpii" / "detections_our_format.mat")
+    pred = loadmat(fixtures / "mpii" / f"{name}.mat")["preds"]
+    boxes = truth["headboxes_src"].transpose(2, 0, 1).reshape(-1, 4)
+    given = truth["pos_gt_src"].transpose(2, 0, 1), boxes, truth["jnt_missing"].T > 0
+    (*totals, strict), columns = PUBLISHED[name]
+    for averaging, total in zip(AVERAGINGS, totals, strict=True):
+        score = pckh(pred, *given, averaging=averaging)
+        assert score.mean == pytest.approx(total, abs=1e-3)
+        shown = list(score.columns.values())[0 if averaging != "official" else 1 : 7]
+        assert shown == pytest.approx(list(columns)[-len(shown) :], abs=0.005)
+    assert pckh(pred, *given, threshold=0.1).mean == pytest.approx(strict, abs=1e-3)
+
+
+def test_area_under_curve_by_hand() -> None:
+    target = np.zeros((1, 2, 2))
+    pred = target + np.array([[[0.25, 0], [0.75, 0]]])  # hits from 0.25 and 0.75 on
+    area = area_under_curve(lambda t: pck(pred, target, np.ones(1), None, t), 1.0, steps=8)
+    assert area == pytest.approx(100 * (4 * 0.5 + 2 * 1 + 1 / 2) / 8)
+    assert area_under_curve(lambda t: pck(target, target, np.ones(1), None, t)) == 100
+
+
+# Object keypoint similarity
+
+COCO_SIGMAS = [26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]  # / 1000
+
+
+def coco_truth(path: Path, people: int = 12) -> list[dict[str, object]]:
+    """Writes annotations of people in four images, and returns them."""
+    rng = np.random.default_rng(0)
+    annotations = []
+    for number in range(people):
+        side = 60 + 10 * number
+        points = np.round(rng.uniform(0, side, (17, 2)) + 100)
+        seen = np.where(rng.random((17, 1)) < 0.8, 2, 0)
+        keypoints = np.concatenate((points * (seen > 0), seen), axis=1)
+        annotations.append(
+            {
+                "id": number + 1,
+                "image_id": number // 3 + 1,
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": [100 + 400 * (number % 3), 100, side, side],
+                "area": side * side * 0.6,
+                "num_keypoints": int((seen > 0).sum()),
+                "keypoints": keypoints.reshape(-1).tolist(),
+            }
+        )
+    images = [{"id": i + 1, "width": 1600, "height": 400} for i in range(4)]
+    categories = [{"id": 1, "name": "person", "keypoints": [str(k) for k in range(17)]}]
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return annotations
+
+
+def similarity(annotation: dict, keypoints: np.ndarray) -> float:
+    """OKS as its definition says, apart from pycocotools."""
+    given = np.array(annotation["keypoints"]).reshape(17, 3)
+    spread = 2 * np.array(COCO_SIGMAS) / 1000
+    square = ((given[:, :2] - keypoints) ** 2).sum(axis=1)
+    each = np.exp(-square / (2 * annotation["area"] * spread**2))
+    return float(each[given[:, 2] > 0].mean())
+
+
+def results_of(annotations: list[dict], noise: float) -> list[dict[str, object]]:
+    rng = np.random.default_rng(1)
+    return [
+        {
+            "image_id": a["image_id"],
+            "category_id": 1,
+            "score": float(rng.random()),
+            "keypoints": (
+                np.array(a["keypoints"]).reshape(17, 3) + rng.normal(0, noise, (17, 3)) * (1, 1, 0)
+            ).reshape(-1).tolist(),
+        }
+        for a in annotations
+    ]  # fmt: skip
+
+
+def test_truth_against_itself_is_perfect(tmp_path: Path) -> None:
+    annotations = coco_truth(tmp_path / "truth.json")
+    stats = oks_ap(tmp_path / "truth.json", results_of(annotations, 0))
+    assert stats["AP"] == stats["AR"] == stats["AP (L)"] == 1
+    assert list(stats)[:3] == ["AP", "AP .5", "AP .75"]
+
+
+def test_recall_follows_the_definition_of_similarity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = coco_truth(tmp_path / "truth.json", people=4)
+    lone = [a for a in annotations if a["image_id"] == 2]  # one person in this image
+    noised = results_of(annotations, 6.0)
+    stats = oks_ap(tmp_path / "truth.json", noised)
+    assert 0 < stats["AP"] < 1
+    assert capsys.readouterr().out == ""
+    own = [r for r in noised if r["image_id"] == 2]
+    sure = similarity(lone[0], np.array(own[0]["keypoints"]).reshape(17, 3)[:, :2])
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    truth["annotations"] = lone
+    (tmp_path / "lone.json").write_text(json.dumps(truth))
+    found = sum(sure >= threshold for threshold in np.linspace(0.5, 0.95, 10)) / 10
+    assert oks_ap(tmp_path / "lone.json", own)["AR"] == pytest.approx(found)
+
+
+def test_real_annotations_noised_score_what_pycocotools_prints(
+    fixtures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    path = fixtures / "coco_images" / "test_coco.json"
+    annotations = [a for a in json.loads(path.read_text())["annotations"] if a["num_keypoints"] > 0]
+    noised = results_of(annotations, 4.0)
+    stats = oks_ap(path, noised)
+    annotated = COCO(str(path))
+    run = COCOeval(annotated, annotated.loadRes(noised), "keypoints")
+    run.evaluate()
+    run.accumulate()
+    capsys.readouterr()
+    run.summarize()
+    printed = [float(line.split("=")[-1]) for line in capsys.readouterr().out.splitlines()]
+    assert [round(value, 3) for value in stats.values()] == printed
+    assert oks_ap(path, results_of(annotations, 0))["AP"] == 1
+
+
+def test_bad_results_are_named(tmp_path: Path) -> None:
+    annotations = coco_truth(tmp_path / "truth.json")
+    with pytest.raises(ValueError, match="no results"):
+        oks_ap(tmp_path / "truth.json", [])
+    with pytest.raises(ValueError, match=r"truth.json has no image 77"):
+        oks_ap(tmp_path / "truth.json", [{**results_of(annotations, 0)[0], "image_id": 77}])
+
+
+# Parity and laws
+
+
+def random_people(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """With missing predictions, places, sizes and labels."""
+    rng = np.random.default_rng(seed)
+    target = rng.uniform(0, 100, (9, 3, 2))
+    pred = target + rng.normal(0, 8, target.shape)
+    pred[rng.random((9, 3)) < 0.1] = NAN
+    target[rng.random((9, 3)) < 0.1, 0] = NAN
+    sizes = np.where(rng.random(9) < 0.2, rng.choice([0.0, NAN, -1.0], 9), rng.uniform(20, 80, 9))
+    return pred, target, sizes, rng.random((9, 3)) < 0.7
+
+
+def loop_pck(
+    pred: np.ndarray, target: np.ndarray, sizes: np.ndarray, mask: np.ndarray, threshold: float
+) -> tuple[list[int], list[int]]:
+    hits, counted = [0, 0, 0], [0, 0, 0]
+    for n in range(len(pred)):
+        if not sizes[n] > 0.001:
+            continue
+        for k in range(3):
+            x, y = target[n, k]
+            if not mask[n, k] or math.isnan(x) or math.isnan(y):
+                continue
+            counted[k] += 1
+            u, v = pred[n, k]
+            if math.sqrt((u - x) ** 2 + (v - y) ** 2) <= threshold * sizes[n]:
+                hits[k] += 1
+    return hits, counted
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.5])
+@pytest.mark.parametrize("seed", range(10))
+def test_parity_with_a_loop(seed: int, threshold: float) -> None:
+    people = random_people(seed)
+    hits, counted = loop_pck(*people, threshold)
+    score = pck(*people, threshold, columns={"Ends": (0, 2)})
+    assert score.counted == sum(counted)
+    assert score.mean == pytest.approx(100 * sum(hits) / sum(counted))
+    right = [100 * hit / count for hit, count in zip(hits, counted, strict=True)]
+    assert score.per_joint == pytest.approx(right)
+    ends = 100 * (hits[0] + hits[2]) / (counted[0] + counted[2])
+    assert score.columns["Ends"] == pytest.approx(ends)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(9)), st.permutations(range(3)), st.integers(0, 20))
+def test_order_of_people_and_joints_does_not_matter(
+    people: list[int], joints: list[int], seed: int
+) -> None:
+    pred, target, sizes, mask = random_people(seed)
+    score: Score = pck(pred, target, sizes, mask)
+    pick = np.ix_(people, joints)
+    other = pck(pred[pick], target[pick], sizes[people], mask[pick])
+    assert (other.mean, other.counted) == (score.mean, score.counted)
+    assert other.per_joint == tuple(score.per_joint[k] for k in joints)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.1, 10), st.floats(-1000, 1000), st.integers(0, 20))
+def test_units_and_origin_do_not_matter(scale: float, shift: float, seed: int) -> None:
+    pred, target, sizes, mask = random_people(seed)
+    score = pck(pred, target, sizes, mask)
+    other = pck(scale * pred + shift, scale * target + shift, scale * sizes, mask)
+    assert other == score

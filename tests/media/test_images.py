@@ -1,0 +1,527 @@
+"""Reading images of every kind, finding files, drawing poses at the right pixel, whole files."""
+
+import math
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gatedpose.errors import ImageError
+from gatedpose.media import images as media
+from gatedpose.media.drawing import draw_poses
+from gatedpose.media.images import find_images, read_image, write_image
+from gatedpose.skeleton import LSP14, Skeleton
+
+H, W = 12, 20
+CHAIN = Skeleton("chain3", ("right a", "left b", "c"), ((0, 1),), ((0, 2),))
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """Noise: every pixel and channel differs, so no axis can be swapped unseen."""
+    return np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+
+
+def planes(array: np.ndarray) -> Tensor:
+    array = np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+# Reading
+
+
+def test_every_kind_of_source_gives_the_same_rgb_tensor(photo: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    frozen = photo.copy()
+    frozen.flags.writeable = False
+    sources = {
+        "Path": path,
+        "str": str(path),
+        "PIL": Image.fromarray(photo),
+        "array": photo,
+        "read-only": frozen,
+        "reversed": photo[::-1, ::-1].copy()[::-1, ::-1],
+        "float64 array": photo / 255,
+        "float16 array": (photo / 255).astype(np.float16),
+        "tensor": planes(photo),
+        "float tensor": planes(photo).float() / 255,
+        "strided tensor": torch.from_numpy(photo).permute(2, 0, 1),
+        "tensor with grad": (planes(photo).double() / 255).requires_grad_(),
+    }
+    for kind, source in sources.items():
+        got = read_image(source)
+        assert got.dtype == torch.uint8, kind
+        assert got.shape == (3, H, W), kind
+        assert torch.equal(got, planes(photo)), kind
+
+
+def test_red_is_channel_0(tmp_path: Path) -> None:
+    path = tmp_path / "red.jpg"
+    Image.new("RGB", (W, H), "red").save(path)
+    assert read_image(path).float().mean((1, 2)).tolist() == pytest.approx([254, 0, 0], abs=2)
+
+
+@pytest.mark.parametrize("shape", [(H, W), (H, W, 1), (1, H, W)])
+def test_grey_arrays_and_tensors(photo: np.ndarray, shape: tuple[int, ...]) -> None:
+    grey = photo[..., 1]
+    source = grey.reshape(shape)
+    got = read_image(torch.from_numpy(source.copy()) if shape[0] == 1 else source)
+    assert torch.equal(got, planes(grey))
+    got[0] = 0  # the channels share no memory
+    assert torch.equal(got[1:], planes(grey)[1:])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "I;16", "I"])
+def test_modes(mode: str, suffix: str, photo: np.ndarray, tmp_path: Path) -> None:
+    grey, alpha = photo[..., 0], photo[..., 2]
+    colours = Image.fromarray(photo).quantize(16)
+    deep = (grey.astype(np.uint16) * 257 + 1).clip(0, 65535)  # 8 bits of a 16-bit value are grey
+    made, right = {
+        "L": lambda: (Image.fromarray(grey), grey),
+        "1": lambda: (Image.fromarray(grey > 99), (grey > 99) * np.uint8(255)),
+        "P": lambda: (colours, np.asarray(colours.convert("RGB"))),
+        "LA": lambda: (Image.fromarray(np.dstack([grey, alpha])), on_white(grey, alpha)),
+        "RGBA": lambda: (Image.fromarray(np.dstack([photo, alpha])), on_white(photo, alpha)),
+        "I;16": lambda: (Image.fromarray(deep), grey),
+        "I": lambda: (Image.fromarray(deep.astype(np.int32)), grey),
+    }[mode]()
+    assert made.mode == mode
+    path = tmp_path / f"image{suffix if mode != 'I' else '.tif'}"  # Pillow writes no such PNG
+    made.save(path)
+    for source in (path, made):
+        difference = read_image(source).int() - planes(right).int()
+        assert difference.abs().max() <= (1 if "A" in mode else 0)
+
+
+def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = (alpha / 255)[..., None] if pixels.ndim == 3 else alpha / 255
+    return np.rint(pixels * share + 255 * (1 - share)).astype(np.uint8)
+
+
+def test_16_bits_are_scaled_not_clipped_or_cut() -> None:
+    values = np.array([[0, 128, 129, 257], [300, 32768, 65407, 65535]], dtype=np.uint16)
+    got = read_image(Image.fromarray(values))[0].tolist()
+    assert got == [[0, 0, 1, 1], [1, 128, 255, 255]]  # round(value / 257)
+
+
+def test_transparent_palette_colour_turns_white(tmp_path: Path) -> None:
+    image = Image.new("P", (W, H), 1)
+    image.putpalette([0, 0, 0, 200, 10, 20])
+    image.paste(0, (0, 0, 5, H))
+    image.save(tmp_path / "palette.gif", transparency=0)
+    image.save(tmp_path / "palette.png", transparency=bytes([0, 255]))
+    for name in ("palette.gif", "palette.png"):
+        got = read_image(tmp_path / name)
+        assert (got[:, :, :5] == 255).all()
+        assert got[:, 0, 5:].T.unique(dim=0).tolist() == [[200, 10, 20]]
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    path = tmp_path / "print.jpg"
+    Image.new("CMYK", (W, H), (0, 255, 255, 0)).save(path, quality=95)
+    assert read_image(path).float().mean((1, 2)).tolist() == pytest.approx([255, 0, 0], abs=4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+def test_exif_orientation(orientation: int, mode: str, photo: np.ndarray, tmp_path: Path) -> None:
+    upright = photo if mode == "RGB" else photo[..., 0]
+    t = upright.swapaxes(0, 1)
+    stored = {  # where the first row and column of the stored file are in the upright scene
+        1: upright,  # top, left
+        2: upright[:, ::-1],  # top, right
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: t,  # left, top
+        6: t[::-1],  # right, top: turned 90 degrees clockwise to be seen
+        7: t[::-1, ::-1],  # right, bottom
+        8: t[:, ::-1],  # left, bottom
+    }[orientation]
+    if mode == "I;16":
+        stored = stored.astype(np.uint16) * 257
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    assert torch.equal(read_image(path), planes(upright))
+    with Image.open(path) as image:
+        assert torch.equal(read_image(image), planes(upright))
+        assert image.size == stored.shape[1::-1]  # the caller's image is left as it was
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "progressive"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.7, 0.95])
+def test_file_cut_short(kind: str, share: float, tmp_path: Path) -> None:
+    data = BytesIO()
+    noise = np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    kinds = {"progressive": {"format": "JPEG", "progressive": True}}
+    Image.fromarray(noise).save(data, **kinds.get(kind, {"format": kind}))
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(data.getvalue())
+    read_image(path)
+    path.write_bytes(data.getvalue()[: int(share * len(data.getvalue()))])
+    with pytest.raises(ImageError, match=r"cut\.jpg is not a whole image"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(b"", "empty"), (b"hello, world", "is not a whole image"), (b"\xff\xd8", "not a whole image")],
+    ids=["zero bytes", "text", "jpeg marker"],
+)
+def test_no_image_at_all(data: bytes, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=rf"odd\.jpg.*{text}"):
+        read_image(path)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("limit", [H * W - 1, H * W // 2 - 1], ids=["warning", "error"])
+def test_decompression_bomb(
+    limit: int, photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.png"
+    Image.fromarray(photo).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(ImageError, match=r"bomb\.png.*raise PIL\.Image\.MAX_IMAGE_PIXELS"):
+        read_image(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W)
+    assert torch.equal(read_image(path), planes(photo))
+
+
+def test_threads_that_read_leave_the_filters_of_warnings_as_they_are(
+    photo: np.ndarray, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(200)]
+    for path in paths:
+        Image.fromarray(photo).save(path)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(read_image, paths))
+    assert all(torch.equal(image, planes(photo)) for image in images)
+    assert list(warnings.filters) == before
+
+
+BAD_SOURCES = {
+    "1 pixel": (np.zeros((1, 1, 3), np.uint8), "1 x 1 pixels"),
+    "strip": (torch.zeros(3, 9, 1), "1 x 9 pixels"),
+    "empty": (np.zeros((0, 5, 3)), "5 x 0 pixels"),
+    "1-pixel PIL": (Image.new("L", (1, 1)), "^PIL image of mode L is 1 x 1"),
+    "RGBA array": (np.zeros((H, W, 4), np.uint8), r"\(12, 20, 4\).*RGBA goes via PIL"),
+    "channels first": (np.zeros((3, H, W), np.uint8), r"\(3, 12, 20\) is not \(H, W, 3\)"),
+    "channels last": (torch.zeros(H, W, 3), r"\(12, 20, 3\) is not \(3, H, W\)"),
+    "batch": (torch.zeros(1, 3, H, W), r"is not \(3, H, W\)"),
+    "no channel": (torch.zeros(H, W), r"is not \(3, H, W\)"),
+    "int64": (np.zeros((H, W, 3), np.int64), "int64.*wrong dtype"),
+    "uint16": (np.zeros((H, W), np.uint16), "uint16.*wrong dtype"),
+    "bool": (torch.zeros(3, H, W, dtype=torch.bool), "bool.*wrong dtype"),
+    "NaN": (np.full((H, W, 3), math.nan), "values from nan"),
+    "one NaN": (torch.eye(W).div(torch.eye(W)).expand(3, -1, -1), "values from nan"),
+    "infinite": (np.full((H, W, 3), math.inf), "values from inf"),
+    "0 to 255": (np.full((H, W, 3), 255.0), "to 255: .*divide by 255"),
+    "normalised": (torch.full((3, H, W), -0.4), "from -0.4 .*undo the normalisation"),
+    "32 bits": (Image.fromarray(np.full((H, W), 70000, np.int32)), "mode I has values"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_SOURCES)
+def test_bad_sources_are_named(kind: str) -> None:
+    source, text = BAD_SOURCES[kind]
+    with pytest.raises(ImageError, match=text):
+        read_image(source)
+
+
+def test_rounding_errors_of_floats_are_let_through() -> None:
+    got = read_image(torch.tensor([-1e-6, 0.5, 1 + 1e-6]).expand(3, 2, 3))
+    assert got[0, 0].tolist() == [0, 128, 255]
+
+
+def test_missing_file_folder_and_other_types(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.png"):
+        read_image(tmp_path / "missing.png")
+    with pytest.raises(ImageError, match=r"is a folder.*find_images"):
+        read_image(tmp_path)
+    with pytest.raises(TypeError, match="got list"):
+        read_image([[1, 2]])  # type: ignore[arg-type]
+
+
+# Finding
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos [1]"  # brackets are magic in patterns
+    (folder / "sub.jpg").mkdir(parents=True)
+    names = ("im10.jpg", "im2.JPG", "im1.png", "notes.txt", ".hidden.jpg", "sub.jpg/im3.webp")
+    for name in names:
+        (folder / name).touch()
+    (tmp_path / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("photos [1]", ["im1.png", "im2.JPG", "im10.jpg"]),
+        ("photos [1]/notes.txt", ["notes.txt"]),
+        ("photos*/im1*", ["im1.png", "im10.jpg"]),
+        ("photos*/*", ["im1.png", "im2.JPG", "im10.jpg"]),
+        ("**/*", ["im1.png", "im2.JPG", "im10.jpg", "im3.webp"]),
+    ],
+)
+def test_find_images(source: str, names: list[str], folder: Path) -> None:
+    for given in (folder.parent / source, str(folder.parent / source)):
+        assert [path.name for path in find_images(given)] == names
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("empty", r"no image in .*empty; .*\.jpg"),
+        ("photos*/*.txt", r"no image in .*\.txt; .*\.png"),
+        ("missing", "there is no file or folder .*missing"),
+    ],
+)
+def test_find_images_that_are_not_there(source: str, text: str, folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=text):
+        find_images(folder.parent / source)
+
+
+# Drawing
+
+
+@pytest.fixture
+def scene() -> tuple[Tensor, Tensor, Tensor]:
+    """A grey image (3, 60, 90) with two people of three joints."""
+    keypoints = torch.tensor(
+        [[[10.5, 20.5], [40.5, 50.5], [30.5, 20.5]], [[70.5, 10.5], [80.5, 40.5], [70.5, 30.5]]]
+    )
+    return torch.full((3, 60, 90), 77, dtype=torch.uint8), keypoints, torch.ones(2, 3)
+
+
+def changed(picture: Tensor) -> Tensor:
+    return (picture != 77).any(dim=0)
+
+
+def test_draws_joints_and_limbs_where_they_are(scene: tuple[Tensor, Tensor, Tensor]) -> None:
+    image, keypoints, scores = scene
+    before = image.clone()
+    picture = draw_poses(image, keypoints, scores, CHAIN, scale=1, line_width=2)
+    assert picture.shape == image.shape
+    assert picture.dtype == torch.uint8
+    assert torch.equal(image, before)
+    for x, y, side in ((10, 20, "right"), (40, 50, "left"), (30, 20, "middle"), (80, 40, "left")):
+        assert tuple(picture[:, y, x].tolist()) == media.COLOURS[side]
+    marks = changed(picture)
+    assert marks[20, 10:31].all()  # the limb of the first person
+    assert marks[10:31, 70].all()  # and of the second
+    assert not marks[:, 48:64].any()  # nothing between the two people
+    rows, columns = torch.where(marks[:, 35:48])  # the joint without a limb is centred on itself
+    assert (rows.double().mean() + 0.5).item() == pytest.approx(50.5, abs=0.05)
+    assert (columns.double().mean() + 35.5).item() == pytest.approx(40.5, abs=0.05)
+
+
+@pytest.mark.parametrize("bad", ["unsure", "NaN score", "NaN point", "infinite point"])
+def test_joints_left_out(bad: str, scene: tuple[Tensor, Tensor, Tensor]) -> None:
+    image, keypoints, scores = scene
+    if "score" in bad or bad == "unsure":
+        scores[0, 0] = math.nan if "NaN" in bad else 0.19
+    else:
+        keypoints[0, 0, 1] = math.nan if "NaN" in bad else math.inf
+    picture = draw_poses(image, keypoints, scores, CHAIN, scale=10)
+    assert not changed(picture)[:, :240].any()  # neither the joint nor the limb to it
+    assert changed(picture)[205, 305]
+    assert changed(picture)[205, 705]  # the other person is whole
+    keypoints[0, 0], scores[0, 0] = keypoints[0, 1], 0  # it has no say in the width either
+    assert torch.equal(picture, draw_poses(image, keypoints, scores, CHAIN, scale=10))
+
+
+def test_large_images_are_drawn_to_the_pixel_in_the_colour_of_the_side() -> None:
+    image = torch.full((3, 2050, 2100), 77, dtype=torch.uint8)  # too large for smooth edges
+    points = torch.tensor([[[10.5, 20.5], [60.5, 20.5], [10.5, 70.5]]])
+    fork = Skeleton("fork3", CHAIN.joints, (), ((0, 1), (0, 2)))
+    picture = draw_poses(image, points, torch.ones(1, 3), fork, line_width=1)
+    for strip, side, place in ((picture[:, :, 30], "middle", 20), (picture[:, 40], "right", 10)):
+        found = [i for i, rgb in enumerate(strip.T.tolist()) if tuple(rgb) == media.COLOURS[side]]
+        assert found == [place]
+
+
+def test_min_score_is_inclusive_and_fill_shows_the_score(
+    scene: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    image, keypoints, scores = scene
+    colour = torch.tensor(media.COLOURS["left"], dtype=torch.uint8)[:, None, None]
+    filled = []
+    for score in (0.25, 0.6, 1.0):
+        scores[0, 1] = score
+        args = image, keypoints.double(), scores.double(), CHAIN
+        picture = draw_poses(*args, min_score=0.25, scale=1, line_width=4)[:, 40:60, 35:48]
+        filled.append(int((picture == colour).all(dim=0).sum()))
+    assert 0 < filled[0] < filled[1] < filled[2]
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "factor"),
+    [((60, 90), None, 6), ((60, 90), 2, 2), ((256, 100), None, 2), ((20, 512), None, 1)],
+)
+def test_small_images_are_enlarged(size: tuple[int, int], scale: int | None, factor: int) -> None:
+    image = torch.full((3, *size), 77, dtype=torch.uint8)
+    points = torch.tensor([[[5.5, 5.5], [9.5, 8.5], [50.25, 10.75]]])
+    picture = draw_poses(image, points, torch.ones(1, 3), CHAIN, scale=scale, line_width=2)
+    assert picture.shape == (3, factor * size[0], factor * size[1])
+    x, y = int(50.25 * factor), int(10.75 * factor)
+    assert tuple(picture[:, y, x].tolist()) == media.COLOURS["middle"]
+
+
+def test_boxes(scene: tuple[Tensor, Tensor, Tensor]) -> None:
+    image, keypoints, scores = scene
+    boxes = torch.tensor([[4.0, 10.0, 44.0, 56.0], [60.0, 2.0, 86.0, 50.0]])
+    picture = draw_poses(image, keypoints, scores * 0, CHAIN, boxes=boxes, scale=1)
+    marks = changed(picture)
+    assert torch.where(marks.any(dim=0))[0][[0, -1]].tolist() == pytest.approx([4, 86], abs=2)
+    assert torch.where(marks.any(dim=1))[0][[0, -1]].tolist() == pytest.approx([2, 56], abs=2)
+    assert not marks[14:52, 8:40].any()
+    assert not marks[6:46, 64:82].any()
+
+
+def test_nobody_changes_nothing_and_far_points_are_harmless(photo: np.ndarray) -> None:
+    nobody = torch.zeros(0, 14, 2), torch.zeros(0, 14)
+    assert torch.equal(draw_poses(photo, *nobody, LSP14, scale=1), planes(photo))
+    far = torch.full((1, 14, 2), 1e12)
+    assert torch.equal(draw_poses(photo, far, torch.ones(1, 14), LSP14, scale=1), planes(photo))
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "scores", "boxes", "scale"),
+    [
+        ((2, 4, 2), (2, 4), None, 1),
+        ((2, 3, 3), (2, 3), None, 1),
+        ((3, 2), (3,), None, 1),
+        ((2, 3, 2), (1, 3), None, 1),
+        ((2, 3, 2), (2, 3), (1, 4), 1),
+        ((2, 3, 2), (2, 3), None, 0),
+    ],
+)
+def test_shapes_that_do_not_fit(
+    keypoints: tuple[int, ...],
+    scores: tuple[int, ...],
+    boxes: tuple[int, ...] | None,
+    scale: int,
+    photo: np.ndarray,
+) -> None:
+    tensors = torch.ones(keypoints), torch.ones(scores)
+    given = None if boxes is None else torch.ones(boxes)
+    with pytest.raises(ValueError, match=r"keypoints \(N, 3, 2\)"):
+        draw_poses(photo, *tensors, CHAIN, boxes=given, scale=scale)
+
+
+def test_contact_sheet(photo: np.ndarray) -> None:
+    sheet = media.contact_sheet([photo, 255 - photo, photo], columns=2)
+    assert sheet.dtype == torch.uint8
+    assert sheet.shape == (3, 2 * (H + 4) + 4, 2 * (W + 4) + 4)
+    assert torch.equal(sheet[:, 4 : 4 + H, W + 8 : 2 * W + 8], planes(255 - photo))
+    assert torch.equal(sheet[:, H + 8 : 2 * H + 8, 4 : 4 + W], planes(photo))
+    assert (sheet[:, H + 8 :, W + 8 :] == 255).all()
+    for images, columns in (([], 2), ([photo, photo[1:]], 2), ([photo], 0)):
+        with pytest.raises(ValueError, match="one size"):
+            media.contact_sheet(images, columns)
+
+
+# Writing
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.png", "PNG"), ("a.PNG", "PNG"), ("a.jpg", "JPEG"), ("a.jpeg", "JPEG")]
+)
+def test_write_image(name: str, kind: str, photo: np.ndarray, tmp_path: Path) -> None:
+    write_image(photo, tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        assert image.format == kind
+        assert image.size == (W, H)
+    if kind == "PNG":
+        assert torch.equal(read_image(tmp_path / name), planes(photo))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_write_image_names_the_suffixes(photo: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a\.gif: .*\.png, \.jpg, \.jpeg"):
+        write_image(photo, tmp_path / "a.gif")
+
+
+def test_write_whole_replaces_and_follows_links(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    link.symlink_to(real)
+    media.write_whole(link, "größer")
+    assert link.is_symlink()
+    assert real.read_bytes() == "größer".encode()
+    (tmp_path / "plain").write_bytes(b"")
+    assert real.stat().st_mode == (tmp_path / "plain").stat().st_mode  # as the umask says
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "interrupt"])
+def test_failing_write_leaves_the_old_file_whole(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    raised = KeyboardInterrupt() if step == "interrupt" else OSError(28, "No space left on device")
+
+    def fail(*args: object) -> None:
+        assert len(list(tmp_path.iterdir())) == 2  # the temporary is in the same folder
+        raise raised
+
+    monkeypatch.setattr(*((Path, "replace") if step == "replace" else (media.os, "fsync")), fail)
+    expected = pytest.raises(KeyboardInterrupt)
+    if step != "interrupt":
+        expected = pytest.raises(OSError, match=r"cannot write .*file\.bin: No space left")
+    with expected:
+        media.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("missing/a.png", FileNotFoundError, "there is no folder .*missing"),
+        ("file/a.png", NotADirectoryError, r"cannot write .*file/a\.png"),
+        ("folder.png", IsADirectoryError, r"cannot write .*folder\.png"),
+    ],
+)
+def test_places_that_cannot_be_written(
+    name: str, error: type[OSError], text: str, photo: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(error, match=text):
+        write_image(photo, tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+# The demo photo
+
+
+def test_demo_image_prefers_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("skimage", "matplotlib"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    assert media.demo_image().name == "astronaut.png"
+    assert read_image(media.demo_image()).shape == (3, 512, 512)
+    find = media.find_spec
+    monkeypatch.setattr(media, "find_spec", lambda name: None if name == "skimage" else find(name))
+    assert media.demo_image().name == "grace_hopper.jpg"
+    assert read_image(media.demo_image()).shape == (3, 600, 512)
+    assert not {"skimage", "matplotlib"} & set(sys.modules)  # found without being imported
+    monkeypatch.setattr(media, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "gatedpose\[demo\]"'):
+        media.demo_image()

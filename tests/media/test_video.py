@@ -1,0 +1,236 @@
+"""Video in and out: frames, times and sizes come back, and bad files are named."""
+
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gatedpose.errors import VideoError
+from gatedpose.media import video
+from gatedpose.media.video import SUFFIXES, VideoWriter, read_camera, read_video
+
+H, W = 48, 64
+
+
+def shades(count: int, height: int = H, width: int = W) -> Iterator[Tensor]:
+    """Flat frames, each 20 brighter than the one before, with a red left upper quarter."""
+    for number in range(count):
+        frame = torch.full((3, height, width), 20 * number % 256, dtype=torch.uint8)
+        frame[:, : height // 2, : width // 2] = torch.tensor([200, 20, 20]).view(3, 1, 1)
+        yield frame
+
+
+def write(path: Path, count: int = 5, rate: Fraction | float = 25, **size: int) -> Path:
+    with VideoWriter(path, rate) as writer:
+        for frame in shades(count, **size):
+            writer.write(frame)
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_frames_come_back(suffix: str, tmp_path: Path) -> None:
+    film = read_video(write(tmp_path / f"film{suffix}"))
+    assert film.rate == 25
+    assert film.count in (5, None)
+    frames = list(film)
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16], abs=2e-3)
+    for frame, sent in zip(frames, shades(5), strict=True):
+        assert frame.image.shape == (3, H, W)
+        assert frame.image.dtype == torch.uint8
+        difference = (frame.image.float() - sent.float()).abs()
+        assert difference[:, : H // 2 - 4, : W // 2 - 4].mean() < 6  # colours go through 4:2:0
+        assert difference[:, H // 2 + 4 :].mean() < 6
+
+
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), 23.976, 12, 239.76])
+def test_rates_come_back(rate: Fraction | float, tmp_path: Path) -> None:
+    film = read_video(write(tmp_path / "film.mp4", rate=rate))
+    assert float(film.rate) == pytest.approx(float(rate), rel=1e-5)
+    times = [frame.time for frame in film]
+    assert times == pytest.approx([i / float(rate) for i in range(5)], abs=1e-4)
+
+
+def test_uneven_times_come_back(tmp_path: Path) -> None:
+    times = [0, 0.04, 0.1, 0.5, 0.52]
+    with VideoWriter(tmp_path / "film.mp4", 25) as writer:
+        for time, frame in zip(times, shades(5), strict=True):
+            writer.write(frame, time)
+    assert [f.time for f in read_video(tmp_path / "film.mp4")] == pytest.approx(times, abs=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi"])
+def test_odd_sizes_grow_by_a_copied_edge(suffix: str, tmp_path: Path) -> None:
+    [frame, *_] = read_video(write(tmp_path / f"film{suffix}", height=47, width=63))
+    assert frame.image.shape == (3, 48, 64)
+    assert frame.image[:, -1].float().mean() == pytest.approx(
+        float(frame.image[:, -2].float().mean()), abs=3
+    )
+
+
+def test_mpeg4_stands_in_for_h264(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    path = write(tmp_path / "film.mp4", rate=Fraction(30000, 1001))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+    assert len(list(read_video(path))) == 5
+
+
+def rotate(path: Path, degrees: int) -> None:
+    """Sets the matrix of an mp4's track header, as phones do (ISO 14496-12, 8.3.2)."""
+    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # version and flags, times and ids, ...
+    values = [cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0]
+    data[at : at + 24] = struct.pack(">6i", *values)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
+    """A matrix of 90 degrees asks the player to turn the picture clockwise."""
+    path = write(tmp_path / "film.mp4")
+    [plain, *_] = read_video(path)
+    rotate(path, degrees)
+    [turned, *_] = read_video(path)
+    torch.testing.assert_close(turned.image, plain.image.rot90(-degrees // 90, (1, 2)))
+    red = turned.image.float().unflatten(1, (2, -1)).unflatten(3, (2, -1)).mean((2, 4))
+    assert red[0].flatten().argmax() == {90: 1, 180: 3, 270: 2}[degrees]
+
+
+def test_times_increase_whatever_the_file_says(tmp_path: Path) -> None:
+    """Raw H.264 carries no times."""
+    with av.open(str(tmp_path / "film.h264"), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+        for frame in shades(4):
+            picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy())
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    times = [frame.time for frame in read_video(tmp_path / "film.h264")]
+    assert len(times) == 4
+    assert (np.diff(times) > 0).all()
+
+
+def send(path: Path, frames: Iterable[Tensor], times: Iterable[float | None]) -> None:
+    with VideoWriter(path, 25) as writer:
+        for frame, time in zip(frames, times, strict=True):
+            writer.write(frame, time)
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "film.mp4")
+    before = path.read_bytes()
+
+    def frames() -> Iterator[Tensor]:
+        yield next(shades(1))
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        send(path, frames(), [None, None])
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_nothing_is_there_before_the_end(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "film.mp4", 25) as writer:
+        writer.write(next(shades(1)))
+        assert not (tmp_path / "film.mp4").exists()
+    assert (tmp_path / "film.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("heights", "times", "message"),
+    [
+        ([48, 30], [None, None], "a frame of 64 x 30 pixels after one of 64 x 48"),
+        ([48, 48], [0.2, 0.1], r"a frame at 0.1 s is not later"),
+        ([48, 48], [0.2, 0.2], r"a frame at 0.2 s is not later"),
+        ([], [], "there are no frames"),
+    ],
+)
+def test_bad_frames(
+    heights: list[int], times: list[float | None], message: str, tmp_path: Path
+) -> None:
+    frames = [torch.zeros(3, height, W, dtype=torch.uint8) for height in heights]
+    with pytest.raises(VideoError, match=message):
+        send(tmp_path / "film.mp4", frames, times)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_targets(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"the suffix must be one of \.avi"):
+        VideoWriter(tmp_path / "film.txt", 25)
+    with pytest.raises(VideoError, match="at 0 frames a second"):
+        VideoWriter(tmp_path / "film.mp4", 0)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        send(tmp_path / "absent" / "film.mp4", shades(1), [None])
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no file .*absent\.mp4"):
+        read_video(tmp_path / "absent.mp4")
+    with pytest.raises(VideoError, match="is a folder"):
+        read_video(tmp_path)
+    for data in (b"", b"no film at all" * 99):
+        (tmp_path / "bad.mp4").write_bytes(data)
+        with pytest.raises(VideoError, match=r"bad\.mp4 is no video that ffmpeg can read: Invalid"):
+            read_video(tmp_path / "bad.mp4")
+    whole = write(tmp_path / "film.mp4", 30).read_bytes()
+    (tmp_path / "torn.mp4").write_bytes(whole[: len(whole) // 2])  # the index is at the end
+    with pytest.raises(VideoError, match=r"torn\.mp4"):
+        read_video(tmp_path / "torn.mp4")
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 800), np.int16), layout="mono", format="s16"
+        )
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(VideoError, match=r"sound\.wav holds no video, only audio"):
+        read_video(tmp_path / "sound.wav")
+
+
+def test_damage_within_is_named(tmp_path: Path) -> None:
+    """The bytes of the pictures are overwritten, the index at the end is kept."""
+    path = write(tmp_path / "film.mp4", 30)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : data.index(b"moov") - 4] = bytes(
+        255 for _ in range(start, data.index(b"moov") - 4)
+    )
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"film\.mp4 (cannot be decoded after 0|holds no) frames"):
+        list(read_video(path))
+
+
+def test_a_header_alone_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "none.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(VideoError, match=r"none\.mp4 holds no video, only a header"):
+        list(read_video(tmp_path / "none.mp4"))
+
+
+def test_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(VideoError, match=r"cannot open webcam /dev/video97: .*; cameras here: "):
+        read_camera(97)
+    monkeypatch.setattr(video.sys, "platform", "darwin")
+    with pytest.raises(VideoError, match="needs Linux, not darwin"):
+        read_camera(0)
+
+
+def test_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    for call in (lambda: read_video("a.mp4"), lambda: VideoWriter("a.mp4", 25), read_camera):
+        with pytest.raises(ImportError, match=r'pip install "gatedpose\[video\]"'):
+            call()

@@ -1,0 +1,347 @@
+"""Baselines' sizes and wiring, and the contract that every `HeatmapNetwork` keeps."""
+
+import contextlib
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from timm.models import group_parameters
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+from gatedpose.models.cu_net import CUNet, CUNetConfig
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.stacked_hourglass import HourglassConfig, StackedHourglass
+
+STACKS = 2
+NETWORKS = {
+    GatedHourglass: GatedHourglassConfig(width=8, stacks=STACKS, num_keypoints=3),
+    StackedHourglass: HourglassConfig(width=8, stacks=STACKS, num_keypoints=3),
+    CUNet: CUNetConfig(width=8, stacks=STACKS, num_keypoints=3, growth=4, neck=2),
+}
+# Parameters (M) and conv GMACs at 256x256, K = 16, of the sources that baselines.py names
+PUBLISHED = [
+    (StackedHourglass, 1, 3.426, 5.150),
+    (StackedHourglass, 2, 6.570, 8.335),
+    (StackedHourglass, 4, 12.858, 14.703),
+    (StackedHourglass, 8, 25.434, 27.440),
+    (CUNet, 2, 1.923, 2.757),
+    (CUNet, 4, 3.952, 5.451),
+    (CUNet, 8, 8.010, 10.840),
+    (CUNet, 16, 16.126, 21.617),
+]
+traced = pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        pytest.param(GatedHourglass, {"depth": 2}, id="GatedHourglass"),
+        pytest.param(StackedHourglass, {}, id="StackedHourglass", marks=pytest.mark.slow),
+        pytest.param(CUNet, {}, id="CUNet", marks=pytest.mark.slow),
+    ],
+)
+every_network = pytest.mark.parametrize("kind", NETWORKS, ids=lambda kind: kind.__name__)
+
+
+def tiny(kind, **changes):
+    """A small network whose gates are open, since a gate at 0 hides the path it scales."""
+    torch.manual_seed(0)
+    model = kind(dataclasses.replace(NETWORKS[kind], **changes))
+    for name, value in model.named_parameters():
+        if name.endswith("alpha"):
+            nn.init.uniform_(value, 0.5, 1.0)
+    return model
+
+
+def pictures(batch=2, channels=3, size=(64, 128)) -> torch.Tensor:
+    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("kind", "stacks", "mega", "gmacs"), PUBLISHED)
+def test_published_sizes(kind, stacks, mega, gmacs, conv_macs) -> None:
+    config = HourglassConfig if kind is StackedHourglass else CUNetConfig
+    with torch.device("meta"):
+        model = kind(config(stacks=stacks))
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 3) == mega
+    assert round(conv_macs(model, (256, 256)) / 1e9, 3) == gmacs
+
+
+def test_cu_net_couples_neighbours() -> None:
+    model = tiny(CUNet, stacks=3).eval()
+    widths = [[b.layer[0].conv.in_channels for b in (*s.down, s.neck, *s.up)] for s in model.stacks]
+    assert widths == [[8] * 5 + [16] * 4, [12] * 5 + [20] * 4, [12] * 5 + [20] * 4]
+    first, second, third = model.stacks
+    x = model.stem(pictures())
+    _, y, *carried = first(x)
+    assert carried[0] is x  # the first U-Net's input
+    sizes = [8, 4, 2, 1, 0.5, 1, 2, 4, 8]
+    new_sizes = [(2, 4, int(2 * n), int(4 * n)) for n in sizes]
+    assert [tuple(c.shape) for c in carried[1:]] == new_sizes
+    features, *_ = second(y, *carried)
+    for i in range(len(carried)):  # each of the ten couplings is read
+        moved = [c + (i == j) for j, c in enumerate(carried)]
+        assert not torch.equal(second(y, *moved)[0], features), i
+    _, z, *carried = second(y, *carried)
+    torch.testing.assert_close(carried[0], second.join(torch.cat((y, x), dim=1)))
+    torch.testing.assert_close(model(pictures())[:, 2], model.heads[2](third(z, *carried)[0]))
+
+
+def test_hourglass_adds_its_skips() -> None:
+    hourglass = tiny(StackedHourglass).stacks[0].hourglass.eval()
+
+    def level(h, x):
+        low = h.low(x.unfold(2, 2, 2).unfold(3, 2, 2).amax((-2, -1)))
+        inner = level(h.inner, low) if hasattr(h.inner, "up") else h.inner(low)
+        return h.skip(x) + h.up(inner).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    x = torch.randn(2, 8, 16, 32)
+    torch.testing.assert_close(hourglass(x), level(hourglass, x))
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (HourglassConfig, {"width": 6}, "width must be a multiple of 4, got 6"),
+        (HourglassConfig, {"stacks": 0}, "stacks must be an integer from 1 to 64, got 0"),
+        (HourglassConfig, {"num_keypoints": True}, "num_keypoints must be an integer"),
+        (CUNetConfig, {"growth": 0}, "growth must be an integer from 1"),
+        (CUNetConfig, {"neck": 2.0}, "neck must be an integer from 1 to 64, got 2.0"),
+        (CUNetConfig, {"in_channels": 0}, "in_channels must be an integer from 1 to 1024, got 0"),
+        (CUNetConfig, {"width": "8"}, "width must be an integer from 1 to 65536, got '8'"),
+    ],
+)
+def test_config_errors(config, changes, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+# What every network of the zoo keeps.
+
+
+@every_network
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_shapes(kind, training, in_channels) -> None:
+    model = tiny(kind, in_channels=in_channels).train(training)
+    assert model(pictures(channels=in_channels)).shape == (2, STACKS, 3, 16, 32)
+    assert (model.num_classes, model.in_chans, model.num_features) == (3, in_channels, 8)
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (pictures(size=(65, 130)), ValueError, "multiples of 64, got 65 x 130.*is 128 x 192"),
+        (pictures(size=(0, 64)), ValueError, "got 0 x 64.*is 64 x 64"),
+        (pictures()[0], ValueError, r"must be \(B, 3, H, W\), got shape \(3, 64, 128\)"),
+        (pictures(channels=4), ValueError, r"expected 3 channels .* got shape \(2, 4, 64, 128\)"),
+        (pictures().byte(), TypeError, "images are torch.uint8 but the weights are torch.float32"),
+        (pictures().double(), TypeError, "images are torch.float64"),
+        (pictures().numpy(), TypeError, "must be a torch.Tensor, got ndarray"),
+    ],
+    ids=["size", "empty", "rank", "channels", "uint8", "float64", "numpy"],
+)
+def test_input_errors(kind, images, error, message) -> None:
+    with pytest.raises(error, match=message):
+        tiny(kind, stacks=1)(images)
+
+
+@every_network
+def test_double_weights_take_double_images(kind) -> None:
+    model = tiny(kind).eval()
+    maps = model(pictures())
+    doubled = model.double()(pictures().double())
+    assert doubled.dtype == torch.float64
+    torch.testing.assert_close(doubled.float(), maps, rtol=1e-4, atol=1e-5)
+
+
+def removed_biases(model: nn.Module) -> set[str]:
+    """Biases right before a batch norm, which subtracts them; published hourglasses have them."""
+    return {
+        n
+        for n, _ in model.named_parameters()
+        if n.endswith(("conv.bias", "conv1.bias", "conv2.bias"))
+    }
+
+
+@every_network
+def test_gradients_reach_every_parameter(kind) -> None:
+    # `tiny` opens the gates: at alpha = 0 a shortcut's convolution rightly gets no gradient.
+    model = tiny(kind)
+    model(pictures()).square().sum().backward()
+    # A bias that batch norm takes away again has a gradient of 0, up to rounding.
+    silent = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert silent <= removed_biases(model)
+
+
+@every_network
+def test_each_stack_has_its_own_supervision(kind) -> None:
+    model = tiny(kind)
+    model(pictures())[:, 0].sum().backward()
+    reached = {n.split(".")[0] for n, p in model.stacks.named_parameters() if p.grad.any()}
+    assert reached == {"0"}
+
+
+@every_network
+def test_safetensors_round_trip(kind, tmp_path) -> None:
+    model = tiny(kind)
+    model(pictures())  # moves the running statistics away from their start
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    torch.manual_seed(5)
+    other = kind(NETWORKS[kind])
+    other.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
+    assert torch.equal(other.eval()(pictures()), model.eval()(pictures()))
+
+
+@pytest.mark.slow
+@traced
+def test_compiles_without_graph_breaks(kind, changes) -> None:
+    model = tiny(kind, **changes).eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(pictures()), model(pictures()))
+
+
+@traced
+def test_exports(kind, changes) -> None:
+    model = tiny(kind, **changes).eval()
+    exported = torch.export.export(model, (pictures(),)).module()
+    torch.testing.assert_close(exported(pictures()), model(pictures()))
+
+
+@every_network
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bfloat16_autocast(kind, dtype) -> None:
+    model = tiny(kind).eval()
+    expected = model(pictures())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = model(pictures().to(dtype))
+    assert maps.dtype == torch.bfloat16
+    assert (maps.float() - expected).abs().max() < 0.05 * expected.abs().max()
+    assert not torch.equal(maps.float(), expected)
+
+
+@every_network
+def test_channels_last(kind) -> None:
+    model = tiny(kind).eval()
+    expected = model(pictures())
+    model = model.to(memory_format=torch.channels_last)
+    maps = model(pictures().to(memory_format=torch.channels_last))
+    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-5)
+
+
+@every_network
+def test_trains_under_ddp(kind, tmp_path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.distributed.destroy_process_group)
+        model = nn.parallel.DistributedDataParallel(tiny(kind))
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(pictures()).square().sum().backward()
+        optimizer.step()
+        still = {n for n, p in model.named_parameters() if torch.equal(p, before[n])}
+        assert still <= removed_biases(model)
+
+
+@every_network
+def test_grad_checkpointing_recomputes_to_the_same_gradients(kind) -> None:
+    calls, gradients = [], []
+    for enable in (False, True):
+        model = tiny(kind)
+        model.set_grad_checkpointing(enable)
+        count = []
+        for stack in model.stacks:  # a pre-hook, as recomputing stops short of a module's end
+            stack.register_forward_pre_hook(lambda *_, count=count: count.append(1))
+        model(pictures()).square().sum().backward()
+        calls.append(len(count))
+        gradients.append([p.grad for p in model.parameters()])
+    assert calls == [STACKS, 2 * STACKS]
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain)
+
+
+@every_network
+def test_features_and_head(kind) -> None:
+    model = tiny(kind).eval()
+    maps, features = model(pictures()), model.forward_features(pictures())
+    assert features.shape == (2, 8, 16, 32)
+    assert torch.equal(model.forward_head(features), maps[:, -1])
+    assert model.forward_head(features, pre_logits=True) is features
+    assert model.get_classifier() is model.heads
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("indices", "stacks"), [(None, [0, 1]), (1, [1]), (2, [0, 1]), ([0], [0]), ((0, -1), [0, 1])]
+)
+def test_forward_intermediates(kind, indices, stacks) -> None:
+    model = tiny(kind).eval()
+    ran = []
+    for stack in model.stacks:
+        stack.register_forward_hook(lambda *_: ran.append(1))
+    last, chosen = model.forward_intermediates(pictures(), indices, stop_early=True)
+    assert len(ran) == stacks[-1] + 1
+    maps = model(pictures())
+    assert len(chosen) == len(stacks)
+    for features, s in zip(chosen, stacks, strict=True):
+        torch.testing.assert_close(model.heads[s](features), maps[:, s])
+    assert last is chosen[-1]
+    again = model.forward_intermediates(pictures(), indices, intermediates_only=True)
+    assert all(map(torch.equal, again, chosen))
+    full, _ = model.forward_intermediates(pictures(), [0])
+    assert torch.equal(full, model.forward_features(pictures()))
+    with pytest.raises(ValueError, match="output_fmt must be \"NCHW\", got 'NLC'"):
+        model.forward_intermediates(pictures(), output_fmt="NLC")
+
+
+@every_network
+@pytest.mark.parametrize("prune_head", [True, False])
+def test_prune_intermediate_layers(kind, prune_head) -> None:
+    model = tiny(kind).eval()
+    maps, (_, wanted) = model(pictures()), model.forward_intermediates(pictures(), [0])
+    assert model.prune_intermediate_layers([0], prune_head=prune_head) == [0]
+    assert (model.num_stacks, len(model.stacks)) == (1, 1)
+    assert torch.equal(model.forward_features(pictures()), wanted[0])
+    if not prune_head:
+        assert torch.equal(model(pictures()), maps[:, :1])
+
+
+@every_network
+def test_reset_classifier(kind) -> None:
+    model, fresh = tiny(kind), tiny(kind, num_keypoints=5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.reset_classifier(5)
+    after = model.state_dict()
+    assert {n: v.shape for n, v in after.items()} == {
+        n: v.shape for n, v in fresh.state_dict().items()
+    }
+    changed = {n.rpartition(".")[0] for n, v in after.items() if not torch.equal(v, before[n])}
+    assert changed == set(model.keypoint_modules())
+    assert model.num_classes == model.num_keypoints == 5
+    assert model(pictures()).shape == (2, STACKS, 5, 16, 32)
+
+
+@every_network
+@pytest.mark.parametrize("arguments", [(0,), (5, "avg")])
+def test_reset_classifier_errors(kind, arguments) -> None:
+    model = tiny(kind, stacks=1)
+    with pytest.raises(ValueError, match="needs at least one keypoint and no pooling"):
+        model.reset_classifier(*arguments)
+
+
+@every_network
+def test_layer_groups(kind) -> None:
+    model = tiny(kind)
+    groups = group_parameters(model, model.group_matcher())
+    expected = {
+        name: 0 if name.startswith("stem") else None for name, _ in model.named_parameters()
+    }
+    assert sorted(n for names in groups.values() for n in names) == sorted(expected)
+    assert len(groups) == 1 + STACKS
+    assert {n for n, group in expected.items() if group == 0} == set(groups[0])
+    for s in range(STACKS):
+        assert {n.split(".")[1] for n in groups[s + 1]} == {str(s)}
+    scales = {g["lr_scale"] for g in param_groups_layer_decay(model, layer_decay=0.5)}
+    assert scales == {0.5**power for power in range(STACKS + 1)}

@@ -1,0 +1,125 @@
+"""A larger network that begins as a smaller one."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+import gatedpose
+from gatedpose.models.growth import grow
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.training.run import starting_model
+
+SMALL = GatedHourglassConfig(width=10, stacks=2, num_keypoints=3, depth=2)
+
+
+def trained(config: GatedHourglassConfig) -> GatedHourglass:
+    """A network in which nothing is as it starts."""
+    torch.manual_seed(0)
+    model = GatedHourglass(config)
+    for name, value in model.named_parameters():
+        if name.endswith("alpha"):
+            nn.init.uniform_(value, -1.0, 1.0)
+    for _ in range(3):
+        model(torch.randn(4, 3, 32, 48))  # moves batch norm's statistics
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"merge": "sum", "skip": "conv3x3"},
+        {"skip": "block", "gate": "scalar"},
+        {"skip": "identity", "gate": 0.5},
+    ],
+)
+@pytest.mark.parametrize(("width", "stacks"), [(12, 2), (22, 4), (10, 3), (10, 2)])
+def test_the_larger_network_predicts_alike(changes, width: int, stacks: int) -> None:
+    config = dataclasses.replace(SMALL, **changes)
+    small = trained(config)
+    large = GatedHourglass(dataclasses.replace(config, width=width, stacks=stacks)).eval()
+    images = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        assert not torch.allclose(large(images)[:, :2], small(images), atol=1e-3)
+        grow(small, large)
+        first, last = large(images).split([2, stacks - 2], dim=1)
+        torch.testing.assert_close(first, small(images))
+        torch.testing.assert_close(last, first[:, 1:].expand_as(last))
+
+
+def test_new_stacks_learn_what_the_last_one_did_not() -> None:
+    small = trained(dataclasses.replace(SMALL, stacks=1))
+    large = GatedHourglass(dataclasses.replace(SMALL, stacks=3))
+    grow(small, large)
+    optimizer = torch.optim.SGD(large.parameters(), lr=0.1)
+    images, target = torch.randn(4, 3, 32, 48), torch.randn(4, 3, 3, 8, 12)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (large(images) - target).square().mean().backward()
+        optimizer.step()
+    assert large.remap_features[0].weight.abs().min() > 0
+    assert large.remap_heatmaps[1].weight.abs().min() > 0
+    a, b = large(images)[:, 1:].unbind(dim=1)
+    assert not torch.allclose(a, b, atol=1e-4)
+
+
+def test_new_channels_learn() -> None:
+    small = trained(SMALL)
+    torch.manual_seed(0)
+    large = GatedHourglass(dataclasses.replace(SMALL, width=16))
+    grow(small, large)
+    optimizer = torch.optim.SGD(large.parameters(), lr=0.1)
+    images, target = torch.randn(4, 3, 32, 48), torch.randn(4, 2, 3, 8, 12)
+    for _ in range(2):  # at first only the weights that read the new channels have a gradient
+        optimizer.zero_grad()
+        (large(images) - target).square().mean().backward()
+        optimizer.step()
+    # Of conv1's 8 outputs the last 3 are new, in a block whose input grew from 10 to 16.
+    first = large.stacks[0].block.conv1.conv.weight
+    assert (first.grad[5:].flatten(1).abs().amax(dim=1) > 0).all()
+    assert large.heads[1].weight.detach()[:, 5:8].abs().min() > 0
+
+
+def test_each_part_of_a_block_stays_in_its_own() -> None:
+    small = trained(SMALL)  # outputs of width 10: 5 + 2 + 3
+    large = GatedHourglass(dataclasses.replace(SMALL, width=16))  # 8 + 4 + 4
+    grow(small, large)
+    old, new = small.stem.block, large.stem.block
+    assert torch.equal(new.gate.alpha[[0, 1, 2, 3, 4, 8, 9, 12, 13, 14]], old.gate.alpha)
+    assert torch.equal(new.gate.alpha[[5, 6, 7, 10, 11, 15]], torch.zeros(6))
+    assert torch.equal(new.conv2.conv.weight[:2, :5], old.conv2.conv.weight)
+    assert torch.equal(new.conv2.conv.weight[:2, 5:], torch.zeros(2, 3, 3, 3))
+    assert torch.equal(new.conv1.conv.weight[:5], old.conv1.conv.weight)  # the stem keeps its 64
+
+
+def test_what_does_not_grow_is_refused() -> None:
+    small = trained(SMALL)
+    for changes, message in (
+        ({"width": 8}, "2 stacks of width 10 do not fit into 2 of width 8"),
+        ({"stacks": 1}, "do not fit into 1 of width 10"),
+        ({"width": 16, "num_keypoints": 4}, "may differ in width and stacks only"),
+        ({"width": 16, "gate": "scalar"}, "may differ in width and stacks only"),
+    ):
+        large = GatedHourglass(dataclasses.replace(SMALL, **changes))
+        before = {key: tensor.clone() for key, tensor in large.state_dict().items()}
+        with pytest.raises(ValueError, match=message):
+            grow(small, large)
+        assert all(torch.equal(before[key], t) for key, t in large.state_dict().items())
+    grouped = dataclasses.replace(SMALL, width=12, merge="grouped")
+    with pytest.raises(ValueError, match="grouped merges"):
+        grow(GatedHourglass(grouped), GatedHourglass(dataclasses.replace(grouped, width=16)))
+    with pytest.raises(TypeError, match=r"only gated hourglasses grow.*GatedHourglass and CUNet"):
+        grow(small, gatedpose.create_model("cu_net_2"))
+
+
+def test_a_training_starts_from_a_smaller_model() -> None:
+    small = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
+    large = starting_model("gated_hg_2s_80", 14, "grow:gated_hg_1s_68.lsp").eval()
+    images = torch.randn(2, 3, 64, 128)
+    with torch.no_grad():
+        torch.testing.assert_close(large(images)[:, :1], small(images), atol=1e-5, rtol=1e-4)
+    assert starting_model("gated_hg_2s_80", 3, "grow:gated_hg_1s_68.lsp").num_keypoints == 3
+    with pytest.raises(gatedpose.UnknownModelError, match="did you mean"):
+        starting_model("gated_hg_2s_80", 14, "grow:gated_hg_1s_6")

@@ -1,0 +1,203 @@
+"""The paper's network: its table of sizes, its formula, its choices and its errors."""
+
+import dataclasses
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
+from gatedpose.models.layers import MERGES, SKIPS
+
+# The paper's variants at K = 16, counted in closed form: stacks, width, parameters, conv GMACs
+VARIANTS = [
+    (1, 68, 506_616, 0.8089),
+    (2, 68, 977_379, 1.3570),
+    (2, 80, 1_340_904, 1.7958),
+    (2, 96, 1_915_568, 2.4867),
+    (2, 108, 2_414_039, 3.0842),
+    (2, 120, 2_970_344, 3.7496),
+    (2, 128, 3_373_344, 4.2310),
+    (4, 144, 8_440_408, 10.1582),
+    (4, 256, 26_493_184, 31.3936),
+]
+
+
+def tiny(**changes) -> GatedHourglass:
+    torch.manual_seed(0)
+    config = GatedHourglassConfig(width=8, stacks=2, num_keypoints=3, depth=2)
+    model = GatedHourglass(dataclasses.replace(config, **changes)).eval()
+    for name, value in model.named_parameters():
+        if name.endswith("alpha"):
+            nn.init.uniform_(value, 0.5, 1.0)  # opened, so that every path counts
+    return model
+
+
+@pytest.mark.parametrize(("stacks", "width", "parameters", "gmacs"), VARIANTS)
+def test_variants_have_the_counted_size(stacks, width, parameters, gmacs, conv_macs) -> None:
+    with torch.device("meta"):
+        model = GatedHourglass(GatedHourglassConfig(width=width, stacks=stacks))
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert round(conv_macs(model, (256, 256)) / 1e9, 4) == gmacs
+
+
+def test_hybrid_hourglass_is_figure_2b() -> None:
+    hourglass = HybridHourglass(8, 2, gate=0.5).eval()
+    x = torch.randn(2, 8, 4, 12)
+
+    def level(h, x):
+        low = h.low(x.unfold(2, 2, 2).unfold(3, 2, 2).amax((-2, -1)))
+        inner = level(h.inner, low) if h.depth > 1 else h.inner[1](h.inner[0](low))
+        decoded = inner.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        return h.merge.block(torch.cat((h.skip(x), decoded), dim=1))
+
+    y = hourglass(x)
+    assert y.shape == x.shape
+    torch.testing.assert_close(y, level(hourglass, x))
+
+
+def test_stacks_follow_the_formula() -> None:
+    model, images = tiny(), torch.randn(2, 3, 32, 48)
+    x1 = model.stem(images)
+    f1 = model.stacks[0](x1)
+    h1 = model.heads[0](f1)
+    x2 = x1 + model.remap_features[0](f1) + model.remap_heatmaps[0](h1)
+    h2 = model.heads[1](model.stacks[1](x2))
+    torch.testing.assert_close(model(images), torch.stack((h1, h2), dim=1))
+    assert f1.shape == x2.shape == (2, 8, 8, 12)
+    assert f1.min() == 0.0  # behind a ReLU
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("gate", ["channel", "scalar", 1.0])
+def test_choices_run(merge, skip, gate) -> None:
+    model = tiny(merge=merge, skip=skip, gate=gate)
+    maps = model(torch.randn(2, 3, 32, 48))
+    assert maps.shape == (2, 2, 3, 8, 12)
+    assert maps.isfinite().all()
+    shapes = {tuple(p.shape) for n, p in model.named_parameters() if n.endswith("alpha")}
+    assert shapes == {"channel": {(8,)}, "scalar": {(1,)}, 1.0: set()}[gate]
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_merge_decides_the_width_of_the_merging_block(merge) -> None:
+    conv = tiny(merge=merge).stacks[0].hourglass.merge.block.conv1.conv
+    assert tuple(conv.weight.shape) == {"concat": (4, 16), "grouped": (4, 8), "sum": (4, 8)}[
+        merge
+    ] + (3, 3)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_depths(depth) -> None:
+    model = tiny(depth=depth)
+    multiple = 4 * 2**depth
+    assert model.size_multiple == multiple
+    assert model(torch.randn(2, 3, multiple, 2 * multiple)).shape == (
+        *(2, 2, 3),
+        *(multiple // 4, multiple // 2),
+    )
+    with pytest.raises(ValueError, match=f"multiples of {multiple}, got {multiple // 2} x"):
+        model(torch.randn(2, 3, multiple // 2, multiple))
+
+
+@pytest.mark.parametrize("width", [4, 6, 10, 12])
+def test_any_even_width(width) -> None:
+    assert tiny(width=width)(torch.randn(2, 3, 16, 32)).shape == (2, 2, 3, 4, 8)
+
+
+def test_start_values() -> None:
+    model = GatedHourglass(GatedHourglassConfig(width=64, stacks=1))
+    for name, value in model.named_parameters():
+        if name.endswith("alpha"):
+            assert not value.any(), name
+        elif name.endswith("conv.weight"):  # uniform: all within the bound, and close to it
+            bound = value[0].numel() ** -0.5
+            assert 0.95 * bound < value.abs().max() <= bound, name
+            assert value.std().item() == pytest.approx(bound / 3**0.5, rel=0.1), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 7}, "width must be an even integer of at least 4, got 7"),
+        ({"width": 2}, "width must be an even integer of at least 4, got 2"),
+        ({"stacks": 0}, "stacks must be an integer from 1 to 64, got 0"),
+        ({"stacks": True}, "stacks must be an integer"),
+        ({"num_keypoints": 0}, "num_keypoints must be an integer from 1"),
+        ({"num_keypoints": 3.0}, "num_keypoints must be an integer"),
+        ({"in_channels": -1}, "in_channels must be"),
+        ({"depth": 1}, "depth must be an integer from 2 to 5, got 1"),
+        ({"depth": 6}, "depth must be an integer from 2 to 5, got 6"),
+        ({"gate": "sigmoid"}, 'gate must be "channel", "scalar" or a finite number'),
+        ({"merge": "add"}, "'concat', 'grouped', 'sum', got 'add'"),
+        ({"skip": "none"}, "'conv1x1', 'conv3x3', 'block', 'identity', got 'none'"),
+        ({"width": 6, "merge": "grouped"}, 'merge="grouped" needs a width that 4 divides, got 6'),
+    ],
+)
+def test_config_errors(changes, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        GatedHourglassConfig(**changes)
+
+
+def test_config_is_frozen_and_normalised() -> None:
+    config = GatedHourglassConfig(gate=1)
+    assert config.gate == 1.0
+    assert isinstance(config.gate, float)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.width = 8
+    with torch.device("meta"):
+        assert GatedHourglass().config == GatedHourglassConfig()
+
+
+@pytest.mark.parametrize("size", [(6, 8), (8, 5)])
+def test_hybrid_hourglass_errors(size) -> None:
+    with pytest.raises(ValueError, match=f"multiples of 4 to be halved 2 times, got {size[0]} x"):
+        HybridHourglass(8, 2)(torch.randn(2, 8, *size))
+    with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
+        HybridHourglass(8, 0)
+
+
+def test_shortcuts_that_change_width_learn_once_gates_open() -> None:
+    model = GatedHourglass(GatedHourglassConfig(width=8, stacks=1, num_keypoints=3, depth=2))
+    shortcut = model.stem.block.shortcut.conv.weight
+    for alpha, learns in ((0.0, False), (0.3, True)):
+        model.zero_grad()
+        nn.init.constant_(model.stem.block.gate.alpha, alpha)
+        model(torch.randn(2, 3, 16, 32)).square().sum().backward()
+        assert shortcut.grad.any() == learns
+        assert model.stem.block.gate.alpha.grad.all()  # the gate itself learns from the start
+
+
+def test_no_weight_decay_names_the_gates() -> None:
+    model = tiny(stacks=1)
+    names = model.no_weight_decay()
+    assert names == {n for n, _ in model.named_parameters() if "alpha" in n}
+    assert len(names) == 8  # stem 1, low and merge of two levels 4, bottom 2, behind 1
+
+
+def test_hybrid_hourglass_exports() -> None:
+    hourglass = HybridHourglass(8, 2).eval()
+    x = torch.randn(2, 8, 4, 12)
+    exported = torch.export.export(hourglass, (x,)).module()
+    torch.testing.assert_close(exported(x), hourglass(x))
+    with pytest.raises((AssertionError, RuntimeError, ValueError)):
+        exported(F.pad(x, (0, 4)))  # exported for one size
+
+
+def test_forward_features_keeps_no_earlier_stack() -> None:
+    model = GatedHourglass(GatedHourglassConfig(width=8, stacks=3, num_keypoints=3, depth=2)).eval()
+    outputs: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def watch(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        outputs.append(weakref.ref(output))
+        alive.append(sum(output() is not None for output in outputs))
+
+    for stack in model.stacks:
+        stack.register_forward_hook(watch)
+    with torch.no_grad():
+        model.forward_features(torch.zeros(2, 3, 16, 32))
+    assert alive == [1, 2, 2]  # at most the one before, which the loop still holds

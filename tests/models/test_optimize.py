@@ -1,0 +1,142 @@
+"""Networks made ready for prediction: the same heatmaps, and what happens where something lacks."""
+
+import pytest
+import torch
+from torch import nn
+
+import gatedpose
+from gatedpose.models.optimize import APART, OptimizedNetwork, fast_dtype
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
+
+
+def heatmaps(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(images)[:, -1:]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05), ("auto", 0.05)]
+)
+def test_eager_gives_the_same_heatmaps(model, dtype, tolerance: float) -> None:
+    images = torch.randn(2, 3, 128, 64)
+    fast = gatedpose.optimize(model, dtype=dtype, compile=False)
+    assert isinstance(fast, OptimizedNetwork)
+    assert fast.dtype in (torch.float32, torch.bfloat16)
+    assert (fast.compiled_for, fast.reason) == (None, "not asked for")
+    found = fast(images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, heatmaps(model, images), atol=tolerance, rtol=0)
+    assert next(model.parameters()).dtype == torch.float32  # a copy was changed
+
+
+def test_norms_keep_their_precision(model) -> None:
+    fast = gatedpose.optimize(model, dtype=torch.bfloat16, compile=False)
+    dtypes = {
+        type(m).__name__: {value.dtype for value in m.parameters()}
+        for m in fast.modules()
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d))
+    }
+    half, full = {torch.bfloat16}, {torch.float32}
+    assert dtypes == {"Conv2d": half, "ConvTranspose2d": half, "BatchNorm2d": full}
+
+
+@pytest.mark.slow
+def test_compiled_for_any_number_of_images(model) -> None:
+    fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=(2, 3, 64, 128))
+    assert fast.compiled_for == (2, 3, 64, 128)
+    assert "compiled for (2, 3, 64, 128)" in str(fast)
+    images = torch.randn(5, 3, 64, 128)
+    wanted = heatmaps(model, images)
+    for number in (1, 2, 5):
+        torch.testing.assert_close(fast(images[:number]), wanted[:number], atol=1e-4, rtol=0)
+    strided = images.transpose(2, 3).contiguous().transpose(2, 3)[::2]
+    torch.testing.assert_close(fast(strided), wanted[::2], atol=1e-4, rtol=0)
+    other = torch.randn(1, 3, 128, 64)
+    torch.testing.assert_close(fast(other), heatmaps(model, other), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="multiples of 64, got 60 x 128"):
+        fast(images[:, :, :60])
+
+
+@pytest.mark.slow
+def test_compiled_once_for_all_tensors(model) -> None:
+    fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=(2, 3, 64, 64))
+    images = torch.randn(4, 3, 64, 64)
+    with torch._dynamo.config.patch(error_on_recompile=True):  # that would lose packed weights
+        found = [fast(images), fast(images.double().requires_grad_())]
+        with torch.inference_mode():
+            found.append(fast(images.clone(memory_format=torch.channels_last)))
+        half = fast(images[::2])
+    for maps in found:
+        torch.testing.assert_close(maps, heatmaps(model, images), atol=1e-4, rtol=0)
+    torch.testing.assert_close(half, found[0][::2], atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN packs the weights")
+def test_weights_are_packed_for_the_cpu() -> None:
+    from torch._inductor.utils import run_and_get_code
+
+    small = gatedpose.create_model("gated_hg_1s_68", width=8, depth=2)
+    options = {"dtype": torch.float32, "example_shape": (1, 3, 64, 64), "compile": True}
+    _, code = run_and_get_code(gatedpose.optimize, small, **options)
+    assert "_convolution_pointwise" in "".join(code)  # of packed weights; else "convolution"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not APART, reason="this PyTorch cannot keep compiled networks apart")
+def test_one_network_takes_no_other_ones_place() -> None:
+    shape = (1, 3, 64, 64)
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for width in (8, 12):
+            small = gatedpose.create_model("gated_hg_1s_68", width=width, depth=2)
+            fast = gatedpose.optimize(small, dtype=torch.float32, example_shape=shape)
+            assert fast.compiled_for == shape
+
+
+def test_predictor_takes_it(model) -> None:
+    pixels = torch.randint(0, 255, (3, 90, 70), dtype=torch.uint8)
+    [pose] = gatedpose.Predictor(model)(pixels)
+    [same] = gatedpose.Predictor(gatedpose.optimize(model, dtype=torch.float32, compile=False))(
+        pixels
+    )
+    assert same.skeleton == pose.skeleton
+    assert abs(same.keypoints - pose.keypoints).max() < 0.01
+
+
+def test_without_a_compiler_it_says_why_and_goes_on(model, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")  # no C++ compiler to be found
+    options = {"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False}
+    shape = (1, 3, 64, 64)
+    with torch._inductor.config.patch(options):
+        with pytest.warns(UserWarning, match=r"runs without torch.compile.*ompiler"):
+            fast = gatedpose.optimize(model, dtype=torch.float32, example_shape=shape)
+        with pytest.raises(RuntimeError, match=r"optimize: torch.compile failed: .*ompiler"):
+            gatedpose.optimize(model, dtype=torch.float32, compile=True, example_shape=shape)
+    assert fast.compiled_for is None
+    assert "ompiler" in fast.reason
+    images = torch.randn(shape)
+    torch.testing.assert_close(fast(images), heatmaps(model, images), atol=1e-5, rtol=0)
+
+
+def test_bad_input(model) -> None:
+    with pytest.raises(ValueError, match=r"optimize: dtype must be .*got torch.int8"):
+        gatedpose.optimize(model, dtype=torch.int8)
+    with pytest.raises(ValueError, match="next good size is 128 x 64"):
+        gatedpose.optimize(model, example_shape=(1, 3, 100, 64))
+    with pytest.raises(ValueError, match="expected 3 channels"):
+        gatedpose.optimize(model, example_shape=(1, 1, 64, 64))
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="'cuda' is not there"):
+            gatedpose.optimize(model, device="cuda")
+    fast = gatedpose.optimize(model, compile=False)
+    with pytest.raises(RuntimeError, match="only predicts"):
+        fast.train()
+    assert not fast.eval().training
+
+
+def test_fast_dtype_of_the_cpu() -> None:
+    assert fast_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)

@@ -1,0 +1,108 @@
+"""Networks as folders that "local-dir:" loads, joints included."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import gatedpose
+from gatedpose.models.saved import save_model
+from gatedpose.skeleton import LSP14, Skeleton
+
+KITE = Skeleton("kite", ("left tip", "right tip", "head"), ((1, 0),), ((0, 1), (1, 2), (2, 0)))
+
+
+def kite_model(**options: object) -> gatedpose.GatedHourglass:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3, width=8, **options)
+    return model.to(memory_format=torch.channels_last)
+
+
+def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    model = kite_model(gate="scalar", in_channels=1)
+    save_model(model, tmp_path / "saved", KITE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["saved"]
+    for create in (gatedpose.create_model, timm.create_model):
+        again = create(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+        assert again.config == model.config
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(again.state_dict()[name], tensor), name
+        assert gatedpose.Predictor(again).skeleton == KITE
+    assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)  # as it was
+
+
+def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    second = kite_model(merge="sum")
+    save_model(second, tmp_path / "saved", KITE)
+    names = sorted(p.name for p in (tmp_path / "saved").iterdir())
+    assert names == ["config.json", "model.safetensors"]
+    again = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+    assert again.config.merge == "sum"
+
+
+def test_folder_with_other_files_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "linked").symlink_to(tmp_path / "mine")
+    for path in (tmp_path / "mine", tmp_path / "linked", tmp_path / "mine" / "sub" / ".."):
+        with pytest.raises(FileExistsError, match=r"than config.json, model.safetensors, sub for"):
+            save_model(kite_model(), path, KITE)
+    with pytest.raises(FileExistsError, match=r"thesis.txt is a file, not a folder"):
+        save_model(kite_model(), tmp_path / "mine" / "thesis.txt", KITE)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        save_model(kite_model(), tmp_path / "no" / "where", KITE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["linked", "mine"]
+
+
+def test_failed_saving_leaves_the_older_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)  # config.json, after the weights
+    with pytest.raises(OSError, match="No space left"):
+        save_model(kite_model(), tmp_path / "saved", KITE)
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["saved"]
+
+
+def test_another_number_of_keypoints_is_not_those_joints(tmp_path: Path) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    name = f"local-dir:{tmp_path / 'saved'}"
+    model = gatedpose.create_model(name, pretrained=True, num_keypoints=14)
+    assert gatedpose.Predictor(model).skeleton == LSP14
+    with pytest.raises(ValueError, match="which joints do the 5 heatmaps"):
+        gatedpose.Predictor(gatedpose.create_model(name, num_keypoints=5))
+
+
+def test_joints_must_be_the_models(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'lsp14' has 14 joints, the model has 3 heatmaps"):
+        save_model(kite_model(), tmp_path / "saved", LSP14)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": "kite"}, {**asdict(KITE), "limbs": [[0]]}, {**asdict(KITE), "limbs": 3},
+     {**asdict(KITE), "flip_pairs": [[0, 9]]}],
+)  # fmt: skip
+def test_damaged_skeleton_is_named(wrong: dict[str, object], tmp_path: Path) -> None:
+    save_model(kite_model(), tmp_path / "saved", KITE)
+    path = tmp_path / "saved" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "skeleton": wrong}))
+    model = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+    with pytest.raises(ValueError, match=r"[Ss]keleton"):
+        gatedpose.Predictor(model)
+
+
+def test_skeletons_survive_json() -> None:
+    for skeleton in (*gatedpose.skeleton.SKELETONS.values(), KITE):
+        assert Skeleton.from_dict(json.loads(json.dumps(asdict(skeleton)))) == skeleton

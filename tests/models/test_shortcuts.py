@@ -1,0 +1,186 @@
+"""Gates on the shortcuts of other people's networks change nothing until they learn."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import gatedpose
+from gatedpose.models.shortcuts import fold_gates, gate_shortcuts, list_gates, ungate_shortcuts
+
+# Model, its gates, their factors: counted from the published layouts.
+NETWORKS = {
+    "resnet18": (8, 2 * (64 + 128 + 256 + 512)),
+    "resnet50d": (16, 3 * 256 + 4 * 512 + 6 * 1024 + 3 * 2048),
+    "resnetv2_50": (16, 3 * 256 + 4 * 512 + 6 * 1024 + 3 * 2048),
+    "convnext_atto": (12, 2 * 40 + 2 * 80 + 6 * 160 + 2 * 320),
+    "regnetx_002": (13, 24 + 56 + 4 * 152 + 7 * 368),
+    "efficientnet_b0": (9, 24 + 40 + 2 * 80 + 2 * 112 + 3 * 192),
+    "mobilenetv3_small_100": (6, 24 + 2 * 40 + 48 + 2 * 96),
+    "vit_tiny_patch16_224": (24, 24 * 192),
+}
+
+
+def network(name: str) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    size = {"img_size": 64} if name.startswith("vit") else {}
+    model = timm.create_model(name, num_classes=3, **size).eval()
+    for norm in model.modules():  # as if trained: nothing is 0 or 1 by chance
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.uniform_(norm.bias, -0.5, 0.5)
+    return model, torch.randn(2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_nothing_changes_until_gates_learn(name: str) -> None:
+    model, images = network(name)
+    before, keys = model(images), list(model.state_dict())
+    assert gate_shortcuts(model) is model
+    assert torch.equal(model(images), before)
+    gates = list_gates(model)
+    assert (len(gates), sum(gate.alpha.numel() for gate in gates.values())) == NETWORKS[name]
+    assert [key for key in model.state_dict() if "gate" not in key] == keys
+    assert torch.equal(copy.deepcopy(model)(images), before)
+
+    for gate in gates.values():
+        gate.alpha.fill_(0.5)
+    assert not torch.allclose(model(images), before)
+    ungate_shortcuts(model)
+    assert list(model.state_dict()) == keys
+    assert not list_gates(model)
+    assert torch.equal(model(images), before)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_reach_every_gate(name: str) -> None:
+    model, images = network(name)
+    model = gate_shortcuts(model).train()
+    model(images).square().sum().backward()
+    for place, gate in list_gates(model).items():
+        assert gate.alpha.grad is not None, place
+        assert gate.alpha.grad.abs().sum() > 0, place
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_weights_without_gates_load_and_mean_ones(name: str) -> None:
+    model, images = network(name)
+    weights, before = copy.deepcopy(model.state_dict()), model(images)
+    gated = gate_shortcuts(network(name)[0], init=0.0)
+    assert not torch.allclose(gated(images), before)
+    gated.load_state_dict(weights)
+    assert torch.equal(gated(images), before)
+    own = {key: tensor.clone() for key, tensor in gated.state_dict().items()}
+    for gate in list_gates(gated).values():
+        gate.alpha.fill_(0.3)
+    gated.load_state_dict(own)
+    assert torch.equal(gated(images), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "foldable"),
+    [("resnet18", 3), ("resnet50d", 4), ("resnetv2_50", 4), ("regnetx_002", 4)],
+)
+@torch.no_grad()
+def test_gates_behind_convolutions_fold(name: str, foldable: int) -> None:
+    model, images = network(name)
+    model = gate_shortcuts(model).double()
+    for gate in list_gates(model).values():
+        nn.init.uniform_(gate.alpha, -1, 1)
+    before, count = model(images.double()), len(list_gates(model))
+    assert fold_gates(model) == foldable
+    assert len(list_gates(model)) == count - foldable
+    torch.testing.assert_close(model(images.double()), before)
+    assert fold_gates(model) == 0
+
+
+@torch.no_grad()
+def test_a_gate_scales_the_shortcut_alone() -> None:
+    block = timm.models.resnetv2.PreActBasic(64, 64).eval()
+    x = torch.randn(2, 64, 6, 8)
+    learnt = block(x) - x
+    gate_shortcuts(block, init=0.25)
+    torch.testing.assert_close(block(x), learnt + 0.25 * x)
+    vit = timm.models.vision_transformer.Block(8, 2).eval()
+    tokens = torch.randn(2, 5, 8)
+    gate_shortcuts(vit, init=0.0)
+    attended = vit.attn(vit.norm1(tokens))
+    torch.testing.assert_close(vit(tokens), vit.mlp(vit.norm2(attended)))
+
+
+@pytest.mark.parametrize(("gate", "numbers"), [("scalar", 8), (0.5, 0)])
+def test_kinds_of_gates(gate: str | float, numbers: int) -> None:
+    model, images = network("resnet18")
+    plain = sum(p.numel() for p in model.parameters())
+    gate_shortcuts(model, gate=gate)
+    assert sum(p.numel() for p in model.parameters()) == plain + numbers
+    assert model(images).isfinite().all()
+    assert fold_gates(model) == 3
+
+
+def test_dtype_device_and_mode_are_the_blocks() -> None:
+    model = gate_shortcuts(network("resnet18")[0].to(torch.bfloat16))
+    assert {gate.alpha.dtype for gate in list_gates(model).values()} == {torch.bfloat16}
+    assert not any(gate.training for gate in list_gates(model).values())
+
+
+def test_torchvisions_resnet_too() -> None:
+    model = torchvision.models.resnet50(num_classes=3).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        before = model(images)
+        assert torch.equal(gate_shortcuts(model)(images), before)
+    assert len(list_gates(model)) == 16
+
+
+def test_networks_without_known_blocks_are_refused() -> None:
+    with pytest.raises(ValueError, match="Linear has no residual block that is known; known are"):
+        gate_shortcuts(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="VGG has no residual block"):
+        gate_shortcuts(timm.create_model("vgg11"))
+    model = gate_shortcuts(network("resnet18")[0])
+    with pytest.raises(ValueError, match="has gates already; see ungate_shortcuts"):
+        gate_shortcuts(model)
+    with pytest.raises(ValueError, match="gate must be"):
+        gate_shortcuts(ungate_shortcuts(model), gate="soft")
+    assert not list_gates(model)
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_the_table_of_networks_in_the_docs_is_the_examples() -> None:
+    page = (EXAMPLES.parent / "docs" / "blocks.md").read_text("utf-8")
+    assert example("gate_timm_networks.py") in page
+
+
+@pytest.mark.slow
+def test_gated_resnets_learn_digits() -> None:
+    rows = example("gated_resnet_digits.py", "--seeds", "1", "--epochs", "2").splitlines()[2:]
+    assert len(rows) == 3
+    assert all(float(row.split("|")[-2]) > 60 for row in rows), rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet18", "convnext_atto"])
+def test_an_hourglass_on_a_backbone_learns(backbone: str) -> None:
+    told = example("hourglass_on_backbone.py", "--backbone", backbone).splitlines()[-1]
+    assert float(told.split(" joints, ")[1].split()[0]) < 30, told  # pixels of a photo of 512
+
+
+def test_public_name() -> None:
+    assert gatedpose.gate_shortcuts is gate_shortcuts

@@ -1,0 +1,280 @@
+"""Boxes of people from files and from torchvision's detector, and detectors that err."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+import gatedpose
+from gatedpose.data.boxes import read_boxes
+from gatedpose.errors import DatasetError, DetectorError, WeightsError
+from gatedpose.predict.detector import detect_people, load_detector
+from gatedpose.predict.predictor import Predictor, find_people
+
+H, W = 60, 90
+
+
+@pytest.fixture
+def image() -> Tensor:
+    return torch.randint(0, 256, (3, H, W), generator=torch.Generator().manual_seed(0)).byte()
+
+
+@pytest.fixture(scope="module")
+def detector_state() -> dict[str, Tensor]:
+    """Torchvision's detector without training, but sure that all it sees is people."""
+    torch.manual_seed(0)
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+    state: dict[str, Tensor] = model.state_dict()
+    state["roi_heads.box_predictor.cls_score.bias"][1] = 5
+    return state
+
+
+class Fixed(nn.Module):
+    """Answers like a detector of torchvision, always the same."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: list[Tensor]) -> Any:
+        self.seen += images
+        return self.answer
+
+
+def test_people_are_kept_by_label_and_score(image: Tensor) -> None:
+    boxes = torch.tensor([[1.0, 2, 30, 40], [5, 5, 20, 20], [0, 0, 9, 9], [8, 8, 60, 50]])
+    model = Fixed(
+        [
+            {
+                "boxes": boxes,
+                "labels": torch.tensor([1, 3, 1, 1]),
+                "scores": torch.tensor([0.9, 0.8, 0.3, 0.7]),
+            }
+        ]
+    )
+    assert detect_people(model, image).tolist() == boxes[[0, 3]].tolist()
+    assert detect_people(model, image, 0.2).tolist() == boxes[[0, 2, 3]].tolist()
+    assert detect_people(model, image, 0.95).shape == (0, 4)
+    torch.testing.assert_close(model.seen[0], image / 255)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        [{"boxes": torch.zeros(1, 4)}],
+        {"boxes": torch.zeros(1, 4)},
+        [{"boxes": [[1, 2, 3, 4]], "labels": [1], "scores": [0.9]}],
+        [{"boxes": torch.zeros(1, 4), "labels": torch.ones(3), "scores": torch.ones(3)}],
+    ],
+)
+def test_a_model_that_is_no_detector(answer: object, image: Tensor) -> None:
+    with pytest.raises(DetectorError, match="Fixed did not return a list of one dict"):
+        detect_people(Fixed(answer), image)
+
+
+@pytest.mark.slow
+def test_weights_from_a_file(
+    detector_state: dict[str, Tensor],
+    image: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.save(detector_state, tmp_path / "detector.pth")
+    save_file(detector_state, tmp_path / "detector.safetensors")
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
+    model.load_state_dict(detector_state)
+    expected = detect_people(model, image, 0.0)
+    assert len(expected)
+    for file in ("detector.pth", "detector.safetensors"):
+        detect = load_detector(tmp_path / file, min_score=0.0)
+        torch.testing.assert_close(find_people(detect, image), expected)
+    assert len(find_people(load_detector(tmp_path / "detector.pth", min_score=0.99), image)) == 0
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    with pytest.raises(
+        WeightsError, match=r"download https://\S+907ea3f9\.pth to .*--detector-weights"
+    ):
+        load_detector()
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (tmp_path / "detector.pth").rename(
+        folder / "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth"
+    )
+    torch.testing.assert_close(find_people(load_detector(min_score=0.0), image), expected)
+
+
+class Evil:
+    """What a pickle may do; weights_only=True refuses it."""
+
+    def __reduce__(self) -> Any:
+        return (print, ("never printed",))
+
+
+def test_bad_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WeightsError, match=r"absent\.pth cannot be read"):
+        load_detector(tmp_path / "absent.pth")
+    with pytest.raises(WeightsError, match=r"absent\.safetensors cannot be read"):
+        load_detector(tmp_path / "absent.safetensors")
+    for data in (b"", b"no weights", b"\x80\x02}q\x00."):
+        (tmp_path / "bad.pth").write_bytes(data)
+        with pytest.raises(WeightsError, match=r"bad\.pth (cannot be read|does not fit)"):
+            load_detector(tmp_path / "bad.pth")
+    torch.save(Evil(), tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match=r"evil\.pth cannot be read as a state dict"):
+        load_detector(tmp_path / "evil.pth")
+    assert capsys.readouterr().out == ""
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match=r"list\.pth holds no state dict but a list"):
+        load_detector(tmp_path / "list.pth")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth does not fit fasterrcnn_mobilenet_v3"):
+        load_detector(tmp_path / "other.pth")
+
+
+# Any callable
+
+
+def test_a_callable_gives_the_boxes(image: Tensor) -> None:
+    predictor = Predictor(gatedpose.create_model("gated_hg_1s_68", num_keypoints=14, width=8))
+    boxes = [[5.0, 5, 40, 50], [30, 10, 80, 55]]
+    seen = []
+
+    def detect(picture: Tensor) -> list[list[float]]:
+        seen.append(picture)
+        return boxes
+
+    poses = predictor(image.permute(1, 2, 0).numpy(), detect)
+    assert [pose.box.tolist() for pose in poses] == boxes
+    torch.testing.assert_close(seen[0], image)
+    for pose, given in zip(poses, predictor(image, boxes), strict=True):
+        np.testing.assert_array_equal(pose.keypoints, given.keypoints)
+
+
+@pytest.mark.parametrize("nobody", [[], (), np.zeros((0, 4)), torch.zeros(0, 4)])
+def test_nobody_is_an_empty_list(nobody: Any, image: Tensor) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14, width=8)
+    predictor = Predictor(model, batch_size=2)
+    assert predictor(image, lambda _: nobody) == []
+    some = [[5.0, 5, 40, 50]]
+    wanted = [
+        (image, lambda _: nobody),
+        (image, some),
+        (image, lambda _: nobody),
+        (image, some * 3),
+    ]
+    assert [len(poses) for poses in predictor.stream(wanted)] == [0, 1, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "a NoneType: object of type 'NoneType' has no len"),
+        (3, "a int: object of type 'int'"),
+        ("people", "a str: boxes must be numbers"),
+        ([[1, 2, 3]], r"a list: boxes must have shape \(N, 4\)"),
+        ([1, 2, 30, 40], r"a list: boxes must have shape \(N, 4\)"),
+        (np.zeros((2, 3, 4)), "a ndarray: boxes must have shape"),
+        ([[1, 2, float("nan"), 4]], "a list: .*not finite"),
+        ([[30, 2, 20, 40]], "a list: .*has no area"),
+        ([[200, 2, 220, 40]], "a list: .*outside the image of 90 x 60"),
+        ({"boxes": [[1, 2, 30, 40]]}, "a dict: boxes must be numbers"),
+        (torch.tensor(1.0), "a Tensor: len"),
+    ],
+)
+def test_nonsense_is_named(answer: object, message: str, image: Tensor) -> None:
+    def my_detector(picture: Tensor) -> Any:
+        return answer
+
+    with pytest.raises(
+        DetectorError, match=f"the detector my_detector returned no boxes but {message}"
+    ):
+        find_people(my_detector, image)
+
+
+# Files
+
+
+def write(path: Path, data: object) -> Path:
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_plain_boxes(tmp_path: Path) -> None:
+    data = {"a.jpg": [[1, 2, 3.5, 4], [5, 6, 7, 8]], "sub/b.jpg": [], "b.jpg": [[0, 0, 1, 1]]}
+    table = read_boxes(write(tmp_path / "boxes.json", data))
+    assert table.of(Path("photos/a.jpg")) == [[1, 2, 3.5, 4], [5, 6, 7, 8]]
+    assert table.of(Path("/x/sub/b.jpg")) == []
+    assert table.of(Path("/x/other/b.jpg")) == [[0, 0, 1, 1]]
+    assert table.of(Path("c.jpg")) == []
+    assert Path("sub/b.jpg") in table
+    assert Path("c.jpg") not in table
+
+
+COCO = {
+    "images": [{"id": 7, "file_name": "x7.jpg"}, {"id": 8, "file_name": "x8.jpg"}],
+    "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 1, "bbox": [10, 20, 30, 40], "iscrowd": 0},
+        {"id": 2, "image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4]},
+        {"id": 3, "image_id": 7, "category_id": 1, "bbox": [5, 6, 7, 8], "iscrowd": 1},
+    ],
+}
+
+
+def test_coco_annotations(tmp_path: Path) -> None:
+    """(x, y, w, h) from 0 at the corner of the first pixel: (x, y, x + w, y + h)."""
+    table = read_boxes(write(tmp_path / "coco.json", COCO))
+    assert table.of(Path("x7.jpg")) == [[10, 20, 40, 60]]
+    assert table.of(Path("x8.jpg")) == []
+    assert Path("x8.jpg") in table
+    (tmp_path / "coco.json.gz").write_bytes(gzip.compress(json.dumps(COCO).encode()))
+    assert read_boxes(tmp_path / "coco.json.gz").by_image == table.by_image
+
+
+def test_coco_results(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": 785, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9},
+        {"image_id": 785, "category_id": 1, "bbox": [2, 2, 3, 4], "score": 0.5},
+        {"image_id": 785, "category_id": 3, "bbox": [3, 2, 3, 4], "score": 0.9},
+        {"image_id": "a.jpg", "bbox": [0, 0, 3, 4], "score": 0.8},
+    ]
+    table = read_boxes(write(tmp_path / "results.json", rows))
+    assert table.of(Path("000000000785.jpg")) == [[1, 2, 4, 6]]
+    assert table.of(Path("a.jpg")) == [[0, 0, 3, 4]]
+    table = read_boxes(tmp_path / "results.json", min_score=0.4)
+    assert table.of(Path("785.png")) == [[1, 2, 4, 6], [2, 2, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("boxes", "the file: must hold named fields, got str"),
+        ({"a.jpg": 3}, "field 'a.jpg': must be a list of boxes"),
+        ({"a.jpg": [1, 2, 3, 4]}, r"field 'a.jpg': must have shape \(4, 4\), got \(4,\)"),
+        ({"a.jpg": [[1, 2, 3]]}, r"field 'a.jpg': must have shape \(1, 4\)"),
+        ({"a.jpg": [[1, 2, 3, None]]}, "field 'a.jpg': .*not finite"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], r"results\[0\], field 'score': is missing"),
+        ([{"score": 1, "bbox": [1, 2, 3, 4]}], r"results\[0\], field 'image_id': is missing"),
+        ([{"image_id": 1, "score": 1, "bbox": [1, 2, 3]}], r"results\[0\], field 'bbox'"),
+        ({**COCO, "images": []}, r"annotations\[0\], field 'image_id': 7 is the id of none"),
+        ({"annotations": []}, "field 'images': is missing"),
+    ],
+)
+def test_bad_files_are_named(data: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=rf"boxes\.json.*{message}"):
+        read_boxes(write(tmp_path / "boxes.json", data))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"absent\.json cannot be read as JSON"):
+        read_boxes(tmp_path / "absent.json")

@@ -1,0 +1,334 @@
+"""From images to poses: the whole way, with networks whose answer is known."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import gatedpose
+from gatedpose.errors import BoxError, ImageError
+from gatedpose.geometry import crop_matrices, transform_points
+from gatedpose.heatmaps import encode
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.pose import Pose, to_supervision
+from gatedpose.predict.predictor import Predictor
+from gatedpose.skeleton import LSP14, Skeleton
+
+THREE = Skeleton("three", ("right dot", "left dot", "middle dot"), ((0, 1),), ((0, 2), (1, 2)))
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+class DotFinder(HeatmapNetwork):
+    """Finds a red, a green and a blue dot: its heatmaps are colour, normalisation undone."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3, 3, 1, 4)
+        self.stem = nn.Conv2d(3, 3, 1)
+        self.calls: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls.append(len(images))
+        mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
+        std = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
+        colour = images * std + mean
+        others = colour.sum(dim=1, keepdim=True) - colour
+        return nn.functional.avg_pool2d((colour - others).clamp(0, 1), 4).unsqueeze(1)
+
+
+def draw_dots(width: int, height: int, points: np.ndarray, radius: float) -> Image.Image:
+    """Round dots with soft edges, centred on continuous coordinates, on black."""
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    picture = np.zeros((height, width, 3))
+    for (px, py), colour in zip(points, COLOURS, strict=True):
+        distance = np.hypot(x[None] - px, y[:, None] - py)
+        cover = np.clip(radius + 0.5 - distance, 0, 1)[..., None]
+        picture = picture * (1 - cover) + cover * np.array(colour)
+    return Image.fromarray(picture.round().astype(np.uint8))
+
+
+@pytest.fixture
+def dots() -> tuple[Image.Image, np.ndarray]:
+    points = np.array([[130.3, 60.8], [70.2, 120.5], [100.0, 90.25]])
+    return draw_dots(220, 180, points, 5), points
+
+
+@pytest.fixture
+def finder() -> DotFinder:
+    return DotFinder()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("box", [None, [50.0, 40.0, 150.0, 140.0], [-30.0, 20.0, 170.0, 150.0]])
+@pytest.mark.parametrize("size", [(256, 256), (256, 192)])
+def test_dots_are_found_where_they_are(
+    dots: tuple[Image.Image, np.ndarray],
+    finder: DotFinder,
+    box: list[float] | None,
+    flip: bool,
+    size: tuple[int, int],
+) -> None:
+    image, points = dots
+    # A colour network does not know left from right: mirrored, red stays red. The skeleton of the
+    # flip test must therefore exchange nothing.
+    skeleton = Skeleton("colours", THREE.joints, (), THREE.limbs) if flip else THREE
+    predictor = Predictor(finder, skeleton, flip_test=flip, size=size, decoder="softargmax")
+    [pose] = predictor(image, None if box is None else [box])
+    assert np.abs(pose.keypoints - points).max() < 0.6
+    assert pose.keypoints.dtype == pose.scores.dtype == np.float32
+    assert (pose.scores > 0.8).all()
+    assert pose.box.tolist() == pytest.approx(box or [0, 0, 220, 180])
+
+
+def test_flip_test_exchanges_sides(finder: DotFinder) -> None:
+    plain = Predictor(finder, THREE)
+    flipped = Predictor(finder, THREE, flip_test=True)
+    crops = torch.randn(2, 3, 64, 128)
+    mirrored = finder(crops.flip(-1))[:, -1].flip(-1)[:, [1, 0, 2]]
+    torch.testing.assert_close(
+        flipped.heatmaps(crops), (plain.heatmaps(crops) + mirrored) / 2, rtol=0, atol=1e-6
+    )
+
+
+def test_rgb_is_not_bgr(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
+    image, points = dots
+    swapped = Image.fromarray(np.asarray(image)[..., ::-1].copy())
+    [pose] = Predictor(finder, THREE)(swapped)
+    assert np.abs(pose.keypoints[[2, 1, 0]] - points).max() < 0.6
+
+
+def test_sources_agree_and_batches_do_not_matter(
+    dots: tuple[Image.Image, np.ndarray], tmp_path: Path
+) -> None:
+    image, _ = dots
+    image.save(tmp_path / "dots.png")
+    array = np.asarray(image)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    boxes = [[50.0, 40.0, 150.0, 140.0], [10.0, 0.0, 200.0, 180.0], [60.0, 50.0, 140.0, 130.0]]
+    sources = [image, tmp_path / "dots.png", str(tmp_path / "dots.png"), array, tensor]
+    expected = None
+    for batch_size in (1, 2, 32):
+        finder = DotFinder()
+        predictor = Predictor(finder, THREE, batch_size=batch_size)
+        results = list(predictor.stream((source, boxes) for source in sources))
+        assert [len(poses) for poses in results] == [3] * len(sources)
+        assert max(finder.calls) == min(batch_size, 15)
+        keypoints = np.stack([[pose.keypoints for pose in poses] for poses in results])
+        expected = keypoints[0] if expected is None else expected
+        np.testing.assert_allclose(keypoints, np.broadcast_to(expected, keypoints.shape), atol=1e-3)
+
+
+def test_stream_yields_as_it_goes(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
+    image, _ = dots
+    read = []
+
+    def images() -> Iterator[tuple[Image.Image, None]]:
+        for number in range(6):
+            read.append(number)
+            yield image, None
+
+    stream = Predictor(finder, THREE, batch_size=2).stream(images())
+    next(stream)
+    assert read == [0, 1]
+
+
+class WatchedPath:
+    """A path that notes which threads read it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.threads: set[threading.Thread] = set()
+
+    def __fspath__(self) -> str:
+        self.threads.add(threading.current_thread())
+        return str(self.path)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_read_and_the_caller_detects(
+    workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
+) -> None:
+    image, points = dots
+    image.save(tmp_path / "dots.png")
+    path, detected = WatchedPath(tmp_path / "dots.png"), WatchedPath(tmp_path / "dots.png")
+    callers = []
+
+    def detector(image: Tensor) -> list[list[float]]:
+        callers.append(threading.current_thread())
+        return [[40, 30, 160, 150]] * 2
+
+    predictor = Predictor(finder, THREE, batch_size=4, workers=workers)
+    pairs = [(path, None)] * 7 + [(detected, detector)] * 2
+    results = list(predictor.stream(pairs))  # type: ignore[arg-type]
+    assert [len(poses) for poses in results] == [1] * 7 + [2] * 2
+    for [pose, *_] in results:
+        assert np.abs(pose.keypoints - points).max() < 0.6
+    here = threading.current_thread()
+    assert callers == [here] * 2
+    for source in (path, detected):
+        assert (source.threads == {here}) if workers == 0 else (here not in source.threads)
+    assert len(path.threads | detected.threads) <= max(1, workers)
+
+
+def test_a_pil_image_that_is_not_yet_read_serves_many_boxes(
+    dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
+) -> None:
+    image, points = dots
+    image.save(tmp_path / "dots.png")
+    boxes = [[[50.0, 40.0, 150.0 + shift, 140.0]] for shift in range(20)]
+    with Image.open(tmp_path / "dots.png") as lazy:
+        results = list(Predictor(finder, THREE, workers=4).stream((lazy, box) for box in boxes))
+    assert np.abs(np.stack([pose.keypoints for [pose] in results]) - points).max() < 0.6
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_bad_file_raises_when_its_turn_comes(
+    workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    for file in files:
+        dots[0].save(file)
+    files[4].write_bytes(b"no picture")
+    stream = Predictor(finder, THREE, batch_size=2, workers=workers).stream(
+        (file, None) for file in files
+    )
+    assert [len(next(stream)) for _ in range(4)] == [1] * 4
+    with pytest.raises(ImageError, match=r"4\.png"):
+        next(stream)
+
+
+def test_less_than_no_workers(finder: DotFinder) -> None:
+    with pytest.raises(ValueError, match="0 or more threads, got -1"):
+        Predictor(finder, THREE, workers=-1)
+
+
+def test_empty_stream(finder: DotFinder) -> None:
+    assert list(Predictor(finder, THREE).stream([])) == []
+
+
+def test_pose_to_dict(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
+    [pose] = Predictor(finder, THREE)(dots[0])
+    facts = pose.to_dict()
+    assert list(facts["keypoints"]) == list(THREE.joints)  # type: ignore[call-overload]
+    x, y, score = facts["keypoints"]["left dot"]  # type: ignore[index]
+    assert (x, y, score) == pytest.approx((*pose.keypoints[1], pose.scores[1]), abs=1e-3)
+
+
+def test_model_is_left_in_eval_and_without_gradient(
+    dots: tuple[Image.Image, np.ndarray], finder: DotFinder
+) -> None:
+    finder.train()
+    predictor = Predictor(finder, THREE)
+    assert not finder.training
+    assert not predictor.heatmaps(torch.randn(1, 3, 64, 64)).requires_grad
+
+
+def test_zoo_model_takes_its_skeleton_and_size() -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14, width=8)
+    predictor = Predictor(model)
+    assert predictor.skeleton is LSP14
+    assert predictor.size == (256, 256)
+    assert len(predictor(np.zeros((70, 90, 3), dtype=np.uint8))[0].scores) == 14
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "options", "message"),
+    [
+        (3, {}, r"which joints do the 3 heatmaps"),
+        (3, {"skeleton": LSP14}, r"'lsp14' has 14 joints, the model has 3"),
+        (14, {"decoder": "best"}, r"decoder must be one of 'argmax'"),
+    ],
+)
+def test_bad_predictor(keypoints: int, options: dict[str, object], message: str) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=keypoints, width=8)
+    with pytest.raises(ValueError, match=message):
+        Predictor(model, **options)  # type: ignore[arg-type]
+
+
+def test_bad_boxes_and_images(finder: DotFinder, tmp_path: Path) -> None:
+    predictor = Predictor(finder, THREE)
+    image = np.zeros((40, 60, 3), dtype=np.uint8)
+    for boxes in ([[0, 0, 0, 10]], [[70, 0, 90, 10]], [[0, 0, float("nan"), 10]], [[0, 0, 5]], []):
+        with pytest.raises(BoxError):
+            predictor(image, boxes)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(ImageError, match=r"empty\.png"):
+        predictor(tmp_path / "empty.png")
+    with pytest.raises(FileNotFoundError):
+        predictor(tmp_path / "absent.png")
+
+
+def test_round_trip_has_no_bias() -> None:
+    """Image -> crop -> heatmap -> crop -> image, through a network that is told the truth."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(64, 3, 2, generator=generator) * 60 + 70
+    boxes = torch.tensor([[60.0, 55.0, 140.0, 140.0]]).expand(64, 4)
+
+    class Oracle(DotFinder):
+        def forward(self, images: Tensor) -> Tensor:
+            inside = transform_points(crop_matrices(boxes, (256, 256)), points)
+            return encode(inside, (64, 64), 1.5).unsqueeze(1)
+
+    poses = Predictor(Oracle(), THREE, batch_size=64)(np.zeros((200, 200, 3), np.uint8), boxes)
+    errors = np.stack([pose.keypoints for pose in poses]) - points.numpy()
+    assert np.abs(errors).max() < 0.02
+    assert np.abs(errors.mean(axis=(0, 1))).max() < 0.002
+
+
+# What others take
+
+
+TRIPLE = Pose(
+    np.array([[10.5, 20.5], [1.0, 2.0], [0.5, 0.5]], dtype=np.float32),
+    np.array([0.9, 0.3, 0.6], dtype=np.float32),
+    np.array([0, 0, 30, 40], dtype=np.float32),
+    Skeleton("trio", ("a", "b", "c"), (), ()),
+)
+
+
+def test_pose_for_numpy_and_coco() -> None:
+    assert TRIPLE.to_numpy().tolist() == pytest.approx(
+        np.array([[10.5, 20.5, 0.9], [1, 2, 0.3], [0.5, 0.5, 0.6]])
+    )
+    assert TRIPLE.to_coco(7, category_id=3) == {
+        "image_id": 7,
+        "category_id": 3,
+        "keypoints": pytest.approx([10, 20, 0.9, 0.5, 1.5, 0.3, 0, 0, 0.6], abs=1e-4),
+        "score": pytest.approx(0.6, abs=1e-6),
+    }
+    json.dumps(TRIPLE.to_coco("a.jpg"))
+
+
+def test_pose_from_dict() -> None:
+    facts = json.loads(json.dumps(TRIPLE.to_dict()))
+    assert facts["keypoints"]["a"] == [10.5, 20.5, 0.9]  # no digits that float32 does not have
+    pose = Pose.from_dict(facts, TRIPLE.skeleton)
+    np.testing.assert_allclose(pose.to_numpy(), TRIPLE.to_numpy(), atol=1e-3)
+    assert (pose.keypoints.dtype, pose.box.tolist(), pose.track) == (
+        np.float32,
+        [0, 0, 30, 40],
+        None,
+    )
+    assert Pose.from_dict({**facts, "track": 3}, TRIPLE.skeleton).to_dict()["track"] == 3
+    for bad in ({}, {**facts, "box": [1, 2]}, {**facts, "keypoints": {"a": [1, 2, 3]}}):
+        with pytest.raises(ValueError, match="no pose of skeleton 'trio'"):
+            Pose.from_dict(bad, TRIPLE.skeleton)
+
+
+@pytest.mark.filterwarnings("ignore:OpenCV .* is not installed")
+def test_poses_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = to_supervision([TRIPLE, TRIPLE])
+    assert found.xy.tolist() == [[[10, 20], [0.5, 1.5], [0, 0]]] * 2
+    assert found.keypoint_confidence.shape == (2, 3)
+    assert found.detection_confidence.tolist() == pytest.approx([0.6, 0.6])
+    with pytest.raises(ValueError, match="there are no poses"):
+        to_supervision([])
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match=r'pip install "supervision>=0\.31"'):
+        to_supervision([TRIPLE])

@@ -1,0 +1,275 @@
+"""Boxes that follow people, and joints that hold still: hand-worked numbers and drawn videos."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gatedpose
+from gatedpose.errors import BoxError, DetectorError
+from gatedpose.media.demo import demo_image
+from gatedpose.media.images import read_image
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.pose import Pose
+from gatedpose.predict.predictor import Predictor
+from gatedpose.predict.smoothing import OneEuro, joint_filter
+from gatedpose.predict.tracker import Tracker
+from gatedpose.skeleton import Skeleton
+
+H, W = 240, 400
+SIX = Skeleton("six", ("a", "b", "c", "d", "e", "f"), (), ((0, 1), (2, 3), (4, 5)))
+INKS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255))
+PERSON = np.array([[-15, -25], [15, -25], [-15, 0], [15, 0], [-15, 25], [15, 25]])  # joints
+
+
+class InkFinder(HeatmapNetwork):
+    """Heatmaps are nearness to the colours of the six joints: the answer is known."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 3, 6, 1, 4)
+        self.stem = nn.Conv2d(3, 6, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
+        std = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
+        colours = (images * std + mean).unsqueeze(1)
+        inks = torch.tensor(INKS).view(1, 6, 3, 1, 1) / 255
+        near = (1 - (colours - inks).abs().amax(dim=2)).clamp_min(0) ** 4
+        return nn.functional.avg_pool2d(near, 4).unsqueeze(1)
+
+
+def scene(*centres: tuple[float, float]) -> Tensor:
+    """A frame of people, each six squares of 9 x 9 pixels on black."""
+    frame = torch.zeros(3, H, W, dtype=torch.uint8)
+    for centre in centres:
+        for (x, y), ink in zip((PERSON + centre).round().astype(int), INKS, strict=True):
+            part = frame[:, max(0, y - 4) : max(0, y + 5), max(0, x - 4) : max(0, x + 5)]
+            part[:] = torch.tensor(ink, dtype=torch.uint8).view(3, 1, 1)
+    return frame
+
+
+def around(*centres: tuple[float, float]) -> list[list[float]]:
+    return [[x - 25, y - 40, x + 25, y + 40] for x, y in centres]
+
+
+def centre(pose: Pose) -> list[float]:
+    return pose.keypoints.mean(axis=0).tolist()
+
+
+class StubDetector:
+    """The user's edge: boxes as they are told, frame by frame, and a count of the calls."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = itertools.chain(answers, itertools.repeat(answers[-1]))
+        self.calls = 0
+
+    def __call__(self, image: Tensor) -> Sequence[Sequence[float]]:
+        assert image.shape == (3, H, W)
+        self.calls += 1
+        return next(self.answers)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(InkFinder(), SIX)
+
+
+def test_one_euro_by_hand() -> None:
+    """At 2 pi * 1 Hz * 0.1 s = 0.6283 the weight of a new value is 0.6283 / 1.6283 = 0.38587."""
+    smooth = OneEuro(min_cutoff=1, beta=0)
+    assert smooth(0.0, np.array([0.0, 5.0])).tolist() == [0, 5]
+    assert smooth(0.1, np.array([1.0, 5.0])).tolist() == pytest.approx([0.38587, 5], abs=1e-5)
+    # 0.38587 + 0.38587 * (1 - 0.38587)
+    assert smooth(0.2, np.array([1.0, 5.0])).tolist() == pytest.approx([0.62284, 5], abs=1e-5)
+
+
+def test_one_euro_follows_speed_by_hand() -> None:
+    """Speed 10 / s, smoothed 3.8587; cutoff 1 + 0.5 * 3.8587 = 2.9294 Hz; weight 0.64795."""
+    smooth = OneEuro(min_cutoff=1, beta=0.5)
+    smooth(0.0, np.zeros(1))
+    assert smooth(0.1, np.ones(1)).tolist() == pytest.approx([0.64795], abs=1e-5)
+    near = OneEuro(min_cutoff=1, beta=0.5)  # twice as large, as near: the same but for the scale
+    near(0.0, np.zeros(1), scale=2)
+    assert near(0.1, np.full(1, 2.0), scale=2).tolist() == pytest.approx([2 * 0.64795], abs=3e-5)
+
+
+def test_one_euro_steadies_what_is_still_and_lags_little_behind_motion() -> None:
+    rate, size = 30, 200
+    times = np.arange(120) / rate
+    noise = np.random.default_rng(0).normal(0, 2, (120, 3, 2))
+    smooth = joint_filter()
+    still = np.stack([smooth(t, 100 + n, size) for t, n in zip(times, noise, strict=True)])
+    assert still[30:].std(axis=0).mean() < 0.5 * noise[30:].std(axis=0).mean()
+
+    speed = 300  # pixels a second: one and a half persons
+    smooth = joint_filter()
+    ramp = [float(smooth(t, np.array([speed * t]), size)[0]) for t in times]
+    lag = (speed * times - ramp) / speed
+    assert lag[30:].max() < 0.02  # seconds
+    lazy = OneEuro(min_cutoff=1, beta=0)
+    ramp = [float(lazy(t, np.array([speed * t]), size)[0]) for t in times]
+    assert speed * times[-1] - ramp[-1] == pytest.approx(speed / (2 * np.pi), rel=0.01)  # 1 / tau
+
+
+def test_bad_one_euro() -> None:
+    for options in ({"min_cutoff": 0}, {"speed_cutoff": -1}, {"beta": -0.1}, {"beta": np.nan}):
+        with pytest.raises(ValueError, match="cutoffs must be positive and beta at least 0"):
+            OneEuro(**options)
+    smooth = OneEuro()
+    smooth(1.0, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"later than 1.0 s, got \(2, 2\) at 1.0 s"):
+        smooth(1.0, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"need values \(2, 2\).*got \(3,\) at 2.0 s"):
+        smooth(2.0, np.zeros(3))
+
+
+def test_the_box_follows_two_people(predictor: Predictor) -> None:
+    path = [((60 + 8 * t, 60 + t), (340.0, 190 - 5 * t)) for t in range(14)]
+    tracker = Tracker(predictor, boxes=around(*path[0]))
+    for centres in path:
+        poses = tracker(scene(*centres))
+        assert [pose.track for pose in poses] == [0, 1]
+        for pose, (x, y) in zip(poses, centres, strict=True):
+            assert centre(pose) == pytest.approx([x + 0.5, y + 0.5], abs=2)
+            assert pose.box[2] - pose.box[0] < 60  # it did not grow to hold both
+
+
+def test_who_jumps_is_found_by_the_detector(predictor: Predictor) -> None:
+    here, there, other = (60.0, 60.0), (330.0, 180.0), (200.0, 120.0)
+    detector = StubDetector(around(other, there))
+    tracker = Tracker(predictor, detector, boxes=around(here, other))
+    for _ in range(3):
+        assert len(tracker(scene(here, other))) == 2
+    assert detector.calls == 0
+    poses = tracker(scene(there, other))  # within the frame of the jump
+    assert [pose.track for pose in poses] == [0, 1]
+    assert centre(poses[0]) == pytest.approx([330.5, 180.5], abs=2)
+    assert centre(poses[1]) == pytest.approx([200.5, 120.5], abs=2)
+    assert detector.calls == 1
+
+
+@pytest.mark.parametrize("boxes", [None, around((60.0, 60.0))])
+def test_who_jumps_is_found_in_the_whole_frame(
+    predictor: Predictor, boxes: list[list[float]] | None
+) -> None:
+    tracker = Tracker(predictor, boxes=boxes)
+    for place in [(60.0, 60.0)] * 3 + [(330.0, 180.0)] * 2:
+        [pose] = tracker(scene(place))
+    assert centre(pose) == pytest.approx([330.5, 180.5], abs=2)
+    assert pose.track == 0
+    assert pose.box[0] > 250  # the second frame after the jump looks close again
+
+
+def test_who_is_gone_is_left_out_then_given_up(predictor: Predictor) -> None:
+    """With a detector: the number comes back within `detect_every` frames, else a new one."""
+    here = (60.0, 60.0)
+    answers = [around(here), [], [], around(here), [], [], [], [], around(here)]
+    tracker = Tracker(predictor, StubDetector(*answers), detect_every=3)
+    shown = (True, False, False, True, False, False, False, False, True)
+    frames = [scene(here) if there else scene() for there in shown]
+    numbers = [[pose.track for pose in tracker(frame)] for frame in frames]
+    assert numbers == [[0], [], [], [0], [], [], [], [], [1]]
+
+
+def test_newcomers_get_a_number_when_the_detector_looks_again(predictor: Predictor) -> None:
+    first, second = (60.0, 60.0), (330.0, 180.0)
+    detector = StubDetector(around(first), around(second, first))
+    tracker = Tracker(predictor, detector, detect_every=4)
+    numbers = [[pose.track for pose in tracker(scene(first, second))] for _ in range(6)]
+    assert numbers == [[0]] * 4 + [[0, 1]] * 2
+    assert detector.calls == 2
+
+
+def test_a_box_on_half_a_person_finds_back_to_the_whole(predictor: Predictor) -> None:
+    """Four of six joints are sure enough to stay with; two people, so that no whole frame helps."""
+    half, other = [175, 85, 225, 125], around((330.0, 180.0))
+    tracker = Tracker(predictor, boxes=[half, *other])
+    frames = [tracker(scene((200.0, 120.0), (330.0, 180.0)))[0] for _ in range(8)]
+    assert frames[0].scores[4:].max() < 0.1 < 0.5 < frames[0].scores[:4].min()
+    assert frames[-1].scores.min() > 0.5
+    assert frames[-1].box[3] > 140
+
+
+def test_who_is_lost_does_not_take_over_another(predictor: Predictor) -> None:
+    """The first walks to where the second was at the beginning, and the second is gone."""
+    second = (250.0, 120.0)
+    tracker = Tracker(predictor, boxes=around((60.0, 120.0), second))
+    tracker(scene((60.0, 120.0), second))
+    for x in range(70, 260, 10):
+        first, lost = tracker(scene((float(x), 120.0)))
+        assert centre(first) == pytest.approx([x + 0.5, 120.5], abs=2)
+    assert lost.scores.tolist() == [0] * 6
+
+
+def test_without_a_detector_the_lost_stay_with_low_scores(predictor: Predictor) -> None:
+    tracker = Tracker(predictor, boxes=around((60.0, 60.0), (330.0, 180.0)))
+    tracker(scene((60.0, 60.0), (330.0, 180.0)))
+    poses = tracker(scene((330.0, 180.0)))
+    assert [pose.track for pose in poses] == [0, 1]
+    assert poses[0].scores.mean() < 0.3 < poses[1].scores.mean()
+
+
+def test_who_leaves_the_frame_breaks_nothing(predictor: Predictor) -> None:
+    tracker = Tracker(predictor, boxes=around((330.0, 120.0)))
+    for t in range(20):
+        assert len(tracker(scene((330.0 + 10 * t, 120.0)))) == 1
+
+
+def test_smoothing_steadies_the_joints(predictor: Predictor) -> None:
+    generator = np.random.default_rng(0)
+    shaking = [(200 + dx, 120 + dy) for dx, dy in generator.normal(0, 1.5, (60, 2))]
+    spread = []
+    for smooth in (None, joint_filter):
+        tracker = Tracker(predictor, boxes=around((200.0, 120.0)), smooth=smooth)
+        poses = [tracker(scene(place), i / 25)[0] for i, place in enumerate(shaking)]
+        assert poses[0].keypoints.dtype == np.float32
+        spread.append(np.stack([pose.keypoints for pose in poses])[20:].std(axis=0).mean())
+    assert spread[1] < 0.6 * spread[0]
+
+
+def test_smoothing_starts_anew_after_a_jump(predictor: Predictor) -> None:
+    tracker = Tracker(
+        predictor,
+        StubDetector(around((330.0, 180.0))),
+        boxes=around((60.0, 60.0)),
+        smooth=joint_filter,
+    )
+    tracker(scene((60.0, 60.0)), 0.0)
+    [pose] = tracker(scene((330.0, 180.0)), 0.04)
+    assert centre(pose) == pytest.approx([330.5, 180.5], abs=2)
+
+
+def test_bad_input(predictor: Predictor) -> None:
+    with pytest.raises(ValueError, match="needs the time of each frame"):
+        Tracker(predictor, smooth=joint_filter)(scene())
+    with pytest.raises(ValueError, match="at least 1 frame, got 0"):
+        Tracker(predictor, detect_every=0)
+    with pytest.raises(BoxError, match="outside the image"):
+        Tracker(predictor, boxes=[[500, 0, 600, 50]])(scene())
+    with pytest.raises(DetectorError, match="StubDetector returned no boxes but a list"):
+        Tracker(predictor, StubDetector([[1, 2, 3]]))(scene())
+
+
+@pytest.mark.slow
+def test_the_astronaut_is_followed_and_keypoints_move_along() -> None:
+    """A photograph moved over a grey frame, with trained weights."""
+    person = torch.nn.functional.interpolate(
+        read_image(demo_image())[None].float(), size=(160, 160), mode="bilinear", antialias=True
+    )[0].to(torch.uint8)
+    tracker = Tracker(
+        Predictor(gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True)),
+        boxes=[[20, 30, 180, 190]],
+    )
+    moved = []
+    shifts = [(10 * t, 4 * t) for t in range(12)]
+    for dx, dy in shifts:
+        frame = torch.full((3, H, W), 128, dtype=torch.uint8)
+        frame[:, 30 + dy : 190 + dy, 20 + dx : 180 + dx] = person
+        [pose] = tracker(frame)
+        moved.append(pose.keypoints - np.array((dx, dy)))
+    upper = [12, 13, 8, 9]  # neck, head top, shoulders: what the photograph shows surely
+    spread = np.stack(moved)[2:, upper] - np.stack(moved)[2:, upper].mean(axis=0)
+    assert np.abs(spread).max() < 6

@@ -1,0 +1,157 @@
+"""What is timed, counted and printed; no test depends on how fast this machine is."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import gatedpose
+from gatedpose.allocator import keep_freed_memory
+from gatedpose.cli import main
+from gatedpose.models.optimize import make_fast
+from gatedpose.research import bench
+from gatedpose.research.bench import Timing, benchmark, peak_mb, table
+from gatedpose.research.peers import PEERS
+
+
+def test_networks_are_timed_in_turn() -> None:
+    names = ["gated_hg_1s_68", "hourglass_1s_256"]
+    quick = {"size": (64, 128), "seconds": 0.01, "rounds": 2}
+    timings = list(benchmark(names, ["eager"], [2], **quick, roofline=True))
+    assert [(t.model, t.mode, t.batch, t.size) for t in timings] == [
+        (name, "eager", 2, (64, 128)) for name in names
+    ]
+    for t in timings:
+        assert t.images_per_second == pytest.approx(2000 / t.milliseconds)
+        assert t.how == "float32"
+        assert 0 < t.roofline < 1.5  # rates are measured apart, on a machine that may be busy
+        # At the least the stem's first output, 64 channels of half the size, and batch norm's.
+        assert t.peak_mb > 2 * 2 * 64 * 32 * 64 * 4 / 1e6
+
+
+@pytest.mark.slow
+def test_optimised_and_exported_networks_are_timed() -> None:
+    quick = {"size": (64, 64), "seconds": 0.01, "rounds": 1}
+    modes = ["optimized", "onnx"]
+    fast, exported = benchmark(["gated_hg_1s_68"], modes, [2], **quick)
+    assert fast.how.partition(", ")[0] in ("float32", "bfloat16")
+    assert fast.how.endswith(", compiled")
+    assert exported.peak_mb is None
+
+
+def test_memory_is_counted_by_hand() -> None:
+    images = torch.rand(2, 3, 8, 16)  # 3,072 bytes
+    assert peak_mb(lambda: (images + 1) * 2, images.device) == pytest.approx(0.006144, rel=0.02)
+    four_times = peak_mb(lambda: images.repeat(4, 1, 1, 1), images.device)
+    assert four_times == pytest.approx(0.012288, rel=0.02)
+
+
+def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
+    slow = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 0.02, 100.4, 0.456)
+    rows = [
+        slow,
+        replace(slow, mode="optimized", images_per_second=40.0),
+        replace(slow, model="b", images_per_second=20.0, peak_mb=None),
+        replace(slow, model="b", mode="optimized", images_per_second=100.0),
+    ]
+    lines = table(rows, "a").splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert [row[3:5] for row in cells] == [
+        ["0.25", "1.00"], ["1.00", "4.00"], ["0.50", "1.00"], ["2.50", "5.00"],
+    ]  # fmt: skip
+    assert "times a" in lines[0]
+    assert cells[0][5:] == ["10.0", "800.0", "2 %", "100", "46 %"]
+    assert cells[2][8] == "-"
+    assert bench.draw(rows).startswith(b"\x89PNG")
+
+
+def test_photos_to_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager = partial(gatedpose.optimize, compile=False)  # compiling is tested elsewhere
+    monkeypatch.setattr(bench, "optimize", eager)
+    facts = bench.measure_pipeline("gated_hg_1s_68", 2, photos=4)
+    assert facts["share"] == facts["photos_per_second"] / facts["network_per_second"] > 0
+    assert (facts["model"], facts["batch"]) == ("gated_hg_1s_68", 2)
+
+
+@pytest.mark.parametrize("name", list(PEERS))
+def test_peers_give_heatmaps(name: str) -> None:
+    if name == "vitpose_base" and not importlib.util.find_spec("transformers"):
+        with pytest.raises(ImportError, match="pip install transformers"):
+            PEERS[name]((256, 192))
+        return
+    network, images = PEERS[name]((256, 192)).eval(), torch.randn(1, 3, 256, 192)
+    with torch.no_grad():
+        heatmaps = network(images)
+    assert heatmaps.shape == (1, 1, 14, 64, 48)
+    fast = make_fast(network, torch.bfloat16, False, (1, 3, 256, 192))
+    assert (fast(images) - heatmaps).abs().max() < 0.1 * heatmaps.abs().max()
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="mode must be one of 'eager', 'optimized', 'onnx'"):
+        list(benchmark(["gated_hg_1s_68"], ["fast"]))
+    with pytest.raises(ValueError, match="onnxruntime is timed on the CPU, not on 'cuda'"):
+        list(benchmark(["gated_hg_1s_68"], ["onnx"], device="cuda"))
+    with pytest.raises(gatedpose.UnknownModelError, match="did you mean gated_hg_1s_68"):
+        list(benchmark(["gated_hg_1s_6"], ["eager"], size=(64, 64)))
+    with pytest.raises(ValueError, match="hrnet_w32 has no stacks to change"):
+        list(benchmark(["hrnet_w32"], ["eager"], stacks=2))
+    with pytest.raises(ValueError, match="multiples of 64"):
+        list(benchmark(["gated_hg_1s_68"], ["eager"], size=(64, 100)))
+
+
+def test_command(tmp_path) -> None:
+    options = ["--size", "64x64", "--batch", "1", "--batch", "2", "--seconds", "0.01"]
+    options += ["--mode", "eager", "--plot", str(tmp_path / "bench.png")]
+    told = CliRunner().invoke(main, ["bench", "gated_hg_1s_68", *options, "--json"])
+    assert told.exit_code == 0, told.output
+    assert [row["batch"] for row in json.loads(told.stdout)] == [1, 2]
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+    told = CliRunner().invoke(main, ["bench", "gated_hg_1s_68", "--against", "cu_net_8"])
+    assert told.exit_code == 2
+    assert "cu_net_8 is not among gated_hg_1s_68" in told.output
+    told = CliRunner().invoke(main, ["bench", "--pipeline", "--scaling"])
+    assert told.exit_code == 2
+    assert "--pipeline goes neither with --scaling nor with --plot" in told.output
+
+
+def example(name: str, *arguments: str) -> str:
+    script = Path(__file__).parents[2] / "examples" / name
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_training_is_timed() -> None:
+    options = ["--size", "64", "--batch-size", "4", "--steps", "1", "--turns", "1", "--json"]
+    ways = ["--way", "float32", "--way", "bf16-checkpointing"]
+    plain, recomputed = json.loads(example("benchmark_training.py", *options, *ways))
+    assert (plain["way"], recomputed["way"]) == ("float32", "bf16-checkpointing")
+    assert min(plain[rate] for rate in ("same", "fresh", "drawing")) > 0
+    assert recomputed["peak_mb"] < plain["peak_mb"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not keep_freed_memory(), reason="not glibc")
+def test_kept_memory_is_timed() -> None:
+    options = ["--model", "gated_hg_1s_68", "--batch-size", "1", "--turns", "1"]
+    lines = example("benchmark_allocator.py", *options).splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["predicting", "learning", "held at most"]
+    assert all("returned" in line and "kept" in line and "ratio" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_imports_are_timed() -> None:
+    lines = example("benchmark_import.py", "--turns", "1").splitlines()
+    assert lines[1].endswith("1.00 of timm's")
+    assert [line.partition(":")[0] for line in lines[2:]] == [
+        "import gatedpose",
+        "gatedpose --help",
+    ]

@@ -1,0 +1,910 @@
+"""Recipes as numbers, and a training that learns, stops, resumes and fails as it should.
+
+The people of these tests are 14 coloured dots in the shape of a body, somewhere on grey.
+"""
+
+import csv
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.data import crops as crops_module
+from gatedpose.data.augment import NONE, Augmentation, Batch
+from gatedpose.data.crops import Crops, batches, pack
+from gatedpose.data.lsp import lsp, lspet
+from gatedpose.data.readers import READERS
+from gatedpose.data.shards import pack_shards
+from gatedpose.errors import DatasetError
+from gatedpose.evaluation.metrics import Score
+from gatedpose.heatmaps import encode
+from gatedpose.media.images import read_image
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.saved import save_model
+from gatedpose.skeleton import LSP14, MPII16
+from gatedpose.training import run as training
+from gatedpose.training import trainer as trainer_module
+from gatedpose.training.log import Journal
+from gatedpose.training.losses import Loss, heatmap_loss
+from gatedpose.training.recipes import RECIPES, Phase, Recipe
+from gatedpose.training.run import train
+from gatedpose.training.schedule import Progress, learning_rate
+from gatedpose.training.trainer import Trainer
+from gatedpose.training.watch import watch
+
+SIDE = 104  # of the packed crops: 65 pixels become an input of 64
+UPPER = ((-18, 0), (-14, -7), (-7, -13), (7, -13), (14, -7), (18, 0), (0, -14), (0, -22))
+LOWER = ((-11, 22), (-8, 11), (-6, 0), (6, 0), (8, 11), (11, 22))
+BODY = torch.tensor((*LOWER, *UPPER)).float()
+COLOURS = torch.tensor([[j % 2, j // 2 % 2, j // 4 % 2] for j in range(1, 15)]) * 255.0
+
+
+def dotted_people(count: int, seed: int) -> Crops:
+    moved = (torch.rand(count, 1, 2, generator=torch.Generator().manual_seed(seed)) - 0.5) * 24
+    joints = SIDE / 2 + BODY + moved
+    centres = torch.arange(SIDE) + 0.5
+    across = torch.exp(-((centres - joints[..., :1]) ** 2) / 8)
+    down = torch.exp(-((centres - joints[..., 1:]) ** 2) / 8)
+    dots = (down.unsqueeze(-1) * across.unsqueeze(-2)).unsqueeze(2)  # (N, 14, 1, P, P)
+    images = 60 + (dots * (COLOURS[:, :, None, None] - 60)).sum(dim=1)
+    labelled = torch.ones(count, 14, dtype=torch.bool)
+    return Crops(images.clamp(0, 255).to(torch.uint8), joints, labelled)
+
+
+def tiny_network() -> GatedHourglass:
+    torch.manual_seed(0)
+    return GatedHourglass(GatedHourglassConfig(width=8, stacks=1, num_keypoints=14))
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Accelerate takes no accelerator, and SIGTERM ends the tests again after each of them."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 0}, {"size": 96}, {"size": -64}, {"images": 0}, {"batch_size": -1}, {"sigma": 0.0}],
+)
+def test_phases_are_checked(wrong: dict[str, float]) -> None:
+    right = Phase(size=64, images=100, batch_size=4, sigma=1.0)
+    with pytest.raises(
+        ValueError, match=rf"64 divides .*{next(iter(wrong))}={next(iter(wrong.values()))}"
+    ):
+        replace(right, **wrong)
+
+
+TWO_PHASES = Recipe(
+    name="two",
+    datasets={},
+    phases=(
+        Phase(size=64, images=160, batch_size=8, sigma=1.0),  # a sixteenth each: 10
+        Phase(size=128, images=80, batch_size=8, sigma=1.0),  # a quarter each: 20
+    ),
+    lr=1e-3,
+    warmup=10,
+)
+
+
+def test_cost_is_in_images_of_256_pixels() -> None:
+    assert [phase.cost for phase in TWO_PHASES.phases] == [10, 20]
+    assert TWO_PHASES.cost == 30
+    assert Phase(256, 7, 1, 1.0).cost == 7
+    assert Phase(512, 7, 1, 1.0).cost == 28
+
+
+@pytest.mark.parametrize(
+    ("phase", "images", "step", "share", "rate"),
+    [
+        (0, 0, 0, 0, 1e-4),  # a tenth of the warm-up
+        (0, 24, 3, 1.5 / 30, 4e-4 * 0.95),
+        (0, 80, 10, 5 / 30, 1e-3 * 5 / 6),
+        (0, 200, 25, 1 / 3, 1e-3 * 2 / 3),  # no more than the phase
+        (1, 0, 20, 1 / 3, 1e-3 * 2 / 3),
+        (1, 20, 22, 0.5, 5e-4),
+        (2, 0, 30, 1, 0),
+    ],
+)
+def test_progress_and_learning_rate(
+    phase: int, images: int, step: int, share: float, rate: float
+) -> None:
+    progress = Progress(phase, images, step)
+    assert progress.share(TWO_PHASES) == pytest.approx(share)
+    assert learning_rate(TWO_PHASES, progress) == pytest.approx(rate)
+
+
+def test_learning_rate_without_warmup() -> None:
+    assert learning_rate(replace(TWO_PHASES, warmup=0), Progress()) == 1e-3
+
+
+def test_learning_rate_in_steps() -> None:
+    recipe = replace(TWO_PHASES, warmup=2, drops=((1 / 3, 2e-4), (0.5, 1e-5)))
+    rates = [(0, 0, 0), (0, 80, 10), (1, 0, 20), (1, 10, 21), (1, 20, 22), (2, 0, 30)]
+    got = [learning_rate(recipe, Progress(*where)) for where in rates]
+    assert got == pytest.approx([5e-4, 1e-3, 2e-4, 2e-4, 1e-5, 1e-5])
+
+
+def test_the_papers_recipe() -> None:
+    recipe, epoch = RECIPES["mpii"], 22_246
+    optimizer = recipe.make_optimizer(tiny_network())
+    assert type(optimizer) is torch.optim.RMSprop
+    group = optimizer.param_groups[0]
+    assert (group["alpha"], group["momentum"], group["weight_decay"]) == (0.99, 0, 0)
+    rates = [learning_rate(recipe, Progress(0, e * epoch, 1)) for e in (0, 74, 75, 100, 150, 199)]
+    assert rates == [2.5e-4, 2.5e-4, 8.55e-5, 2.92e-5, 1e-5, 1e-5]
+    (phase,) = recipe.phases
+    assert (phase.size, phase.batch_size, phase.images / epoch, recipe.loss) == (
+        256,
+        24,
+        200,
+        "mse",
+    )
+
+
+def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> None:
+    people = dotted_people(12, seed=0)
+    recipe = replace(SHORT, phases=SHORT.phases[:1], ema=0.0, clip=None, calibrate=0)
+    trainer = Trainer(tiny_network(), people, torch.ones(12), people, LSP14, recipe, tmp_path)
+    averaged, last = trainer.run().state_dict(), trainer.model.state_dict()
+    for name, tensor in averaged.items():
+        torch.testing.assert_close(tensor, last[name])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_published_recipes(name: str) -> None:
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    assert {dataset.partition(":")[0] for dataset in recipe.datasets} <= set(READERS)
+    assert min(recipe.datasets.values(), default=1) > 0
+    assert json.loads(json.dumps(asdict(recipe)))["phases"][0]["size"] == recipe.phases[0].size
+    sizes = [phase.size for phase in recipe.phases]
+    assert sizes == sorted(sizes)
+
+
+# Learning
+
+
+@pytest.mark.parametrize(("loss", "sigma"), [("mse", 3.0), ("softmax", 1.0)])
+def test_learns(loss: Loss, sigma: float, tmp_path: Path) -> None:
+    phase = Phase(size=64, images=1200, batch_size=8, sigma=sigma)
+    recipe = Recipe("toy", {}, (phase,), loss, lr=0.02, warmup=5, ema=0.9, augmentation=NONE)
+    people, val = dotted_people(64, seed=0), dotted_people(8, seed=1)
+    args = people, torch.ones(64), val, LSP14, recipe, tmp_path
+    averaged = Trainer(tiny_network(), *args, watch_every=600).run()
+    assert not averaged.training
+    rows = read_log(tmp_path)
+    assert [row["step"] for row in rows] == ["75", "150"]
+    blank = torch.zeros(8, 1, 14, 16, 16)  # what a network says that has learnt nothing
+    nothing = heatmap_loss(blank, val.keypoints - 20, val.labelled, sigma, loss)
+    assert float(rows[1]["loss"]) < 0.7 * float(nothing)
+    assert float(rows[1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    # Over five seeds 50 to 80; far below, since processors round differently.
+    assert float(rows[1]["val_pck_no_flip"]) > 30
+    assert watch(averaged, val, LSP14, 64)[0].mean == pytest.approx(
+        float(rows[1]["val_pck_no_flip"]), abs=0.01
+    )
+
+
+def read_log(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Oracle(nn.Module):
+    """Predicts given points, batch after batch."""
+
+    def __init__(self, points: Tensor) -> None:
+        super().__init__()
+        self.points, self.weight = points, nn.Parameter(torch.ones(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        mine, self.points = self.points.split([len(images), len(self.points) - len(images)])
+        return encode(mine, (16, 16), 1.0).unsqueeze(1)
+
+
+def test_watch_scores_in_the_order_of_the_people() -> None:
+    val = dotted_people(5, seed=0)
+    labelled = val.labelled.clone()
+    labelled[1, 0] = False
+    points = (val.keypoints - SIDE / 2) * 64 / 65 + 32
+    points[1, 0] = 1.0  # wrong, but without label
+    score, sheet = watch(Oracle(points), replace(val, labelled=labelled), LSP14, 64, batch_size=2)
+    assert score.mean == 100
+    assert score.counted == 5 * 14 - 1
+    assert sheet.shape == (3, 2 * 68 + 4, 4 * 68 + 4)  # five pictures in rows of four
+    points[2:, 13] += 15
+    score, _ = watch(Oracle(points), replace(val, labelled=labelled), LSP14, 64, batch_size=2)
+    assert score.per_joint[13] == 40
+    assert score.mean == pytest.approx(100 * 66 / 69)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "nmuon"])
+def test_only_kernels_decay(optimizer: str, tmp_path: Path) -> None:
+    network, people = tiny_network(), dotted_people(4, 0)
+    recipe = replace(SHORT, optimizer=optimizer)
+    trainer = Trainer(network, people, torch.ones(4), people, LSP14, recipe, tmp_path)
+    decayed = {
+        id(p) for g in trainer.optimizer.param_groups if g["weight_decay"] for p in g["params"]
+    }
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in decayed}
+    kernels = {f"{n}.weight" for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    assert names == kernels
+
+
+# Stopping and going on
+
+SHORT = Recipe(
+    name="short",
+    datasets={},
+    phases=(
+        Phase(size=64, images=16, batch_size=4, sigma=1.5),
+        Phase(size=128, images=6, batch_size=4, sigma=1.0),
+    ),
+    optimizer="nmuon",  # that of the published recipe
+    lr=2e-3,
+    warmup=2,
+    ema=0.8,
+    augmentation=Augmentation(shift=0.05, half_body=0.3, occlude=0.5),
+    seed=5,
+)
+FILES = [
+    "best.safetensors", "curves.png", "last.pt", "log.csv", "recipe.json", "samples.png",
+    "tensorboard",
+]  # fmt: skip
+PACKS = ["lsp-train.safetensors", "lsp-val.safetensors", "lspet-train.safetensors"]
+
+
+class Interrupted(Trainer):
+    """Calls `hook` before or after the step of that number (from 1)."""
+
+    before: int | None = None
+    after: int | None = None
+
+    def step(self, batch: Batch, phase: Phase) -> float:
+        if self.progress.step + 1 == self.before:
+            self.hook()
+        value = super().step(batch, phase)
+        if self.progress.step == self.after:
+            self.hook()
+        return value
+
+    def hook(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def trainer_of(kind: type[Trainer], out: Path, recipe: Recipe = SHORT) -> Trainer:
+    people, val = dotted_people(12, seed=0), dotted_people(3, seed=1)
+    args = people, torch.arange(12) + 1.0, val, LSP14, recipe, out
+    return kind(tiny_network(), *args, watch_every=8)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor]]:
+    out = tmp_path_factory.mktemp("uninterrupted") / "made" / "here"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "1")
+        return out, trainer_of(Trainer, out).run().state_dict()
+
+
+def test_files(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    out, weights = uninterrupted
+    assert sorted(path.name for path in out.iterdir()) == FILES  # and no temporary one
+    assert json.loads((out / "recipe.json").read_text()) == json.loads(json.dumps(asdict(SHORT)))
+    rows = read_log(out)
+    assert [(r["size"], r["images"], r["step"]) for r in rows] == [
+        ("64", "8", "2"), ("64", "16", "4"), ("128", "8", "6"),
+    ]  # fmt: skip
+    assert [float(row["share"]) for row in rows] == [0.2, 0.4, 1.0]  # of costs 1 and 1.5
+    assert [float(row["lr"]) for row in rows] == [0.0016, 0.0012, 0]
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+    assert read_image(out / "samples.png").shape[1] == 128 + 8  # of the last phase
+    state = torch.load(out / "last.pt", weights_only=True)
+    assert state["progress"] == {"phase": 2, "images": 0, "step": 6}
+    fresh = tiny_network().state_dict()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, state["ema"][name])
+        assert tensor.device.type == "cpu"
+    assert not torch.equal(weights["heads.0.weight"], fresh["heads.0.weight"])
+    assert not torch.equal(weights["heads.0.weight"], state["model"]["heads.0.weight"])
+
+
+class StopsMidway(Interrupted):
+    after = 3
+
+
+class StopsBetweenPhases(Interrupted):
+    after = 4
+
+
+class StopsInAStep(Interrupted):
+    before = 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"), [(StopsMidway, 3), (StopsBetweenPhases, 4), (StopsInAStep, 6)]
+)
+def test_sigterm_saves_stops_and_resumes(
+    kind: type[Trainer],
+    steps: int,
+    uninterrupted: tuple[Path, dict[str, Tensor]],
+    tmp_path: Path,
+) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="resume it with --resume"):
+        trainer_of(kind, tmp_path).run()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == steps
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_share_of_the_start_is_kept(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    recipe = replace(SHORT, init="lsp", keep=0.25)
+    whole = trainer_of(Trainer, tmp_path / "whole", recipe).run()
+    start, end = tiny_network().state_dict(), uninterrupted[1]
+    for name, weight in whole.named_parameters():
+        assert torch.allclose(weight, 0.25 * start[name] + 0.75 * end[name], atol=1e-6)
+    with pytest.raises(SystemExit):
+        trainer_of(StopsMidway, tmp_path / "cut", recipe).run()
+    for folder in ("cut", "whole"):  # taken up midway, and after its end: not mixed twice
+        again = trainer_of(Trainer, tmp_path / folder, recipe).run().state_dict()
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(tensor, again[name])
+
+
+class Crashes(Interrupted):
+    before = 4
+
+    def hook(self) -> None:
+        raise OSError("the disk is gone")
+
+
+def test_crash_resumes_from_the_last_checkpoint(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(OSError, match="the disk is gone"):
+        trainer_of(Crashes, tmp_path).run()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
+    assert_same_end(tmp_path, uninterrupted)
+
+
+class Killed(Interrupted):
+    before = 4
+
+    def hook(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_kill_9_resumes_from_the_last_checkpoint(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    code = (
+        f"import pathlib, runpy; tests = runpy.run_path({__file__!r});"
+        f"tests['trainer_of'](tests['Killed'], pathlib.Path({str(tmp_path)!r})).run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
+    assert_same_end(tmp_path, uninterrupted)
+
+
+class FillsTheDisk(Interrupted):
+    after = 3
+
+    def hook(self) -> None:
+        room = (self.out / "last.pt").stat().st_size // 2  # enough for best.safetensors
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+
+def test_full_disk_keeps_the_last_checkpoint(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*last\.pt: "):
+            trainer_of(FillsTheDisk, tmp_path).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_batches_must_not_be_larger_than_the_data(tmp_path: Path) -> None:
+    people = dotted_people(3, seed=0)
+    args = people, torch.ones(3), people, LSP14, SHORT, tmp_path / "out"
+    with pytest.raises(ValueError, match="a batch of 4 is more than the 3 people"):
+        Trainer(tiny_network(), *args)
+    assert not (tmp_path / "out").exists()
+
+
+def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    """Resumes, and compares the averaged weights bit for bit."""
+    whole, weights = uninterrupted
+    resumed = trainer_of(Trainer, out).run().state_dict()
+    assert list(resumed) == list(weights)
+    for name, tensor in weights.items():
+        assert torch.equal(resumed[name], tensor), name
+    assert [row["step"] for row in read_log(out)] == [row["step"] for row in read_log(whole)]
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_another_recipe_does_not_resume(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    out, _ = uninterrupted
+    people = dotted_people(12, seed=0)
+    args = people, torch.ones(12), people, LSP14, replace(SHORT, lr=1e-3, seed=6), out
+    with pytest.raises(ValueError, match=r"another recipe \(lr 0.002 -> 0.001, seed 5 -> 6\)"):
+        Trainer(tiny_network(), *args)
+    assert json.loads((out / "recipe.json").read_text())["seed"] == 5
+
+
+class Fails(Interrupted):
+    before = 1
+
+    def hook(self) -> None:
+        pytest.fail("a finished training takes no further step")
+
+
+def test_finished_training_returns_its_weights(
+    uninterrupted: tuple[Path, dict[str, Tensor]],
+) -> None:
+    out, weights = uninterrupted
+    again = trainer_of(Fails, out)
+    again.before = again.progress.step + 1
+    for name, tensor in again.run().state_dict().items():
+        assert torch.equal(tensor, weights[name])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_loss_that_is_not_finite_stops(value: float, tmp_path: Path) -> None:
+    class Poisoned(Interrupted):
+        before = 4
+
+        def hook(self) -> None:
+            with torch.no_grad():
+                self.model.heads[0].bias.fill_(value)
+
+    trainer = trainer_of(Poisoned, tmp_path)
+    trainer.crops = replace(trainer.crops, ids=tuple(f"toy/{i}" for i in range(12)))
+    with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf) at .*step=3") as error:
+        trainer.run()
+    drawn = next(batches(trainer.draws, 4, SHORT.seed, 3)).tolist()
+    assert f"with the batch of {', '.join(f'toy/{i}' for i in drawn)}; " in str(error.value)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["progress"]["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_another_network_does_not_resume(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    people = dotted_people(12, seed=0)
+    args = people, torch.ones(12), people, LSP14, SHORT, tmp_path / "run"
+    wider = GatedHourglass(GatedHourglassConfig(width=12, stacks=1, num_keypoints=14))
+    with pytest.raises(ValueError, match=r"of another network \(width 8 -> 12\): resume it with"):
+        Trainer(wider, *args)
+
+
+# What is kept and told
+
+
+def test_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores rise and fall; in the last phase, which counts, the first look is the best."""
+    scores = iter((80.0, 30.0, 20.0, math.nan))
+    seen: list[dict[str, Tensor]] = []
+
+    def fake(model: nn.Module, *args: object) -> tuple[Score, Tensor]:
+        seen.append({name: t.clone() for name, t in model.state_dict().items()})
+        score, sheet = watch(model, *args)
+        return replace(score, mean=next(scores)), sheet
+
+    monkeypatch.setattr(trainer_module, "watch", fake)
+    people = dotted_people(12, seed=0)
+    recipe = replace(SHORT, phases=(Phase(64, 4, 4, 1.0), Phase(128, 12, 4, 1.0)))
+    args = people, torch.ones(12), people, LSP14, recipe, tmp_path
+    Trainer(tiny_network(), *args, watch_every=4).run()
+    assert len(seen) == 4
+    with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
+        assert file.metadata() == {"val_pck_no_flip": "30.00", "step": "2"}
+        assert {*file.keys()} == {*seen[1]}
+        for name, tensor in seen[1].items():
+            assert torch.equal(file.get_tensor(name), tensor)
+
+
+def test_best_weights_survive_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stops(Interrupted):
+        after = 2
+
+    with pytest.raises(SystemExit):
+        trainer_of(Stops, tmp_path).run()
+    trainer = trainer_of(Trainer, tmp_path)
+    assert trainer.best[0] == 0
+    trainer.best = (1, 100.0)
+    before = (tmp_path / "best.safetensors").read_bytes()
+    trainer.run()
+    assert (tmp_path / "best.safetensors").read_bytes() == before
+
+
+def test_curves_for_tensorboard(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(uninterrupted[0] / "tensorboard"))
+    events.Reload()
+    loss, score = events.Scalars("loss"), events.Scalars("val_pck_no_flip")
+    assert [event.step for event in loss] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in score] == [2, 4, 6]
+    rows = read_log(uninterrupted[0])
+    means = [sum(e.value for e in loss[i : i + 2]) / 2 for i in (0, 2, 4)]
+    assert means == pytest.approx([float(row["loss"]) for row in rows], abs=1e-4)
+    assert read_image(uninterrupted[0] / "curves.png").shape[0] == 3
+
+
+def test_journal_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    sheet = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    row = {"step": 2, "size": 64, "images": 8, "loss": 3.5, "val_pck_no_flip": 1.5}
+    with Journal(tmp_path, 0) as journal:
+        journal.look(row, sheet)
+        journal.look({**row, "step": 4, "size": 128}, sheet)
+    with Journal(tmp_path, 3) as journal:
+        journal.look({**row, "step": 5, "loss": 2}, sheet)
+    assert [(r["step"], r["loss"]) for r in read_log(tmp_path)] == [("2", "3.5"), ("5", "2")]
+
+
+# Ways of execution
+
+
+class Plain(nn.Identity):
+    """Stands in for a batch norm: what follows is then exactly a sum over people."""
+
+
+def without_batch_norm() -> GatedHourglass:
+    network = tiny_network()
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, Plain())
+    return network
+
+
+def trained(out: Path, network: GatedHourglass, **changes: object) -> list[float]:
+    """Losses of six steps, and `out`/weights.pt."""
+    people = dotted_people(12, seed=0)
+    people.labelled[:5, :9] = False  # unlike shares of labelled joints
+    recipe = replace(SHORT, **{"optimizer": "sgd", "lr": 1e-3, "clip": None, **changes})
+    trainer = Trainer(network, people, torch.ones(12), people, LSP14, recipe, out)
+    losses: list[float] = []
+    step = trainer.step
+    trainer.step = lambda *batch: losses.append(step(*batch)) or losses[-1]
+    averaged = trainer.run()
+    if trainer.main:
+        torch.save({"losses": losses, "weights": averaged.state_dict()}, out / "weights.pt")
+    return losses
+
+
+def assert_same_training(one: Path, other: Path, tolerance: float = 1e-5) -> None:
+    first, second = (torch.load(out / "weights.pt") for out in (one, other))
+    assert first["losses"] == pytest.approx(second["losses"], rel=tolerance)
+    for name, tensor in first["weights"].items():
+        assert torch.allclose(tensor, second["weights"][name], rtol=tolerance, atol=1e-6), name
+
+
+@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"accumulate": 4}, {"checkpointing": True}])
+def test_ways_to_save_memory_learn_the_same(changes: dict[str, object], tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", without_batch_norm())
+    saving = trained(tmp_path / "saving", without_batch_norm(), **changes)
+    assert len(plain) == len(saving) == 6
+    assert plain[-1] != plain[0]
+    assert_same_training(tmp_path / "plain", tmp_path / "saving")
+
+
+def test_a_teacher_is_learnt_from_and_stays_as_it_is(tmp_path: Path) -> None:
+    people, teacher = dotted_people(8, seed=0), tiny_network()
+    torch.manual_seed(1)
+    student = GatedHourglass(teacher.config)
+    with torch.no_grad():  # one value everywhere; Gaussians have a mean of 0.03
+        teacher.heads[0].weight.zero_()
+        teacher.heads[0].bias.fill_(0.3)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    recipe = replace(
+        SHORT, loss="mse", teacher="local-dir:x", teaching=1.0, ema=0.0, lr=1e-2,
+        phases=(Phase(64, 240, 8, 1.0),),
+    )  # fmt: skip
+    args = people, torch.ones(8), people, LSP14, recipe, tmp_path / "out"
+    averaged = Trainer(student, *args, teacher=teacher).run()
+    assert averaged(torch.zeros(1, 3, 64, 64)).mean().item() == pytest.approx(0.3, abs=0.12)
+    for name, tensor in teacher.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_teacher_of_other_joints_is_refused(tmp_path: Path, lsp_folder: Path) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=16)
+    save_model(model, tmp_path / "teacher", MPII16)
+    name = f"local-dir:{tmp_path / 'teacher'}"
+    recipe = replace(RECIPES["lsp"], datasets={}, teacher=name)
+    message = f"the teacher {name} predicts mpii16, not lsp14"
+    with pytest.raises(ValueError, match=message):
+        train("gated_hg_1s_68", recipe, {"lsp": lsp_folder}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_compiled_training_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without torch's code generator, which takes nine minutes here and passes as well.
+    backend = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    # A small rate: with batch norm over four people, rounding would soon grow.
+    plain = trained(tmp_path / "plain", tiny_network(), lr=1e-6)
+    compiled = trained(tmp_path / "compiled", tiny_network(), lr=1e-6, compile=True)
+    assert compiled == pytest.approx(plain, rel=1e-3)
+    assert backend.frame_count > 0
+
+
+def test_bfloat16_learns_nearly_the_same(tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", tiny_network(), lr=1e-6)  # as above
+    half = trained(tmp_path / "half", tiny_network(), lr=1e-6, precision="bf16")
+    assert half != plain
+    assert half == pytest.approx(plain, rel=0.03)
+
+
+def test_batches_that_cannot_be_shared(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a batch of 4 images cannot be shared alike by 1 proc"):
+        trained(tmp_path / "out", tiny_network(), accumulate=3)
+    assert not (tmp_path / "out").exists()
+
+
+TWO = """
+import pathlib, runpy, sys
+tests, out = runpy.run_path(sys.argv[1]), pathlib.Path(sys.argv[2])
+tests["trained"](out / "exact", tests["without_batch_norm"]())
+tests["trained"](out / "exact-parts", tests["without_batch_norm"](), accumulate=2)
+full = (tests["Phase"](128, 72, 12, 1.0),)
+tests["trained"](out / "real", tests["tiny_network"](), phases=full, lr=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_with_their_batches_together(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(TWO)
+    launch(2, tmp_path / "two.py", __file__, tmp_path / "two")
+    launch(1, tmp_path / "two.py", __file__, tmp_path / "one")
+    for kind in ("exact", "exact-parts"):
+        assert_same_training(tmp_path / "one" / kind, tmp_path / "two" / kind)
+    assert_same_training(tmp_path / "one" / "exact", tmp_path / "two" / "exact-parts")
+    # Batch norm sees six people instead of twelve.
+    one, two = (torch.load(tmp_path / n / "real" / "weights.pt")["losses"] for n in ("one", "two"))
+    assert one != two
+    assert two == pytest.approx(one, rel=0.1)
+
+
+# The whole way
+
+
+@pytest.mark.slow
+def test_train(
+    lsp_folder: Path, lspet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Tensor] = []
+
+    class Watched(Trainer):
+        def __init__(self, model: nn.Module, crops: Crops, draws: Tensor, *args, **kwargs) -> None:
+            assert len(crops) == len(draws)
+            drawn.append(draws)
+            super().__init__(model, crops, draws, *args, **kwargs)
+
+    monkeypatch.setattr(training, "Trainer", Watched)
+    monkeypatch.setattr(crops_module, "pack", partial(pack, size=64))
+    recipe = replace(SHORT, datasets={"lsp": 4, "lspet": 1}, phases=SHORT.phases[:1])
+    folders = {"lsp": lsp_folder, "lspet": lspet_folder}
+    folder = train("gated_hg_1s_68", recipe, folders, tmp_path / "out")
+    assert folder == tmp_path / "out" / "model"
+    files = sorted([*FILES, *PACKS, "model"])
+    assert sorted(file.name for file in folder.parent.iterdir()) == files
+    few = len(lspet(lspet_folder, "train"))
+    assert drawn[0].tolist() == [4.0] * 791 + [1.0] * few
+
+    model = gatedpose.create_model(f"local-dir:{folder}", pretrained=True)
+    predictor = gatedpose.Predictor(model)
+    assert (predictor.skeleton, predictor.size) == (LSP14, (64, 64))  # the last phase's size
+    averaged = torch.load(folder.parent / "last.pt", weights_only=True)["ema"]
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, averaged[name]), name
+
+    written = (folder / "model.safetensors").read_bytes()
+    monkeypatch.setattr(crops_module, "pack", lambda samples: pytest.fail("packed anew"))
+    with pytest.raises(FileExistsError, match="holds a training: go on with it by --resume, or"):
+        train("gated_hg_1s_68", recipe, folders, tmp_path / "out")
+    assert train("gated_hg_1s_68", recipe, folders, tmp_path / "out", resume=True) == folder
+    assert (folder / "model.safetensors").read_bytes() == written
+    (folder / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match=r"thesis.txt for example, which would be lost"):
+        train("gated_hg_1s_68", recipe, folders, tmp_path / "out", resume=True)
+    assert (folder / "thesis.txt").exists()
+
+
+def test_train_from_shards(
+    lsp_folder: Path, lspet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "val"):
+        pack_shards(lsp(lsp_folder, split)[:40], "lsp", split, tmp_path / "shards", size=64)
+    monkeypatch.setattr(crops_module, "pack", partial(pack, size=64))
+    common = ["train", "gated_hg_1s_68", "--phase", "64,16,8,1", "--phase", "64,48,8,1"]
+    common += ["--data", f"lsp={tmp_path / 'shards'}", "--data", f"lspet={lspet_folder}"]
+    changes = ["--epochs", "1", "--limit", "32", "--set", "augmentation.rotation=5"]
+    changes += ["--set", "teacher=gated_hg_1s_68.lsp", "--set", "teaching=0.4"]
+    out = tmp_path / "out"
+    arguments = [*common, *changes, "--out", str(out)]
+    told = CliRunner().invoke(main, [*arguments, "--resume", "--json"])
+    assert told.exit_code == 0, told.output
+    assert f"{out} holds no training yet: this one starts afresh" in told.stderr
+    recipe = json.loads(told.stdout.splitlines()[-1])["recipe"]
+    assert [phase["images"] for phase in recipe["phases"]] == [8, 24]  # 32 people once
+    assert (recipe["limit"], recipe["augmentation"]["rotation"]) == (32, 5.0)
+    assert [path.name for path in out.glob("ls*")] == ["lspet-train.safetensors"]
+
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "holds a training: go on with it by --resume, or train into another" in again.output
+    resumed = CliRunner().invoke(main, [*arguments, "--resume"])
+    assert resumed.exit_code == 0, resumed.output
+    other = CliRunner().invoke(main, [*arguments, "--resume", "--epochs", "2"])
+    assert other.exit_code == 1
+    assert "holds a training by another recipe (epochs 1.0 -> 2.0, phases" in other.output
+
+    renamed = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--out", str(tmp_path / "no")]
+    wrong = CliRunner().invoke(main, [*renamed, "--data", f"lspet={tmp_path / 'shards'}"])
+    assert wrong.exit_code == 1
+    assert "train.json" in wrong.output
+    assert "'lsp'" in wrong.output
+
+
+def test_crops_of_unlike_sizes_are_not_mixed() -> None:
+    people = dotted_people(2, seed=0)
+    small = replace(people, images=people.images[..., ::2, ::2])
+    with pytest.raises(DatasetError, match="pixels a side cannot be mixed: pack all with the same"):
+        Crops.join([people, small])
+    both = Crops.join([people, people])
+    assert torch.equal(both.keypoints, people.keypoints.repeat(2, 1, 1))
+
+
+SCRIPT = """
+import sys
+from functools import partial
+from pathlib import Path
+
+from gatedpose import trainer as trainer_module
+from gatedpose import training
+from gatedpose.data import crops
+from gatedpose.recipes import Phase, Recipe
+
+lsp, lspet, out = map(Path, sys.argv[1:])
+crops.pack = partial(crops.pack, size=64)
+create = training.create_model
+training.create_model = lambda name, num_keypoints: create(
+    name, num_keypoints=num_keypoints, width=8
+)
+recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),))
+path = training.train("gated_hg_1s_68", recipe, {"lsp": lsp, "lspet": lspet}, out)
+(out.parent / f"wrote {path and path.name}").touch()
+"""
+
+
+def launch(processes: int, *command: object) -> None:
+    """Runs a script in several processes, as torchrun does."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*run, f"--nproc-per-node={processes}", *map(str, command)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(gatedpose.__file__).parents[1]),
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT)
+    launch(2, script, lsp_folder, lspet_folder, tmp_path / "out")
+    files = sorted([*FILES, *PACKS, "model"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
+    assert {p.name for p in tmp_path.glob("wrote*")} == {"wrote model", "wrote None"}
+    assert [(row["step"], row["images"]) for row in read_log(tmp_path / "out")] == [("3", "24")]
+    model = gatedpose.create_model(f"local-dir:{tmp_path / 'out' / 'model'}", pretrained=True)
+    assert model.config.width == 8
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_for_lsp(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> None:
+    start = gatedpose.create_model("gated_hg_1s_68", num_keypoints=16)
+    save_model(start, tmp_path / "mpii", MPII16)
+    common = ["train", "gated_hg_1s_68", "--recipe", "lsp-finetune", "--limit", "24"]
+    common += ["--data", f"lsp={lsp_folder}", "--data", f"lspet={lspet_folder}"]
+    absent = CliRunner().invoke(main, [*common, "--out", str(tmp_path / "absent")])
+    assert absent.exit_code == 1
+    assert "unknown tag 'mpii' of gated_hg_1s_68" in absent.output
+    assert "--init can also be a .safetensors file to start from" in absent.output
+    assert not (tmp_path / "absent").exists()
+    out = tmp_path / "out"
+    changes = ["--init", str(tmp_path / "mpii" / "model.safetensors"), "--epochs", "1"]
+    changes += ["--phase", "64,24,12,1"]
+    told = CliRunner().invoke(main, [*common, *changes, "--out", str(out)])
+    assert told.exit_code == 0, told.output
+    model = gatedpose.create_model(f"local-dir:{out / 'model'}", pretrained=True)
+    assert gatedpose.Predictor(model).skeleton == MPII16
+    scored = ["evaluate", f"local-dir:{out / 'model'}", "--dataset", "lsp"]
+    told = CliRunner().invoke(main, [*scored, "--data", str(lsp_folder), "--json"])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["size"] == [64, 64]
+    assert list(json.loads(told.stdout)["per_joint"]) == list(LSP14.joints)
+
+
+def test_batch_norm_is_calibrated_on_training_people(tmp_path: Path) -> None:
+    people = dotted_people(70, seed=0)
+    recipe = replace(SHORT, phases=SHORT.phases[:1], calibrate=128)
+    trainer = Trainer(tiny_network(), people, torch.ones(70), people, LSP14, recipe, tmp_path)
+    seen: list[Tensor] = []
+    stem = trainer.ema.module.stem.conv
+    hook = stem.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    averaged = trainer.run()
+    hook.remove()
+    large = [features for features in seen if len(features) == 64][-2:]  # before the last look
+    assert len(large) == 2
+    means = torch.stack([features.mean(dim=(0, 2, 3)) for features in large])
+    torch.testing.assert_close(averaged.stem.bn.running_mean, means.mean(0), atol=1e-4, rtol=1e-4)
+    variances = torch.stack([features.var(dim=(0, 2, 3)) for features in large])
+    torch.testing.assert_close(
+        averaged.stem.bn.running_var, variances.mean(0), atol=1e-4, rtol=1e-4
+    )
+    assert not averaged.training
+
+
+def test_calibration_in_bfloat16_sees_the_same_people(tmp_path: Path) -> None:
+    people, seen = dotted_people(70, seed=0), []
+    for precision in ("no", "bf16"):
+        recipe = replace(SHORT, calibrate=128, precision=precision)
+        common = torch.ones(70), people, LSP14, recipe, tmp_path / precision
+        trainer = Trainer(tiny_network(), people, *common)
+        images, features = [], []
+        stem = trainer.ema.module.stem.conv
+        stem.register_forward_pre_hook(lambda module, inputs, to=images: to.append(inputs[0]))
+        stem.register_forward_hook(lambda module, inputs, out, to=features: to.append(out))
+        trainer._calibrate(recipe.phases[0])
+        seen.append((torch.cat(images), torch.cat(features), trainer.ema.module.stem.bn))
+    (images, exact, norm), (same, rounded, close) = seen
+    assert (exact.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
+    assert torch.equal(images, same)
+    torch.testing.assert_close(close.running_mean, norm.running_mean, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(close.running_var, norm.running_var, atol=1e-2, rtol=1e-2)
