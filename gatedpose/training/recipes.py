@@ -12,12 +12,37 @@ from torch import nn
 
 from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
-from gatedpose.errors import InputError, did_you_mean
+from gatedpose.errors import InputError, Range, check_ranges, did_you_mean, in_range
 from gatedpose.files import from_json
 from gatedpose.skeleton import SKELETONS
 from gatedpose.training.losses import Loss
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
+
+LR: Range = (1e-12, 100.0)
+PHASE_RANGES: dict[str, Range] = {
+    "size": (64, 4096),
+    "images": (1, 10**12),
+    "batch_size": (1, 10**6),
+    "sigma": (0.01, 100.0),
+}
+RANGES: dict[str, Range] = {
+    "datasets": (1e-9, 1e9),
+    "options": (-1e9, 1e9),
+    "lr": LR,
+    "weight_decay": (0.0, 10.0),
+    "warmup": (0, 10**9),
+    "clip": (1e-9, 1e9),
+    "ema": (0.0, 1 - 1e-9),
+    "keep": (0.0, 1 - 1e-9),
+    "calibrate": (0, 10**9),
+    "accumulate": (1, 10**6),
+    "whole": (0.0, 1 - 1e-9),
+    "teaching": (0.0, 1.0),
+    "seed": (0, 2**40),
+    "epochs": (1e-6, 1e6),
+    "limit": (1, 10**9),
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +54,9 @@ class Phase:
         images: Images to see, repeats counted.
         batch_size: Images a step, over all processes.
         sigma: Of the target Gaussian, in heatmap cells.
+
+    Raises:
+        InputError: For a number out of its range, or a size that 64 does not divide.
     """
 
     size: int
@@ -37,11 +65,9 @@ class Phase:
     sigma: float
 
     def __post_init__(self) -> None:
-        if min(self.size, self.images, self.batch_size, self.sigma) <= 0 or self.size % 64:
-            raise ValueError(
-                f"a phase needs a size that 64 divides and positive numbers of images, batch and "
-                f"sigma, got {self}"
-            )
+        check_ranges("a phase", self, PHASE_RANGES)
+        if self.size % 64:
+            raise InputError(f"a phase needs a size that 64 divides, got {self.size}")
 
     @property
     def cost(self) -> float:
@@ -99,7 +125,8 @@ class Recipe:
         limit: Train on so many of the people, drawn by the seed; on all if None.
 
     Raises:
-        ValueError: For a number out of its range.
+        InputError: For a number that is not finite or out of its range, drops that are not in
+            order, or a part of the weights to keep without any to start from.
     """
 
     name: str
@@ -132,22 +159,20 @@ class Recipe:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        in_range = {
+        check_ranges(f"recipe {self.name}", self, RANGES)
+        starts = [start for start, _ in self.drops]
+        steps = all(
+            in_range(start, (0.0, 1.0)) and in_range(rate, LR) for start, rate in self.drops
+        )
+        good = {
             "phases": len(self.phases) > 0,
-            "lr": self.lr > 0,
-            "ema": 0 <= self.ema < 1,
-            "keep": 0 <= self.keep < 1 and (self.init is not None or not self.keep),
-            "calibrate": self.calibrate >= 0,
-            "teaching": 0 <= self.teaching <= 1,
-            "whole": 0 <= self.whole < 1,
-            "accumulate": self.accumulate >= 1,
+            "drops": steps and starts == sorted(starts),
+            "keep": self.init is not None or not self.keep,
             "joints": self.joints is None or self.joints in SKELETONS,
-            "epochs": self.epochs is None or self.epochs > 0,
-            "limit": self.limit is None or self.limit >= 1,
         }
-        if wrong := [name for name, good in in_range.items() if not good]:
+        if wrong := [name for name, right in good.items() if not right]:
             values = ", ".join(f"{name} {getattr(self, name)!r}" for name in wrong)
-            raise ValueError(f"recipe {self.name}: out of range: {values}")
+            raise InputError(f"recipe {self.name}: out of range: {values}")
 
     @property
     def cost(self) -> float:

@@ -104,7 +104,9 @@ def test_one_network_takes_no_other_ones_place() -> None:
 def compiled() -> tuple[nn.Module, OptimizedNetwork]:
     """A small network, and itself compiled."""
     small = gatedpose.create_model("gated_hg_1s_68", width=8, depth=2).eval()
-    fast = gatedpose.optimize(small, dtype=torch.float32, compile=True, example_shape=(2, 3, 32, 64))
+    fast = gatedpose.optimize(
+        small, dtype=torch.float32, compile=True, example_shape=(2, 3, 32, 64)
+    )
     return small, fast
 
 
@@ -130,8 +132,10 @@ def test_a_copy_has_weights_of_its_own(how, compiled) -> None:
 
 @pytest.mark.slow
 def test_other_weights_are_not_those_that_were_compiled(compiled) -> None:
-    small, fast = compiled
-    other = gatedpose.optimize(small, dtype=torch.float32, compile=True, example_shape=(2, 3, 32, 64))
+    small, _ = compiled
+    other = gatedpose.optimize(
+        small, dtype=torch.float32, compile=True, example_shape=(2, 3, 32, 64)
+    )
     state = {name: torch.zeros_like(value) for name, value in other.state_dict().items()}
     other.load_state_dict(state)
     assert (other.compiled_for, other.reason) == (None, "loaded with other weights")
@@ -144,9 +148,9 @@ def test_autocast_and_threads_do_not_compile_it_again_in_silence(compiled) -> No
     small, fast = compiled
     images, threads = torch.randn(2, 3, 32, 64), torch.get_num_threads()
     wanted = heatmaps(small, images)
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        with torch.autocast("cpu", torch.bfloat16):
-            found = fast(images)
+    exact = torch._dynamo.config.patch(error_on_recompile=True)
+    with exact, torch.autocast("cpu", torch.bfloat16):
+        found = fast(images)
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     torch.set_num_threads(threads + 1)
     try:
