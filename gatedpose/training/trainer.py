@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.files import write_whole
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
@@ -75,6 +75,7 @@ class Trainer:
         self.losses: list[float] = []  # since the last look at `val`
         self.best = (-1, 0.0)  # phase and score: finer inputs come before higher scores
         self.network = {"class": type(model).__name__, **vars(model.config)}
+        self.preprocessing = Preprocessing.of(model)
         device = self.accelerator.device
         model = model.to(device).to(memory_format=torch.channels_last)
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last) if teacher else None
@@ -85,8 +86,6 @@ class Trainer:
         if recipe.compile:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=device)
-        self.std = torch.tensor(IMAGENET_DEFAULT_STD, device=device)
         check_batches(recipe, self.accelerator.num_processes, len(crops))
         out.mkdir(parents=True, exist_ok=True)
         self._note_recipe()
@@ -142,9 +141,9 @@ class Trainer:
         self, crops: Crops, phase: Phase, generator: torch.Generator, rank: int = 0, world: int = 1
     ) -> Batch:
         crops, size = crops.to(self.accelerator.device), (phase.size, phase.size)
-        change, scales = self.recipe.augmentation, (self.mean, self.std)
-        with torch.autocast(self.mean.device.type, enabled=False):  # drawn while a network runs
-            return augment(crops, size, self.skeleton, change, *scales, generator, rank, world)
+        change = self.recipe.augmentation, self.preprocessing
+        with torch.autocast(self.accelerator.device.type, enabled=False):  # a network runs
+            return augment(crops, size, self.skeleton, *change, generator, rank, world)
 
     def step(self, batch: Batch, phase: Phase) -> float:
         """Learns from one batch; returns its loss, over all processes."""
@@ -192,6 +191,8 @@ class Trainer:
         """The teacher's heatmaps and their share of the targets."""
         if self.teacher is None:
             return ()
+        if (wanted := Preprocessing.of(self.teacher)) != self.preprocessing:
+            images = wanted.normalise(self.preprocessing.colours(images))
         with self.accelerator.autocast():
             return self.teacher.eval()(images)[:, -1].float(), self.recipe.teaching
 
