@@ -1,14 +1,10 @@
 """Recipes of training, as data: what was done to make a set of weights, and how to do it again."""
 
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-
-import torch
-from torch import nn
 
 from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
@@ -191,21 +187,6 @@ class Recipe:
             old = getattr(self, name, None)
             value = {**(old if isinstance(old, dict) else {}), key: value}
         return self.changed({name: value})
-
-    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser of a model's parameters, by timm."""
-        from timm.optim import create_optimizer_v2, muon
-
-        orthogonalise = muon.zeropower_via_newtonschulz
-        on_cpu = next(model.parameters()).device.type == "cpu"
-        if on_cpu and not isinstance(orthogonalise, functools.partial):
-            # timm fixes bfloat16, which processors without it emulate tens of times slower, and
-            # offers no option: its own argument is preset here, for this process.
-            muon.zeropower_via_newtonschulz = functools.partial(orthogonalise, dtype=torch.float32)
-        optimizer: torch.optim.Optimizer = create_optimizer_v2(
-            model, opt=self.optimizer, lr=self.lr, weight_decay=self.weight_decay, **self.options
-        )
-        return optimizer
 
 
 LSP = Recipe(

@@ -24,6 +24,7 @@ from gatedpose.skeleton import Skeleton
 from gatedpose.training.devices import make_accelerator, sigterm
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
+from gatedpose.training.optimizer import make_optimizer
 from gatedpose.training.recipes import Phase, Recipe
 from gatedpose.training.schedule import Progress, check_batches, learning_rate
 from gatedpose.training.watch import watch
@@ -79,7 +80,7 @@ class Trainer:
         device = self.accelerator.device
         model = model.to(device).to(memory_format=torch.channels_last)
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last) if teacher else None
-        optimizer = recipe.make_optimizer(model)
+        optimizer = make_optimizer(recipe, model)
         self.start = {name: t.clone() for name, t in model.state_dict().items() if recipe.keep}
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         model.set_grad_checkpointing(recipe.checkpointing)
@@ -290,7 +291,10 @@ class Trainer:
 
     def _restore(self) -> None:
         state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
-        self._require_same("of another network", state["network"], self.network)
+        # A checkpoint of an earlier version has not yet all fields, which are at their defaults.
+        standard = vars(type(self.ema.module.config)())
+        before = {**standard, **state["network"]}
+        self._require_same("of another network", before, self.network)
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
