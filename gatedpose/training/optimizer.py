@@ -8,10 +8,10 @@ import torch
 from timm.optim import create_optimizer_v2, muon
 from torch import nn
 
-from gatedpose.training.recipes import Recipe
+from gatedpose.training.groups import Optimisation
 
 
-def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(recipe: Optimisation, model: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a model's parameters; norms, biases and gates are not decayed."""
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         model,

@@ -22,10 +22,11 @@ from gatedpose.files import write_whole
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
 from gatedpose.training.devices import make_accelerator, sigterm
+from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer
-from gatedpose.training.recipes import Phase, Recipe
+from gatedpose.training.recipes import Recipe
 from gatedpose.training.schedule import Progress, check_batches, learning_rate
 from gatedpose.training.watch import watch
 

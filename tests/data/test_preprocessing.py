@@ -14,7 +14,8 @@ from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.export import input_facts
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.skeleton import LSP14
-from gatedpose.training.recipes import Phase, Recipe
+from gatedpose.training.groups import Phase
+from gatedpose.training.recipes import Recipe
 from gatedpose.training.trainer import Trainer
 from gatedpose.training.watch import watch
 

@@ -42,10 +42,11 @@ from gatedpose.models.saved import save_model
 from gatedpose.skeleton import LSP14, MPII16
 from gatedpose.training import run as training
 from gatedpose.training import trainer as trainer_module
+from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import Loss, heatmap_loss
 from gatedpose.training.optimizer import make_optimizer
-from gatedpose.training.recipes import RECIPES, Phase, Recipe
+from gatedpose.training.recipes import RECIPES, Recipe
 from gatedpose.training.run import train
 from gatedpose.training.schedule import Progress, learning_rate
 from gatedpose.training.trainer import Trainer
