@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import check_choice
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
@@ -77,13 +77,13 @@ def input_facts(
     model: HeatmapNetwork, skeleton: Skeleton | None, size: tuple[int, int]
 ) -> dict[str, Any]:
     """What a program must know to feed an exported network and to read what it gives."""
-    data = getattr(model, "pretrained_cfg", {})
+    preprocessing = Preprocessing.of(model)
     calibration = calibration_of(model)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
         "size": list(size),
-        "mean": list(data.get("mean", IMAGENET_DEFAULT_MEAN)),
-        "std": list(data.get("std", IMAGENET_DEFAULT_STD)),
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
         "crop": f"a square about the box's centre, {CROP_MARGIN} times its longer side, fills the "
         "shorter side of the input; outside of the image is the mean",
         "stride": STRIDE,

@@ -12,10 +12,9 @@ import gatedpose
 from gatedpose.cli.options import best_device, make_ready
 from gatedpose.data.boxes import BoxTable, read_boxes
 from gatedpose.errors import BoxError
-from gatedpose.evaluation.reports import stack_poses
 from gatedpose.geometry import as_boxes
 from gatedpose.media.drawing import draw_poses
-from gatedpose.pose import Pose
+from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.detector import load_detector
 from gatedpose.predict.predictor import Detector, Predictor, find_people
 

@@ -35,8 +35,8 @@ from gatedpose.models.weights import (
     FIRST_CONV,
     HUB_FILE,
     Weights,
-    fit,
     hub_file,
+    load_tensors,
     load_weights,
     read_config,
     read_tensors,
@@ -192,8 +192,8 @@ def create_model(
         device: Where to put the network, the CPU if None.
         dtype: Floating point type of its weights, float32 if None.
         checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
-        **config: Fields of the variant's configuration to change (gate, merge, skip, depth, stacks,
-            width, in_channels), and timm's `cache_dir`.
+        **config: Fields of the variant's configuration to change (gate, merge, skip, norm_layer,
+            act_layer, depth, stacks, width, in_channels), and timm's `cache_dir`.
 
     Raises:
         UnknownModelError: For an unknown name or tag; the message has close matches.
@@ -277,7 +277,7 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
                 tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
                 if stem in tensors and in_chans != cfg.input_size[0]:
                     tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
-                fit(model, tensors, path, new_keypoints=num_classes != cfg.num_classes)
+                load_tensors(model, tensors, path, new_keypoints=num_classes != cfg.num_classes)
             return model
 
         features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}

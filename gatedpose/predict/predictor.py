@@ -6,9 +6,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import BoxError, DetectorError, check_choice
 from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
@@ -18,9 +18,6 @@ from gatedpose.models.zoo import calibration_of, skeleton_of
 from gatedpose.pose import Pose
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import Skeleton
-
-# How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
-UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
 Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
@@ -98,18 +95,17 @@ class Predictor:
             )
         if workers is not None and workers < 0:
             raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
-        data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
+        preprocessing = Preprocessing.of(model)
         self.device = torch.device(device) if device else next(model.parameters()).device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.calibration = calibration_of(model)  # None: scores are peaks
-        self.size = size or (data["input_size"][1], data["input_size"][2])
+        self.size = size or preprocessing.size
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
-        self.mean = 255 * torch.tensor(data["mean"], device=self.device)
-        self.std = 255 * torch.tensor(data["std"], device=self.device)
+        self.mean, self.std = preprocessing.scales(self.device, white=255)
 
     def __call__(self, image: ImageSource, boxes: Boxes | Detector | None = None) -> list[Pose]:
         """Poses of the people in one image, one for each box.
@@ -202,7 +198,7 @@ class Predictor:
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
-        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
+        batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
         located, peaks = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)
