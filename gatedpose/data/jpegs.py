@@ -30,9 +30,11 @@ class JpegImages:
     shrink: int = 1
 
     @classmethod
-    def of(cls, pictures: Iterable[Tensor], side: int) -> "JpegImages":
+    def of(
+        cls, pictures: Iterable[Tensor], side: int, quality: int = QUALITY
+    ) -> "JpegImages":
         """Codes pictures (3, P, P) uint8 one by one."""
-        files = [encode_jpeg(picture) for picture in pictures]
+        files = [encode_jpeg(picture, quality) for picture in pictures]
         data = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
         return cls(data, torch.tensor([len(file) for file in files]).cumsum(0), side)
 

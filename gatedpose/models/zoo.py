@@ -29,6 +29,7 @@ from torch import nn
 from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.cu_net import CUNetConfig
+from gatedpose.models.finder import FinderConfig
 from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
 from gatedpose.models.weights import (
     FIRST_CONV,
@@ -208,7 +209,7 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
     """What timm's `PretrainedCfg` is to say of a variant and its weights."""
     cfg = {
         "num_classes": variant.config.num_keypoints,
-        "input_size": (3, 256, 256),
+        "input_size": (3, 320, 320) if isinstance(variant.config, FinderConfig) else (3, 256, 256),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "mean": IMAGENET_DEFAULT_MEAN,
