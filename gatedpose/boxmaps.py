@@ -96,6 +96,13 @@ def boxes_of_cells(maps: Tensor) -> Tensor:
     return torch.stack((x - left, row - up, x + right, row + down), dim=-1)
 
 
+def peaks_of_cells(maps: Tensor) -> Tensor:
+    """(B, h, w): how sure a cell is of a centre, where none of its neighbours is surer; else 0."""
+    centres = maps[:, 0].sigmoid()
+    highest = F.max_pool2d(centres.unsqueeze(1), 3, 1, 1).squeeze(1)
+    return centres * (centres == highest)
+
+
 def decode_boxes(
     maps: Tensor, min_score: float = 0.3, overlap: float = 0.5, most: int = 100
 ) -> list[tuple[Tensor, Tensor]]:
@@ -112,12 +119,10 @@ def decode_boxes(
         surest first; N may be 0.
     """
     maps = maps.float()
-    centres = maps[:, 0].sigmoid()
-    highest = F.max_pool2d(centres.unsqueeze(1), 3, 1, 1).squeeze(1)
-    peaks = (centres == highest) & (centres >= min_score)
-    boxes = boxes_of_cells(maps)
     found = []
-    for chosen, score, box in zip(peaks, centres, boxes, strict=True):
-        kept = nms(box[chosen], score[chosen], overlap)[:most]
-        found.append((box[chosen][kept], score[chosen][kept]))
+    for peaks, cells in zip(peaks_of_cells(maps), boxes_of_cells(maps), strict=True):
+        chosen = (peaks >= min_score) & (peaks > 0)
+        boxes, scores = cells[chosen], peaks[chosen]
+        kept = nms(boxes, scores, overlap)[:most]
+        found.append((boxes[kept], scores[kept]))
     return found

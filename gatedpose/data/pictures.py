@@ -48,9 +48,9 @@ def read_labelled(folder: Path, split: str) -> list[Labelled]:
     """The pictures of a split: of a YOLO folder, or of one as `gatedpose data` writes them.
 
     Args:
-        folder: Holds SPLIT/images and SPLIT/labels, a .txt a picture, whose lines are a class, 0
-            or another number, and x, y, width and height as shares of the picture, or the corners of
-            a polygon; whatever its class, it is a person; or SPLIT.json, COCO's annotations, and "images".
+        folder: Holds SPLIT/images and SPLIT/labels, a .txt a picture, whose lines are people: a
+            class, which is not looked at, and x, y, width and height as shares of the picture, or
+            the corners of a polygon. Or SPLIT.json, COCO's annotations, and "images".
         split: "train", "val" or "test"; YOLO's "valid" is found as "val".
 
     Raises:
@@ -182,6 +182,15 @@ class Pictures:
     def boxes_of(self, i: int) -> Tensor:
         """Boxes (n, 4) of picture `i`."""
         return self.boxes[int(self.ends[i - 1]) if i else 0 : int(self.ends[i])]
+
+    def take(self, indices: Tensor) -> "Pictures":
+        """The pictures at `indices`, in that order."""
+        boxes = [self.boxes_of(i) for i in indices.tolist()]
+        counts = torch.tensor([len(some) for some in boxes])
+        return Pictures(
+            self.images.take(indices), self.sizes[indices], torch.cat(boxes), counts.cumsum(0),
+            self.complete[indices], self.stretched[indices],
+        )  # fmt: skip
 
     def padded(self, indices: Tensor) -> Tensor:
         """Boxes (B, M, 4) of pictures, NaN where one has fewer than M."""

@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
+from tqdm import tqdm
+
+from gatedpose.data.pictures import read_labelled
+from gatedpose.media.images import read_image
+from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 
 Found = tuple[Tensor, Tensor]  # boxes (N, 4) and scores (N,), the surest first
+LOWEST = 0.02  # score of the least sure boxes that are scored
 OVERLAP = 0.5  # intersection over union from which on a box is that of a person
 
 
@@ -69,7 +77,9 @@ class Detections:
         return float(self.scores[mean.argmax()])
 
 
-def surest_right(found: Sequence[Found], people: Sequence[People], overlap: float = OVERLAP) -> float:
+def surest_right(
+    found: Sequence[Found], people: Sequence[People], overlap: float = OVERLAP
+) -> float:
     """Share of the pictures whose surest box is that of a person listed."""
     right = [
         len(boxes) > 0 and bool((box_iou(boxes[:1], one.boxes) >= overlap).any())
@@ -128,3 +138,69 @@ def match(
 
 def _heights(boxes: Tensor) -> Tensor:
     return boxes[:, 3] - boxes[:, 1]
+
+
+def evaluate_finder(
+    name: str,
+    folder: Path,
+    split: str = "val",
+    *,
+    least: float = 0.0,
+    precision: float = 0.8,
+    min_score: float | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Scores a finder on pictures with people's boxes, from whole files, as users use it.
+
+    Args:
+        name: Any name that `create_model` loads.
+        folder: See `gatedpose.data.pictures.read_labelled`.
+        split: Of the folder.
+        least: See `match`.
+        precision: At which the recall is to be told.
+        min_score: Score of boxes that count; the finder's own if None.
+        progress: Show a bar.
+
+    Returns:
+        Facts for a program to read; see `finder_text`.
+    """
+    finder = PersonFinder(name, min_score=LOWEST)
+    found: list[Found] = []
+    people: list[People] = []
+    for labelled in tqdm(read_labelled(folder, split), disable=not progress, desc=name):
+        image = read_image(labelled.path)
+        height, width = image.shape[1:]
+        found.append(finder.find(image))
+        people.append(People(labelled.pixels(height, width), height))
+    detections = match(found, people, least)
+    recall, score = detections.recall_at(precision)
+    taken = MIN_SCORE if min_score is None else min_score
+    own = detections.at(taken)
+    return {
+        "model": name,
+        "pictures": len(found),
+        "people": detections.people,
+        "least": least,
+        "surest_right": surest_right(found, people),
+        "any_right": any_right(found, people),
+        "precision": precision,
+        "recall_at_precision": recall,
+        "score_at_precision": score,
+        "min_score": taken,
+        "recall": own[0],
+        "precision_at_min_score": own[1],
+        "best_score": detections.best_score(),
+    }
+
+
+def finder_text(facts: dict[str, Any]) -> str:
+    """`evaluate_finder` for people."""
+    return f"""{facts["model"]}: {facts["pictures"]} pictures, {facts["people"]} people \
+of at least {facts["least"]:.3g} of the picture's height, IoU {OVERLAP}
+  surest box of a picture is that of a person listed   {facts["surest_right"]:.1%} of pictures
+  some box is that of a person listed (any size)       {facts["any_right"]:.1%} of people
+  recall at a precision of {facts["precision"]:.2f}                        \
+{facts["recall_at_precision"]:.1%}, scores from {facts["score_at_precision"]:.3f}
+  recall and precision of scores from {facts["min_score"]:.3f}            {facts["recall"]:.1%}, \
+{facts["precision_at_min_score"]:.1%}
+  highest mean of both                                 scores from {facts["best_score"]:.3f}"""

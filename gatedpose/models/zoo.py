@@ -106,7 +106,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
 
 def skeleton_of(model: nn.Module) -> Skeleton | None:
-    """The joints that a model predicts, None if unknown.
+    """The joints that a model predicts, None if unknown, or if it finds boxes.
 
     They are those of its weights' tag, or what config.json of its folder or repository says. A
     model without either, or with another number of keypoints, is taken to have the package's
@@ -114,7 +114,7 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
     """
     cfg = getattr(model, "pretrained_cfg", {})
     weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    known = [SKELETONS[weights.skeleton]] if weights else []
+    known = [SKELETONS[weights.skeleton]] if weights and weights.skeleton else []
     source = cfg.get("source")
     if source in ("local-dir", "hf-hub"):
         place = cfg["file" if source == "local-dir" else "hf_hub_id"]

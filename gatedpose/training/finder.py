@@ -1,11 +1,11 @@
-"""Training of a finder of people, from pictures with boxes to a network in a folder."""
+"""The training loop of a finder: packed pictures in, averaged weights out, resumable."""
 
 import io
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,112 +15,25 @@ from safetensors.torch import save
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
-from torchvision.ops import generalized_box_iou_loss
 
 from gatedpose.boxmaps import (
     BOX_STRIDE,
-    BoxTargets,
-    boxes_of_cells,
     decode_boxes,
     encode_boxes,
 )
 from gatedpose.data.pictures import Pictures
-from gatedpose.data.views import ViewBatch, Views, draw_views
+from gatedpose.data.views import ViewBatch, draw_views
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
 from gatedpose.files import JsonLines, write_whole
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training.devices import sigterm
+from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
+from gatedpose.training.losses import finder_loss
 from gatedpose.training.recipes import make_optimizer
 
 CHECKPOINT = "last.pt"
 BEST = "best.safetensors"
 CALIBRATION = 16  # batches that the averaged network's batch norm takes its statistics from
-
-
-@dataclass(frozen=True)
-class FinderPhase:
-    """A part of the training at one input size.
-
-    Attributes:
-        size: Height and width of the input in pixels; a multiple of 64.
-        images: Pictures to see, repeats counted.
-        batch_size: Pictures a step.
-    """
-
-    size: int
-    images: int
-    batch_size: int
-
-    @property
-    def cost(self) -> float:
-        """Work of the phase, in pictures of 256 x 256."""
-        return self.images * (self.size / 256) ** 2
-
-
-@dataclass(frozen=True)
-class FinderRecipe:
-    """Everything that shapes the training of a finder besides the network and the pictures.
-
-    Attributes:
-        phases: Run one after the other.
-        optimizer: A name of `timm.optim.create_optimizer_v2`.
-        lr: Highest learning rate; it rises over `warmup` steps, then falls linearly to 0.
-        weight_decay: Of weights; norms, biases and gates are not decayed.
-        warmup: Steps.
-        clip: Largest norm of the gradient.
-        ema: Decay of the averaged weights, which are the result.
-        boxes: Weight of the boxes' loss beside that of the centres.
-        bf16: Whether the network runs in bfloat16.
-        views: Random changes of the pictures.
-        init: Trained pose network to start from; fresh weights if None.
-        seed: Of initialisation, order and views.
-    """
-
-    phases: tuple[FinderPhase, ...] = (
-        FinderPhase(192, 60_000, 32),
-        FinderPhase(256, 60_000, 32),
-        FinderPhase(320, 30_000, 32),
-    )
-    optimizer: str = "nmuon"
-    lr: float = 2e-3
-    weight_decay: float = 0.02
-    warmup: int = 100
-    clip: float = 10.0
-    ema: float = 0.998
-    boxes: float = 2.0
-    bf16: bool = True
-    views: Views = field(default_factory=Views)
-    init: str | None = "gated_hg_1s_68.lsp"
-    seed: int = 0
-
-    @property
-    def cost(self) -> float:
-        """Work of all phases, in pictures of 256 x 256."""
-        return sum(phase.cost for phase in self.phases)
-
-
-def finder_loss(maps: Tensor, targets: BoxTargets) -> tuple[Tensor, Tensor]:
-    """Losses of the centre map and of the boxes, both averaged over the boxes of the batch.
-
-    Args:
-        maps: (B, 5, h, w), raw.
-        targets: See `gatedpose.boxmaps.encode_boxes`.
-
-    Returns:
-        The focal loss of "Objects as Points", and 1 - GIoU (Rezatofighi et al., CVPR 2019) averaged
-        over the cells of each box.
-    """
-    maps = maps.float()
-    logits, truth = maps[:, 0], targets.centres
-    chance = logits.sigmoid()
-    peak = truth == 1
-    hit = -(1 - chance).square() * F.logsigmoid(logits)
-    miss = -chance.square() * F.logsigmoid(-logits) * (1 - truth).pow(4)
-    focal = torch.where(peak, hit, miss) * targets.known
-    count = peak.sum().clamp_min(1)
-    learnt = targets.weights > 0
-    each = generalized_box_iou_loss(boxes_of_cells(maps)[learnt], targets.boxes[learnt])
-    return focal.sum() / count, (each * targets.weights[learnt]).sum() / count
 
 
 class FinderTrainer:
@@ -158,10 +71,8 @@ class FinderTrainer:
         )  # fmt: skip
         self.watch_every = watch_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(
-            model, recipe.optimizer, recipe.lr, recipe.weight_decay, {}
-        )
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, {})
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN)
         self.std = torch.tensor(IMAGENET_DEFAULT_STD)
@@ -227,7 +138,7 @@ class FinderTrainer:
         loss = centres + self.recipe.boxes * boxes
         if not math.isfinite(value := loss.item()):
             raise FloatingPointError(f"the loss became {value} at step {self.step_number}")
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -266,8 +177,9 @@ class FinderTrainer:
     def _calibrate(self, phase: FinderPhase) -> None:
         """Takes the averaged network's batch norm statistics anew."""
         batches = (self._batch(phase, -1 - i).images.to(self.device) for i in range(CALIBRATION))
-        with torch.no_grad(), torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.recipe.bf16
+        with (
+            torch.no_grad(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16),
         ):
             update_bn(batches, self.ema.module)
 
@@ -310,7 +222,7 @@ def find_in(
     model.eval()
     device = next(model.parameters()).device
     found: list[Found] = []
-    for indices in torch.arange(len(pictures)).split(16):
+    for indices in torch.split(torch.arange(len(pictures)), 16):
         images = pictures.images[indices].float() / 255
         images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
         if size != pictures.images.side:
