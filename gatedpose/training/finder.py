@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
@@ -21,10 +20,11 @@ from gatedpose.boxmaps import (
     decode_boxes,
     encode_boxes,
 )
-from gatedpose.data.pictures import Pictures
+from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.views import ViewBatch, draw_views
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
 from gatedpose.files import JsonLines, write_whole
+from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training.devices import sigterm
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
@@ -223,13 +223,15 @@ def find_in(
     device = next(model.parameters()).device
     found: list[Found] = []
     for indices in torch.split(torch.arange(len(pictures)), 16):
-        images = pictures.images[indices].float() / 255
+        scales = size / pictures.sizes[indices].amax(dim=1)
+        matrices = torch.zeros(len(indices), 2, 3)
+        matrices[:, 0, 0] = matrices[:, 1, 1] = scales
+        packed = pictures.images[indices].float()
+        images = (warp(packed - FILL, matrices, (size, size)) + FILL) / 255
         images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
-        if size != pictures.images.side:
-            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
         maps = model(images.to(device, memory_format=torch.channels_last))[:, -1].cpu()
-        scale = pictures.images.side / size
-        found += [(boxes * scale, scores) for boxes, scores in decode_boxes(maps, 0.05)]
+        for (boxes, scores), scale in zip(decode_boxes(maps, 0.05), scales, strict=True):
+            found.append((boxes / scale, scores))
     return found
 
 
