@@ -23,6 +23,7 @@ from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.finder import GatedFinder
+from gatedpose.models.zoo import calibration_of
 from gatedpose.skeleton import Skeleton
 
 Format: TypeAlias = Literal["onnx", "torch-export"]
@@ -100,6 +101,7 @@ def input_facts(
         "shorter side of the input; outside of the image is the mean"
     )
     whole = "the whole picture, its aspect kept, in the middle; outside of it is the mean"
+    calibration = calibration_of(model)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
         "size": list(size),
@@ -110,6 +112,7 @@ def input_facts(
         "coordinates": "x, y in pixels of the input; the centre of the first pixel is (0.5, 0.5)",
         "decoder": "boxmaps" if finder else DEFAULT_DECODER,
         "skeleton": asdict(skeleton) if skeleton else None,
+        "calibration": asdict(calibration) if calibration else None,
     }
 
 
