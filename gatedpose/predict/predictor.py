@@ -99,9 +99,10 @@ class Predictor:
         if workers is not None and workers < 0:
             raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
         data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
-        self.device = torch.device(device) if device else next(model.parameters()).device
+        like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
+        self.device = torch.device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
-        self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
+        self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.size = size or (data["input_size"][1], data["input_size"][2])
