@@ -93,11 +93,17 @@ class EngineNetwork(nn.Module):
         if isinstance(images, Tensor) and images.is_floating_point():
             images = images.float()
         check_images(images, self.in_channels, self.size_multiple, torch.float32)
+        if self.engine == "onnxruntime" and images.shape[2:] != self.compiled_for[2:]:
+            height, width = self.compiled_for[2:]
+            raise InputError(
+                f"forward: onnxruntime was prepared for images of {height} x {width}, got "
+                f"{images.shape[2]} x {images.shape[3]}; give optimize their example_shape"
+            )
         images = images.contiguous()
         if images.device.type != "cpu":
             raise InputError(f"forward: {self.engine} runs on the CPU, images on {images.device}")
         size = self.compiled_for[0] if images.shape[1:] == self.compiled_for[1:] else len(images)
-        parts = torch.split(images, max(1, size))
+        parts = torch.split(images, size)
         return torch.cat([self._run_for(part)(part) for part in parts])
 
     def _run_for(self, images: Tensor) -> Run:
@@ -174,6 +180,7 @@ def to_engine(
         raise InputError(f"optimize: {engine} computes in {known}, not in {precision!r}")
     kind = "int8" if precision == "int8" else "float32"  # bfloat16 is the engine's own matter
     facts = _facts(model, engine, kind, ranges)
+    facts["size"] = "any" if engine == "openvino" else list(shape[2:])
 
     def convert() -> Parts:
         log.info("preparing the network for %s, once for this machine ...", engine)
@@ -259,14 +266,13 @@ def _openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Ru
 
 
 def _to_onnx(graph: nn.Module, shape: Shape) -> Parts:
-    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parts of PyTorch that its exporter still uses
         program = torch.onnx.export(
             graph,
             (torch.zeros(shape),),
             dynamo=True,
-            dynamic_shapes=({0: batch, 2: height, 3: width},),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
             input_names=["images"],
             output_names=["heatmaps"],
             verbose=False,
