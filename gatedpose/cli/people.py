@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import gatedpose
-from gatedpose.cli.options import best_device, make_ready
+from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import BoxTable, read_boxes
 from gatedpose.errors import BoxError
 from gatedpose.evaluation.reports import stack_poses
@@ -31,7 +31,7 @@ class Job:
         detector_weights: Of the detector; torch.hub's download if None.
         min_person: Score of a detection.
         min_score: Of a joint that is drawn.
-        fast: Whether the model is optimised first.
+        fast: How the model is optimised first; None if it is not.
         alone: Whether people come one by one, as in a single picture or in a video.
         drawn: Whether pictures are drawn.
         as_json: Whether lines of JSON are printed.
@@ -48,7 +48,7 @@ class Job:
     detector_weights: Path | None
     min_person: float
     min_score: float
-    fast: bool
+    fast: Fast | None
     alone: bool
     drawn: bool
     as_json: bool

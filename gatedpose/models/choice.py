@@ -1,4 +1,4 @@
-"""Which engine is fastest on this machine: measured once, then kept with what it was measured on."""
+"""The fastest engine of this machine: measured once and kept with what it was measured on."""
 
 import json
 import logging
@@ -32,9 +32,7 @@ REPEATS = 5
 log = logging.getLogger(__name__)
 
 
-def choose_engine(
-    model: HeatmapNetwork, shape: Shape, plain: Callable[[], nn.Module]
-) -> Choice:
+def choose_engine(model: HeatmapNetwork, shape: Shape, plain: Callable[[], nn.Module]) -> Choice:
     """The engine that runs networks fastest on this machine's CPU.
 
     It is measured with the first network that asks, a picture at a time, and kept. torch.compile is

@@ -39,7 +39,7 @@ NEEDS: dict[Engine, tuple[tuple[str, ...], str]] = {
 }
 PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
     "openvino": ("float32", "bfloat16", "int8"),
-    "onnxruntime": ("float32", "int8"),
+    "onnxruntime": ("float32",),
 }
 log = logging.getLogger(__name__)
 # Before the first import: these packages would call home otherwise.
@@ -207,9 +207,10 @@ def _facts(model: HeatmapNetwork, engine: Engine, kind: str, ranges: Ranges | No
 
 
 def package_version(package: str) -> str:
+    """Of an installed package; "none" of a checkout that is not installed."""
     try:
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+    except importlib.metadata.PackageNotFoundError:
         return "none"
 
 

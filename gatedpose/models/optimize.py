@@ -17,7 +17,6 @@ from gatedpose.models.engines import (
     EngineNetwork,
     Precision,
     check_installed,
-    installed,
     to_engine,
 )
 from gatedpose.models.folding import FoldedNetwork
@@ -32,6 +31,7 @@ APART: Any = (
     if "isolate_recompiles" in inspect.signature(torch.compile).parameters
     else {}  # before torch 2.14 or so: from the ninth network on compilation fails
 )
+ASKED = ("auto", "float32", "bfloat16", "int8")  # precisions
 ENGINES = ("auto", "torch", "openvino", "onnxruntime")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -157,7 +157,7 @@ def optimize(
         RuntimeError: If `compile` is True and compilation fails.
     """
     check_choice("optimize: engine", engine, ENGINES)
-    check_choice("optimize: precision", precision, ("auto", "float32", "bfloat16", "int8"))
+    check_choice("optimize: precision", precision, ASKED)
     wanted = torch.device(device) if device else next(model.parameters()).device
     if wanted.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
@@ -172,7 +172,7 @@ def optimize(
         engine = _choose(model, wanted, dtype, compile, shape, precision)
     if engine == "torch":
         if precision == "int8":
-            raise InputError('optimize: "int8" needs engine "openvino" or "onnxruntime", not torch')
+            raise InputError('optimize: "int8" needs engine "openvino", not torch')
         dtype = dtype if precision == "auto" else getattr(torch, precision)
         return make_fast(FoldedNetwork(model).to(wanted), dtype, compile, shape)
     if wanted.type != "cpu" or dtype != "auto" or compile != "auto":
@@ -188,16 +188,21 @@ def optimize(
 
 
 def _choose(
-    model: HeatmapNetwork, device: torch.device, dtype: Any, compile: Any, shape: Shape, precision: str
+    model: HeatmapNetwork,
+    device: torch.device,
+    dtype: Any,
+    compile: Any,
+    shape: Shape,
+    precision: str,
 ) -> Choice:
     """What "auto" is."""
     if device.type != "cpu" or dtype != "auto" or compile != "auto":
         return "torch"
-    best = choose_engine(
+    if precision == "int8":  # no other has it
+        return "openvino"
+    return choose_engine(
         model, shape, lambda: make_fast(FoldedNetwork(model), "auto", False, shape)
     )
-    kept = installed()
-    return kept[0] if best == "torch" and precision == "int8" and kept else best
 
 
 def make_fast(
