@@ -21,7 +21,8 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 @click.argument("names", nargs=-1)
 @click.option("--peers", is_flag=True, help="HRNet-W32, CU-Net-8 and the 8-stack hourglass, too.")
 @click.option(
-    "--mode", "modes", multiple=True, type=click.Choice(["eager", "optimized", "onnx"]),
+    "--mode", "modes", multiple=True, 
+    type=click.Choice(["eager", "optimized", "onnx", "openvino", "openvino-int8"]),
     default=("eager", "optimized"), show_default=True, help="How to run; repeat it.",
 )  # fmt: skip
 @click.option(

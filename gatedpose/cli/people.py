@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from gatedpose.geometry import as_boxes
 from gatedpose.media.drawing import draw_poses
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import load_detector
+from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.predict.predictor import Detector, Predictor, find_people
 
 
@@ -55,14 +57,19 @@ class Job:
 
     @cached_property
     def predictor(self) -> Predictor:
-        """With the weights of the model."""
-        model, device = (
-            gatedpose.create_model(self.model, pretrained=True),
-            best_device(self.device),
-        )
-        batch = 1 if self.alone else self.batch_size
+        """With the weights of the model, or of an exported file."""
+        model: Any
+        if Path(self.model).suffix in SUFFIXES:
+            if self.fast or self.device not in (None, "cpu"):
+                raise click.UsageError(f"{self.model} says itself how it runs, and on the CPU")
+            model, device = ExportedNetwork(self.model), "cpu"
+        else:
+            device = best_device(self.device)
+            batch = 1 if self.alone else self.batch_size
+            model = gatedpose.create_model(self.model, pretrained=True)
+            model = make_ready(model, self.fast, device, batch)
         return Predictor(
-            make_ready(model, self.fast, device, batch),
+            model,
             flip_test=self.flip,
             decoder=self.decoder,
             batch_size=self.batch_size,

@@ -17,14 +17,12 @@ from gatedpose.models.engines import (
     NEEDS,
     PRECISIONS,
     Engine,
-    Precision,
-    Shape,
     installed,
-    openvino,
     package_version,
     to_engine,
 )
 from gatedpose.models.kept import keep
+from gatedpose.models.runtimes import Precision, Shape, openvino
 
 Choice: TypeAlias = Engine | Literal["torch"]
 Ask: TypeAlias = Precision | Literal["auto"]

@@ -9,14 +9,9 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
-import os
-import sys
-import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -27,11 +22,17 @@ from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.kept import Facts, Parts, keep
 from gatedpose.models.quantise import Ranges, quantised, weights_digest
+from gatedpose.models.runtimes import (
+    Precision,
+    Run,
+    Shape,
+    onnxruntime_run,
+    openvino_run,
+    to_onnx,
+    to_openvino,
+)
 
 Engine: TypeAlias = Literal["openvino", "onnxruntime"]
-Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
-Run: TypeAlias = Callable[[Tensor], Tensor]
-Shape: TypeAlias = tuple[int, int, int, int]
 # An engine's packages and the pip command that brings them.
 NEEDS: dict[Engine, tuple[tuple[str, ...], str]] = {
     "openvino": (("openvino",), 'pip install "gatedpose[fast]"'),
@@ -42,8 +43,6 @@ PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
     "onnxruntime": ("float32",),
 }
 log = logging.getLogger(__name__)
-# Before the first import: these packages would call home otherwise.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 class EngineNetwork(nn.Module):
@@ -58,7 +57,10 @@ class EngineNetwork(nn.Module):
 
     Args:
         parts: The converted network.
-        facts: What `compiled_for` and the checks of images need; see `to_engine`.
+        engine: Which one.
+        precision: What it computes in.
+        model: Whose joints, configuration and sizes of images it has.
+        shape: `compiled_for`.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
@@ -146,12 +148,18 @@ def installed() -> list[Engine]:
     ]
 
 
-def check_installed(engine: Engine) -> None:
-    """Raises ImportError, with the pip command, unless an engine's packages are here."""
+def check_installed(engine: Engine, run_only: bool = False) -> None:
+    """Raises ImportError, with the pip command, unless an engine's packages are here.
+
+    Args:
+        engine: Which.
+        run_only: Whether those suffice that run a network which is converted already.
+    """
     packages, command = NEEDS[engine]
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    needed = packages[:1] if run_only else packages
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f"optimize: engine {engine!r} needs {', '.join(missing)}: {command}")
+        raise ImportError(f"engine {engine!r} needs {', '.join(missing)}: {command}")
 
 
 def to_engine(
@@ -214,90 +222,11 @@ def package_version(package: str) -> str:
         return "none"
 
 
-# OpenVINO.
-
-
-def openvino() -> Any:
-    """OpenVINO's package, without the one that reports its use to its makers."""
-    if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, of its version
-        import openvino as package
-    return package
-
-
-def _to_openvino(graph: nn.Module, shape: Shape) -> Parts:
-    ov = openvino()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of shapes that become constants, and of deprecation
-        traced = torch.jit.trace(graph, torch.zeros(shape), check_trace=False)
-        model = ov.convert_model(traced, input=[ov.PartialShape([-1, shape[1], -1, -1])])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.xml"
-        ov.save_model(model, path, compress_to_fp16=False)
-        return {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
-
-
-def _openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:
-    ov = openvino()
-    core = ov.Core()
-    model = core.read_model(parts["xml"], parts["bin"])
-    if shape:
-        model.reshape(list(shape))
-    fast = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    low = precision == "bfloat16" or (precision == "int8" and fast)
-    config = {
-        "INFERENCE_PRECISION_HINT": "bf16" if low else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    compiled, local = core.compile_model(model, "CPU", config), threading.local()
-
-    def run(images: Tensor) -> Tensor:
-        if not hasattr(local, "request"):  # a request is for one thread at a time
-            local.request = compiled.create_infer_request()
-        [heatmaps] = local.request.infer([images.numpy()], share_inputs=True).values()
-        return torch.from_numpy(heatmaps)
-
-    return run
-
-
-# onnxruntime.
-
-
-def _to_onnx(graph: nn.Module, shape: Shape) -> Parts:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of parts of PyTorch that its exporter still uses
-        program = torch.onnx.export(
-            graph,
-            (torch.zeros(shape),),
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=["images"],
-            output_names=["heatmaps"],
-            verbose=False,
-        )
-    assert program is not None  # it is, with dynamo
-    return {"onnx": program.model_proto.SerializeToString()}
-
-
-def _onnxruntime_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(
-        parts["onnx"], options, providers=["CPUExecutionProvider"]
-    )
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-
-
 CONVERTERS: dict[Engine, Callable[[nn.Module, Shape], Parts]] = {
-    "openvino": _to_openvino,
-    "onnxruntime": _to_onnx,
+    "openvino": to_openvino,
+    "onnxruntime": to_onnx,
 }
 SESSIONS: dict[Engine, Callable[[Parts, Precision, Shape | None], Run]] = {
-    "openvino": _openvino_run,
-    "onnxruntime": _onnxruntime_run,
+    "openvino": openvino_run,
+    "onnxruntime": onnxruntime_run,
 }

@@ -45,8 +45,9 @@ class FoldedNetwork(nn.Module):
             if isinstance(module, SoftGatedResidual):
                 _fold_gate(module)
         for module in list(network.modules()):
-            concat = isinstance(module, HybridHourglass) and module.merge.merge == "concat"
-            if concat and split_merges:
+            if not (split_merges and isinstance(module, HybridHourglass)):
+                continue
+            if module.merge.merge == "concat":
                 module.merge = FoldedMerge(module.merge.block)  # type: ignore[assignment]
         self.head = network.heads[-1]
         network.remap_features = nn.ModuleList(

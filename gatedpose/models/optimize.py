@@ -13,15 +13,11 @@ from gatedpose.allocator import keep_freed_memory
 from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.choice import Choice, choose_engine, fast_precision
-from gatedpose.models.engines import (
-    EngineNetwork,
-    Precision,
-    check_installed,
-    to_engine,
-)
+from gatedpose.models.engines import EngineNetwork, check_installed, to_engine
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.quantise import Ranges, stored_ranges
 from gatedpose.models.rates import matrix_rate
+from gatedpose.models.runtimes import Precision
 
 Auto: TypeAlias = Literal["auto"]
 Shape: TypeAlias = tuple[int, int, int, int]

@@ -6,10 +6,11 @@ the zoo's weights they lie beside them, a few kB (`stored_ranges`), so that eigh
 The rounding is PyTorch's own fake quantisation, which OpenVINO knows.
 
 Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
-inference", CVPR 2018. Rounded is, as NNCF does it, whatever lies between convolutions, so that
-sums, concatenations, pooling and upsampling work on bytes, too. Only the heatmaps are not.
+inference", CVPR 2018. Rounded is what convolutions read, behind each ReLU. What blocks add up is
+not: it costs half a point of PCK, and where the processor has bfloat16 it makes nothing faster.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -23,11 +24,10 @@ from gatedpose.errors import WeightsError
 from gatedpose.files import write_whole
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
-from gatedpose.models.hourglass import HybridHourglass
-from gatedpose.models.layers import SoftGatedResidual
 from gatedpose.models.weights import WEIGHTS_DIR
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
+IMAGES = "images"  # among those names
 STEPS = 255  # of an activation's range
 
 
@@ -62,13 +62,13 @@ class QuantisedConv(nn.Module):
         return out
 
 
-def quantised(model: HeatmapNetwork, ranges: Ranges) -> nn.Module:
-    """What `FoldedNetwork` makes of a trained network, rounded to eight bits.
+def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
+    """What `FoldedNetwork` makes of a trained network, rounded to eight bits; of others a copy.
 
     Raises:
         WeightsError: If the ranges are of another network.
     """
-    network = FoldedNetwork(model, split_merges=False)
+    network = _needed(model)
     if wrong := set(_places(network)) ^ set(ranges):
         raise WeightsError(
             f"these {len(ranges)} ranges are of another network, which has other activations: "
@@ -83,59 +83,76 @@ def quantised(model: HeatmapNetwork, ranges: Ranges) -> nn.Module:
     return network
 
 
-def find_ranges(model: HeatmapNetwork, batches: Iterable[Tensor]) -> Ranges:
+class Extremes(nn.Module):
+    """Smallest and largest activation of each picture at each place that is rounded.
+
+    Args:
+        model: As for `quantised`.
+
+    Shape: images (B, 3, H, W) -> (P, 2, B).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.network = _needed(model)
+        self.places = _places(self.network)
+        for name in self.places:
+            _hook(self.network, name, self._watch)
+        self.found: list[Tensor] = []
+
+    def _watch(self, module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
+        values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
+        self.found.append(torch.stack((values.amin(1), values.amax(1))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        self.found = []
+        self.network(images)  # which runs each place once, in their order
+        return torch.stack(self.found)
+
+
+def find_ranges(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    through: Callable[[nn.Module], Callable[[Tensor], Tensor]] = lambda graph: graph,
+) -> Ranges:
     """Ranges of the activations of a trained network.
 
     They reach from the smallest to the largest value of a picture, on the average over pictures:
     what only a few pictures reach is cut off, for finer steps.
 
     Args:
-        model: A network of the zoo.
+        model: A network of the zoo, or any whose ReLUs are modules.
         batches: Normalised crops (B, 3, H, W) of a few hundred people.
+        through: Makes another engine run it, see `gatedpose.models.runtimes.openvino_graph`.
     """
-    network = FoldedNetwork(model, split_merges=False)
-    found: dict[str, list[Tensor]] = {}  # (2, B) for each batch
-    for name in _places(network):
-        _hook(network, name, _watch(found.setdefault(name, [])))
+    extremes = Extremes(model)
+    run = through(extremes)
     with torch.inference_mode():
-        for images in batches:
-            network(images)
-    means = {name: torch.cat(ends, dim=1).mean(dim=1) for name, ends in found.items()}
+        means = torch.cat([run(images) for images in batches], dim=2).mean(dim=2)  # (P, 2)
     return {
-        name: (min(0.0, float(low)), max(0.0, float(high))) for name, (low, high) in means.items()
+        name: (min(0.0, float(low)), max(0.0, float(high)))
+        for name, (low, high) in zip(extremes.places, means, strict=True)
     }
 
 
-def _watch(into: list[Tensor]) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
-        values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
-        into.append(torch.stack((values.amin(1), values.amax(1))))
-
-    return hook
+def _needed(model: nn.Module) -> nn.Module:
+    if isinstance(model, HeatmapNetwork):
+        return FoldedNetwork(model, split_merges=False)
+    return copy.deepcopy(model).eval()
 
 
-def _places(network: FoldedNetwork) -> list[str]:
-    """Modules whose output is rounded; after "in:" those whose input is."""
-    places = ["in:network.stem"]
-    for name, module in network.named_modules():
-        if isinstance(module, nn.ReLU) or name.startswith("network.remap_features."):
-            places.append(name)
-        if isinstance(module, HybridHourglass):
-            places += [f"in:{name}"] if name.endswith("hourglass") else []
-            places += [f"{name}.skip.conv"] if hasattr(module.skip, "conv") else []
-        if isinstance(module, SoftGatedResidual):
-            places += [name, *(f"{name}.conv{i}.conv" for i in (1, 2, 3))]
-            identity = isinstance(module.shortcut, nn.Identity)
-            places.append(f"{name}.gate" if identity else f"{name}.shortcut.conv")
-    return places
+def _places(network: nn.Module) -> list[str]:
+    """The images, and modules whose output is rounded."""
+    relus = [name for name, module in network.named_modules() if isinstance(module, nn.ReLU)]
+    return [IMAGES, *relus]
 
 
 def _hook(network: nn.Module, name: str, hook: Any) -> None:
-    module = network.get_submodule(name.removeprefix("in:"))
-    if name.startswith("in:"):
-        module.register_forward_pre_hook(hook)
+    if name == IMAGES:
+        network.register_forward_pre_hook(hook)
     else:
-        module.register_forward_hook(hook)
+        network.get_submodule(name).register_forward_hook(hook)
 
 
 def weights_digest(model: nn.Module) -> str:

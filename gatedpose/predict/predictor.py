@@ -84,7 +84,7 @@ class Predictor:
             raise TypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
-        skeleton = skeleton or skeleton_of(model)
+        skeleton = skeleton or getattr(model, "skeleton", None) or skeleton_of(model)
         keypoints: Any = model.num_keypoints
         if skeleton is None:
             raise ValueError(

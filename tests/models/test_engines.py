@@ -184,7 +184,7 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path) -> None:
             stored_ranges(small, tmp_path / "y.json")
     with pytest.raises(WeightsError, match="eight bits need ranges"):
         gatedpose.optimize(small, engine="openvino", precision="int8", example_shape=SHAPE)
-    ranges.pop("in:network.stem")
+    ranges.pop("images")
     with pytest.raises(WeightsError, match="of another network"):
         gatedpose.optimize(
             small, engine="openvino", precision="int8", ranges=ranges, example_shape=SHAPE
