@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.models.engines import check_installed
-from gatedpose.models.runtimes import onnxruntime_session, openvino
+from gatedpose.models.runtimes import compile_openvino, onnxruntime_session, openvino
 from gatedpose.skeleton import Skeleton
 
 SUFFIXES = (".onnx", ".xml")
@@ -103,11 +103,10 @@ def _onnx(path: Path) -> tuple[Any, int | None, str]:
 
 def _xml(path: Path) -> tuple[Any, int | None, str]:
     """As `_onnx`."""
-    core = openvino().Core()
-    model = core.read_model(path)
+    model = openvino().Core().read_model(path)
     text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = core.compile_model(model, "CPU", config)
+    kinds = {op.get_type_name() for op in model.get_ops()}
+    compiled = compile_openvino(model, "int8" if "FakeQuantize" in kinds else "float32")
     batch = model.input(0).partial_shape[0]
 
     def run(pictures: Any) -> Any:
