@@ -74,6 +74,7 @@ def benchmark(
     seconds: float = 3.0,
     rounds: int = 3,
     roofline: bool = False,
+    cpu_seconds: bool = False,
     **config: Any,
 ) -> Iterator[Timing]:
     """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
@@ -91,6 +92,8 @@ def benchmark(
         seconds: To time each for, in each round.
         rounds: How often.
         roofline: Whether to measure the device's rates, too, and state the share of them.
+        cpu_seconds: Whether to count the processor's seconds, on machines that others use: then
+            with one thread (OMP_NUM_THREADS=1).
         **config: Fields of the zoo's networks to change, see `create_model`.
 
     Yields:
@@ -107,7 +110,7 @@ def benchmark(
         chosen = [name for name in names if not (name in PEERS and mode == "onnx")]
         networks = [_network(name, size, device, config) for name in chosen]
         ways = [way_of(name, mode, n, shape) for name, n in zip(chosen, networks, strict=True)]
-        for way, measured in _measure(ways, images, seconds, rounds):
+        for way, measured in _measure(ways, images, seconds, rounds, cpu_seconds):
             yield _timing(way, images, measured, roofline)
 
 
@@ -131,10 +134,10 @@ def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn
 
 
 def _measure(
-    ways: Sequence[Way], images: Tensor, seconds: float, rounds: int
+    ways: Sequence[Way], images: Tensor, seconds: float, rounds: int, cpu: bool
 ) -> Iterator[tuple[Way, Any]]:
     """`torch.utils.benchmark.Measurement` of each, taken in turns."""
-    timers = [timer(functools.partial(way.run, images)) for way in ways]
+    timers = [timer(functools.partial(way.run, images), cpu) for way in ways]
     turns = [[t.blocked_autorange(min_run_time=seconds) for t in timers] for _ in range(rounds)]
     for way, mine in zip(ways, zip(*turns, strict=True), strict=True):
         [merged] = type(mine[0]).merge(mine)
