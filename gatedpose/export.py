@@ -30,6 +30,7 @@ from gatedpose.models.runtimes import (
     openvino,
     openvino_parts,
 )
+from gatedpose.models.zoo import calibration_of
 from gatedpose.predict.exported import METADATA
 from gatedpose.skeleton import Skeleton
 
@@ -86,6 +87,7 @@ def input_facts(
 ) -> dict[str, Any]:
     """What a program must know to feed an exported network and to read what it gives."""
     data = getattr(model, "pretrained_cfg", {})
+    calibration = calibration_of(model)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
         "size": list(size),
@@ -97,6 +99,7 @@ def input_facts(
         "coordinates": "x, y in pixels of the input; the centre of the first pixel is (0.5, 0.5)",
         "decoder": DEFAULT_DECODER,
         "skeleton": asdict(skeleton) if skeleton else None,
+        "calibration": asdict(calibration) if calibration else None,
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, WeightsError
+from gatedpose.models.calibration import Calibration
 from gatedpose.models.engines import check_installed
 from gatedpose.models.runtimes import compile_openvino, onnxruntime_session, openvino
 from gatedpose.skeleton import Skeleton
@@ -25,6 +26,7 @@ class ExportedNetwork(nn.Module):
     Attributes:
         facts: What the file says of itself, see `gatedpose.export.input_facts`.
         skeleton: Its joints.
+        calibration: What its peaks are worth, None if that is not known.
 
     Shape: (B, 3, H, W) normalised images, H and W as in the file -> (B, 1, K, H/4, W/4) float32.
 
@@ -40,6 +42,8 @@ class ExportedNetwork(nn.Module):
         try:
             self.facts: dict[str, Any] = json.loads(self._text)
             self.skeleton = Skeleton.from_dict(self.facts["skeleton"])
+            told = self.facts.get("calibration")
+            self.calibration = Calibration(**told) if told else None
             height, width = map(int, self.facts["size"])
             self.pretrained_cfg = {
                 "input_size": (3, height, width),
