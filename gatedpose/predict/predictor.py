@@ -108,9 +108,9 @@ class Predictor:
         self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
-        exported = isinstance(model, ExportedNetwork)  # and says it itself
-        known = model.calibration if exported else calibration_of(model)
-        self.calibration = known  # None: scores are peaks
+        self.calibration = (  # None: scores are peaks
+            model.calibration if isinstance(model, ExportedNetwork) else calibration_of(model)
+        )
         self.size = size or (data["input_size"][1], data["input_size"][2])
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
