@@ -24,12 +24,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One for all tests of this file, since converting takes seconds."""
-    folder = tmp_path_factory.getbasetemp() / "engines"
-    monkeypatch.setenv("GATEDPOSE_CACHE", str(folder))
-    return folder
+@pytest.fixture(scope="session")
+def cache(kept_files: None) -> Path:
+    """Where converted networks lie."""
+    return kept.cache_folder()
 
 
 @pytest.fixture(scope="module")
