@@ -93,7 +93,7 @@ class EngineNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         if isinstance(images, Tensor) and images.is_floating_point():
-            images = images.float()
+            images = images.detach().float()
         check_images(images, self.in_channels, self.size_multiple, torch.float32)
         if self.engine == "onnxruntime" and images.shape[2:] != self.compiled_for[2:]:
             height, width = self.compiled_for[2:]

@@ -178,8 +178,7 @@ def optimize(
         )
     check_installed(engine)
     precision = fast_precision(engine) if precision == "auto" else precision
-    if precision == "int8":
-        ranges = ranges or stored_ranges(model)
+    ranges = (ranges or stored_ranges(model)) if precision == "int8" else None
     return to_engine(model, engine, precision, shape, ranges).prepare()
 
 
@@ -196,9 +195,10 @@ def _choose(
         return "torch"
     if precision == "int8":  # no other has it
         return "openvino"
-    return choose_engine(
+    best = choose_engine(
         model, shape, lambda: make_fast(FoldedNetwork(model), "auto", False, shape)
     )
+    return "torch" if (best, precision) == ("onnxruntime", "bfloat16") else best
 
 
 def make_fast(
