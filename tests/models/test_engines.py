@@ -6,16 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import gatedpose
+from gatedpose.data.readers import read_dataset
 from gatedpose.errors import InputError, WeightsError
+from gatedpose.geometry import CROP_MARGIN
 from gatedpose.media.demo import demo_image
 from gatedpose.models import engines, kept
 from gatedpose.models.engines import EngineNetwork
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
-from gatedpose.models.quantise import find_ranges, save_ranges, stored_ranges
+from gatedpose.models.quantise import find_ranges, ranges_file, save_ranges, stored_ranges
 
 SHAPE = (2, 3, 64, 128)
 each_engine = pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -222,3 +225,34 @@ def test_kept_parts(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert kept.keep("x", {"v": 1}, dict) == parts
     assert kept.keep("x", {"v": 2}, dict) == {}
     assert len(list(kept.cache_folder().iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_eight_bits_move_few_joints(real_data: Path) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
+    shape = (8, 3, 256, 256)
+    ways = {
+        precision: gatedpose.optimize(
+            model, engine="openvino", precision=precision, example_shape=shape
+        )
+        for precision in ("float32", "int8")
+    }
+    people = read_dataset("lsp", real_data / "lsp", "val")[::5]  # 40
+    pairs = [(person.image, person.box[None]) for person in people]
+    exact, rounded = (
+        [pose for [pose] in gatedpose.Predictor(network, batch_size=8).stream(pairs)]
+        for network in ways.values()
+    )
+    moved = []
+    for person, one, other in zip(people, exact, rounded, strict=True):
+        crop = 256 / (CROP_MARGIN * max(person.box[2:] - person.box[:2]))  # its pixels in one
+        moved.append(crop * np.linalg.norm(one.keypoints - other.keypoints, axis=1))
+    assert (np.concatenate(moved) < 2).mean() >= 0.95
+
+
+@pytest.mark.parametrize("name", gatedpose.list_models("gated_hg_*", pretrained=True))
+def test_weights_come_with_ranges(name: str) -> None:
+    model = gatedpose.create_model(name, pretrained=True)
+    ranges = stored_ranges(model)
+    assert all(low <= 0 < high for low, high in ranges.values())
+    assert ranges_file(model).stat().st_size < 13_000
