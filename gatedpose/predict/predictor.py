@@ -16,6 +16,7 @@ from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.zoo import calibration_of, skeleton_of
 from gatedpose.pose import Pose
+from gatedpose.predict.exported import ExportedNetwork
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import Skeleton
 
@@ -81,7 +82,9 @@ class Predictor:
             raise TypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
-        skeleton = skeleton or skeleton_of(model)
+        skeleton = skeleton or (
+            model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
+        )
         keypoints: Any = model.num_keypoints
         if skeleton is None:
             raise ValueError(
@@ -96,12 +99,15 @@ class Predictor:
         if workers is not None and workers < 0:
             raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
         preprocessing = Preprocessing.of(model)
-        self.device = torch.device(device) if device else next(model.parameters()).device
+        like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
+        self.device = torch.device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
-        self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
+        self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
-        self.calibration = calibration_of(model)  # None: scores are peaks
+        self.calibration = (  # None: scores are peaks
+            model.calibration if isinstance(model, ExportedNetwork) else calibration_of(model)
+        )
         self.size = size or preprocessing.size
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
