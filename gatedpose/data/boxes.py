@@ -1,14 +1,16 @@
 """Boxes of people from files."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.errors import DatasetError
 
 Box: TypeAlias = list[float]
 
@@ -26,10 +28,12 @@ class BoxTable:
     Attributes:
         file: Where they were read.
         by_image: Boxes by the image's name, such as "a.jpg" or "folder/a.jpg", or COCO's number.
+        ids: Number of each image that the file gives one.
     """
 
     file: Path
     by_image: Mapping[str | int, list[Box]]
+    ids: Mapping[str | int, int | str] = field(default_factory=dict)
 
     def __contains__(self, image: Path) -> bool:
         return self._key(image) is not None
@@ -42,6 +46,11 @@ class BoxTable:
         """
         key = self._key(image)
         return [] if key is None else self.by_image[key]
+
+    def id_of(self, image: Path) -> int | str | None:
+        """The number that the file gives an image, None if it gives none."""
+        key = self._key(image)
+        return None if key is None else self.ids.get(key)
 
     def _key(self, image: Path) -> str | int | None:
         keys: list[str | int] = ["/".join(image.parts[i:]) for i in range(len(image.parts))]
@@ -68,14 +77,19 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     if isinstance(data, list):
         detections = rows(file, "results", data)
         sure = [row for row in detections if row.numbers("score") >= min_score]
-        return BoxTable(file, _group(sure, None))
+        boxes = _group(sure, None)
+        return BoxTable(file, boxes, {number: number for number in boxes})
     table = Row(file, "the file", data)
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
     images = rows(file, "images", table.get("images"))
     names = {row.get("id"): row.file_name("file_name") for row in images}
+    for what, values in (("id", [row.get("id") for row in images]), ("file_name", names.values())):
+        if twice := [value for value, count in Counter(values).items() if count > 1]:
+            raise DatasetError(f"{file}: 'images' has {what} {twice[0]!r} twice")
     people = rows(file, "annotations", table.get("annotations"))
-    return BoxTable(file, _group(people, names))
+    ids = {name: number for number, name in names.items()}
+    return BoxTable(file, _group(people, names), ids)
 
 
 def _plain_boxes(table: Row, name: str) -> list[Box]:

@@ -6,21 +6,19 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import BoxError, DetectorError, GatedPoseError, WeightsError, check_choice
 from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.optimize import OptimizedNetwork
-from gatedpose.models.zoo import skeleton_of
+from gatedpose.models.zoo import calibration_of, skeleton_of
 from gatedpose.pose import Pose
+from gatedpose.predict.exported import ExportedNetwork
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import Skeleton
-
-# How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
-UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
 Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
@@ -84,7 +82,9 @@ class Predictor:
             raise TypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
-        skeleton = skeleton or skeleton_of(model)
+        skeleton = skeleton or (
+            model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
+        )
         keypoints: Any = model.num_keypoints
         if skeleton is None:
             raise ValueError(
@@ -98,17 +98,20 @@ class Predictor:
             )
         if workers is not None and workers < 0:
             raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
-        data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
-        self.device = torch.device(device) if device else next(model.parameters()).device
+        preprocessing = Preprocessing.of(model)
+        like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
+        self.device = torch.device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
-        self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
+        self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
-        self.size = size or (data["input_size"][1], data["input_size"][2])
+        self.calibration = (  # None: scores are peaks
+            model.calibration if isinstance(model, ExportedNetwork) else calibration_of(model)
+        )
+        self.size = size or preprocessing.size
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
-        self.mean = 255 * torch.tensor(data["mean"], device=self.device)
-        self.std = 255 * torch.tensor(data["std"], device=self.device)
+        self.mean, self.std = preprocessing.scales(self.device, white=255)
 
     def __call__(self, image: ImageSource, boxes: Boxes | Detector | None = None) -> list[Pose]:
         """Poses of the people in one image, one for each box.
@@ -232,17 +235,19 @@ class Predictor:
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
-        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
+        batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
         maps = self.heatmaps(batch.to(self.dtype))
         if not bool(maps.sum(dtype=torch.float32).isfinite()):
             raise WeightsError(
                 f"Predictor: {_name(self.model)} gave heatmaps that are not finite numbers, in "
                 f"{self.dtype}: its weights are damaged, or their products too large for the dtype"
             )
-        located, scores = decode(maps, self.decoder)
+        located, peaks = decode(maps, self.decoder)
+        scores = peaks.float().cpu().numpy()
+        scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
         return [
-            Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
+            Pose(points.cpu().numpy(), score, box.cpu().numpy(), self.skeleton)
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gatedpose.errors import InputError
-from gatedpose.training.recipes import Precision
+from gatedpose.training.groups import Precision
 
 # What launchers set that changes a training, what it is to be, and what says so instead.
 INHERITED = {

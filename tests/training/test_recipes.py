@@ -12,8 +12,10 @@ from click.testing import CliRunner
 from gatedpose.cli import main
 from gatedpose.data import augment, looks
 from gatedpose.data.augment import Augmentation
+from gatedpose.data.views import Views
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.training import recipes
+from gatedpose.training import groups
+from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.recipes import FINETUNE, LSP, MPII, RECIPES, Phase, Recipe, find_recipe
 from gatedpose.training.run import choose
 
@@ -102,7 +104,7 @@ NUMBERS = {
 
 
 def test_every_number_has_a_range() -> None:
-    known = {*recipes.RANGES, *recipes.PHASE_RANGES, *augment.RANGES, *looks.RANGES}
+    known = {*groups.RANGES, *groups.PHASE_RANGES, *augment.RANGES, *looks.RANGES}
     assert known | {"drops"} == NUMBERS
 
 
@@ -134,6 +136,9 @@ def test_numbers_out_of_range(name: str, value: float) -> None:
         (LSP, {"drops": ((0.5, 1e-3), (0.2, 1e-4))}, "out of range: drops"),
         (LSP, {"drops": ((1.5, 1e-3),)}, "out of range: drops"),
         (LSP, {"limit": 1.5}, r"out of range: limit 1.5 \(from 1 to"),
+        (FinderRecipe(), {"lr": -1.0}, "finder recipe: out of range: lr -1.0"),
+        (FinderRecipe().phases[0], {"batch_size": 0}, "out of range: batch_size 0"),
+        (Views(), {"zoom": (float("nan"), 1.0)}, r"views: out of range: zoom \(nan, 1.0\)"),
         (LSP.phases[0], {"size": 100}, "a size that 64 divides, got 100"),
         (LSP.augmentation, {"scale": (1.2, 0.8)}, r"scale must be \(smallest, largest\)"),
         (LSP.augmentation, {"parts": (0.0, 0.0, 0.0, 0.0)}, "parts must be 4 and not all 0"),
