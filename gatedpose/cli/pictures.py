@@ -139,12 +139,13 @@ def image_ids(files: Sequence[Path], table: BoxTable | None) -> dict[str, int | 
     """
     known = {file: table.id_of(file) for file in files} if table else {}
     numbered = all(file.stem.isdecimal() for file in files)
+    numbered &= all(number is None for number in known.values())
     ids: dict[str, int | str] = {}
     owners: dict[int | str, Path] = {}
     for file in files:
         number = known.get(file)
         if number is None:
-            number = int(file.stem) if numbered and not any(known.values()) else file.name
+            number = int(file.stem) if numbered else file.name
         if number in owners:
             raise click.ClickException(
                 f"COCO's results tell pictures by number or name, and {owners[number]} and {file} "
