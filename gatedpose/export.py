@@ -107,9 +107,11 @@ def input_facts(
     finder = isinstance(model, GatedFinder)
     crop = (
         f"a square about the box's centre, {CROP_MARGIN} times its longer side, fills the "
-        "shorter side of the input; outside of the image is the mean"
+        f"shorter side of the input; outside of the image is the mean. {SHRINKING}"
     )
-    whole = "the whole picture, its aspect kept, in the middle; outside of it is the mean"
+    whole = (
+        f"the whole picture, its aspect kept, in the middle; outside of it is the mean. {SHRINKING}"
+    )
     calibration = calibration_of(model)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
