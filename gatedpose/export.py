@@ -94,6 +94,13 @@ def read_boxes(maps: Tensor) -> tuple[Tensor, Tensor]:
     return boxes_of_cells(maps).flatten(1, 2), peaks_of_cells(maps).flatten(1)
 
 
+SHRINKING = (
+    "Where that shrinks the image it is resized first, with antialiasing (a triangle as wide as "
+    "the shrinking, as of Pillow's BILINEAR), then sampled bilinearly: a plain warp moves joints "
+    "by tens of pixels"
+)
+
+
 def reader(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """What makes coordinates and scores of a network's maps."""
     return read_boxes if isinstance(network, GatedFinder) else decode

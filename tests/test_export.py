@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 import gatedpose
 from gatedpose.cli import main

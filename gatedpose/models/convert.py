@@ -43,8 +43,8 @@ def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]
     ) as error:  # fmt: skip
         reason = str(error).partition("\n")[0]
         raise WeightsError(
-            f"{source} cannot be read as tensors alone ({reason:.200}); if it holds a whole pickled "
-            "network, save its state_dict() with the code that made it"
+            f"{source} cannot be read as tensors alone ({reason:.200}); if it holds a whole "
+            "pickled network, save its state_dict() with the code that made it"
         ) from error
     tensors = _state_dict(held, str(source))
     whole = {

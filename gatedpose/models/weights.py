@@ -1,8 +1,8 @@
 """Trained weights: the packaged table, reading and verifying files, strict loading.
 
-Weights are safetensors only; nothing is ever unpickled (`gatedpose.models.convert` turns other files
-into them, on demand). `read_tensors` verifies a file before it is
-parsed, `load_tensors` checks every key before the first weight of a network changes.
+Weights are safetensors only; nothing is ever unpickled (`gatedpose.models.convert` turns other
+files into them, when asked to). `read_tensors` verifies a file before it is parsed, `load_tensors`
+checks every key before the first weight of a network changes.
 """
 
 import functools

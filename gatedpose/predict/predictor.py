@@ -84,8 +84,8 @@ class Predictor:
             )
         if not hasattr(model, "num_keypoints"):
             raise TypeError(
-                f"Predictor: {type(model).__name__} does not say its num_keypoints; of what wraps a "
-                "network, as DataParallel, pass .module"
+                f"Predictor: {type(model).__name__} does not say its num_keypoints; of what "
+                "wraps a network, as DataParallel, pass .module"
             )
         skeleton = skeleton or (
             model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
