@@ -1,0 +1,312 @@
+"""Tables in COCO's format, as COCO, CVAT, Roboflow, Label Studio and others write them.
+
+The reader is forgiving where the meaning is plain, and says in one line of the log what it left out
+and what it took for granted. Rows are indexed by pycocotools.
+"""
+
+import contextlib
+import io
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.data.samples import Sample
+from gatedpose.errors import DatasetError
+from gatedpose.geometry import keypoints_to_box
+from gatedpose.skeleton import Skeleton
+
+LOG = logging.getLogger(__name__)
+NO, YES = ("0", "0.0", "false", "no", "none", ""), ("1", "1.0", "true", "yes")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file whose images, categories, annotations and ids have been checked.
+
+    Attributes:
+        file: Where it was read.
+        index: The `pycocotools.coco.COCO` of it.
+    """
+
+    file: Path
+    index: Any
+
+    @property
+    def maker(self) -> str:
+        """The program that wrote it, as far as it says so."""
+        info = self.index.dataset.get("info")
+        return str(info.get("contributor", "")) if isinstance(info, dict) else ""
+
+    def categories(self) -> list[Row]:
+        """In the order of the file."""
+        return rows(self.file, "categories", self.index.dataset["categories"])
+
+    def annotations(self) -> list[Row]:
+        """In the order of the file; messages call them by their ids."""
+        found = self.index.dataset["annotations"]
+        return [Row(self.file, f"annotation {values['id']}", values) for values in found]
+
+    def image_name(self, annotation: Row) -> str:
+        """File of the picture that an annotation is of; some programs write it with backslashes."""
+        return picture_name(Row(self.file, "image", self.index.imgs[annotation.values["image_id"]]))
+
+    def image_size(self, annotation: Row) -> tuple[int, int] | None:
+        """Width and height of its picture, if the table has them."""
+        image = self.index.imgs[annotation.values["image_id"]]
+        size = image.get("width"), image.get("height")
+        return size if all(isinstance(n, int | float) and n > 0 for n in size) else None
+
+
+def load_table(file: Path) -> Table:
+    """Reads a table.
+
+    Raises:
+        DatasetError: For an unreadable file, a missing list or key, an id that occurs twice, or an
+            annotation of an unknown image.
+        ImportError: Without pycocotools.
+    """
+    try:
+        from pycocotools.coco import COCO
+    except ImportError as error:
+        raise ImportError(
+            f'reading {file.name} needs pycocotools: pip install "gatedpose[train]"'
+        ) from error
+    data = Row(file, "the file", load_json(file))
+    known: dict[str, set[Any]] = {}
+    for table in ("images", "categories", "annotations"):
+        known[table] = set()
+        for row in rows(file, table, data.get(table)):
+            number = row.get("id")
+            if not isinstance(number, (int, str)) or number in known[table]:
+                raise row.error("id", f"must be a number of its own, got {number!r:.80}")
+            known[table].add(number)
+            if table == "images":
+                picture_name(row)
+            elif table == "annotations":
+                for key, other in (("image_id", "images"), ("category_id", "categories")):
+                    if (value := row.get(key)) not in known[other]:
+                        raise row.error(key, f"{value!r:.80} is the id of none of the {other}")
+    index = COCO()
+    index.dataset = data.values
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
+        index.createIndex()
+    return Table(file, index)
+
+
+def picture_name(image: Row) -> str:
+    """The field "file_name" with slashes, where a program wrote backslashes.
+
+    Raises:
+        DatasetError: If it leads out of the folder of images.
+    """
+    name = image.file_name("file_name")
+    plain = PurePosixPath(name if "/" in name else name.replace("\\", "/"))
+    if plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0]:
+        raise image.error("file_name", f"must lie in the folder of images, got {name!r:.80}")
+    return plain.as_posix()
+
+
+def joint_names(category: Row) -> tuple[str, ...]:
+    """The joints of a category.
+
+    Raises:
+        DatasetError: If it has none.
+    """
+    names = category.get("keypoints")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise category.error("keypoints", f"must be a list of joint names, got {names!r:.80}")
+    return tuple(names)
+
+
+def joint_categories(table: Table) -> list[Row]:
+    """The categories whose joints are read, which are the same.
+
+    Programs also list categories without joints: of boxes, or roots of others. Of several with
+    unlike joints the one called "person" is read, else the first that anything is annotated of.
+
+    Raises:
+        DatasetError: If no category has joints.
+    """
+    categories = table.categories()
+    if not categories:
+        raise DatasetError(f"{table.file}: 'categories' is empty; one must name the keypoints")
+    named = [row for row in categories if row.values.get("keypoints")] or categories[:1]
+    used = {row.values["category_id"] for row in table.annotations()}
+    joints = [joint_names(row) for row in named]
+
+    def rank(row: Row) -> tuple[bool, bool]:
+        return row.values.get("id") not in used, str(row.values.get("name")).lower() != "person"
+
+    first = min(named, key=rank)
+    read = joints[named.index(first)]
+    same = [row for row, own in zip(named, joints, strict=True) if own == read]
+    return sorted(same, key=lambda row: row is not first)
+
+
+@dataclass
+class Tally:
+    """Counts what was left out of a table and what was taken for granted.
+
+    Attributes:
+        left_out: Number of annotations by reason.
+        assumed: Number of annotations by what was assumed.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    assumed: Counter[str] = field(default_factory=Counter)
+
+    def text(self, file: Path, count: int, kind: str = "people") -> str:
+        """One line; "" if there is nothing to say."""
+        if not (self.left_out or self.assumed):
+            return ""
+        parts = [f"{file}: {count} {kind}"]
+        for what, counted in (("left out", self.left_out), ("assumed", self.assumed)):
+            if counted:
+                listed = ", ".join(f"{number} {reason}" for reason, number in counted.items())
+                parts.append(f"{what}: {listed}")
+        return "; ".join(parts)
+
+
+def is_crowd(row: Row) -> bool:
+    """The field "iscrowd", which programs write as number, boolean or text, or leave out.
+
+    Raises:
+        DatasetError: If it is something else.
+    """
+    text = str(row.values.get("iscrowd", 0)).strip().lower()
+    if text not in (*NO, *YES):
+        raise row.error("iscrowd", f"must be 0 or 1, got {row.values['iscrowd']!r:.80}")
+    return text in YES
+
+
+def read_people(
+    table: Table, categories: Collection[Row], images: Path, dataset: str, skeleton: Skeleton
+) -> list[Sample]:
+    """The annotated people of categories that have the same joints.
+
+    Crowds, and people without a labelled joint, are left out. Who has no box, or one without area,
+    gets the tight box of the labelled joints, or is left out if there is but one of these. The log
+    says in one line how many of each.
+
+    Args:
+        table: From `load_table`.
+        categories: Some of `joint_categories`.
+        images: Folder of the images.
+        dataset: First part of the ids.
+        skeleton: The K joints.
+
+    Raises:
+        DatasetError: For a row that is wrong, or if nobody is left.
+    """
+    tally = Tally()
+    people = list(_people(table, categories, images, dataset, skeleton, tally))
+    text = tally.text(table.file, len(people))
+    if not people:
+        why = f" ({text.partition('; ')[2]})" if text else ""
+        raise DatasetError(f"{table.file} holds no person with a labelled joint{why}")
+    if text:
+        LOG.warning(text)
+    return people
+
+
+def _people(
+    table: Table,
+    categories: Collection[Row],
+    images: Path,
+    dataset: str,
+    skeleton: Skeleton,
+    tally: Tally,
+) -> Iterator[Sample]:
+    wanted = {row.values["id"] for row in categories}
+    for row in table.annotations():
+        if (category := row.values["category_id"]) not in wanted:
+            name = table.index.cats[category].get("name", category)
+            tally.left_out[f"of category {name!r}"] += 1
+        elif is_crowd(row):
+            tally.left_out["crowds"] += 1
+        elif not row.values.get("keypoints"):
+            tally.left_out["without keypoints"] += 1
+        else:
+            keypoints, labelled = _joints(row, skeleton)
+            box = _box(row, keypoints, labelled, tally) if labelled.any() else None
+            if box is None:
+                alone = "with a single joint and no box"
+                tally.left_out[alone if labelled.any() else "without a labelled joint"] += 1
+                continue
+            yield Sample(
+                id=f"{dataset}/{row.values['image_id']}/{row.values['id']}",
+                image=images / table.image_name(row),
+                keypoints=keypoints,
+                labelled=labelled,
+                box=box,
+                skeleton=skeleton,
+                absent=_absent(row, skeleton, labelled),
+                size=table.image_size(row),
+            )
+
+
+def _joints(
+    row: Row, skeleton: Skeleton
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Keypoints (K, 2) and which of them are labelled (K,)."""
+    numbers = row.numbers("keypoints", (3 * skeleton.num_keypoints,)).reshape(-1, 3)
+    if not np.isin(numbers[:, 2], (0, 1, 2)).all():
+        raise row.error("keypoints", "every third number, the visibility, must be 0, 1 or 2")
+    labelled = numbers[:, 2] > 0
+    keypoints = np.where(labelled[:, None], numbers[:, :2] + 0.5, 0).astype(np.float32)
+    return keypoints, labelled
+
+
+def _absent(
+    row: Row, skeleton: Skeleton, labelled: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_] | None:
+    """The field "absent", if there is one: numbers, from 0, of joints out of the picture."""
+    if "absent" not in row.values:
+        return None
+    joints, known = row.get("absent"), range(skeleton.num_keypoints)
+    if not isinstance(joints, list) or not all(type(j) is int and j in known for j in joints):
+        raise row.error(
+            "absent", f"must list joints by numbers 0 to {known[-1]}, got {joints!r:.80}"
+        )
+    absent = np.zeros_like(labelled)
+    absent[joints] = True
+    if both := [skeleton.joints[j] for j in np.flatnonzero(absent & labelled)]:
+        raise row.error("absent", f"lists joints that are labelled, too: {', '.join(both)}")
+    return absent
+
+
+def given_box(row: Row) -> npt.NDArray[np.float32] | None:
+    """The field "bbox" as (x0, y0, x1, y1); None if it is missing, empty or without area.
+
+    Raises:
+        DatasetError: If it is something else than four numbers, or of negative size.
+    """
+    if not row.values.get("bbox"):
+        return None
+    x, y, width, height = row.numbers("bbox", (4,)).tolist()
+    if width < 0 or height < 0:
+        raise row.error("bbox", f"(x, y, width, height) is negative: {row.values['bbox']}")
+    if not width or not height:
+        return None
+    return np.array((x, y, x + width, y + height), dtype=np.float32)
+
+
+def _box(
+    row: Row, keypoints: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_], tally: Tally
+) -> npt.NDArray[np.float32] | None:
+    """The given box, else the tight one of the labelled joints, if there are two."""
+    if (box := given_box(row)) is not None:
+        return box
+    if labelled.sum() < 2:
+        return None
+    tally.assumed["without a box have the tight one of their joints"] += 1
+    tight = keypoints_to_box(torch.from_numpy(keypoints), torch.from_numpy(labelled))
+    return np.asarray(tight.numpy())
