@@ -17,7 +17,7 @@ from gatedpose.models.weights import load_weights
 from gatedpose.models.zoo import create_model, list_models
 from gatedpose.pose import Pose
 from gatedpose.predict.predictor import Predictor
-from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
+from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, Skeleton
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ __all__ = [
     "COCO17",
     "LSP14",
     "MPII16",
+    "PEOPLE19",
     "GatedHourglass",
     "GatedHourglassConfig",
     "HybridHourglass",

@@ -68,8 +68,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the known ones that are close, or all."""
     known = list(known)
     close = difflib.get_close_matches(name, known)
-    return (
-        f"did you mean {' or '.join(map(repr, close))}?"
-        if close
-        else f"there are {', '.join(known)}"
-    )
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"

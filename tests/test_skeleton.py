@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatedpose.skeleton import COCO17, LSP14, MPII16, SKELETONS, Skeleton
+from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, SKELETONS, Skeleton
 
 # As in docs/conventions.md, spelt apart from the package.
 LEGS = ("r ankle", "r knee", "r hip", "l hip", "l knee", "l ankle")
@@ -15,18 +15,22 @@ ORDERS = {
         "r elbow", "l wrist", "r wrist", "l hip", "r hip", "l knee", "r knee", "l ankle", "r ankle",
     ),
 }  # fmt: skip
+ORDERS["people19"] = (*ORDERS["coco17"], "neck", "head top")
 FLIP_PAIRS = {
     "mpii16": {(0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)},
     "lsp14": {(0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9)},
     "coco17": {(2, 1), (4, 3), (6, 5), (8, 7), (10, 9), (12, 11), (14, 13), (16, 15)},
 }
+FLIP_PAIRS["people19"] = FLIP_PAIRS["coco17"]
 LSP_TO_MPII = (0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9)
 
-every = pytest.mark.parametrize("skeleton", [MPII16, LSP14, COCO17], ids=lambda one: one.name)
+every = pytest.mark.parametrize(
+    "skeleton", [MPII16, LSP14, COCO17, PEOPLE19], ids=lambda one: one.name
+)
 
 
 def test_the_table_holds_every_skeleton_under_its_name() -> None:
-    assert SKELETONS == {"mpii16": MPII16, "lsp14": LSP14, "coco17": COCO17}
+    assert SKELETONS == {"mpii16": MPII16, "lsp14": LSP14, "coco17": COCO17, "people19": PEOPLE19}
 
 
 @every

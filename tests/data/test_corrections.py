@@ -91,7 +91,7 @@ def test_crops_are_corrected_like_samples(tmp_path: Path) -> None:
         torch.zeros(3, 3, 4, 4, dtype=torch.uint8),
         torch.from_numpy(np.stack([s.keypoints for s in samples])),
         torch.from_numpy(np.stack([s.labelled for s in samples])),
-        ("a", "b", "c"),
+        ids=("a", "b", "c"),
     )
     after = corrected(crops, corrections, KITE)
     assert after.labelled.tolist() == [[True, True, False], [True, False, False], [True] * 3]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gatedpose.data.crops import Crops
-from gatedpose.data.joints import group_means, joint_groups
-from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
+from gatedpose.data.joints import group_means, join_skeletons, joint_groups
+from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, Skeleton
 
 LSP_TO_MPII = (
     (0,), (1,), (2,), (3,), (4,), (5,), (2, 3), (8, 9), (12,), (13,),
@@ -50,3 +50,33 @@ def test_joints_that_are_missing_are_named() -> None:
     paws = Skeleton("paws", ("right hip", "paw"), (), ())
     with pytest.raises(ValueError, match="lsp14 has no paw, which paws needs"):
         joint_groups(LSP14, paws)
+
+
+def test_a_set_may_lack_joints_where_it_is_asked_for() -> None:
+    groups = joint_groups(LSP14, PEOPLE19, partly=True)
+    assert groups[:5] == ((), (), (), (), ())  # the face
+    assert [LSP14.joints[k] for (k,) in groups[5:]] == list(PEOPLE19.joints[5:])
+    crops = Crops(
+        torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+        torch.rand(2, 14, 2),
+        torch.ones(2, 14, dtype=torch.bool),
+    ).with_joints(groups)
+    assert not crops.labelled[:, :5].any()
+    assert crops.labelled[:, 5:].all()
+    strange = Skeleton("kite", ("tip", "tail"), (), ())
+    with pytest.raises(ValueError, match="kite and lsp14 share no joint"):
+        joint_groups(strange, LSP14, partly=True)
+
+
+def test_skeletons_join_by_name() -> None:
+    assert join_skeletons([LSP14, PEOPLE19, COCO17]) == PEOPLE19
+    one = Skeleton("one", ("left a", "right a", "b"), ((1, 0),), ((0, 2),))
+    two = Skeleton("two", ("b", "left c", "right c"), ((2, 1),), ((0, 1),))
+    both = join_skeletons([one, two])
+    assert both.joints == ("left a", "right a", "b", "left c", "right c")
+    assert both.flip_pairs == ((1, 0), (4, 3))
+    assert both.limbs == ((0, 2), (2, 3))
+    with pytest.raises(ValueError, match=r"kite .*shares no joint"):
+        join_skeletons([one, two, Skeleton("kite", ("tip",), (), ())])
+    with pytest.raises(ValueError, match="the flip pairs of one and plain differ"):
+        join_skeletons([Skeleton("plain", one.joints, (), ()), one])

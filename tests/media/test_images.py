@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gatedpose import files
 from gatedpose.errors import ImageError
-from gatedpose.media import images as media
+from gatedpose.media import demo, drawing
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import find_images, read_image, write_image
 from gatedpose.skeleton import LSP14, Skeleton
@@ -321,7 +322,7 @@ def test_draws_joints_and_limbs_where_they_are(scene: tuple[Tensor, Tensor, Tens
     assert picture.dtype == torch.uint8
     assert torch.equal(image, before)
     for x, y, side in ((10, 20, "right"), (40, 50, "left"), (30, 20, "middle"), (80, 40, "left")):
-        assert tuple(picture[:, y, x].tolist()) == media.COLOURS[side]
+        assert tuple(picture[:, y, x].tolist()) == drawing.COLOURS[side]
     marks = changed(picture)
     assert marks[20, 10:31].all()  # the limb of the first person
     assert marks[10:31, 70].all()  # and of the second
@@ -352,7 +353,7 @@ def test_large_images_are_drawn_to_the_pixel_in_the_colour_of_the_side() -> None
     fork = Skeleton("fork3", CHAIN.joints, (), ((0, 1), (0, 2)))
     picture = draw_poses(image, points, torch.ones(1, 3), fork, line_width=1)
     for strip, side, place in ((picture[:, :, 30], "middle", 20), (picture[:, 40], "right", 10)):
-        found = [i for i, rgb in enumerate(strip.T.tolist()) if tuple(rgb) == media.COLOURS[side]]
+        found = [i for i, rgb in enumerate(strip.T.tolist()) if tuple(rgb) == drawing.COLOURS[side]]
         assert found == [place]
 
 
@@ -360,7 +361,7 @@ def test_min_score_is_inclusive_and_fill_shows_the_score(
     scene: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     image, keypoints, scores = scene
-    colour = torch.tensor(media.COLOURS["left"], dtype=torch.uint8)[:, None, None]
+    colour = torch.tensor(drawing.COLOURS["left"], dtype=torch.uint8)[:, None, None]
     filled = []
     for score in (0.25, 0.6, 1.0):
         scores[0, 1] = score
@@ -380,7 +381,7 @@ def test_small_images_are_enlarged(size: tuple[int, int], scale: int | None, fac
     picture = draw_poses(image, points, torch.ones(1, 3), CHAIN, scale=scale, line_width=2)
     assert picture.shape == (3, factor * size[0], factor * size[1])
     x, y = int(50.25 * factor), int(10.75 * factor)
-    assert tuple(picture[:, y, x].tolist()) == media.COLOURS["middle"]
+    assert tuple(picture[:, y, x].tolist()) == drawing.COLOURS["middle"]
 
 
 def test_boxes(scene: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -426,7 +427,7 @@ def test_shapes_that_do_not_fit(
 
 
 def test_contact_sheet(photo: np.ndarray) -> None:
-    sheet = media.contact_sheet([photo, 255 - photo, photo], columns=2)
+    sheet = drawing.contact_sheet([photo, 255 - photo, photo], columns=2)
     assert sheet.dtype == torch.uint8
     assert sheet.shape == (3, 2 * (H + 4) + 4, 2 * (W + 4) + 4)
     assert torch.equal(sheet[:, 4 : 4 + H, W + 8 : 2 * W + 8], planes(255 - photo))
@@ -434,7 +435,7 @@ def test_contact_sheet(photo: np.ndarray) -> None:
     assert (sheet[:, H + 8 :, W + 8 :] == 255).all()
     for images, columns in (([], 2), ([photo, photo[1:]], 2), ([photo], 0)):
         with pytest.raises(ValueError, match="one size"):
-            media.contact_sheet(images, columns)
+            drawing.contact_sheet(images, columns)
 
 
 # Writing
@@ -462,7 +463,7 @@ def test_write_whole_replaces_and_follows_links(tmp_path: Path) -> None:
     real, link = tmp_path / "real.txt", tmp_path / "link.txt"
     real.write_text("old")
     link.symlink_to(real)
-    media.write_whole(link, "größer")
+    files.write_whole(link, "größer")
     assert link.is_symlink()
     assert real.read_bytes() == "größer".encode()
     (tmp_path / "plain").write_bytes(b"")
@@ -481,12 +482,12 @@ def test_failing_write_leaves_the_old_file_whole(
         assert len(list(tmp_path.iterdir())) == 2  # the temporary is in the same folder
         raise raised
 
-    monkeypatch.setattr(*((Path, "replace") if step == "replace" else (media.os, "fsync")), fail)
+    monkeypatch.setattr(*((Path, "replace") if step == "replace" else (files.os, "fsync")), fail)
     expected = pytest.raises(KeyboardInterrupt)
     if step != "interrupt":
         expected = pytest.raises(OSError, match=r"cannot write .*file\.bin: No space left")
     with expected:
-        media.write_whole(path, b"new")
+        files.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["file.bin"]
 
@@ -515,13 +516,13 @@ def test_places_that_cannot_be_written(
 def test_demo_image_prefers_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("skimage", "matplotlib"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    assert media.demo_image().name == "astronaut.png"
-    assert read_image(media.demo_image()).shape == (3, 512, 512)
-    find = media.find_spec
-    monkeypatch.setattr(media, "find_spec", lambda name: None if name == "skimage" else find(name))
-    assert media.demo_image().name == "grace_hopper.jpg"
-    assert read_image(media.demo_image()).shape == (3, 600, 512)
+    assert demo.demo_image().name == "astronaut.png"
+    assert read_image(demo.demo_image()).shape == (3, 512, 512)
+    find = demo.find_spec
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "skimage" else find(name))
+    assert demo.demo_image().name == "grace_hopper.jpg"
+    assert read_image(demo.demo_image()).shape == (3, 600, 512)
     assert not {"skimage", "matplotlib"} & set(sys.modules)  # found without being imported
-    monkeypatch.setattr(media, "find_spec", lambda name: None)
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "gatedpose\[demo\]"'):
-        media.demo_image()
+        demo.demo_image()

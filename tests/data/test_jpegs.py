@@ -1,0 +1,46 @@
+"""Pictures coded as JPEG stand in for a tensor."""
+
+import pytest
+import torch
+
+from gatedpose.data.crops import Crops
+from gatedpose.data.jpegs import JpegImages
+
+
+def pictures(count: int, side: int) -> torch.Tensor:
+    """Smooth pictures, which JPEG keeps to a level or two, all unlike."""
+    ramp = torch.linspace(0, 200, side)
+    planes = torch.stack(
+        (ramp.expand(side, side), ramp.expand(side, side).T, ramp.flip(0).expand(side, side))
+    )
+    return torch.stack([planes.roll(i, 0) + 10 * i for i in range(count)]).round().to(torch.uint8)
+
+
+def test_decodes_what_was_coded_in_any_order() -> None:
+    right = pictures(3, 32)
+    coded = JpegImages.of(right, 32)
+    assert (coded.shape, len(coded), coded.dtype) == ((3, 3, 32, 32), 3, torch.uint8)
+    order = torch.tensor([2, 0, 2])
+    assert (coded[order].int() - right[order].int()).abs().max() <= 4
+
+
+def test_smaller_pictures_keep_places() -> None:
+    right = pictures(2, 64)
+    small = JpegImages.of(right, 64).shrunk(2).shrunk(2)
+    assert small.shape == (2, 3, 16, 16)
+    means = right.float().view(2, 3, 16, 4, 16, 4).mean(dim=(3, 5))
+    assert (small[torch.arange(2)].float() - means).abs().max() <= 6
+    with pytest.raises(ValueError, match="cannot be decoded at 1/4"):
+        small.shrunk(4)
+
+
+def test_crops_of_coded_and_plain_pictures_join() -> None:
+    right = pictures(4, 32)
+    joints, labelled = torch.rand(2, 3, 2), torch.ones(2, 3, dtype=torch.bool)
+    coded = Crops(JpegImages.of(right[:2], 32), joints, labelled)  # type: ignore[arg-type]
+    also = Crops(JpegImages.of(right[2:], 32), joints, labelled)  # type: ignore[arg-type]
+    plain = Crops(right[2:], joints, labelled)
+    for both in (Crops.join([coded, also]), Crops.join([coded, plain])):
+        taken = both.take(torch.tensor([3, 1]))
+        assert (taken.images.int() - right[[3, 1]].int()).abs().max() <= 4
+        assert not taken.absent.any()
