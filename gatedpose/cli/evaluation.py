@@ -14,6 +14,7 @@ from gatedpose.cli.options import (
     fast_option,
     json_option,
     make_ready,
+    pixels_option,
 )
 from gatedpose.evaluation.metrics import AVERAGINGS, Score
 
@@ -45,6 +46,7 @@ BATCH = 32  # people at once
 )
 @device_option
 @fast_option
+@pixels_option
 @click.option("--save", type=Path, help="Writes the raw predictions: .npz; .json for coco.")
 @json_option
 def evaluate(

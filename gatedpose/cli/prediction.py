@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from gatedpose.cli.options import decoder_option, device_option, fast_option, json_option
+from gatedpose.cli.options import (
+    decoder_option,
+    device_option,
+    fast_option,
+    json_option,
+    pixels_option,
+)
 
 
 @click.command()
@@ -53,6 +59,7 @@ from gatedpose.cli.options import decoder_option, device_option, fast_option, js
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
 @click.option("--batch-size", default=32, show_default=True, help="People at once.")
+@pixels_option
 @json_option
 def predict(
     source: str | None,

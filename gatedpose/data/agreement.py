@@ -85,8 +85,8 @@ def _turned_cause(
     if out:
         return (
             f"{text}, and joints of {out} of {len(there)} people lie outside of the upright ones: "
-            "they were labelled unturned, so labels lie elsewhere. Turn the files' pixels for good "
-            "with --ignore-exif of the labelling program, or label the upright pictures"
+            "they were labelled unturned, so labels lie elsewhere. Without the orientation "
+            "(exiftool -Orientation= *.jpg) the files are read as they were labelled"
         )
     return (
         f"{text}; all joints lie within the upright ones, as which they are read. Label Studio "

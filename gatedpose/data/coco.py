@@ -1,17 +1,34 @@
-"""Reader of COCO keypoints (Lin et al., ECCV 2014).
+"""Reader of COCO keypoints (Lin et al., ECCV 2014), and of people in any table of that format.
 
 Coordinates count pixels from 0: continuous = value + 0.5 for keypoints, while a box (x, y, w, h) is
 continuous as it is. Visibility is 0 for unlabelled, 1 for occluded and 2 for visible joints.
 """
 
+import logging
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from gatedpose.data.agreement import check_pictures
-from gatedpose.data.coco_table import joint_categories, joint_names, load_table, read_people
+from gatedpose.data.annotations import Row
+from gatedpose.data.coco_table import (
+    Table,
+    Tally,
+    given_box,
+    is_crowd,
+    joint_categories,
+    joint_names,
+    load_table,
+)
 from gatedpose.data.samples import Sample, require_images
 from gatedpose.errors import DatasetError
-from gatedpose.skeleton import COCO17
+from gatedpose.geometry import keypoints_to_box
+from gatedpose.skeleton import COCO17, Skeleton
 
+LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val")
 
 
@@ -67,3 +84,110 @@ def read_coco_json(file: Path, images: Path) -> list[Sample]:
         text = "these are not COCO's 17 joints; `own` reads any joints"
         raise categories[0].error("keypoints", text)
     return read_people(table, categories, images, "coco", COCO17)
+
+
+def read_people(
+    table: Table, categories: Collection[Row], images: Path, dataset: str, skeleton: Skeleton
+) -> list[Sample]:
+    """The annotated people of categories that have the same joints.
+
+    Crowds, and people without a labelled joint, are left out. Who has no box, or one without area,
+    gets the tight box of the labelled joints, or is left out if there is but one of these. The log
+    says in one line how many of each.
+
+    Args:
+        table: From `load_table`.
+        categories: Some of `joint_categories`.
+        images: Folder of the images.
+        dataset: First part of the ids.
+        skeleton: The K joints.
+
+    Raises:
+        DatasetError: For a row that is wrong, or if nobody is left.
+    """
+    tally = Tally()
+    people = list(_people(table, categories, images, dataset, skeleton, tally))
+    text = tally.text(table.file, len(people))
+    if not people:
+        why = f" ({text.partition('; ')[2]})" if text else ""
+        raise DatasetError(f"{table.file} holds no person with a labelled joint{why}")
+    if text:
+        LOG.warning(text)
+    return people
+
+
+def _people(
+    table: Table,
+    categories: Collection[Row],
+    images: Path,
+    dataset: str,
+    skeleton: Skeleton,
+    tally: Tally,
+) -> Iterator[Sample]:
+    wanted = {row.values["id"] for row in categories}
+    for row in table.annotations():
+        if (category := row.values["category_id"]) not in wanted:
+            name = table.index.cats[category].get("name", category)
+            tally.left_out[f"of category {name!r}"] += 1
+        elif is_crowd(row):
+            tally.left_out["marked as a crowd"] += 1
+        elif not row.values.get("keypoints"):
+            tally.left_out["without keypoints"] += 1
+        else:
+            keypoints, labelled = _joints(row, skeleton)
+            box = _box(row, keypoints, labelled, tally) if labelled.any() else None
+            if box is None:
+                alone = "with a single joint and no box"
+                tally.left_out[alone if labelled.any() else "without a labelled joint"] += 1
+                continue
+            yield Sample(
+                id=f"{dataset}/{row.values['image_id']}/{row.values['id']}",
+                image=images / table.image_name(row),
+                keypoints=keypoints,
+                labelled=labelled,
+                box=box,
+                skeleton=skeleton,
+                absent=_absent(row, skeleton, labelled),
+                size=table.image_size(row),
+            )
+
+
+def _joints(row: Row, skeleton: Skeleton) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Keypoints (K, 2) and which of them are labelled (K,)."""
+    numbers = row.numbers("keypoints", (3 * skeleton.num_keypoints,)).reshape(-1, 3)
+    if not np.isin(numbers[:, 2], (0, 1, 2)).all():
+        raise row.error("keypoints", "every third number, the visibility, must be 0, 1 or 2")
+    labelled = numbers[:, 2] > 0
+    keypoints = np.where(labelled[:, None], numbers[:, :2] + 0.5, 0).astype(np.float32)
+    return keypoints, labelled
+
+
+def _absent(
+    row: Row, skeleton: Skeleton, labelled: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_] | None:
+    """The field "absent", if there is one: numbers, from 0, of joints out of the picture."""
+    if "absent" not in row.values:
+        return None
+    joints, known = row.get("absent"), range(skeleton.num_keypoints)
+    if not isinstance(joints, list) or not all(type(j) is int and j in known for j in joints):
+        raise row.error(
+            "absent", f"must list joints by numbers 0 to {known[-1]}, got {joints!r:.80}"
+        )
+    absent = np.zeros_like(labelled)
+    absent[joints] = True
+    if both := [skeleton.joints[j] for j in np.flatnonzero(absent & labelled)]:
+        raise row.error("absent", f"lists joints that are labelled, too: {', '.join(both)}")
+    return absent
+
+
+def _box(
+    row: Row, keypoints: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_], tally: Tally
+) -> npt.NDArray[np.float32] | None:
+    """The given box, else the tight one of the labelled joints, if there are two."""
+    if (box := given_box(row)) is not None:
+        return box.astype(np.float32)
+    if labelled.sum() < 2:
+        return None
+    tally.assumed["without a box have the tight one of their joints"] += 1
+    tight = keypoints_to_box(torch.from_numpy(keypoints), torch.from_numpy(labelled))
+    return np.asarray(tight.numpy())

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gatedpose.skeleton import Skeleton
+from gatedpose.errors import did_you_mean
+from gatedpose.skeleton import SKELETONS, Skeleton
 
 # What stands in for joints that one release annotates and another does not. The paper interpolates
 # the two of MPII's that LSP lacks (Section III-C); LSP's neck is MPII's upper neck.
@@ -50,6 +51,22 @@ def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) ->
             "needs"
         )
     return tuple(groups)
+
+
+def check_known(source: Skeleton, target: Skeleton) -> None:
+    """Sees that joints of `source` that `target` lacks are at least joints that are known.
+
+    Raises:
+        ValueError: For a name that no dataset known here has, a misspelt one for example: its
+            labels would be lost.
+    """
+    known = {name for skeleton in (target, *SKELETONS.values()) for name in skeleton.joints}
+    for name in source.joints:
+        if name not in known:
+            raise ValueError(
+                f"{source.name} has a joint {name!r}, which {target.name} lacks; "
+                f"{did_you_mean(name, target.joints)}"
+            )
 
 
 def group_means(values: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

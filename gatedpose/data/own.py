@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gatedpose.data.agreement import check_pictures
 from gatedpose.data.annotations import Row
-from gatedpose.data.coco_table import joint_categories, joint_names, load_table, read_people
+from gatedpose.data.coco import read_people
+from gatedpose.data.coco_table import joint_categories, joint_names, load_table
 from gatedpose.data.samples import Sample, require_images
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.errors import DatasetError
@@ -115,10 +116,7 @@ def _place(folder: Path, split: str) -> Place:
                 LOG.info(f"{folder}: {split!r} is {place.file.relative_to(folder)}")
             return place
     if not places:
-        raise DatasetError(
-            f"{folder} holds no split such as train.json, annotations/{KEYPOINTS}train.json or "
-            f"train/{ROBOFLOW}"
-        )
+        raise DatasetError(f"{folder} holds no split such as train.json")
     raise DatasetError(f"{folder} has the splits {', '.join(places)}, not {split!r}")
 
 
@@ -130,13 +128,13 @@ def _image_folder(place: Place, names: set[str]) -> Path:
 
 
 def _skeleton(category: Row) -> Skeleton:
-    joints = joint_names(category)
+    joints = _known_names(joint_names(category))
     for known in SKELETONS.values():  # then limbs, pairs and metrics are those of its name
         if joints == known.joints and not {"flip_pairs", "skeleton"} & set(category.values):
             return known
     flips = guess_flip_pairs(joints)
     if "flip_pairs" in category.values:
-        flips = tuple(_pairs(category, "flip_pairs", joints))
+        flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))
     limbs: tuple[tuple[int, int], ...] = ()
     if category.values.get("skeleton") is not None:
         limbs = tuple(_pairs(category, "skeleton", range(1, len(joints) + 1)))
@@ -144,6 +142,13 @@ def _skeleton(category: Row) -> Skeleton:
         return Skeleton(str(category.values.get("name", "own")), joints, flips, limbs)
     except ValueError as error:
         raise DatasetError(f"{category.file}, {category.name}: {error}") from error
+
+
+def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names as this package writes them, if all are of its joints: "left_eye" is "left eye"."""
+    plain = tuple(name.replace("_", " ").replace("-", " ").lower() for name in names)
+    known = {joint for skeleton in SKELETONS.values() for joint in skeleton.joints}
+    return plain if set(plain) <= known else names
 
 
 def _pairs(

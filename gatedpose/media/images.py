@@ -88,10 +88,18 @@ def _from_file(path: Path) -> Tensor:
 
 
 def _open(file: BinaryIO) -> Image.Image:
-    """Reads the header alone; a picture of more pixels than are allowed is an error."""
+    """Reads the header alone."""
+    with _warnings_settled():
+        return Image.open(file)
+
+
+@contextmanager
+def _warnings_settled() -> Iterator[None]:
+    """More pixels than are allowed are an error; a broken EXIF block is nothing to speak of."""
     with OPENING, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(file)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield
 
 
 class Header(NamedTuple):
@@ -133,7 +141,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1 where the EXIF block is broken: the pixels may be good."""
     try:
-        value = image.getexif().get(ORIENTATION, 1)
+        with _warnings_settled():
+            value = image.getexif().get(ORIENTATION, 1)
     except MemoryError:
         raise
     except Exception:  # Pillow's parser raises many kinds on a damaged block
@@ -152,8 +161,8 @@ def _named_errors(name: str) -> Iterator[None]:
         text = f"{name} is not a whole image that Pillow can read: {error}"
         if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
             text += (
-                " Make it smaller or, if you trust it, raise the limit: --max-megapixels of the "
-                "commands, PIL.Image.MAX_IMAGE_PIXELS in Python."
+                " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS; commands "
+                "take --max-megapixels."
             )
         raise ImageError(text) from error
 
@@ -238,8 +247,8 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     if len(named) > len(images):
         passed.append(f"{len(named) - len(images)} that links lead to again")
     if not images:
-        there = f" ({', '.join(passed)})" if passed else ""
-        text = f"no image in {path}{there}; image files end in {', '.join(SUFFIXES)}"
+        there = f"; there are {', '.join(passed)}" if passed else ""
+        text = f"no image in {path}; image files end in {', '.join(SUFFIXES)}{there}"
         raise FileNotFoundError(text)
     if passed:
         LOG.warning(f"{path}: {len(images)} pictures; files passed over: {', '.join(passed)}")
