@@ -64,8 +64,8 @@ def require_images(
     # One listing answers for most names; a name that leads into a folder is looked up by itself.
     missing = sorted(n for n in set(needed) - present if "/" not in n or not (folder / n).is_file())
     if missing:
-        count = f": {len(missing)} of {len(set(needed))} pictures" if len(missing) > 1 else ""
-        raise DatasetError(f"{folder} lacks {_first(missing)}{count}")
+        count = f"{len(missing)} of {len(set(needed))}"
+        raise DatasetError(f"pictures are missing, {count}: {folder} lacks {_first(missing)}")
     extra = [] if known is None else sorted(present - set(known))
     if extra:
         raise DatasetError(f"{folder} holds files that do not belong to it: {_first(extra)}")
