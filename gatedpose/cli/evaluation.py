@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import gatedpose
+from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
     best_device,
     decoder_option,
@@ -77,6 +78,7 @@ def evaluate(
     suffix = ".json" if truth else ".npz"
     if save and save.suffix != suffix:
         raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
+    notes = notes_for_json(as_json)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts = {
         "model": name or str(predictions),
@@ -96,7 +98,7 @@ def evaluate(
             "decoder": network["decoder"],
             "size": list(predictor.size),
         }
-    facts = score_facts(score, samples[0].skeleton, facts)
+    facts = {**score_facts(score, samples[0].skeleton, facts), "notes": notes}
     click.echo(json.dumps(facts, indent=1) if as_json else score_text(facts))
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
 from tqdm import tqdm
 
 LOG = logging.getLogger("gatedpose")
@@ -45,6 +46,11 @@ def notes_kept() -> Iterator[list[str]]:
     lines: list[str] = []
     with _logged_to(_Kept(lines)):
         yield lines
+
+
+def notes_for_json(as_json: bool) -> list[str]:
+    """For commands that print one object: what is logged until the end, if it is to hold that."""
+    return click.get_current_context().with_resource(notes_kept()) if as_json else []
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.errors import DatasetError
+from gatedpose.skeleton import COCO17
 
 LOG = logging.getLogger(__name__)
 NO, YES = ("0", "0.0", "false", "no", "none", ""), ("1", "1.0", "true", "yes")
@@ -196,3 +197,43 @@ def given_box(row: Row) -> npt.NDArray[np.float64] | None:
     if not width or not height:
         return None
     return np.array((x, y, x + width, y + height))
+
+
+def scorable(table: Table) -> dict[str, Any]:
+    """The people of a table with all fields that pycocotools scores by; the rows are copies.
+
+    Numbers of labelled joints are counted, and whatever category people are of becomes category 1.
+    Who has no box gets the tight one of the labelled joints, who has no area that of the box: the
+    log says how many.
+    """
+    data = table.index.dataset
+    named = any(row.get("keypoints") for row in data["categories"])
+    people = {row.values["id"] for row in joint_categories(table)} if named else None
+    tally, rows_ = Tally(), []
+    for row in table.annotations():
+        if people is not None and row.values["category_id"] not in people:
+            tally.left_out["of another category"] += 1
+        else:
+            rows_.append(_scorable(row, tally))
+    if text := tally.text(table.file, len(rows_), "people to score by"):
+        LOG.warning(text)
+    return {**data, "annotations": rows_, "categories": [{"id": 1, "name": "person"}]}
+
+
+def _scorable(row: Row, tally: Tally) -> dict[str, Any]:
+    made: dict[str, Any] = {"category_id": 1, "iscrowd": int(is_crowd(row))}
+    made["keypoints"] = row.values.get("keypoints") or [0] * (3 * COCO17.num_keypoints)
+    points = Row(row.file, row.name, made).numbers("keypoints", (3 * COCO17.num_keypoints,))
+    points = points.reshape(-1, 3)[points[2::3] > 0, :2]
+    made["num_keypoints"] = len(points)
+    if (box := given_box(row)) is None:
+        box = np.zeros(4)
+        if len(points):
+            tally.assumed["without a box have the tight one of their joints"] += 1
+            box = np.concatenate((points.min(axis=0), points.max(axis=0) + 1))
+        made["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
+    if not isinstance(row.values.get("area"), int | float):
+        made["area"] = float(np.prod(box[2:] - box[:2]))
+        if len(points):
+            tally.assumed["without an area have that of their box"] += 1
+    return {**row.values, **made}

@@ -1,5 +1,6 @@
 """From the joints of one dataset to those of another, by name."""
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -82,12 +83,22 @@ def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
     One that holds all the others' joints is taken as it is, with its limbs.
 
     Raises:
-        ValueError: If one shares no joint with the others, or two disagree about flip pairs.
+        ValueError: If one shares no joint with the others, two disagree about flip pairs, or two
+            names differ by case, spaces or signs alone.
     """
     for i, skeleton in enumerate(skeletons):
         others = {name for other in (*skeletons[:i], *skeletons[i + 1 :]) for name in other.joints}
         if others and not others & set(skeleton.joints):
             raise ValueError(f"{skeleton.name} ({', '.join(skeleton.joints)}) shares no joint")
+    spelt: dict[str, str] = {}
+    for name in (name for skeleton in skeletons for name in skeleton.joints):
+        plain = re.sub(r"[\W_]", "", name).lower()
+        if (other := spelt.setdefault(plain, name)) != name and not any(
+            {other, name} <= set(skeleton.joints) for skeleton in skeletons
+        ):
+            raise ValueError(
+                f"joints are joined by name, but {other!r} and {name!r} differ: rename"
+            )
     joined = _largest(skeletons) or _union(skeletons)
     for skeleton in skeletons:
         if _named_flips(skeleton) != _named_flips(joined, set(skeleton.joints)):

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from gatedpose.data.coco_table import Table, scorable
 from gatedpose.errors import check_choice
 from gatedpose.skeleton import LSP14, MPII16, Skeleton
 
@@ -284,6 +285,8 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         raise ValueError("oks_ap: there are no results to score")
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         annotated = COCO(str(truth))
+        annotated.dataset = scorable(Table(Path(truth), annotated))
+        annotated.createIndex()
         if unknown := {r["image_id"] for r in results} - set(annotated.getImgIds()):
             raise ValueError(f"oks_ap: {truth} has no image {sorted(unknown)[0]}")
         run = COCOeval(annotated, annotated.loadRes([dict(r) for r in results]), "keypoints")

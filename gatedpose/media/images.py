@@ -7,8 +7,8 @@ import os
 import re
 import threading
 import warnings
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gatedpose.errors import ImageError
 from gatedpose.files import write_whole
+from gatedpose.media.folders import glob_once, real_files
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
@@ -238,9 +239,9 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
     if not glob.has_magic(pattern):
         raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
-    files = [file for file in map(Path, _glob(pattern)) if file.is_file()]
+    files = [file for file in map(Path, glob_once(pattern)) if file.is_file()]
     named = [file for file in files if file.suffix.lower() in SUFFIXES]
-    images = _real_files(named)
+    images = real_files(named)
     others = Counter(file.suffix.lower() or "without suffix" for file in files)
     others.subtract(file.suffix.lower() for file in named)
     passed = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
@@ -253,48 +254,6 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     if passed:
         LOG.warning(f"{path}: {len(images)} pictures; files passed over: {', '.join(passed)}")
     return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
-
-
-def _real_files(files: Iterable[Path]) -> list[Path]:
-    """Each real file once, by its shortest name that is no link if there is one."""
-    by_place: dict[str, Path] = {}
-    for file in sorted(files, key=lambda file: (file.is_symlink(), len(file.parts), str(file))):
-        by_place.setdefault(os.path.realpath(file), file)
-    return list(by_place.values())
-
-
-def _glob(pattern: str) -> list[str]:
-    """What `glob.glob` finds, but "**" enters each real folder once: links may lead in circles."""
-    parts = Path(pattern).parts
-    if "**" not in parts:
-        return glob.glob(pattern)  # leaves out hidden files
-    place = parts.index("**")
-    head, rest = os.path.join("", *parts[:place]), parts[place + 1 :] or ("*",)
-    found = []
-    for start in glob.glob(head) if head else [os.curdir]:
-        for folder in _folders(start):
-            below = os.path.join(glob.escape(folder), *rest)
-            found += _glob(below if head else os.path.relpath(below))
-    return list(dict.fromkeys(found))
-
-
-def _folders(start: str) -> Iterator[str]:
-    """A folder and all below it that are not hidden, each real one once; links come last."""
-    seen: set[str] = set()
-    folders, links = deque([start]), deque[str]()
-    while folders or links:
-        folder = (folders or links).popleft()
-        if (real := os.path.realpath(folder)) in seen or not os.path.isdir(folder):
-            continue
-        seen.add(real)
-        yield folder
-        try:
-            names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-        except OSError as error:
-            LOG.warning(f"{folder} cannot be looked into: {error.strerror}")
-            continue
-        for inner in (os.path.join(folder, name) for name in names):
-            (links if os.path.islink(inner) else folders).append(inner)
 
 
 def write_image(image: ImageSource, path: str | os.PathLike[str]) -> None:

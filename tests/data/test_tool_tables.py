@@ -375,10 +375,14 @@ def test_names_of_known_joints(tmp_path: Path) -> None:
 def test_missing_pictures_are_counted(tmp_path: Path) -> None:
     folder = cvat(tmp_path)
     (folder / "images" / "Train" / "b.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"^pictures are missing, 1 of 2: .*images/Train lacks b\.jpg$"):
+    with pytest.raises(
+        DatasetError, match=r"^pictures are missing, 1 of 2: .*images/Train lacks b\.jpg$"
+    ):
         own(folder, "train")
     (folder / "images" / "Train" / "a.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"^pictures are missing, 2 of 2: .* lacks a\.jpg, b\.jpg$"):
+    with pytest.raises(
+        DatasetError, match=r"^pictures are missing, 2 of 2: .* lacks a\.jpg, b\.jpg$"
+    ):
         own(folder, "train")
 
 
