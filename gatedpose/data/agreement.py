@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,38 +17,62 @@ FAR = 0.1  # of a picture's longer side: a joint that is farther outside is hard
 CLOSE = 0.02  # of a side: a box may reach so far out of the picture
 
 
-def check_pictures(samples: Sequence[Sample]) -> None:
+class Label(NamedTuple):
+    """What can be compared with the picture of a person.
+
+    Attributes:
+        id: For messages.
+        image: File of the picture.
+        points: (N, 2) labelled joints; none of a box alone.
+        box: (4,), (x0, y0, x1, y1).
+        size: Width and height of the picture as the dataset has it, if it does.
+    """
+
+    id: str
+    image: Path
+    points: np.ndarray
+    box: np.ndarray
+    size: tuple[float, float] | None
+
+    @staticmethod
+    def of(sample: Sample) -> "Label":
+        """That of a sample."""
+        points = sample.keypoints[sample.labelled]
+        return Label(sample.id, sample.image, points, sample.box, sample.size)
+
+
+def check_pictures(labels: Sequence[Label]) -> None:
     """Reads the headers of all pictures and logs what speaks against the labels.
 
     Pictures that cannot be read are left to those who read them.
     """
     headers = {}
-    for path in dict.fromkeys(sample.image for sample in samples):
+    for path in dict.fromkeys(label.image for label in labels):
         with suppress(ImageError, OSError):
             headers[path] = image_header(path)
-    for doubt in doubts(samples, headers):
+    for doubt in doubts(labels, headers):
         LOG.warning(doubt)
 
 
-def doubts(samples: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
+def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
     """What speaks against labels, with counts, the first example and the likely cause.
 
     Args:
-        samples: People.
+        labels: Of people.
         headers: Sizes of pictures; people of others are not looked at.
 
     Returns:
         One text for each kind of doubt: sizes of pictures that the dataset has otherwise, joints
         far outside of their picture, joints far from their box, boxes that look like two corners.
     """
-    people = [sample for sample in samples if sample.image in headers]
+    people = [label for label in labels if label.image in headers]
     kinds = (_unlike_sizes, _joints_outside, _joints_far_from_box, _corners)
     return [text for kind in kinds for text in kind(people, headers)]
 
 
-def _unlike_sizes(people: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
+def _unlike_sizes(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
     """Pictures whose size is not what the dataset says, by likely cause."""
-    sizes = {sample.image: sample.size for sample in people if sample.size}
+    sizes = {label.image: label.size for label in people if label.size}
     turned, scaled, other = [], [], []
     for path, (width, height) in sizes.items():
         header = headers[path]
@@ -76,11 +101,11 @@ def _unlike_sizes(people: Sequence[Sample], headers: Mapping[Path, Header]) -> l
 
 
 def _turned_cause(
-    people: Sequence[Sample], headers: Mapping[Path, Header], turned: set[Path]
+    people: Sequence[Label], headers: Mapping[Path, Header], turned: set[Path]
 ) -> str:
     """What sizes that are exchanged by an EXIF orientation mean, judged by the joints."""
-    there = [sample for sample in people if sample.image in turned]
-    out = sum(bool(_beyond(sample, headers[sample.image]) > 0) for sample in there)
+    there = [label for label in people if label.image in turned]
+    out = sum(bool(_beyond(label, headers[label.image]) > 0) for label in there)
     text = "the table has the sizes before the EXIF orientation turns the pictures upright"
     if out:
         return (
@@ -88,6 +113,8 @@ def _turned_cause(
             "they were labelled unturned, so labels lie elsewhere. Without the orientation "
             "(exiftool -Orientation= *.jpg) the files are read as they were labelled"
         )
+    if not any(len(label.points) for label in there):
+        return f"{text}: boxes of a program that does not turn pictures lie elsewhere"
     return (
         f"{text}; all joints lie within the upright ones, as which they are read. Label Studio "
         "writes such sizes; of a program that does not turn pictures, labels lie elsewhere: look "
@@ -95,18 +122,18 @@ def _turned_cause(
     )
 
 
-def _beyond(sample: Sample, header: Header, turned: bool = False) -> float:
+def _beyond(label: Label, header: Header, turned: bool = False) -> float:
     """How far the farthest labelled joint lies outside of the picture, in pixels; 0 if none."""
-    points = sample.keypoints[sample.labelled]
+    points = label.points
     sides = np.array((header.height, header.width) if turned else (header.width, header.height))
     return float(np.maximum(-points, points - sides).clip(min=0).max(initial=0))
 
 
-def _joints_outside(people: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
+def _joints_outside(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
     far = [
-        sample
-        for sample in people
-        if _beyond(sample, header := headers[sample.image]) > FAR * max(header[:2])
+        label
+        for label in people
+        if _beyond(label, header := headers[label.image]) > FAR * max(header[:2])
     ]
     if not far:
         return []
@@ -122,13 +149,13 @@ def _joints_outside(people: Sequence[Sample], headers: Mapping[Path, Header]) ->
     ]
 
 
-def _joints_far_from_box(people: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
+def _joints_far_from_box(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
     far = []
-    for sample in people:
-        points, side = sample.keypoints[sample.labelled], (sample.box[2:] - sample.box[:2]).max()
-        near = (points > sample.box[:2] - side / 2) & (points < sample.box[2:] + side / 2)
+    for label in people:
+        points, side = label.points, (label.box[2:] - label.box[:2]).max()
+        near = (points > label.box[:2] - side / 2) & (points < label.box[2:] + side / 2)
         if len(points) and not near.all(axis=1).any():
-            far.append(sample)
+            far.append(label)
     if not far:
         return []
     return [
@@ -137,17 +164,17 @@ def _joints_far_from_box(people: Sequence[Sample], headers: Mapping[Path, Header
     ]
 
 
-def _corners(people: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
+def _corners(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
     """Boxes that leave the picture as (x, y, width, height), but hold the joints as corners."""
     found = []
-    for sample in people:
-        sides = np.array(headers[sample.image][:2])
-        low, high = sample.box[:2], sample.box[2:] - sample.box[:2]  # the four numbers as given
-        leaves = (sample.box[2:] > (1 + CLOSE) * sides).any()
+    for label in people:
+        sides = np.array(headers[label.image][:2])
+        low, high = label.box[:2], label.box[2:] - label.box[:2]  # the four numbers as given
+        leaves = (label.box[2:] > (1 + CLOSE) * sides).any()
         within = (high > low).all() and (high <= (1 + CLOSE) * sides).all()
-        points, room = sample.keypoints[sample.labelled], FAR * (high - low).max()
+        points, room = label.points, FAR * (high - low).max()
         if leaves and within and ((points > low - room) & (points < high + room)).all():
-            found.append(sample)
+            found.append(label)
     if not found:
         return []
     x0, y0, x1, y1 = (f"{value:g}" for value in (*found[0].box[:2], *found[0].box[2:]))

@@ -3,14 +3,15 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.data.coco_table import Tally, given_box, is_crowd, picture_name
+from gatedpose.data.coco_table import Tally, given_box, is_crowd, picture_name, picture_size
 from gatedpose.errors import DatasetError
 
 LOG = logging.getLogger(__name__)
@@ -26,10 +27,12 @@ class BoxTable:
     Attributes:
         file: Where they were read.
         by_image: Boxes by the image's name, such as "a.jpg" or "folder/a.jpg", or COCO's number.
+        sizes: Width and height of images, by the same, as far as the file has them.
     """
 
     file: Path
     by_image: Mapping[str | int, list[Box]]
+    sizes: Mapping[str | int, tuple[float, float]] = field(default_factory=dict)
 
     def __contains__(self, image: Path) -> bool:
         return self._key(image) is not None
@@ -42,6 +45,16 @@ class BoxTable:
         """
         key = self._key(image)
         return [] if key is None else self.by_image[key]
+
+    def check_pictures(self, images: Sequence[Path]) -> None:
+        """Logs what speaks against the boxes of these images: see `gatedpose.data.agreement`."""
+        keys = {image: key for image in images if (key := self._key(image)) is not None}
+        labels = [
+            Label(f"{image.name}/{i}", image, np.zeros((0, 2)), np.array(box), self.sizes.get(key))
+            for image, key in keys.items()
+            for i, box in enumerate(self.by_image[key])
+        ]
+        check_pictures(labels)
 
     def _key(self, image: Path) -> str | int | None:
         keys: list[str | int] = ["/".join(image.parts[i:]) for i in range(len(image.parts))]
@@ -80,7 +93,10 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     images = rows(file, "images", table.get("images"))
     names = {row.get("id"): picture_name(row) for row in images}
     people = rows(file, "annotations", table.get("annotations"))
-    return BoxTable(file, _group(file, people, names, _person_categories(table), Tally()))
+    found = _group(file, people, names, _person_categories(table), Tally())
+    sizes: dict[str | int, tuple[float, float]]
+    sizes = {names[row.get("id")]: size for row in images if (size := picture_size(row))}
+    return BoxTable(file, found, sizes)
 
 
 def _person_categories(table: Row) -> dict[Any, str]:

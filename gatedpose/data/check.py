@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gatedpose.data.agreement import doubts
+from gatedpose.data.agreement import Label, doubts
 from gatedpose.data.crops import FILL
 from gatedpose.data.samples import Sample
 from gatedpose.errors import BoxError, DatasetError, ImageError
@@ -48,7 +48,7 @@ def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, 
             wrong.append(str(error))
             continue
         wrong += [text for sample in people if (text := _misplaced(sample, height, width))]
-    doubted = doubts(samples, headers)
+    doubted = doubts([Label.of(sample) for sample in samples], headers)
     if wrong:
         more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []
         raise DatasetError("\n".join([*wrong[:5], *more, *doubted]))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gatedpose.data.agreement import check_pictures
+from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco_table import (
     Table,
@@ -54,7 +54,7 @@ def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
     people = read_coco_json(annotations_file(folder, split), images)
     if check_images:
         require_images(images, {person.image.relative_to(images).as_posix() for person in people})
-        check_pictures(people)
+        check_pictures([Label.of(person) for person in people])
     return people
 
 

@@ -54,11 +54,9 @@ class Table:
         """File of the picture that an annotation is of; some programs write it with backslashes."""
         return picture_name(Row(self.file, "image", self.index.imgs[annotation.values["image_id"]]))
 
-    def image_size(self, annotation: Row) -> tuple[int, int] | None:
+    def image_size(self, annotation: Row) -> tuple[float, float] | None:
         """Width and height of its picture, if the table has them."""
-        image = self.index.imgs[annotation.values["image_id"]]
-        size = image.get("width"), image.get("height")
-        return size if all(isinstance(n, int | float) and n > 0 for n in size) else None
+        return picture_size(Row(self.file, "image", self.index.imgs[annotation.values["image_id"]]))
 
 
 def load_table(file: Path) -> Table:
@@ -108,6 +106,14 @@ def picture_name(image: Row) -> str:
     if plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0]:
         raise image.error("file_name", f"must lie in the folder of images, got {name!r:.80}")
     return plain.as_posix()
+
+
+def picture_size(image: Row) -> tuple[float, float] | None:
+    """The fields "width" and "height"; None where a program left them out or empty."""
+    width, height = image.values.get("width"), image.values.get("height")
+    if not all(isinstance(side, int | float) and side > 0 for side in (width, height)):
+        return None
+    return float(width), float(height)  # type: ignore[arg-type]  # seen to be numbers
 
 
 def joint_names(category: Row) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatedpose.data.agreement import check_pictures
+from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
 from gatedpose.data.coco_table import joint_categories, joint_names, load_table
@@ -58,7 +58,7 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     people = read_people(table, categories, images, "own", skeleton)
     if check_images:
         require_images(images, {person.image.relative_to(images).as_posix() for person in people})
-        check_pictures(people)
+        check_pictures([Label.of(person) for person in people])
     return people
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gatedpose.data.agreement import doubts
+from gatedpose.data.agreement import Label, doubts
+from gatedpose.data.boxes import read_boxes
 from gatedpose.data.check import check_people
 from gatedpose.data.own import own
 from gatedpose.data.samples import Sample
@@ -35,14 +36,15 @@ def sample(
 def said(
     people: list[Sample], width: int = 64, height: int = 48, turned: bool = False
 ) -> list[str]:
-    return doubts(people, {person.image: Header(width, height, turned) for person in people})
+    labels = [Label.of(person) for person in people]
+    return doubts(labels, {person.image: Header(width, height, turned) for person in people})
 
 
 def test_nothing_is_said_of_good_labels() -> None:
     good = sample(size=(64, 48))
     edge = sample([[-3, 20], [30, 12], [22, 51]], (-4, 10, 33, 52))  # labels above a head, say
     assert said([good, edge, sample(size=None, name="b")]) == []
-    assert doubts([good], {}) == []
+    assert doubts([Label.of(good)], {}) == []
 
 
 def test_resized_pictures() -> None:
@@ -143,6 +145,15 @@ def test_check_names_the_cause_of_boxes_outside(tmp_path: Path) -> None:
     people = own(written(tmp_path, 8, 64, **row), "train")
     with pytest.raises(DatasetError, match=r"(?s)lies outside the image.*labelled unturned"):
         check_people(people, progress=False)
+
+
+def test_boxes_of_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = written(tmp_path, 8, 64, bbox=[30, 10, 47, 60])  # 30, 10 to 47, 60 of 48 x 64
+    table = read_boxes(folder / "train.json")
+    table.check_pictures([folder / "images" / "a.jpg", folder / "images" / "unknown.jpg"])
+    sizes, corners = caplog.messages
+    assert sizes.endswith("upright: boxes of a program that does not turn pictures lie elsewhere")
+    assert "1 of 1 people have a box that leaves the picture, but not if its numbers" in corners
 
 
 def test_unreadable_pictures_are_left_to_those_who_read_them(tmp_path: Path) -> None:
