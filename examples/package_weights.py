@@ -123,7 +123,8 @@ def main(
         },
     }
     if calibrate:
-        known = [known_joints(predictor, read_dataset("own", f, "val")) for f in calibrate]
+        people = [read_dataset("own", folder, "val") for folder in calibrate]
+        known = [known_joints(evaluate(predictor, part), part) for part in people]
         peaks, right = (np.concatenate([part[i] for part in known]) for i in (0, 1))
         predictor.calibration = fit_calibration(peaks, right)
         entry["calibration"] = vars(predictor.calibration)

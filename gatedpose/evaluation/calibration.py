@@ -7,29 +7,26 @@ import numpy.typing as npt
 
 from gatedpose.data.samples import Sample
 from gatedpose.evaluation.people import torso_lengths
-from gatedpose.evaluation.run import evaluate
+from gatedpose.evaluation.run import Evaluation
 from gatedpose.models.calibration import calibration_error
 from gatedpose.plots import new_figure, png
-from gatedpose.predict.predictor import Predictor
 
 REACH = 0.2  # of the torso: what a score is the chance of
 
 
 def known_joints(
-    predictor: Predictor, samples: Sequence[Sample], progress: bool = True
+    result: Evaluation, samples: Sequence[Sample]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Scores of all joints whose truth is known, and whether each is right.
 
     Args:
-        predictor: See `gatedpose.evaluation.evaluate`; from boxes.
+        result: What a network predicted of them.
         samples: People of joints with shoulders and hips.
-        progress: Show a bar.
 
     Returns:
         (M,) scores and (M,) bool: the labelled joints of people with a torso, right within a fifth
         of it, and the joints that are out of the picture, which are never right.
     """
-    result = evaluate(predictor, samples, progress)
     target, labelled, absent = (
         np.stack([getattr(sample, name) for sample in samples])
         for name in ("keypoints", "labelled", "absent_joints")
