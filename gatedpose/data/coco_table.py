@@ -35,12 +35,6 @@ class Table:
     file: Path
     index: Any
 
-    @property
-    def maker(self) -> str:
-        """The program that wrote it, as far as it says so."""
-        info = self.index.dataset.get("info")
-        return str(info.get("contributor", "")) if isinstance(info, dict) else ""
-
     def categories(self) -> list[Row]:
         """In the order of the file."""
         return rows(self.file, "categories", self.index.dataset["categories"])

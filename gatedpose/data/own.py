@@ -96,7 +96,7 @@ def _places(folder: Path) -> dict[str, Place]:
     for file in sorted(folder.glob(f"*/{ROBOFLOW}")):
         name = file.parent.name
         found.setdefault(name, Place(name, file, (file.parent, file.parent / "images")))
-    return found
+    return {name: place for name, place in found.items() if not name.startswith(".")}
 
 
 def _place(folder: Path, split: str) -> Place:

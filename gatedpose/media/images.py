@@ -170,24 +170,32 @@ def _named_errors(name: str) -> Iterator[None]:
 
 def _from_pil(image: Image.Image, name: str) -> Tensor:
     with _named_errors(name):
+        deep = _has_16_bits(image)
         if (orientation := _orientation(image)) != 1:
             image = image.transpose(UPRIGHT[orientation])
         if image.mode == "F":
             return _from_array(np.asarray(image), name)
         if image.mode[0] == "I":  # 16 bits; Pillow's convert clips
             pixels = np.asarray(image)
-            _warn_of_black(pixels, name)
+            _warn_of_black(int(pixels.max(initial=0)), name)
             return _from_array(pixels / 65535, name)
         if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        if deep:
+            _warn_of_black(int(pixels.max(initial=0)) * 257, name)
         return _from_tensor(torch.from_numpy(pixels).permute(2, 0, 1), name)
 
 
-def _warn_of_black(pixels: Array, name: str) -> None:
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether a file holds 16 bits a colour, of which Pillow keeps eight."""
+    rawmodes = (tile[3] for tile in getattr(image, "tile", ()))
+    return any(";16" in str(mode if isinstance(mode, str) else mode[:1]) for mode in rawmodes)
+
+
+def _warn_of_black(brightest: int, name: str) -> None:
     """Says so if a picture of 16 bits comes out nearly black, since fewer of them are used."""
-    brightest = int(pixels.max(initial=0))
     if 0 < brightest < DARK * 65535:
         LOG.warning(
             f"{name} comes out nearly black: its brightest value is {brightest} of 65535, as if "

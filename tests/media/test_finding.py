@@ -2,6 +2,8 @@
 
 import logging
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +169,30 @@ def test_few_of_16_bits(
     assert text.endswith(
         f"x-ray.png comes out nearly black: its brightest value is {2**bits - 1} of 65535, as if "
         f"{bits} bits were stored in 16: multiply its values by {2 ** (16 - bits)}"
+    )
+
+
+def png_of_16_bits(path: Path, pixels: np.ndarray) -> None:
+    """RGB of 16 bits, which Pillow reads and does not write."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+@pytest.mark.parametrize(("bits", "warned"), [(12, True), (16, False)])
+def test_few_of_16_bits_in_colour(
+    bits: int, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.linspace(0, 2**bits - 1, 12 * 20 * 3).reshape(12, 20, 3)
+    png_of_16_bits(tmp_path / "a.png", pixels)
+    assert read_image(tmp_path / "a.png").max() == 2 ** (bits - 8) - 1
+    assert [text.partition("as if ")[2] for text in caplog.messages] == (
+        ["12 bits were stored in 16: multiply its values by 16"] if warned else []
     )
 
 
