@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from gatedpose.cli.notes import notes_for_json, notes_kept
+from gatedpose.cli.notes import notes_kept
 from gatedpose.cli.options import json_option, pixels_option
 from gatedpose.data.crops import PACK_SIZE
 from gatedpose.media.images import write_image
@@ -108,7 +108,6 @@ def clean(
     from gatedpose.research.judging import Rule, find_corrections
 
     chosen = Rule(**{name: value for name, value in rule.items() if value is not None})
-    notes = notes_for_json(as_json)
     samples = read_dataset(dataset, folder, split, check_images=picture is not None)
     keypoints = np.stack([load_predictions(file, samples) for file in files])
     scores = np.stack([load_confidences(file, samples) for file in files])
@@ -132,7 +131,7 @@ def clean(
         write_image(annotation_sheet(pairs), picture)
         facts["picture"] = str(picture)
     if as_json:
-        click.echo(json.dumps({**facts, "notes": notes}))
+        click.echo(json.dumps(facts))
         return
     click.echo(
         f"{dataset} {split}: sides exchanged on {facts['swapped']} of {facts['people']} people, "
@@ -172,11 +171,7 @@ def pack(
     from gatedpose.data.shards import pack_shards
 
     # All splits are read before the first is packed: errors come at once.
-    told, people, notes = notes_for_json(as_json), {}, {}
-    for split in splits:
-        before = len(told)
-        people[split] = read_dataset(dataset, folder, split)
-        notes[split] = told[before:]
+    people = {split: read_dataset(dataset, folder, split) for split in splits}
     for split, samples in people.items():
         table = pack_shards(
             samples, dataset, split, out, size=size, quality=quality, shard_bytes=shard_mb * 2**20
@@ -185,7 +180,6 @@ def pack(
         total = sum(shard["bytes"] for shard in shards)
         facts = {"dataset": dataset, "split": split, "people": len(samples)}
         facts |= {"shards": len(shards), "bytes": total, "table": str(table)}
-        facts |= {"notes": notes[split]}
         files = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
         text = f"{len(samples)} people in {files}, {total / 2**20:.1f} MB"
         click.echo(json.dumps(facts) if as_json else f"{dataset} {split}: {text}")

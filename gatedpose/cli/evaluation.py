@@ -9,6 +9,7 @@ import click
 import gatedpose
 from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
+    Fast,
     best_device,
     decoder_option,
     device_option,
@@ -146,7 +147,7 @@ def _predictor(
     size: int | None,
     flip: bool,
     decoder: Any,
-    fast: bool,
+    fast: Fast | None,
 ) -> gatedpose.Predictor:
     model = gatedpose.create_model(
         name,

@@ -189,7 +189,7 @@ def _dataset(text: str) -> tuple[str, Path]:
 
 
 def _phase(text: str) -> Any:
-    from gatedpose.training.recipes import Phase
+    from gatedpose.training.groups import Phase
 
     try:
         size, images, batch, sigma = text.split(",")

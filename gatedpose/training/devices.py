@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gatedpose.training.recipes import Precision
+from gatedpose.training.groups import Precision
 
 
 def make_accelerator(precision: Precision) -> Any:
