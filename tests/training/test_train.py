@@ -266,7 +266,7 @@ def test_muon_computes_in_float32_and_leaves_timm_as_it_is() -> None:
         return theirs(*args, dtype=dtype, **kwargs)
 
     optimizer = make_optimizer(SHORT, network)
-    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    network(torch.zeros(2, 3, 64, 128)).sum().backward()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(muon, "zeropower_via_newtonschulz", spy)
         optimizer.step()
@@ -818,10 +818,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from gatedpose import trainer as trainer_module
-from gatedpose import training
 from gatedpose.data import crops
-from gatedpose.recipes import Phase, Recipe
+from gatedpose.training import run as training
+from gatedpose.training.groups import Phase
+from gatedpose.training.recipes import Recipe
 
 lsp, lspet, out = map(Path, sys.argv[1:])
 crops.pack = partial(crops.pack, size=64)
