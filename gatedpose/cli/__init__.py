@@ -9,6 +9,7 @@ from gatedpose.cli.data import data
 from gatedpose.cli.demo import demo
 from gatedpose.cli.evaluation import evaluate
 from gatedpose.cli.export import export
+from gatedpose.cli.finder import finder
 from gatedpose.cli.gates import gates
 from gatedpose.cli.hub import push
 from gatedpose.cli.models import info, list_command
@@ -28,7 +29,7 @@ def main(context: click.Context) -> None:
 
 COMMANDS = (
     list_command, info, predict, demo, evaluate, train, recipe, ablate, compare, gates, export,
-    bench, push, data,
+    bench, push, data, finder,
 )  # fmt: skip
 for _command in COMMANDS:
     main.add_command(_command)

@@ -92,7 +92,10 @@ def model_table(rows: Sequence[Facts]) -> str:
             if row[key] is not None
         ]
         scores = "; ".join(
-            f"{name}: " + ", ".join(f"{split} {score['mean']:.2f}" for split, score in own.items())
+            f"{name}: "
+            + ", ".join(
+                f"{split} {score['mean']:.2f}{_label(score)}" for split, score in own.items()
+            )
             for name, own in row["weights"].items()
         )
         lines.append(
@@ -100,6 +103,11 @@ def model_table(rows: Sequence[Facts]) -> str:
             f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
         )
     return "\n".join(lines)
+
+
+def _label(score: Mapping[str, Any]) -> str:
+    """What a score is that is no PCK@0.2, for behind its number."""
+    return f" % ({score['label']})" if "label" in score else ""
 
 
 FAMILIES = {
@@ -126,6 +134,8 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
     panels: dict[str, list[Facts]] = {}
     for row, scores in scored:
         for split, score in scores.items():
+            if "label" in score:
+                continue  # of people found, not of joints
             label = f"{split}: PCK@0.2 (%), 256 px, flip test"
             panels.setdefault(label, []).append({**row, "mean": score["mean"]})
     return plot_scores(panels)
@@ -212,7 +222,9 @@ def info_text(facts: Facts) -> str:
         lines.append(f"  weights {name}: {weights['size']:,} bytes, {weights['license']}")
         lines.append(f"    data: {', '.join(weights['data'])}")
         for split, score in weights["scores"].items():
-            lines.append(f"    {split}: PCK@0.2 {score['mean']:.2f}; {score['command']}")
+            kind = "" if "label" in score else "PCK@0.2 "
+            mean = f"{kind}{score['mean']:.2f}{_label(score)}"
+            lines.append(f"    {split}: {mean}; {score['command']}")
     for module, counts in facts.get("modules", {}).items():
         lines.append(f"  {module or '(all)':60} {counts['params']:>12,} {counts['conv_macs']:>15,}")
     return "\n".join(lines)
