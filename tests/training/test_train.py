@@ -194,6 +194,7 @@ def test_published_recipes(name: str) -> None:
 def test_learns(loss: Loss, sigma: float, tmp_path: Path) -> None:
     phase = Phase(size=64, images=1200, batch_size=8, sigma=sigma)
     recipe = Recipe("toy", {}, (phase,), loss, lr=0.02, warmup=5, ema=0.9, augmentation=NONE)
+    recipe = replace(recipe, calibrate=128)
     people, val = dotted_people(64, seed=0), dotted_people(8, seed=1)
     args = people, torch.ones(64), val, LSP14, recipe, tmp_path
     averaged = Trainer(tiny_network(), *args, watch_every=600).run()
@@ -287,6 +288,7 @@ SHORT = Recipe(
     lr=2e-3,
     warmup=2,
     ema=0.8,
+    calibrate=24,  # people twice, where it takes them over and over by default
     augmentation=Augmentation(shift=0.05, half_body=0.3, occlude=0.5),
     seed=5,
 )
@@ -829,7 +831,7 @@ create = training.create_model
 training.create_model = lambda name, num_keypoints: create(
     name, num_keypoints=num_keypoints, width=8
 )
-recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),))
+recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),), calibrate=16)
 path = training.train("gated_hg_1s_68", recipe, {"lsp": lsp, "lspet": lspet}, out)
 (out.parent / f"wrote {path and path.name}").touch()
 """
