@@ -1,5 +1,7 @@
 """The `gatedpose` command: thin layers of options over the package. Nothing imports it."""
 
+import logging
+
 import click
 
 import gatedpose
@@ -16,6 +18,18 @@ from gatedpose.cli.models import info, list_command
 from gatedpose.cli.options import Commands
 from gatedpose.cli.prediction import predict
 from gatedpose.cli.training import ablate, compare, recipe, train
+
+
+class Told(logging.Handler):
+    """Tells people what the package logs, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record's text."""
+        click.echo(f"gatedpose: {record.getMessage()}", err=True)
+
+
+logging.getLogger("gatedpose").addHandler(Told(logging.INFO))
+logging.getLogger("gatedpose").setLevel(logging.INFO)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

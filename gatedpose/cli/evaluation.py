@@ -8,6 +8,7 @@ import click
 
 import gatedpose
 from gatedpose.cli.options import (
+    Fast,
     best_device,
     decoder_option,
     device_option,
@@ -142,7 +143,7 @@ def _predictor(
     size: int | None,
     flip: bool,
     decoder: Any,
-    fast: bool,
+    fast: Fast | None,
 ) -> gatedpose.Predictor:
     model = gatedpose.create_model(
         name,

@@ -1,11 +1,14 @@
 """What the commands share: their group, and options that several take."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import click
 
 import gatedpose
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER
+from gatedpose.models.optimize import ASKED, ENGINES
 
 
 class Commands(click.Group):
@@ -27,9 +30,33 @@ decoder_option = click.option(
 )
 device_option = click.option("--device", help="Such as cpu or cuda; CUDA where it is by default.")
 
-fast_option = click.option(
-    "--fast", is_flag=True, help="Prepare the model for this machine first: see gatedpose.optimize."
-)
+
+class Fast(NamedTuple):
+    """How a model is prepared for this machine, see `gatedpose.optimize`."""
+
+    engine: Any = "auto"
+    precision: Any = "auto"
+
+
+def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--fast, --engine and --precision, which the command gets as `fast`: `Fast` or None."""
+
+    @click.option(
+        "--fast", is_flag=True, help="Prepare the model for this machine: see gatedpose.optimize."
+    )
+    @click.option("--engine", type=click.Choice(ENGINES), help="What runs it; with --fast. [auto]")
+    @click.option(
+        "--precision", type=click.Choice(ASKED), help="What it computes in; with --fast. [auto]"
+    )
+    @functools.wraps(command)
+    def with_fast(
+        *args: Any, fast: bool, engine: str | None, precision: str | None, **options: Any
+    ) -> Any:
+        asked = Fast(engine or "auto", precision or "auto")
+        chosen = asked if fast or engine or precision else None
+        return command(*args, fast=chosen, **options)
+
+    return with_fast
 
 
 def best_device(name: str | None) -> str:
@@ -49,9 +76,11 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def make_ready(
-    model: Any, fast: bool, device: str, batch: int, size: tuple[int, int] | None = None
+    model: Any, fast: Fast | None, device: str, batch: int, size: tuple[int, int] | None = None
 ) -> Any:
     """The model, optimised for batches of crops of `size`, its own if None, if asked for."""
+    if not fast:
+        return model
     channels, *own = model.pretrained_cfg["input_size"]
     shape = (batch, channels, *(size or own))
-    return gatedpose.optimize(model, device, example_shape=shape) if fast else model
+    return gatedpose.optimize(model, device, example_shape=shape, **fast._asdict())

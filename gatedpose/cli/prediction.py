@@ -12,7 +12,10 @@ from gatedpose.cli.options import decoder_option, device_option, fast_option, js
 @click.argument("source", required=False)
 @click.option("--demo", is_flag=True, help="Use a photograph that scikit-image ships.")
 @click.option("--camera", type=int, metavar="N", help="Use webcam /dev/videoN, until Ctrl-C.")
-@click.option("--model", default="gated_hg_1s_68.lsp", show_default=True)
+@click.option(
+    "--model", default="gated_hg_1s_68.lsp", show_default=True,
+    help="Of the zoo, or an exported .onnx or .xml file.",
+)  # fmt: skip
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person; repeat it.")
 @click.option(
     "--boxes",

@@ -35,12 +35,13 @@ class FoldedNetwork(nn.Module):
 
     Args:
         model: A network of the zoo; it is copied, in float32.
+        split_merges: Whether decoders convolve the halves of what they concatenate apart.
 
     Shape: images as for `HeatmapNetwork` -> (B, 1, K, H/4, W/4), the model's `[:, -1:]` but for
     rounding.
     """
 
-    def __init__(self, model: HeatmapNetwork) -> None:
+    def __init__(self, model: HeatmapNetwork, split_merges: bool = True) -> None:
         super().__init__()
         self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
         network = copy.deepcopy(model).float().eval().requires_grad_(False)
@@ -50,7 +51,9 @@ class FoldedNetwork(nn.Module):
             if isinstance(module, SoftGatedResidual):
                 _fold_gate(module)
         for module in list(network.modules()):
-            if isinstance(module, HybridHourglass) and _is_pointwise(module.merge):
+            if not (split_merges and isinstance(module, HybridHourglass)):
+                continue
+            if _is_pointwise(module.merge):
                 module.merge = FoldedMerge(module.merge.block)  # type: ignore[assignment]
         self.head = network.heads[-1]
         network.remap_features = nn.ModuleList(

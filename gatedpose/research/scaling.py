@@ -9,7 +9,8 @@ import numpy as np
 
 from gatedpose.allocator import keep_freed_memory
 from gatedpose.plots import BLUE, GREY, new_figure, png
-from gatedpose.research.bench import Mode, Timing, benchmark
+from gatedpose.research.bench import Timing, benchmark
+from gatedpose.research.ways import Mode
 
 BATCHES, SIDES, STACKS = (1, 2, 4, 8, 16), (128, 192, 256, 320, 384), (1, 2, 4, 6, 8)
 FIXED_BATCH = 4  # while size and stacks change
