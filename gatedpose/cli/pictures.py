@@ -99,6 +99,8 @@ def _check_files(job: Job, files: Sequence[Path], coco: Path | None) -> None:
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
     if coco:
         image_ids(files, job.listed)  # before any work
+    if job.listed:
+        job.listed.check_pictures(files)
     if job.listed and not any(file in job.listed for file in files):
         named = ", ".join(map(repr, list(job.listed.by_image)[:3])) or "nothing"
         raise click.ClickException(

@@ -8,6 +8,7 @@ from torch import Tensor
 from gatedpose.boxmaps import BOX_STRIDE, cell_centres
 from gatedpose.data.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.data.pictures import FILL, Pictures
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.geometry import transform_points, warp
 
@@ -79,8 +80,7 @@ def draw_views(
     indices: Tensor,
     size: tuple[int, int],
     views: Views,
-    mean: Tensor,
-    std: Tensor,
+    preprocessing: Preprocessing,
     generator: torch.Generator,
 ) -> ViewBatch:
     """Network inputs of random views of some pictures.
@@ -90,16 +90,14 @@ def draw_views(
         indices: (B,) of them.
         size: (height, width) of the input.
         views: Ranges.
-        mean: (3,) of normalisation, for colours in [0, 1].
-        std: (3,).
+        preprocessing: The network's.
         generator: Of the random numbers.
     """
-    draw = Draw(len(indices), generator, mean.device, 0, 1)
+    draw = Draw(len(indices), generator, indices.device, 0, 1)
     matrices = _random_matrices(pictures, indices, size, views, draw)
     packed = pictures.images[indices].float()
     images = (warp(packed - FILL, matrices, size) + FILL) / 255
-    images = change_looks(images, views, draw)
-    images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    images = preprocessing.normalise(change_looks(images, views, draw))
     placed = _moved(pictures.padded(indices), matrices)
     limit = placed.new_tensor((size[1], size[0]))
     inside = torch.cat((placed[..., :2].clamp_min(0), placed[..., 2:].minimum(limit)), dim=-1)

@@ -194,6 +194,7 @@ def test_published_recipes(name: str) -> None:
 def test_learns(loss: Loss, sigma: float, tmp_path: Path) -> None:
     phase = Phase(size=64, images=1200, batch_size=8, sigma=sigma)
     recipe = Recipe("toy", {}, (phase,), loss, lr=0.02, warmup=5, ema=0.9, augmentation=NONE)
+    recipe = replace(recipe, calibrate=128)
     people, val = dotted_people(64, seed=0), dotted_people(8, seed=1)
     args = people, torch.ones(64), val, LSP14, recipe, tmp_path
     averaged = Trainer(tiny_network(), *args, watch_every=600).run()
@@ -266,7 +267,7 @@ def test_muon_computes_in_float32_and_leaves_timm_as_it_is() -> None:
         return theirs(*args, dtype=dtype, **kwargs)
 
     optimizer = make_optimizer(SHORT, network)
-    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    network(torch.zeros(2, 3, 64, 128)).sum().backward()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(muon, "zeropower_via_newtonschulz", spy)
         optimizer.step()
@@ -287,6 +288,7 @@ SHORT = Recipe(
     lr=2e-3,
     warmup=2,
     ema=0.8,
+    calibrate=24,  # people twice, where it takes them over and over by default
     augmentation=Augmentation(shift=0.05, half_body=0.3, occlude=0.5),
     seed=5,
 )
@@ -837,10 +839,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from gatedpose import trainer as trainer_module
-from gatedpose import training
 from gatedpose.data import crops
-from gatedpose.recipes import Phase, Recipe
+from gatedpose.training import run as training
+from gatedpose.training.groups import Phase
+from gatedpose.training.recipes import Recipe
 
 lsp, lspet, out = map(Path, sys.argv[1:])
 crops.pack = partial(crops.pack, size=64)
@@ -848,7 +850,7 @@ create = training.create_model
 training.create_model = lambda name, num_keypoints: create(
     name, num_keypoints=num_keypoints, width=8
 )
-recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),))
+recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),), calibrate=16)
 path = training.train("gated_hg_1s_68", recipe, {"lsp": lsp, "lspet": lspet}, out)
 (out.parent / f"wrote {path and path.name}").touch()
 """
