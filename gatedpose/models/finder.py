@@ -7,10 +7,11 @@ The paper's blocks (Bulat et al., FG 2020) in another use than the paper's: the 
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
 from gatedpose.errors import InputError
@@ -88,6 +89,12 @@ class GatedFinder(HeatmapNetwork):
         with torch.no_grad():
             bias[0] = math.log(RARE / (1 - RARE))
             bias[1:] = math.log(DISTANCE)
+
+    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields the one stack's features and maps, (B, *, H/8, W/8); None for a pruned head."""
+        self.check_input(images)
+        features = self.run(self.stacks[0], self.stem(images))
+        yield features, self.heads[0](features) if len(self.heads) else None
 
 
 @torch.no_grad()
