@@ -82,6 +82,11 @@ class Predictor:
             raise TypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
+        if not hasattr(model, "num_keypoints"):
+            raise TypeError(
+                f"Predictor: {type(model).__name__} does not say its num_keypoints; of what "
+                "wraps a network, as DataParallel, pass .module"
+            )
         skeleton = skeleton or (
             model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
         )
