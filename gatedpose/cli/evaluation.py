@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import gatedpose
+from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
     Fast,
     best_device,
@@ -15,6 +16,7 @@ from gatedpose.cli.options import (
     fast_option,
     json_option,
     make_ready,
+    pixels_option,
 )
 from gatedpose.evaluation.metrics import AVERAGINGS, Score
 
@@ -46,6 +48,7 @@ BATCH = 32  # people at once
 )
 @device_option
 @fast_option
+@pixels_option
 @click.option("--save", type=Path, help="Writes the raw predictions: .npz; .json for coco.")
 @json_option
 def evaluate(
@@ -76,6 +79,7 @@ def evaluate(
     suffix = ".json" if truth else ".npz"
     if save and save.suffix != suffix:
         raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
+    notes = notes_for_json(as_json)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts = {
         "model": name or str(predictions),
@@ -95,7 +99,7 @@ def evaluate(
             "decoder": network["decoder"],
             "size": list(predictor.size),
         }
-    facts = score_facts(score, samples[0].skeleton, facts)
+    facts = {**score_facts(score, samples[0].skeleton, facts), "notes": notes}
     click.echo(json.dumps(facts, indent=1) if as_json else score_text(facts))
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import click
 
 import gatedpose
+from gatedpose.cli.notes import notes_shown
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER
 from gatedpose.models.optimize import ASKED, ENGINES
 
@@ -17,13 +18,25 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; bad input ends with exit code 1 and the message."""
         try:
-            return super().invoke(ctx)
+            with notes_shown():
+                return super().invoke(ctx)
         except (
             ValueError, TypeError, ImportError, OSError, FloatingPointError, gatedpose.WeightsError,
         ) as error:  # fmt: skip
             raise click.ClickException(f"{error}") from error
 
 
+def _allow(context: click.Context, option: click.Parameter, megapixels: float | None) -> None:
+    if megapixels is not None:
+        from gatedpose.media.images import allow_megapixels
+
+        allow_megapixels(megapixels)
+
+
+pixels_option = click.option(
+    "--max-megapixels", type=click.FloatRange(min=1, max=10_000), callback=_allow,
+    expose_value=False, help="Read pictures of up to so many million pixels. [89]",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 decoder_option = click.option(
     "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True

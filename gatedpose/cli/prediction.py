@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from gatedpose.cli.options import decoder_option, device_option, fast_option, json_option
+from gatedpose.cli.options import (
+    decoder_option,
+    device_option,
+    fast_option,
+    json_option,
+    pixels_option,
+)
 
 
 @click.command()
@@ -56,6 +62,7 @@ from gatedpose.cli.options import decoder_option, device_option, fast_option, js
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
 @click.option("--batch-size", default=32, show_default=True, help="People at once.")
+@pixels_option
 @json_option
 def predict(
     source: str | None,
@@ -81,12 +88,12 @@ def predict(
     from gatedpose.cli.pictures import predict_pictures
     from gatedpose.media.demo import DEMO_BOX, demo_image
     from gatedpose.media.images import find_images
-    from gatedpose.media.video import SUFFIXES
+    from gatedpose.media.video import READ_SUFFIXES
 
     if demo + (camera is not None) + (source is not None) != 1:
         raise click.UsageError("give a photo, a folder, a pattern or a video, --demo or --camera")
     file = Path(source or "")
-    video = camera is not None or (file.suffix.lower() in SUFFIXES and not file.is_dir())
+    video = camera is not None or (file.suffix.lower() in READ_SUFFIXES and not file.is_dir())
     many = not (video or demo or file.is_file())
     options["detect"] |= options["detector_weights"] is not None
     _check_places(

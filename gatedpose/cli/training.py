@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gatedpose.cli.options import json_option
+from gatedpose.cli.options import json_option, pixels_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,6 +42,7 @@ def recipe_options(command: Command) -> Command:
             help="Replaces the recipe's phases; repeat it.",
         ),
         set_option,
+        pixels_option,
         click.option(
             "--out", type=Path, required=True, help="Folder for checkpoints, logs and results."
         ),

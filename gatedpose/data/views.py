@@ -6,10 +6,22 @@ import torch
 from torch import Tensor
 
 from gatedpose.boxmaps import BOX_STRIDE, cell_centres
-from gatedpose.data.looks import Draw, Looks, change_looks
+from gatedpose.data.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.geometry import transform_points, warp
+
+RANGES: dict[str, Range] = {
+    "zoom": (0.05, 20.0),
+    "close": SHARE,
+    "closest": (1.0, 20.0),
+    "aspect": (1.0, 10.0),
+    "restretch": (1.0, 10.0),
+    "flip": SHARE,
+    "seen": SHARE,
+    "least": (0.0, 1e4),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,12 @@ class Views(Looks):
     grey: float = 0.08
     dark: float = 0.08
     blur: float = 0.08
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges("views", self, RANGES)
+        if len(self.zoom) != 2 or self.zoom[0] > self.zoom[1]:
+            raise InputError(f"views: zoom must be (smallest, largest), got {self.zoom}")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.errors import InputError, in_range
 from gatedpose.files import write_whole
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
@@ -68,6 +69,8 @@ class Trainer:
     ) -> None:
         from timm.utils import ModelEmaV3
 
+        if not in_range(watch_every, (1, 10**12)):
+            raise InputError(f"Trainer: watch_every must be 1 or more images, got {watch_every!r}")
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
         self.recipe, self.out, self.watch_every = recipe, out, watch_every
         self.accelerator = make_accelerator(recipe.precision)
@@ -87,7 +90,8 @@ class Trainer:
         if recipe.compile:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        check_batches(recipe, self.accelerator.num_processes, len(crops))
+        coarsest = self.ema.module.size_multiple
+        check_batches(recipe, self.accelerator.num_processes, len(crops), coarsest)
         out.mkdir(parents=True, exist_ok=True)
         self._note_recipe()
         if (out / CHECKPOINT).exists():

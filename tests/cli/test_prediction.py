@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,13 @@ def film_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("suffix", [".MTS", ".mpg", ".wmv", ".3gp", ".ts"])
+def test_video_of_other_suffixes(suffix: str, film_file: Path, tmp_path: Path) -> None:
+    film_file = film_file.rename(film_file.with_suffix(suffix))  # ffmpeg looks at the content
+    result = run(film_file, "--out", tmp_path / "drawn.mp4")
+    assert result.stdout == f"12 frames, 1 people -> {tmp_path / 'drawn.mp4'}\n"
+
+
 # Folders
 
 
@@ -79,6 +87,27 @@ def test_results_are_lines_and_pictures(photos: Path, tmp_path: Path) -> None:
     printed = lines(run(photos, "--out", tmp_path / "other", "--json", "--no-pictures").stdout)
     assert [row["poses"] for row in printed] == [row["poses"] for row in rows]
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["poses.jsonl"]
+
+
+def test_files_passed_over_are_counted(photos: Path, tmp_path: Path) -> None:
+    (photos / "notes.txt").touch()
+    (photos / "a.heic").touch()
+    result = run(photos, "--out", tmp_path / "out", "--no-pictures")
+    assert f"{photos}: 5 pictures; files passed over: 1 .heic, 1 .txt\n" in result.stderr
+    assert result.stdout == f"5 pictures, 5 people -> {tmp_path / 'out' / 'poses.jsonl'}\n"
+
+
+def test_large_photos_are_read_when_allowed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "large.png"
+    Image.new("RGB", (1500, 1000), "teal").save(photo)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    failed = run(photo, "--out", tmp_path / "a.png", code=1)
+    assert "commands take --max-megapixels" in failed.output
+    run(photo, "--out", tmp_path / "a.png", "--max-megapixels", 1.6)
+    assert (tmp_path / "a.png").is_file()
+    assert "0 is not in the range" in run(photo, "--max-megapixels", 0, code=2).output
 
 
 def test_results_are_not_overwritten_unasked(photos: Path, tmp_path: Path) -> None:
@@ -171,11 +200,42 @@ def test_names_that_are_no_numbers_and_folders_in_folders(photos: Path, tmp_path
     (photos / "001.png").rename(photos / "a" / "002.png")
     (photos / "003.png").rename(photos / "c3.png")
     out = tmp_path / "out"
+    twice = run(photos / "**" / "*.png", "--out", out, "--coco", tmp_path / "c.json", code=1)
+    assert re.search(r"/002.png and \S+/002.png would\s+both be '002.png'", twice.output)
+    assert not (tmp_path / "c.json").exists()
+    (photos / "a" / "002.png").rename(photos / "a" / "001.png")
     run(photos / "**" / "*.png", "--out", out, "--coco", out / "coco.json")
     pictures = {str(path.relative_to(out)) for path in out.rglob("*.png")}
-    assert pictures == {"002.png.png", "004.png.png", "005.png.png", "a/002.png.png", "c3.png.png"}
+    assert pictures == {"002.png.png", "004.png.png", "005.png.png", "a/001.png.png", "c3.png.png"}
     ids = [row["image_id"] for row in json.loads((out / "coco.json").read_text())]
-    assert sorted(ids) == ["002.png", "002.png", "004.png", "005.png", "c3.png"]
+    assert sorted(ids) == ["001.png", "002.png", "004.png", "005.png", "c3.png"]
+
+
+def test_image_ids_are_the_tables(photos: Path, tmp_path: Path) -> None:
+    """The table calls 001.png image 0, and two pictures of one name are told by their folders."""
+    for folder, number in (("x", "002"), ("y", "003")):
+        (photos / folder).mkdir()
+        (photos / f"{number}.png").rename(photos / folder / "1.png")
+    names = {0: "001.png", 71: "x/1.png", "b7": "y/1.png"}
+    images = [{"id": number, "file_name": name} for number, name in names.items()]
+    people = [
+        {"id": n, "image_id": number, "category_id": 1, "bbox": [10 * n, 20, 100 + 10 * n, 150]}
+        for n, number in enumerate((71, 0, "b7", 0))
+    ]
+    table = tmp_path / "ann.json"
+    table.write_text(json.dumps({"images": images, "annotations": people}))
+    out, coco = tmp_path / "out", tmp_path / "coco.json"
+    for name in ("004.png", "005.png"):
+        (photos / name).unlink()
+    run(photos / "**" / "*.png", "--boxes", table, "--no-pictures", "--out", out, "--coco", coco)
+    results = json.loads(coco.read_text())
+    assert [row["image_id"] for row in results] == [0, 0, 71, "b7"]
+    x = [np.array(row["keypoints"]).reshape(-1, 3)[:, 0].mean() for row in results]
+    assert x[0] < x[1]  # the boxes of image 0 in their order
+    images[1]["file_name"] = "001.png"
+    table.write_text(json.dumps({"images": images, "annotations": people}))
+    twice = run(photos / "x", "--boxes", table, "--out", tmp_path / "no", code=1)
+    assert "'images' has file_name '001.png' twice" in twice.output
 
 
 # Several people

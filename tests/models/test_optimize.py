@@ -148,8 +148,8 @@ def test_autocast_and_threads_do_not_compile_it_again_in_silence(compiled) -> No
     small, fast = compiled
     images, threads = torch.randn(2, 3, 32, 64), torch.get_num_threads()
     wanted = heatmaps(small, images)
-    recompiling = torch._dynamo.config.patch(error_on_recompile=True)
-    with recompiling, torch.autocast("cpu", torch.bfloat16):
+    exact = torch._dynamo.config.patch(error_on_recompile=True)
+    with exact, torch.autocast("cpu", torch.bfloat16):
         found = fast(images)
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     torch.set_num_threads(threads + 1)

@@ -467,6 +467,25 @@ def test_batches_must_not_be_larger_than_the_data(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_one_picture_to_train_on(tmp_path: Path) -> None:
+    """Of 64 pixels it is one value to the coarsest batch norm; of 128 it can be learnt from."""
+    people = dotted_people(2, seed=0)
+    one = people.take(torch.tensor([0]))
+    for crops, batch, accumulate in ((one, 1, 1), (people, 1, 1), (people, 2, 2)):
+        phases = (Phase(size=64, images=4, batch_size=batch, sigma=1.5),)
+        recipe = replace(SHORT, phases=phases, accumulate=accumulate)
+        with pytest.raises(ValueError, match=r"one picture of 64 pixels .* --phase of 128 pixels"):
+            Trainer(
+                tiny_network(), crops, torch.ones(len(crops)), one, LSP14, recipe, tmp_path / "out"
+            )
+    assert not (tmp_path / "out").exists()
+    recipe = replace(SHORT, phases=(Phase(size=128, images=2, batch_size=1, sigma=1.5),))
+    args = one, torch.ones(1), one, LSP14
+    Trainer(tiny_network(), *args, recipe, tmp_path / "out").run()
+    with pytest.raises(ValueError, match="watch_every must be 1 or more images, got 0"):
+        Trainer(tiny_network(), *args, recipe, tmp_path / "out", watch_every=0)
+
+
 def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
     """Resumes, and compares the averaged weights bit for bit."""
     whole, weights = uninterrupted
