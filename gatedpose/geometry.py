@@ -38,7 +38,7 @@ def without_autocast(
     """
 
     @functools.wraps(function)
-    def exact(first: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+    def exact(first: Tensor, /, *args: P.args, **options: P.kwargs) -> Tensor:
         kind = first.device.type
         if kind == "meta" or not torch.is_autocast_enabled(kind):
             return function(first, *args, **options)
