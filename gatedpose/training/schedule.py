@@ -1,7 +1,10 @@
 """Where a training stands, and the learning rate there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from gatedpose.errors import InputError
 from gatedpose.training.recipes import Recipe
 
 
@@ -54,6 +57,14 @@ def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) ->
                 f"coarsest features, which batch norm cannot learn from: take a --phase of "
                 f"{2 * phase.size} pixels, or batches (and people) of at least 2 a part"
             )
+
+
+def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises InputError, which begins with `what`, unless all fields are as before."""
+    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in names):
+        text = "resume it with that one, or train into another folder"
+        raise InputError(f"{what} ({changes}): {text}")
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +26,8 @@ from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer
-from gatedpose.training.recipes import Recipe
-from gatedpose.training.schedule import Progress, check_batches, learning_rate
+from gatedpose.training.recipes import Recipe, find_recipe
+from gatedpose.training.schedule import Progress, check_batches, learning_rate, require_same
 from gatedpose.training.watch import watch
 
 CHECKPOINT = "last.pt"
@@ -257,17 +256,12 @@ class Trainer:
 
     def _note_recipe(self) -> None:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
-        path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
+        path = self.out / "recipe.json"
         if (self.out / CHECKPOINT).exists():
-            self._require_same("by another recipe", json.loads(path.read_text("utf-8")), now)
+            before, now = (asdict(recipe) for recipe in (find_recipe(str(path)), self.recipe))
+            require_same(f"{self.out} holds a training by another recipe", before, now)
         elif self.main:
-            write_whole(path, json.dumps(now, indent=1))
-
-    def _require_same(self, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-        fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields):
-            text = "resume it with that one, or train into another folder"
-            raise ValueError(f"{self.out} holds a training {what} ({changes}): {text}")
+            write_whole(path, json.dumps(asdict(self.recipe), indent=1))
 
     def _save(self) -> None:
         if not self.main:
@@ -299,7 +293,7 @@ class Trainer:
         # A checkpoint of an earlier version has not yet all fields, which are at their defaults.
         standard = vars(type(self.ema.module.config)())
         before = {**standard, **state["network"]}
-        self._require_same("of another network", before, self.network)
+        require_same(f"{self.out} holds a training of another network", before, self.network)
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
