@@ -6,7 +6,6 @@ asked for. What a program must know to feed it is written inside, see `input_fac
 
 import copy
 import io
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +15,11 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from gatedpose.errors import check_choice
+from gatedpose.errors import MissingPackageError, check_choice
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
 
@@ -131,7 +131,7 @@ def export(
     network = copy.deepcopy(model).half() if half else model
     graph = LastStack(network, half, with_decode).eval()
     shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
-    facts = json.dumps(input_facts(model, skeleton, size))
+    facts = to_json(input_facts(model, skeleton, size))
     names = ("heatmaps", "keypoints", "scores")[: 3 if with_decode else 1]
     write = _write_onnx if format == "onnx" else _write_torch
     # A batch of one would be taken for a constant.
@@ -162,7 +162,7 @@ def _require_onnx() -> None:
         import onnxruntime
         import onnxscript
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'export to ONNX needs {error.name}: pip install "gatedpose[export]"'
         ) from error
     del onnx, onnxruntime, onnxscript

@@ -1,7 +1,6 @@
 """`gatedpose bench`: how fast networks run on this machine."""
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -12,6 +11,7 @@ import click
 
 import gatedpose
 from gatedpose.cli.options import json_option, parse_size
+from gatedpose.json_files import to_json
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
 PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
@@ -81,7 +81,7 @@ def bench(
         found = _timings(chosen, modes, batches, reference, size=parse_size(size), **options)
     if plot:
         write_whole(plot, found.draw())
-    click.echo(json.dumps(found.rows, indent=1) if as_json else found.text)
+    click.echo(to_json(found.rows, indent=1) if as_json else found.text)
 
 
 class _Found(NamedTuple):

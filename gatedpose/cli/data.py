@@ -7,6 +7,7 @@ import click
 
 from gatedpose.cli.options import json_option
 from gatedpose.data.crops import PACK_SIZE
+from gatedpose.json_files import to_json
 from gatedpose.media.images import write_image
 
 
@@ -46,7 +47,7 @@ def check(
             facts["picture"] = str(out / f"{dataset}-{split}.png")
             write_image(annotation_sheet(samples), facts["picture"])
         if as_json:
-            click.echo(json.dumps(facts))
+            click.echo(to_json(facts))
             continue
         click.echo(f"{dataset} {split}: {facts['people']} people in {facts['images']} images")
         for joint, count in facts["labelled"].items():
@@ -115,7 +116,7 @@ def clean(
         write_image(annotation_sheet(pairs), picture)
         facts["picture"] = str(picture)
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(to_json(facts))
         return
     click.echo(
         f"{dataset} {split}: sides exchanged on {facts['swapped']} of {facts['people']} people, "
@@ -165,6 +166,6 @@ def pack(
         facts |= {"shards": len(shards), "bytes": total, "table": str(table)}
         files = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
         text = f"{len(samples)} people in {files}, {total / 2**20:.1f} MB"
-        click.echo(json.dumps(facts) if as_json else f"{dataset} {split}: {text}")
+        click.echo(to_json(facts) if as_json else f"{dataset} {split}: {text}")
     if not as_json:
         click.echo(f"train on them with\n  gatedpose train NAME --data {dataset}={out} --out run")

@@ -1,6 +1,5 @@
 """`gatedpose evaluate`: scores of a model, or of predictions made elsewhere."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from gatedpose.cli.options import (
     make_ready,
 )
 from gatedpose.evaluation.metrics import AVERAGINGS, Score
+from gatedpose.json_files import to_json
 
 BATCH = 32  # people at once
 
@@ -95,7 +95,7 @@ def evaluate(
             "size": list(predictor.size),
         }
     facts = score_facts(score, samples[0].skeleton, facts)
-    click.echo(json.dumps(facts, indent=1) if as_json else score_text(facts))
+    click.echo(to_json(facts, indent=1) if as_json else score_text(facts))
 
 
 def _coco_truth(data: Path, split: str, threshold: float | None, shift: float | None) -> Path:

@@ -1,12 +1,12 @@
 """`gatedpose export`: a model for another runtime."""
 
-import json
 from pathlib import Path
 
 import click
 
 import gatedpose
 from gatedpose.cli.options import json_option, parse_size
+from gatedpose.json_files import to_json
 
 
 @click.command()
@@ -55,7 +55,7 @@ def export(
     )
     if as_json:
         facts = {**vars(done), "path": str(done.path), "model": name, "half": half}
-        click.echo(json.dumps(facts))
+        click.echo(to_json(facts))
         return
     runtime = "onnxruntime" if kind == "onnx" else "torch.export"
     click.echo(

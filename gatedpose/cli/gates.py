@@ -1,12 +1,12 @@
 """`gatedpose gates`: what the learnt gates of a network are like."""
 
-import json
 from pathlib import Path
 
 import click
 
 import gatedpose
 from gatedpose.cli.options import json_option
+from gatedpose.json_files import to_json
 
 
 @click.command()
@@ -46,4 +46,4 @@ def gates(
         write_whole(features, plot_skips(f"{name}: features of {picture.name}", skips))
         text.append(f"features of {picture} drawn in {features}")
         facts["features"] = str(features)
-    click.echo(json.dumps(facts, indent=1) if as_json else "\n\n".join(text))
+    click.echo(to_json(facts, indent=1) if as_json else "\n\n".join(text))

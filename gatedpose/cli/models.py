@@ -1,12 +1,12 @@
 """`gatedpose list` and `gatedpose info`."""
 
-import json
 from pathlib import Path
 
 import click
 
 import gatedpose
 from gatedpose.cli.options import json_option, parse_size
+from gatedpose.json_files import to_json
 
 
 @click.command(name="list")
@@ -22,7 +22,7 @@ def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: boo
     rows = model_rows(gatedpose.list_models(pattern, pretrained=pretrained))
     if plot:
         write_whole(plot, plot_models(rows))
-    click.echo(json.dumps(rows, indent=1) if as_json else model_table(rows))
+    click.echo(to_json(rows, indent=1) if as_json else model_table(rows))
 
 
 @click.command()
@@ -35,4 +35,4 @@ def info(name: str, size: str, by_module: bool, as_json: bool) -> None:
     from gatedpose.evaluation.reports import describe_model, info_text
 
     facts = describe_model(name, parse_size(size), by_module=by_module)
-    click.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
+    click.echo(to_json(facts, indent=1) if as_json else info_text(facts))

@@ -1,6 +1,5 @@
 """`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
 
-import json
 import os
 import sys
 from collections import deque
@@ -17,7 +16,8 @@ from gatedpose.cli.people import Job
 from gatedpose.errors import BoxError, ImageError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
-from gatedpose.files import JsonLines
+from gatedpose.journal import JsonLines
+from gatedpose.json_files import to_json
 from gatedpose.media.images import FORMATS, read_image, write_image
 from gatedpose.pose import Pose
 from gatedpose.predict.predictor import Detector
@@ -87,7 +87,7 @@ def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
     if not facts["poses"]:
         bar.write(f"{facts['image']}: no people found", file=sys.stderr)
     if as_json:
-        bar.write(json.dumps(facts))
+        bar.write(to_json(facts))
     elif single:
         bar.write(pose_text({"picture": "-", **facts}))
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from gatedpose.cli.options import json_option
+from gatedpose.json_files import to_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -97,7 +98,7 @@ def train(
         f"wrote {model}; score it with\n"
         f"  gatedpose evaluate local-dir:{model} --dataset {first} --data {folder}"
     )
-    click.echo(json.dumps(facts) if as_json else text)
+    click.echo(to_json(facts) if as_json else text)
 
 
 @click.command()
@@ -125,7 +126,7 @@ def ablate(
     rows = run(table, model, chosen, dict(map(_dataset, folders)), out)
     if rows:  # on the first process only
         text = ablation_text(table, model, chosen, rows)
-        click.echo(json.dumps(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
+        click.echo(to_json(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
 
 
 @click.command()
@@ -152,7 +153,7 @@ def compare(
     rows = run(names, chosen, dict(map(_dataset, folders)), out)
     if rows:  # on the first process only
         text = f"{comparison_text(chosen, rows)}\n\ndrawn in {out / 'networks.png'}"
-        click.echo(json.dumps(rows) if as_json else text)
+        click.echo(to_json(rows) if as_json else text)
 
 
 @click.command()
@@ -163,7 +164,7 @@ def recipe(name: str, fields: tuple[str, ...]) -> None:
 
     Save it, change it and give the file to train --recipe.
     """
-    click.echo(json.dumps(asdict(_recipe(name, {"phases": (), "fields": fields})), indent=1))
+    click.echo(to_json(asdict(_recipe(name, {"phases": (), "fields": fields})), indent=1))
 
 
 def _recipe(name: str, changes: dict[str, Any]) -> Any:

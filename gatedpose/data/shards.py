@@ -28,6 +28,7 @@ from gatedpose.data.jpegs import encode_jpeg
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, ImageError
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.media.images import read_image
 from gatedpose.skeleton import Skeleton
 
@@ -82,7 +83,7 @@ def pack_shards(
         people = {"people": len(samples), "size": size, "margin": PACK_MARGIN, "quality": quality}
         about = {"format": FORMAT, "version": VERSION, "dataset": dataset, "split": split, **people}
         about |= {"skeleton": asdict(samples[0].skeleton), "shards": shards}
-        write_whole(table, json.dumps(about, indent=1))
+        write_whole(table, to_json(about, indent=1))
     except BaseException:  # Ctrl-C as well
         for shard in shards:
             (folder / shard["name"]).unlink(missing_ok=True)
@@ -125,7 +126,7 @@ def _filled(
         labelled = sample.labelled.tolist()
         facts = {"id": sample.id, "keypoints": keypoints.tolist(), "labelled": labelled}
         person = _member(f"{number:08d}.jpg", jpeg)
-        person += _member(f"{number:08d}.json", json.dumps(facts).encode())
+        person += _member(f"{number:08d}.json", to_json(facts).encode())
         if people and shard.tell() + len(person) + len(END) > shard_bytes:
             shard.write(END)
             yield shard.getvalue(), people

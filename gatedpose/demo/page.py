@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gatedpose.demo.viewer import Finding, PoseFinder
-from gatedpose.errors import BoxError, ImageError, PortError
+from gatedpose.errors import BoxError, ImageError, MissingPackageError, PortError
 from gatedpose.media.demo import DEMO_BOX, demo_image
 
 FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
@@ -227,7 +227,7 @@ def _gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'the page needs Gradio ({error}): pip install "gatedpose[demo]"'
         ) from error
     return gradio

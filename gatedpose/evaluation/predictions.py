@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gatedpose.data.annotations import load_json, load_mat
 from gatedpose.data.samples import Sample
+from gatedpose.errors import InputError
 
 Points = npt.NDArray[np.floating[Any]]
 
@@ -57,13 +58,13 @@ def _stored(path: Path, name: str, samples: Sequence[Sample], each: tuple[int, .
     """An array (N, K, *each) of a file, in the order of the samples."""
     stored = _stored_predictions(path)
     if name not in stored:
-        raise ValueError(f"{path} holds {', '.join(stored) or 'nothing'}, but no {name!r}")
+        raise InputError(f"{path} holds {', '.join(stored) or 'nothing'}, but no {name!r}")
     words = ", ".join(("N", "K", *map(str, each)))
     ids = stored.get("ids")
     try:
         values = np.asarray(stored[name], dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {name} must be numbers ({words}): {error}") from error
+        raise InputError(f"{path}: {name} must be numbers ({words}): {error}") from error
     shape = (len(samples), samples[0].skeleton.num_keypoints, *each)
     if ids is not None:
         place = {str(name): i for i, name in enumerate(ids)}
@@ -71,14 +72,14 @@ def _stored(path: Path, name: str, samples: Sequence[Sample], each: tuple[int, .
         missing = [name for name in wanted if name not in place]
         unknown = sorted(set(place) - set(wanted))
         if missing or unknown or len(ids) != len(place) or len(ids) != len(values):
-            raise ValueError(
+            raise InputError(
                 f"{path}: ids must be those of the {len(wanted)} people, once each; "
                 f"missing: {', '.join(missing[:3]) or 'none'}; unknown: "
                 f"{', '.join(unknown[:3]) or 'none'}; {len(ids)} ids for {len(values)} predictions"
             )
         values = values[[place[name] for name in wanted]]
     if values.shape != shape:
-        raise ValueError(f"{path}: {name} must be ({words}) = {shape}, got {values.shape}")
+        raise InputError(f"{path}: {name} must be ({words}) = {shape}, got {values.shape}")
     return values
 
 
@@ -95,7 +96,7 @@ def _stored_predictions(path: Path) -> Mapping[str, Any]:
                 found = np.load(file, allow_pickle=False)
                 found = dict(found) if suffix == ".npz" else found
         except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path} cannot be read as NumPy's {suffix}: {error}") from error
+            raise InputError(f"{path} cannot be read as NumPy's {suffix}: {error}") from error
     else:
-        raise ValueError(f"{path}: predictions are .npz, .npy, .json or .mat, not {suffix!r}")
+        raise InputError(f"{path}: predictions are .npz, .npy, .json or .mat, not {suffix!r}")
     return found if isinstance(found, dict) else {"keypoints": found}

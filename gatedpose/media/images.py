@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gatedpose.errors import ImageError
+from gatedpose.errors import ImageError, InputTypeError
 from gatedpose.files import write_whole
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -57,7 +57,9 @@ def read_image(source: ImageSource) -> Tensor:
         return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
     if isinstance(source, (str, os.PathLike)):
         return _from_file(Path(source))
-    raise TypeError(f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}")
+    raise InputTypeError(
+        f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}"
+    )
 
 
 def _from_file(path: Path) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.allocator import keep_freed_memory
+from gatedpose.errors import InputError
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.rates import matrix_rate
@@ -134,10 +135,10 @@ def optimize(
     """
     wanted = torch.device(device) if device else next(model.parameters()).device
     if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
+        raise InputError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
-        raise ValueError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
+        raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
     channels, *side = model.pretrained_cfg["input_size"]
     shape = example_shape or (8, channels, *side)
     like = torch.empty(shape, device="meta")

@@ -8,7 +8,9 @@ from pathlib import Path
 import timm
 import torch
 
+from gatedpose.errors import InputError
 from gatedpose.files import whole_folder
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.variants import BY_NAME
 from gatedpose.models.weights import HUB_FILE
@@ -34,7 +36,7 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
         ValueError: If the skeleton has another number of joints than the model.
     """
     if skeleton.num_keypoints != model.num_keypoints:
-        raise ValueError(
+        raise InputError(
             f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
             f"model has {model.num_keypoints} heatmaps"
         )
@@ -55,4 +57,4 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
         )
         config = json.loads((part / "config.json").read_text("utf-8"))
         config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
-        (part / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+        (part / "config.json").write_text(to_json(config, indent=2), "utf-8")

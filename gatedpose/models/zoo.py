@@ -26,7 +26,13 @@ from timm.models import (
 )
 from torch import nn
 
-from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
+from gatedpose.errors import (
+    InputError,
+    InputTypeError,
+    UnknownModelError,
+    WeightsError,
+    did_you_mean,
+)
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.cu_net import CUNetConfig
 from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
@@ -185,9 +191,9 @@ def create_model(
     elif tag or place not in BY_NAME:
         find_weights(name)
     if pretrained and checkpoint_path:
-        raise ValueError("create_model: pretrained and checkpoint_path exclude each other")
+        raise InputError("create_model: pretrained and checkpoint_path exclude each other")
     if config.get("features_only"):
-        raise TypeError("create_model: features_only is an option of timm.create_model")
+        raise InputTypeError("create_model: features_only is an option of timm.create_model")
     model: HeatmapNetwork = timm.create_model(
         name, pretrained=pretrained, num_classes=num_keypoints, **config
     )

@@ -9,7 +9,7 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from gatedpose.errors import BoxError, DetectorError, check_choice
+from gatedpose.errors import BoxError, DetectorError, InputError, InputTypeError, check_choice
 from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, read_image
@@ -81,23 +81,23 @@ class Predictor:
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
         if not isinstance(model, nn.Module):
-            raise TypeError(
+            raise InputTypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
         skeleton = skeleton or skeleton_of(model)
         keypoints: Any = model.num_keypoints
         if skeleton is None:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
                 "Pass skeleton=, one of gatedpose.skeleton or your own"
             )
         if skeleton.num_keypoints != keypoints:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
                 f"model has {keypoints} heatmaps"
             )
         if workers is not None and workers < 0:
-            raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
+            raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
         data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
         self.device = torch.device(device) if device else next(model.parameters()).device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself

@@ -10,7 +10,7 @@ from gatedpose.data.corrections import corrected, load_corrections
 from gatedpose.data.crops import Crops
 from gatedpose.data.joints import join_skeletons, joint_groups
 from gatedpose.data.sources import Source, open_source
-from gatedpose.errors import DatasetError, UnknownModelError
+from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files import check_replaceable
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.growth import grow, keep_shared_joints
@@ -114,7 +114,7 @@ def _teacher(name: str, skeleton: Skeleton) -> HeatmapNetwork:
     model = create_model(name, pretrained=True)
     if (known := skeleton_of(model)) != skeleton:
         joints = known.name if known else "unknown joints"
-        raise ValueError(f"the teacher {name} predicts {joints}, not {skeleton.name}")
+        raise InputError(f"the teacher {name} predicts {joints}, not {skeleton.name}")
     return model
 
 

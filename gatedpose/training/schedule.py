@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gatedpose.errors import InputError
 from gatedpose.training.recipes import Recipe
 
 
@@ -30,12 +31,12 @@ def check_batches(recipe: Recipe, processes: int, people: int) -> None:
     """
     shares = processes * recipe.accumulate
     if odd := [p.batch_size for p in recipe.phases if p.batch_size % shares]:
-        raise ValueError(
+        raise InputError(
             f"a batch of {odd[0]} images cannot be shared alike by {processes} processes in "
             f"{recipe.accumulate} parts each"
         )
     if large := [p.batch_size for p in recipe.phases if p.batch_size > people]:
-        raise ValueError(
+        raise InputError(
             f"a batch of {large[0]} is more than the {people} people to train on: add people "
             "or make the batches of --phase smaller"
         )

@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
+from gatedpose.errors import InputError
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
 from gatedpose.training.devices import make_accelerator, sigterm
@@ -250,17 +252,17 @@ class Trainer:
 
     def _note_recipe(self) -> None:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
-        path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
+        path, now = self.out / "recipe.json", json.loads(to_json(asdict(self.recipe)))
         if (self.out / CHECKPOINT).exists():
             self._require_same("by another recipe", json.loads(path.read_text("utf-8")), now)
         elif self.main:
-            write_whole(path, json.dumps(now, indent=1))
+            write_whole(path, to_json(now, indent=1))
 
     def _require_same(self, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
         fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields):
             text = "resume it with that one, or train into another folder"
-            raise ValueError(f"{self.out} holds a training {what} ({changes}): {text}")
+            raise InputError(f"{self.out} holds a training {what} ({changes}): {text}")
 
     def _save(self) -> None:
         if not self.main:
