@@ -5,13 +5,25 @@ from typing import Any
 
 import click
 
-from gatedpose.cli.options import decoder_option, device_option, fast_option, json_option
+from gatedpose.cli.options import (
+    BATCH,
+    SHARE,
+    decoder_option,
+    device_option,
+    fast_option,
+    json_option,
+)
 
 
 @click.command()
 @click.argument("source", required=False)
 @click.option("--demo", is_flag=True, help="Use a photograph that scikit-image ships.")
-@click.option("--camera", type=int, metavar="N", help="Use webcam /dev/videoN, until Ctrl-C.")
+@click.option(
+    "--camera",
+    type=click.IntRange(0, 255),
+    metavar="N",
+    help="Use webcam /dev/videoN, until Ctrl-C.",
+)
 @click.option("--model", default="gated_hg_1s_68.lsp", show_default=True)
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person; repeat it.")
 @click.option(
@@ -27,6 +39,7 @@ from gatedpose.cli.options import decoder_option, device_option, fast_option, js
 )
 @click.option(
     "--min-person",
+    type=SHARE,
     default=0.7,
     show_default=True,
     help="Detected people below this score are left out.",
@@ -47,12 +60,14 @@ from gatedpose.cli.options import decoder_option, device_option, fast_option, js
 )
 @click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
-@click.option("--min-score", default=0.2, show_default=True, help="Joints below are not drawn.")
+@click.option(
+    "--min-score", type=SHARE, default=0.2, show_default=True, help="Joints below are not drawn."
+)
 @device_option
 @fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
-@click.option("--batch-size", default=32, show_default=True, help="People at once.")
+@click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
 @json_option
 def predict(
     source: str | None,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.allocator import keep_freed_memory
+from gatedpose.device import find_device
 from gatedpose.errors import InputError
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.folding import FoldedNetwork
@@ -133,9 +134,7 @@ def optimize(
             cannot take.
         RuntimeError: If `compile` is True and compilation fails.
     """
-    wanted = torch.device(device) if device else next(model.parameters()).device
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
+    wanted = find_device(device) if device else next(model.parameters()).device
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
         raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')

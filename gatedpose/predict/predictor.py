@@ -9,6 +9,7 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.device import find_device
 from gatedpose.errors import BoxError, DetectorError, InputError, InputTypeError, check_choice
 from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
@@ -98,8 +99,10 @@ class Predictor:
             )
         if workers is not None and workers < 0:
             raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
         data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
-        self.device = torch.device(device) if device else next(model.parameters()).device
+        self.device = find_device(device) if device else next(model.parameters()).device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
-from gatedpose.errors import InputError
+from gatedpose.errors import DivergedError, InputError
 from gatedpose.files import write_whole
 from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
@@ -102,7 +102,7 @@ class Trainer:
             The network of averaged weights, on the CPU, in evaluation mode.
 
         Raises:
-            FloatingPointError: If the loss is not finite; the last checkpoint is kept.
+            DivergedError: If the loss is not finite; the last checkpoint is kept.
             SystemExit: After SIGTERM, once the checkpoint is written.
         """
         form = "{percentage:5.1f}%|{bar}| {elapsed} gone, {remaining} to go"
@@ -156,7 +156,7 @@ class Trainer:
         self.model.train()
         loss = self._learn(batch, phase)
         if not math.isfinite(loss):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"the loss became {loss} at {self.progress}, with the batch of "
                 f"{', '.join(batch.ids) or 'people without ids'}; {self.out / CHECKPOINT}, if "
                 "there is one, is of before"
