@@ -15,7 +15,7 @@ from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, inver
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.optimize import OptimizedNetwork
-from gatedpose.models.zoo import skeleton_of
+from gatedpose.models.zoo import calibration_of, skeleton_of
 from gatedpose.pose import Pose
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import Skeleton
@@ -107,6 +107,7 @@ class Predictor:
         self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
+        self.calibration = calibration_of(model)  # None: scores are peaks
         self.size = size or (data["input_size"][1], data["input_size"][2])
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
@@ -205,9 +206,11 @@ class Predictor:
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
-        located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        located, peaks = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        scores = peaks.float().cpu().numpy()
+        scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
         return [
-            Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
+            Pose(points.cpu().numpy(), score, box.cpu().numpy(), self.skeleton)
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
