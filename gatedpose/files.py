@@ -117,12 +117,20 @@ def _locked(descriptor: int) -> bool:
 
 
 @contextmanager
-def locked_folder(folder: Path, text: str) -> Iterator[None]:
-    """Holds a folder by the lock of its file ".lock"; raises InputError if it is held."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("ab") as file:
-        lock(file, text)
-        yield
+def held(path: Path, text: str) -> Iterator[None]:
+    """Holds the lock file `path`, which goes afterwards; raises InputError if it is held."""
+    while True:
+        with path.open("ab") as file:
+            lock(file, text)
+            mine = False  # not if another program has removed the file meanwhile
+            with suppress(FileNotFoundError):
+                mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            if mine:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
 
 @contextmanager
@@ -140,8 +148,8 @@ def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterat
     target = _target(path)
     part = target.with_name(f".{target.name[:100]}.part")
     old = target.with_name(f".{target.name[:100]}.old")
-    with _named_errors(path), target.with_name(f".{target.name[:100]}.lock").open("ab") as file:
-        lock(file, f"{path} is being written by another program")
+    guard = target.with_name(f".{target.name[:100]}.lock")
+    with _named_errors(path), held(guard, f"{path} is being written by another program"):
         if old.exists() and not target.exists():  # killed between the two renames below
             old.rename(target)
         for left in (part, old):
@@ -161,7 +169,6 @@ def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterat
             shutil.rmtree(old, ignore_errors=True)  # only now that the new one is in its place
         finally:
             shutil.rmtree(part, ignore_errors=True)
-            Path(file.name).unlink(missing_ok=True)
 
 
 def check_replaceable(path: str | os.PathLike[str], files: Collection[str]) -> None:
@@ -185,4 +192,6 @@ def _named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None or str(error).startswith("cannot write"):
+            raise  # it says what happened already
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error

@@ -23,6 +23,7 @@ class JsonLines:
             it is begun anew.
         made_by: What made the lines: the first one says so, under "made_by".
         keep: Whether a line that is there already still holds; the others are taken out.
+        check: Whether a line has what a line needs.
 
     Attributes:
         rows: All objects of the file, in order, without "made_by".
@@ -38,8 +39,9 @@ class JsonLines:
         resume: bool,
         made_by: Mapping[str, Any] | None = None,
         keep: Callable[[Row], bool] = lambda row: True,
+        check: Callable[[Row], bool] = lambda row: True,
     ) -> None:
-        self.path, self.made_by = path, made_by
+        self.path, self.made_by, self._check = path, made_by, check
         self.rows: list[Row] = []
         self._file: BinaryIO = path.open("ab")
         try:
@@ -84,8 +86,9 @@ class JsonLines:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        if not isinstance(row, dict):
-            raise InputError(f"{self.path}, line {number}: no JSON object but {line[:40]!r}")
+        if not isinstance(row, dict) or not self._check(row):
+            kind = "no such line" if isinstance(row, dict) else "no JSON object"
+            raise InputError(f"{self.path}, line {number}: {kind} but {line[:40]!r}")
         return row
 
     def _line(self, number: int, row: Row) -> str:

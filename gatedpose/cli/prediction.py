@@ -8,6 +8,7 @@ import click
 from gatedpose.cli.options import (
     BATCH,
     SHARE,
+    check_apart,
     decoder_option,
     device_option,
     fast_option,
@@ -124,8 +125,9 @@ def predict(
         predict_video(job, source, camera, out, smooth)
     else:
         files = [demo_image()] if demo else find_images(source or "")
+        check_apart("--coco", coco, options["table"], *files)
         keep = True if resume else False if overwrite else None
-        predict_pictures(job, files, out, not many, keep, coco)
+        predict_pictures(job, source or "", files, out, not many, keep, coco)
 
 
 def _check_places(rules: list[tuple[str, object, bool, str]]) -> None:

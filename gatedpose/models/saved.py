@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import safetensors
 import timm
 import torch
 
@@ -56,13 +57,16 @@ def save_model(
     }
     told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:
-        timm.models.save_for_hf(
-            copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
-            part,
-            model_config={"skeleton": asdict(skeleton), **told},
-            model_args={**changed, "in_chans": model.in_channels},
-            safe_serialization=True,
-        )
+        try:
+            timm.models.save_for_hf(
+                copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
+                part,
+                model_config={"skeleton": asdict(skeleton), **told},
+                model_args={**changed, "in_chans": model.in_channels},
+                safe_serialization=True,
+            )
+        except safetensors.SafetensorError as error:  # a full disk, for example
+            raise OSError(f"cannot write {folder}: {error}") from error
         config = json.loads((part / "config.json").read_text("utf-8"))
         config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
         (part / "config.json").write_text(to_json(config, indent=2), "utf-8")

@@ -14,6 +14,14 @@ class Progress:
     images: int = 0  # seen in this phase
     step: int = 0  # over all phases
 
+    def checked(self, recipe: Recipe) -> "Progress":
+        """Itself, seen to be of a training by this recipe; raises InputError if not."""
+        numbers = (self.phase, self.images, self.step)
+        good = all(type(number) is int and number >= 0 for number in numbers)
+        if not good or self.phase > len(recipe.phases):
+            raise InputError(f"{self} is no progress of the recipe {recipe.name}")
+        return self
+
     def share(self, recipe: Recipe) -> float:
         """Share of the whole work that is done, 0 to 1."""
         done = sum(phase.cost for phase in recipe.phases[: self.phase])

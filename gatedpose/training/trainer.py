@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
-from gatedpose.errors import DivergedError, InputError
+from gatedpose.errors import DivergedError, InputError, WeightsError
 from gatedpose.files import write_whole
-from gatedpose.json_files import to_json
+from gatedpose.json_files import read_json, to_json
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.weights import require_finite
 from gatedpose.skeleton import Skeleton
 from gatedpose.training.devices import make_accelerator, sigterm
 from gatedpose.training.log import Journal
@@ -254,7 +255,10 @@ class Trainer:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
         path, now = self.out / "recipe.json", json.loads(to_json(asdict(self.recipe)))
         if (self.out / CHECKPOINT).exists():
-            self._require_same("by another recipe", json.loads(path.read_text("utf-8")), now)
+            before = read_json(path)
+            if not isinstance(before, dict):
+                raise InputError(f"{path} holds no recipe: train into another folder")
+            self._require_same("by another recipe", before, now)
         elif self.main:
             write_whole(path, to_json(now, indent=1))
 
@@ -290,12 +294,32 @@ class Trainer:
         write_whole(self.out / BEST, save(weights, about))
 
     def _restore(self) -> None:
-        state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
-        self._require_same("of another network", state["network"], self.network)
-        self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
-        self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
-        self.losses, self.best = list(state["losses"]), tuple(state["best"])
+        path = self.out / CHECKPOINT
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            network = dict(state["network"])
+        except Exception as error:  # of a file that was damaged, there are many kinds
+            raise self._damaged(error) from error
+        self._require_same("of another network", network, self.network)
+        try:
+            self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+            self.ema.module.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.accelerator.scaler and state["scaler"]:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.progress = Progress(**state["progress"]).checked(self.recipe)
+            self.losses = [float(loss) for loss in state["losses"]]
+            phase, score = state["best"]
+            self.best = int(phase), float(score)
+            for part in ("model", "ema"):
+                require_finite(state[part], f"{path}, {part}")
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> WeightsError:
+        reason = str(error).strip().partition("\n")[0]
+        return WeightsError(
+            f"{self.out / CHECKPOINT} is damaged ({type(error).__name__}: {reason:.200}): put a "
+            f"copy of it in its place, or begin anew in another folder; {BEST}, if there is one, "
+            "can be given to --init"
+        )
