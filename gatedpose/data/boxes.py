@@ -73,6 +73,9 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
     images = rows(file, "images", table.get("images"))
+    for row in images:
+        if not isinstance(row.get("id"), int | str):
+            raise row.error("id", f"must be a number, got {row.get('id')!r:.80}")
     names = {row.get("id"): row.file_name("file_name") for row in images}
     people = rows(file, "annotations", table.get("annotations"))
     return BoxTable(file, _group(people, names))
