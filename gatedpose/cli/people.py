@@ -6,18 +6,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from torch import Tensor
 
 import gatedpose
-from gatedpose.cli.options import best_device, make_ready
+from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import BoxTable, read_boxes
 from gatedpose.errors import BoxError
-from gatedpose.evaluation.reports import stack_poses
 from gatedpose.geometry import as_boxes
 from gatedpose.media.drawing import draw_poses
-from gatedpose.pose import Pose
+from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.detector import load_detector
+from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.predict.predictor import Detector, Predictor, find_people
 
 
@@ -37,7 +38,7 @@ class Job:
         detector_weights: Of the detector; torch.hub's download if None.
         min_person: Score of a detection.
         min_score: Of a joint that is drawn.
-        fast: Whether the model is optimised first.
+        fast: How the model is optimised first; None if it is not.
         alone: Whether people come one by one, as in a single picture or in a video.
         drawn: Whether pictures are drawn.
         as_json: Whether lines of JSON are printed.
@@ -54,21 +55,26 @@ class Job:
     detector_weights: Path | None
     min_person: float
     min_score: float
-    fast: bool
+    fast: Fast | None
     alone: bool
     drawn: bool
     as_json: bool
 
     @cached_property
     def predictor(self) -> Predictor:
-        """With the weights of the model."""
-        model, device = (
-            gatedpose.create_model(self.model, pretrained=True),
-            best_device(self.device),
-        )
-        batch = 1 if self.alone else self.batch_size
+        """With the weights of the model, or of an exported file."""
+        model: Any
+        if Path(self.model).suffix in SUFFIXES:
+            if self.fast or self.device not in (None, "cpu"):
+                raise click.UsageError(f"{self.model} says itself how it runs, and on the CPU")
+            model, device = ExportedNetwork(self.model), "cpu"
+        else:
+            device = best_device(self.device)
+            batch = 1 if self.alone else self.batch_size
+            model = gatedpose.create_model(self.model, pretrained=True)
+            model = make_ready(model, self.fast, device, batch)
         return Predictor(
-            make_ready(model, self.fast, device, batch),
+            model,
             flip_test=self.flip,
             decoder=self.decoder,
             batch_size=self.batch_size,

@@ -102,6 +102,8 @@ def _check_files(job: Job, files: Sequence[Path], coco: Path | None) -> None:
     """Catches results that cannot be written, and a file of boxes that is of other pictures."""
     if coco and not coco.resolve().parent.is_dir():
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
+    if job.listed:
+        job.listed.check_pictures(files)
     if job.listed and not any(file in job.listed for file in files):
         named = ", ".join(map(repr, list(job.listed.by_image)[:3])) or "nothing"
         raise click.ClickException(

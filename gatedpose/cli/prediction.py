@@ -13,6 +13,7 @@ from gatedpose.cli.options import (
     device_option,
     fast_option,
     json_option,
+    pixels_option,
 )
 
 
@@ -25,7 +26,10 @@ from gatedpose.cli.options import (
     metavar="N",
     help="Use webcam /dev/videoN, until Ctrl-C.",
 )
-@click.option("--model", default="gated_hg_1s_68.lsp", show_default=True)
+@click.option(
+    "--model", default="gated_hg_1s_68.lsp", show_default=True,
+    help="Of the zoo, or an exported .onnx or .xml file.",
+)  # fmt: skip
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person; repeat it.")
 @click.option(
     "--boxes",
@@ -69,6 +73,7 @@ from gatedpose.cli.options import (
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
 @click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
+@pixels_option
 @json_option
 def predict(
     source: str | None,
@@ -94,12 +99,12 @@ def predict(
     from gatedpose.cli.pictures import predict_pictures
     from gatedpose.media.demo import DEMO_BOX, demo_image
     from gatedpose.media.images import find_images
-    from gatedpose.media.video import SUFFIXES
+    from gatedpose.media.video import READ_SUFFIXES
 
     if demo + (camera is not None) + (source is not None) != 1:
         raise click.UsageError("give a photo, a folder, a pattern or a video, --demo or --camera")
     file = Path(source or "")
-    video = camera is not None or (file.suffix.lower() in SUFFIXES and not file.is_dir())
+    video = camera is not None or (file.suffix.lower() in READ_SUFFIXES and not file.is_dir())
     many = not (video or demo or file.is_file())
     options["detect"] |= options["detector_weights"] is not None
     _check_places(

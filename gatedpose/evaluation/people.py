@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from gatedpose.evaluation.metrics import Array, Mask, Score, joint_indices, limb_columns, pck
 from gatedpose.skeleton import Skeleton
@@ -43,11 +44,7 @@ def torso_pck(
         ValueError: For shapes that do not fit, or if nothing is left to count.
     """
     target, mask = np.asarray(target, dtype=float), np.asarray(mask, dtype=bool)
-    normaliser = np.full(len(target), np.nan)
-    for ends in (("right shoulder", "left hip"), ("left shoulder", "right hip")):
-        a, b = joint_indices(skeleton, ends)
-        length = np.linalg.norm(target[:, a] - target[:, b], axis=1)
-        normaliser = np.where(mask[:, [a, b]].all(axis=1), length, normaliser)
+    normaliser = torso_lengths(target, mask, skeleton)
     limbs = limb_columns(skeleton)
     head = tuple(k for k, name in enumerate(skeleton.joints) if name in ("neck", "head top"))
     columns = {"Head": head} if head else {}
@@ -55,6 +52,16 @@ def torso_pck(
     score = pck(pred, target, normaliser, mask, threshold, columns)
     people = int((np.isfinite(normaliser) & mask.any(axis=1)).sum())
     return replace(score, metric=f"{score.metric} (normaliser: the torso of {people} people)")
+
+
+def torso_lengths(target: Array, mask: Mask, skeleton: Skeleton) -> npt.NDArray[np.float64]:
+    """(N,) lengths of the torso's diagonal, see `torso_pck`; NaN where none is labelled."""
+    target, lengths = np.asarray(target, dtype=float), np.full(len(target), np.nan)
+    for ends in (("right shoulder", "left hip"), ("left shoulder", "right hip")):
+        a, b = joint_indices(skeleton, ends)
+        found = np.linalg.norm(target[:, a] - target[:, b], axis=1)
+        lengths = np.where(mask[:, [a, b]].all(axis=1), found, lengths)
+    return lengths
 
 
 def mean_oks(pred: Array, target: Array, mask: Mask, areas: Array, skeleton: Skeleton) -> float:

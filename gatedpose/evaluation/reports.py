@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
@@ -17,7 +15,6 @@ from gatedpose.models.variants import BY_NAME, Variant
 from gatedpose.models.weights import weights_table
 from gatedpose.models.zoo import find_weights, parse_name
 from gatedpose.plots import BLUE, GREEN, ORANGE, new_figure, png
-from gatedpose.pose import Pose
 from gatedpose.skeleton import Skeleton
 
 Facts = dict[str, Any]
@@ -96,7 +93,10 @@ def model_table(rows: Sequence[Facts]) -> str:
             if row[key] is not None
         ]
         scores = "; ".join(
-            f"{name}: " + ", ".join(f"{split} {score['mean']:.2f}" for split, score in own.items())
+            f"{name}: "
+            + ", ".join(
+                f"{split} {score['mean']:.2f}{_label(score)}" for split, score in own.items()
+            )
             for name, own in row["weights"].items()
         )
         lines.append(
@@ -104,6 +104,11 @@ def model_table(rows: Sequence[Facts]) -> str:
             f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
         )
     return "\n".join(lines)
+
+
+def _label(score: Mapping[str, Any]) -> str:
+    """What a score is that is no PCK@0.2, for behind its number."""
+    return f" % ({score['label']})" if "label" in score else ""
 
 
 FAMILIES = {
@@ -130,6 +135,8 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
     panels: dict[str, list[Facts]] = {}
     for row, scores in scored:
         for split, score in scores.items():
+            if "label" in score:
+                continue  # of people found, not of joints
             label = f"{split}: PCK@0.2 (%), 256 px, flip test"
             panels.setdefault(label, []).append({**row, "mean": score["mean"]})
     return plot_scores(panels)
@@ -216,7 +223,9 @@ def info_text(facts: Facts) -> str:
         lines.append(f"  weights {name}: {weights['size']:,} bytes, {weights['license']}")
         lines.append(f"    data: {', '.join(weights['data'])}")
         for split, score in weights["scores"].items():
-            lines.append(f"    {split}: PCK@0.2 {score['mean']:.2f}; {score['command']}")
+            kind = "" if "label" in score else "PCK@0.2 "
+            mean = f"{kind}{score['mean']:.2f}{_label(score)}"
+            lines.append(f"    {split}: {mean}; {score['command']}")
     for module, counts in facts.get("modules", {}).items():
         lines.append(f"  {module or '(all)':60} {counts['params']:>12,} {counts['conv_macs']:>15,}")
     return "\n".join(lines)
@@ -267,13 +276,6 @@ def score_text(facts: Facts) -> str:
             "  ".join(f"{text:>{width}}" for text, width in zip(figures, widths, strict=True)),
         )
     )
-
-
-def stack_poses(poses: Sequence[Pose]) -> tuple[Tensor, Tensor, Tensor]:
-    """Keypoints (N, K, 2), scores (N, K) and boxes (N, 4) of N people, to be drawn."""
-    parts = zip(*((pose.keypoints, pose.scores, pose.box) for pose in poses), strict=True)
-    keypoints, scores, boxes = (torch.from_numpy(np.stack(part)) for part in parts)
-    return keypoints, scores, boxes
 
 
 def pose_text(facts: Facts) -> str:

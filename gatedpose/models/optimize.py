@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from gatedpose.allocator import keep_freed_memory
 from gatedpose.device import find_device
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork, check_images
+from gatedpose.models.choice import Choice, choose_engine, fast_precision
+from gatedpose.models.engines import EngineNetwork, check_installed, to_engine
 from gatedpose.models.folding import FoldedNetwork
+from gatedpose.models.quantise import Ranges, stored_ranges
 from gatedpose.models.rates import matrix_rate
+from gatedpose.models.runtimes import Precision
 
 Auto: TypeAlias = Literal["auto"]
 Shape: TypeAlias = tuple[int, int, int, int]
@@ -24,6 +28,8 @@ APART: Any = (
     if "isolate_recompiles" in inspect.signature(torch.compile).parameters
     else {}  # before torch 2.14 or so: from the ninth network on compilation fails
 )
+ASKED = ("auto", "float32", "bfloat16", "int8")  # precisions
+ENGINES = ("auto", "torch", "openvino", "onnxruntime")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -34,7 +40,9 @@ class OptimizedNetwork(nn.Module):
         dtype: What it computes in. Batch norms keep float32.
         compiled_for: Shape (B, C, H, W) of the batches that compiled code runs, None if there is
             none. Other numbers of images are cut or padded to it, other sizes run eagerly.
-        reason: Why it is not compiled; "" if it is.
+        reason: Why it is not compiled; "" if it is. A copy of a compiled network is not: compiled
+            code keeps the weights that it was made with. Nor is one that has been loaded with other
+            weights, moved or cast; `compile_for` does it anew.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
@@ -48,7 +56,8 @@ class OptimizedNetwork(nn.Module):
             parameter.data = parameter.data.to(dtype)
         self.compiled_for: Shape | None = None
         self.reason = "not asked for"
-        self._compiled: Callable[[Tensor], Tensor] = self._run
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+        self._threads: int | None = None  # that compiled code was made for; None once told
 
     def compile_for(self, shape: Shape) -> None:
         """Compiles for batches of one shape and runs it once; raises what the compiler raises."""
@@ -63,15 +72,57 @@ class OptimizedNetwork(nn.Module):
             **APART,
         )
         # As one of torch.compile's `options` freezing comes too late to make weights constants.
-        with torch.inference_mode(), inductor.patch({option: True}):
+        exact = torch.autocast(like.device.type, enabled=False)
+        with torch.inference_mode(), exact, inductor.patch({option: True}):
             compiled(torch.zeros(shape, device=like.device))
         self._compiled, self.compiled_for, self.reason = compiled, shape, ""
+        self._threads = torch.get_num_threads()
+
+    def _forget(self, reason: str) -> None:
+        """Goes on without compiled code, which has constants of what the network was."""
+        if self.compiled_for:
+            self._compiled, self.compiled_for, self.reason = None, None, reason
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles."""
+        state = self.__dict__.copy()
+        if self.compiled_for:
+            state.update(_compiled=None, compiled_for=None, reason="a copy")
+        return state
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        """As of any module; see `reason`."""
+        self._forget("loaded with other weights")
+        return super().load_state_dict(*args, **options)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "OptimizedNetwork":
+        like = next(self.network.parameters())
+        kind = like.device, like.dtype
+        super()._apply(fn, recurse)
+        like = next(self.network.parameters())
+        if kind != (like.device, like.dtype):
+            self._forget("moved or cast")
+        return self
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
+        with torch.autocast(images.device.type, enabled=False):  # it rounds itself
+            return self._fast(images)
+
+    def _fast(self, images: Tensor) -> Tensor:
+        if not (self._compiled and self.compiled_for) or images.shape[1:] != self.compiled_for[1:]:
             return self._run(images)
+        if images.device.type == "cpu" and self._threads not in (None, torch.get_num_threads()):
+            text = (
+                f"compiled for {self._threads} threads and is now given {torch.get_num_threads()}"
+            )
+            warnings.warn(
+                f"optimize: {text}, so that PyTorch compiles it again, which takes up to a minute "
+                "or two: call torch.set_num_threads before optimize",
+                stacklevel=4,
+            )
+            self._threads = None
         # Code is compiled for tensors made in inference mode, and these need not be.
         alias = torch.empty(0, device=images.device)
         images = alias.set_(images.float().contiguous())  # type: ignore[call-overload]
@@ -106,13 +157,18 @@ def optimize(
     dtype: torch.dtype | Auto = "auto",
     compile: bool | Auto = "auto",
     example_shape: Shape | None = None,
-) -> OptimizedNetwork:
+    *,
+    engine: Choice | Auto = "auto",
+    precision: Precision | Auto = "auto",
+    ranges: Ranges | None = None,
+) -> OptimizedNetwork | EngineNetwork:
     """A copy of a network that predicts the last stack's heatmaps as fast as this machine can.
 
-    It is folded (see `gatedpose.models.folding`), in channels_last, in half precision where the
-    device is fast at it, and compiled by torch.compile, with CUDA graphs on GPUs. Compilation takes
-    up to a minute or two. On a CPU the process keeps the memory it frees from now on, see
-    `gatedpose.allocator`.
+    It is folded (see `gatedpose.models.folding`) and in half precision where the device is fast at
+    it. On a CPU a kept engine runs it, see `gatedpose.models.engines`: it is converted once, in
+    seconds, and starts at once from then on. PyTorch runs it in channels_last, compiled by
+    torch.compile, with CUDA graphs on GPUs; that takes up to a minute or two in each process. With
+    it a process on a CPU keeps the memory it frees from now on, see `gatedpose.allocator`.
 
     Args:
         model: A network of the zoo, trained.
@@ -123,17 +179,27 @@ def optimize(
         compile: "auto" compiles and, where that fails, warns why and goes on without; True fails
             then; False does not compile.
         example_shape: (B, C, H, W) of the batches to compile for, 8 of the model's own size if
-            None. Fewer images cost as much as B.
+            None. In code by torch.compile fewer images cost as much as B.
+        engine: "openvino", "onnxruntime" or "torch". "auto" is the fastest of those installed,
+            which is measured once a machine and told to the log; on GPUs, or with `dtype` or
+            `compile`, it is "torch".
+        precision: "float32", "bfloat16" or "int8", which needs a kept engine and, unless it has
+            the zoo's weights, `ranges`. "auto" is bfloat16 where the processor has it, as `dtype`.
+        ranges: Of activations, for "int8", see `gatedpose.models.quantise`.
 
     Returns:
-        An `OptimizedNetwork`: heatmaps (B, 1, K, H/4, W/4) in float32. `Predictor` takes it like
-        any network.
+        Heatmaps (B, 1, K, H/4, W/4) in float32 from an `OptimizedNetwork`, which PyTorch runs, or
+        an `EngineNetwork`. `Predictor` takes either like any network.
 
     Raises:
-        ValueError: For a device that is not there, another dtype, or a shape that the network
-            cannot take.
+        ValueError: For a device that is not there, another dtype, engine or precision, or a shape
+            that the network cannot take.
+        ImportError: If the engine is not installed; names the pip command.
+        WeightsError: If there are no ranges for "int8".
         RuntimeError: If `compile` is True and compilation fails.
     """
+    check_choice("optimize: engine", engine, ENGINES)
+    check_choice("optimize: precision", precision, ASKED)
     wanted = find_device(device) if device else next(model.parameters()).device
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
@@ -142,7 +208,41 @@ def optimize(
     shape = example_shape or (8, channels, *side)
     like = torch.empty(shape, device="meta")
     check_images(like, model.in_channels, model.size_multiple, torch.float32)
-    return make_fast(FoldedNetwork(model).to(wanted), dtype, compile, shape)
+    if engine == "auto":
+        engine = _choose(model, wanted, dtype, compile, shape, precision)
+    if engine == "torch":
+        if precision == "int8":
+            raise InputError('optimize: "int8" needs engine "openvino", not torch')
+        dtype = dtype if precision == "auto" else getattr(torch, precision)
+        return make_fast(FoldedNetwork(model).to(wanted), dtype, compile, shape)
+    if wanted.type != "cpu" or dtype != "auto" or compile != "auto":
+        raise InputError(
+            f"optimize: {engine} runs networks on the CPU and takes precision= and neither dtype= "
+            f"nor compile=; got {str(wanted)!r}, {dtype}, {compile}"
+        )
+    check_installed(engine)
+    precision = fast_precision(engine) if precision == "auto" else precision
+    ranges = (ranges or stored_ranges(model)) if precision == "int8" else None
+    return to_engine(model, engine, precision, shape, ranges).prepare()
+
+
+def _choose(
+    model: HeatmapNetwork,
+    device: torch.device,
+    dtype: Any,
+    compile: Any,
+    shape: Shape,
+    precision: str,
+) -> Choice:
+    """What "auto" is."""
+    if device.type != "cpu" or dtype != "auto" or compile != "auto":
+        return "torch"
+    if precision == "int8":  # no other has it
+        return "openvino"
+    best = choose_engine(
+        model, shape, lambda: make_fast(FoldedNetwork(model), "auto", False, shape)
+    )
+    return "torch" if (best, precision) == ("onnxruntime", "bfloat16") else best
 
 
 def make_fast(

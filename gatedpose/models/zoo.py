@@ -37,14 +37,15 @@ from gatedpose.errors import (
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.cu_net import CUNetConfig
+from gatedpose.models.finder import FinderConfig
 from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
 from gatedpose.models.weights import (
     FIRST_CONV,
     HUB_FILE,
     Weights,
     check_fit,
-    fit,
     hub_file,
+    load_tensors,
     load_weights,
     read_config,
     read_tensors,
@@ -116,7 +117,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
 
 def skeleton_of(model: nn.Module) -> Skeleton | None:
-    """The joints that a model predicts, None if unknown.
+    """The joints that a model predicts, None if unknown, or if it finds boxes.
 
     They are those of its weights' tag, or what config.json of its folder or repository says. A
     model without either, or with another number of keypoints, is taken to have the package's
@@ -124,7 +125,7 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
     """
     cfg = getattr(model, "pretrained_cfg", {})
     weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    known = [SKELETONS[weights.skeleton]] if weights else []
+    known = [SKELETONS[weights.skeleton]] if weights and weights.skeleton else []
     source = cfg.get("source")
     if source in ("local-dir", "hf-hub"):
         place = cfg["file" if source == "local-dir" else "hf_hub_id"]
@@ -202,8 +203,8 @@ def create_model(
         device: Where to put the network, the CPU if None.
         dtype: Floating point type of its weights, float32 if None.
         checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
-        **config: Fields of the variant's configuration to change (gate, merge, skip, depth, stacks,
-            width, in_channels), and timm's `cache_dir`.
+        **config: Fields of the variant's configuration to change (gate, merge, skip, norm_layer,
+            act_layer, depth, stacks, width, in_channels), and timm's `cache_dir`.
 
     Raises:
         UnknownModelError: For an unknown name or tag; the message has close matches.
@@ -243,7 +244,7 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
     """What timm's `PretrainedCfg` is to say of a variant and its weights."""
     cfg = {
         "num_classes": variant.config.num_keypoints,
-        "input_size": (3, 256, 256),
+        "input_size": (3, 320, 320) if isinstance(variant.config, FinderConfig) else (3, 256, 256),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "mean": IMAGENET_DEFAULT_MEAN,
@@ -296,7 +297,7 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
             with torch.device("meta"):  # a network of any size, before memory is asked for
                 check_fit(variant.build(**sizes), tensors, path, fresh)
             model = variant.build(**sizes)
-            fit(model, tensors, path, fresh)
+            load_tensors(model, tensors, path, fresh)
             return model
 
         features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}

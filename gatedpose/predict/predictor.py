@@ -6,22 +6,28 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
-from gatedpose.errors import BoxError, DetectorError, InputError, InputTypeError, check_choice
+from gatedpose.errors import (
+    BoxError,
+    DetectorError,
+    GatedPoseError,
+    InputError,
+    InputTypeError,
+    WeightsError,
+    check_choice,
+)
 from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.zoo import calibration_of, skeleton_of
 from gatedpose.pose import Pose
+from gatedpose.predict.exported import ExportedNetwork
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import Skeleton
-
-# How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
-UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
 Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
@@ -85,7 +91,9 @@ class Predictor:
             raise InputTypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
-        skeleton = skeleton or skeleton_of(model)
+        skeleton = skeleton or (
+            model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
+        )
         keypoints: Any = model.num_keypoints
         if skeleton is None:
             raise InputError(
@@ -101,18 +109,20 @@ class Predictor:
             raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
-        data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
-        self.device = find_device(device) if device else next(model.parameters()).device
+        preprocessing = Preprocessing.of(model)
+        like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
+        self.device = find_device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
-        self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
+        self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
-        self.calibration = calibration_of(model)  # None: scores are peaks
-        self.size = size or (data["input_size"][1], data["input_size"][2])
+        self.calibration = (  # None: scores are peaks
+            model.calibration if isinstance(model, ExportedNetwork) else calibration_of(model)
+        )
+        self.size = size or preprocessing.size
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
-        self.mean = 255 * torch.tensor(data["mean"], device=self.device)
-        self.std = 255 * torch.tensor(data["std"], device=self.device)
+        self.mean, self.std = preprocessing.scales(self.device, white=255)
 
     def __call__(self, image: ImageSource, boxes: Boxes | Detector | None = None) -> list[Pose]:
         """Poses of the people in one image, one for each box.
@@ -135,18 +145,29 @@ class Predictor:
         return poses
 
     def stream(
-        self, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
+        self,
+        images: Iterable[tuple[ImageSource, Boxes | Detector | None]],
+        *,
+        on_error: Callable[[ImageSource, Exception], object] | None = None,
     ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
-        Files are read by `workers`, ahead of time; all else is done by the caller's thread.
+        Files are read by `workers`, ahead of time; all else is done by the caller's thread. Crops
+        are cut as a batch fills, however many people an image shows.
 
         Args:
             images: Pairs of image and boxes as in a call. Drawn from the caller's thread, not
                 more at once than fill a batch.
+            on_error: Called with an image that cannot be read, or whose boxes are bad, and the
+                error; the stream goes on, with no poses in that image's place. If None the error
+                is raised.
 
         Yields:
             The poses of each image, in order, as soon as they are known.
+
+        Raises:
+            Exception: See a call; and whatever `images` raises. It comes in its turn: the poses of
+                all images before are yielded first.
         """
         waiting: list[Crop] = []
         wanted: list[int] = []  # people of the images that are not yet yielded
@@ -155,28 +176,51 @@ class Predictor:
         def room() -> int:
             return min(max(1, self.workers), self.batch_size - len(waiting))
 
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
-            begun = ((self._begin(pool, image), boxes) for image, boxes in images)
-            for image, boxes in ahead(begun, room):
-                crops = self._crops(image.result() if isinstance(image, Future) else image, boxes)
-                wanted.append(len(crops))
-                waiting += crops
-                while len(waiting) >= self.batch_size:
-                    found += self._poses(waiting[: self.batch_size])
-                    waiting = waiting[self.batch_size :]
-                while wanted and len(found) >= wanted[0]:
-                    yield found[: wanted[0]]
-                    found = found[wanted.pop(0) :]
-        if waiting:
-            found += self._poses(waiting)
-        for people in wanted:
-            yield found[:people]
-            found = found[people:]
+        def known(least: int) -> Iterator[list[Pose]]:
+            """Runs the network on batches of at least so many crops; what is then known."""
+            while len(waiting) >= least:
+                found.extend(self._poses(waiting[: self.batch_size]))
+                del waiting[: self.batch_size]
+            while wanted and len(found) >= wanted[0]:
+                people = found[: wanted[0]]
+                del found[: wanted.pop(0)]
+                yield people
 
-    def _begin(self, pool: Executor, image: ImageSource) -> ImageSource | Future[Tensor]:
-        """Has a file read; what is in memory already is left as it is."""
-        file = isinstance(image, (str, os.PathLike))
-        return pool.submit(read_image, image) if file and self.workers else image
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
+            for source, image, boxes in ahead(self._begun(pool, images), room):
+                try:
+                    pixels = read_image(image.result() if isinstance(image, Future) else image)
+                    chosen = self._people(pixels, boxes)
+                except Exception as error:  # of any kind: what is done must not be lost
+                    ours = isinstance(error, (GatedPoseError, OSError))
+                    if on_error is None or source is None or not ours:
+                        yield from known(1)
+                        raise
+                    on_error(source, error)
+                    chosen = torch.zeros(0, 4)
+                wanted.append(len(chosen))
+                for crop in self._crops(pixels, chosen) if len(chosen) else ():
+                    waiting.append(crop)
+                    if len(waiting) == self.batch_size:
+                        yield from known(self.batch_size)
+                yield from known(self.batch_size)
+        yield from known(1)
+
+    def _begun(
+        self, pool: Executor, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
+    ) -> Iterator[tuple[ImageSource | None, Any, Boxes | Detector | None]]:
+        """Each source, with itself or, of a file, a future of its pixels, and boxes.
+
+        An error of `images` comes as a last future, of no source.
+        """
+        try:
+            for image, boxes in images:
+                file = isinstance(image, (str, os.PathLike)) and self.workers
+                yield image, pool.submit(read_image, image) if file else image, boxes
+        except Exception as error:
+            failed: Future[Tensor] = Future()
+            failed.set_exception(error)
+            yield None, failed, None
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -187,26 +231,29 @@ class Predictor:
             maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
         return maps
 
-    @torch.inference_mode()
-    def _crops(self, image: ImageSource, boxes: Boxes | Detector | None) -> list[Crop]:
-        pixels = read_image(image)
+    def _people(self, pixels: Tensor, boxes: Boxes | Detector | None) -> Tensor:
         height, width = pixels.shape[1:]
         if callable(boxes):
-            chosen = find_people(boxes, pixels)
-        else:
-            chosen = as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
-        pixels, chosen = pixels.to(self.device), chosen.to(self.device)
-        matrices = crop_matrices(chosen, self.size)
-        return [
-            (crop_image(pixels, matrix, self.size, self.mean), matrix, box)
-            for matrix, box in zip(matrices, chosen, strict=True)
-        ]
+            return find_people(boxes, pixels)
+        return as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
+
+    def _crops(self, pixels: Tensor, boxes: Tensor) -> Iterator[Crop]:
+        pixels, boxes = pixels.to(self.device), boxes.to(self.device)
+        matrices = crop_matrices(boxes, self.size)
+        for matrix, box in zip(matrices, boxes, strict=True):
+            yield crop_image(pixels, matrix, self.size, self.mean), matrix, box
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
-        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
-        located, peaks = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
+        maps = self.heatmaps(batch.to(self.dtype))
+        if not bool(maps.sum(dtype=torch.float32).isfinite()):
+            raise WeightsError(
+                f"Predictor: {_name(self.model)} gave heatmaps that are not finite numbers, in "
+                f"{self.dtype}: its weights are damaged, or their products too large for the dtype"
+            )
+        located, peaks = decode(maps, self.decoder)
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
@@ -214,3 +261,11 @@ class Predictor:
             Pose(points.cpu().numpy(), score, box.cpu().numpy(), self.skeleton)
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
+
+
+def _name(model: nn.Module) -> str:
+    """What messages call a model: its weights' name, and where they are if it is a folder."""
+    cfg = getattr(model, "pretrained_cfg", {})
+    parts = [cfg.get(key) for key in ("architecture", "tag")]
+    name = ".".join(filter(None, parts)) or type(model).__name__
+    return f"{name} of {cfg['file']}" if cfg.get("source") == "local-dir" else name

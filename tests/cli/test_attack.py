@@ -20,6 +20,9 @@ from gatedpose.cli import main
 from gatedpose.cli.commands import Commands
 
 
+ROOT = Path(gatedpose.__file__).parents[1]
+
+
 def run(*arguments: object, code: int = 0) -> Result:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
@@ -103,7 +106,7 @@ def test_outputs_are_not_inputs(photos: Path, tmp_path: Path) -> None:
     assert "would be taken for photos the next time" in failed.output
     failed = run("predict", photos / "**" / "*.png", "--out", photos / "drawn", code=2)
     assert "would be taken for photos" in failed.output
-    assert len(list(photos.iterdir())) == 3
+    assert len(list(photos.glob("**/*.png"))) == 3
     table = tmp_path / "train.json"
     table.write_text('{"images": []}')
     failed = run("gates", "gated_hg_1s_68.lsp", "--out", table, code=2)
@@ -158,14 +161,14 @@ def test_resume_by_other_options_is_refused(photos: Path, tmp_path: Path) -> Non
 def shell(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, cwd=folder, check=False,
-        env={**os.environ, "PY": sys.executable, "PYTHONPATH": str(Path(gatedpose.__file__).parents[1])},
+        env={**os.environ, "PY": sys.executable, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 
 def test_a_reader_that_goes_ends_it_quietly(photos: Path) -> None:
-    command = '"$PY" -m gatedpose.cli list --json | head -1; echo ${PIPESTATUS[0]}'
+    command = '"$PY" -m gatedpose.cli list --json | true; echo ${PIPESTATUS[0]}'
     done = shell(command, photos)
-    assert done.stdout.splitlines() == ["[", str(128 + signal.SIGPIPE)]
+    assert done.stdout.splitlines() == [str(128 + signal.SIGPIPE)]
     assert done.stderr == ""
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -43,6 +44,7 @@ PARAMETERS = {
     "cu_net_4": "3.952",
     "cu_net_8": "8.010",
     "cu_net_16": "16.126",
+    "gated_finder_320": 412_799,
 }
 TINY = {"width": 8, "depth": 2}
 LSP, COCO = "gated_hg_2s_68.lsp", "gated_hg_2s_68.coco"
@@ -125,7 +127,7 @@ def test_every_variant_has_the_parameters_of_architecture_md(name: str) -> None:
     count = sum(parameter.numel() for parameter in model.parameters())
     want = PARAMETERS[name]
     assert (f"{count / 1e6:.3f}" if isinstance(want, str) else count) == want
-    assert model.num_keypoints == 16
+    assert model.num_keypoints == (5 if name == "gated_finder_320" else 16)
     printed = zoo.BY_NAME[name].paper_params
     assert printed is None or abs(count / 1e6 / printed - 1) < 0.05
     assert model.pretrained_cfg["classifier"] == tuple(model.keypoint_modules())
@@ -144,7 +146,8 @@ def test_list_models() -> None:
 def test_the_packaged_table_keeps_its_promises() -> None:
     for name, weights in zoo.weights_table().items():
         assert zoo.parse_name(name)[1] in zoo.BY_NAME
-        assert SKELETONS[weights.skeleton].num_keypoints == weights.num_keypoints
+        if weights.skeleton:
+            assert SKELETONS[weights.skeleton].num_keypoints == weights.num_keypoints
         data = (PACKAGE / "weights" / weights.file).read_bytes()  # a wheel has not all of them
         assert (len(data), hashlib.sha256(data).hexdigest()) == (weights.size, weights.sha256)
         assert weights.license
@@ -713,3 +716,19 @@ def test_the_hub(hub_server: ModuleType, tmp_path: Path) -> None:
         assert not any("main" in request for request in asked)  # the revision is pinned
         assert sum(request.startswith("GET") for request in asked) == 1  # then its cache serves
         assert not any("pytorch_model.bin" in request for request in hub.requests)
+
+
+def test_the_table_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "WEIGHTS_DIR", tmp_path)
+    assert zoo.weights_table() == {}
+    table, entry = tmp_path / "weights.json", dict.fromkeys(f.name for f in fields(zoo.Weights))
+    del entry["name"]
+    table.write_text(json.dumps({"a.x": entry}))
+    first = zoo.weights_table()
+    assert list(first) == ["a.x"]
+    assert zoo.weights_table() is first
+    table.write_text(json.dumps({"b.y": entry}))
+    os.utime(table, ns=(0, 1))
+    assert list(zoo.weights_table()) == ["b.y"]
