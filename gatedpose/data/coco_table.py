@@ -80,7 +80,8 @@ def load_table(file: Path) -> Table:
                 picture_name(row)
             elif table == "annotations":
                 for key, other in (("image_id", "images"), ("category_id", "categories")):
-                    if (value := row.get(key)) not in known[other]:
+                    value = row.get(key)
+                    if not isinstance(value, int | str) or value not in known[other]:
                         raise row.error(key, f"{value!r:.80} is the id of none of the {other}")
     index = COCO()
     index.dataset = data.values

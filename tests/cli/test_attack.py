@@ -19,7 +19,6 @@ import gatedpose
 from gatedpose.cli import main
 from gatedpose.cli.commands import Commands
 
-
 ROOT = Path(gatedpose.__file__).parents[1]
 
 
