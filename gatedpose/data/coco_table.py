@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.errors import DatasetError, MissingPackageError
+from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
+THINNEST = 1e-3  # pixels; a thinner box has no area
 LOG = logging.getLogger(__name__)
 NO, YES = ("0", "0.0", "false", "no", "none", ""), ("1", "1.0", "true", "yes")
 
@@ -195,7 +197,9 @@ def given_box(row: Row) -> npt.NDArray[np.float64] | None:
     x, y, width, height = row.numbers("bbox", (4,)).tolist()
     if width < 0 or height < 0:
         raise row.error("bbox", f"(x, y, width, height) is negative: {row.values['bbox']}")
-    if not width or not height:
+    if max(map(abs, (x, y, width, height))) > FARTHEST:
+        raise row.error("bbox", f"reaches more than {FARTHEST:g} pixels: {row.values['bbox']}")
+    if min(width, height) < THINNEST:
         return None
     return np.array((x, y, x + width, y + height))
 
