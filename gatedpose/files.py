@@ -78,6 +78,8 @@ def _target(path: str | os.PathLike[str]) -> Path:
         target = Path(path).resolve()
     except (OSError, RuntimeError) as error:  # links in a circle
         raise OSError(f"cannot write {path}: {error}") from error
+    if target.parent.exists() and not target.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"cannot write {path}: its folder is a file")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
     return target

@@ -77,6 +77,13 @@ class Row:
             raise self.error(key, "is missing")
         return self.values[key]
 
+    def identity(self, key: str = "id") -> int | str:
+        """The field `key`, by which other rows name this one or this one another."""
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise self.error(key, f"must be a number or a name, got {value!r:.80}")
+        return value
+
     def choice(self, key: str, allowed: tuple[Any, ...]) -> Any:
         """The field `key`, which must be one of `allowed`."""
         value = self.get(key)

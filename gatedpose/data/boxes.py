@@ -91,10 +91,7 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
     images = rows(file, "images", table.get("images"))
-    for row in images:
-        if not isinstance(row.get("id"), int | str):
-            raise row.error("id", f"must be a number, got {row.get('id')!r:.80}")
-    names = {row.get("id"): picture_name(row) for row in images}
+    names = {row.identity(): picture_name(row) for row in images}
     people = rows(file, "annotations", table.get("annotations"))
     found = _group(file, people, names, _person_categories(table), Tally())
     sizes: dict[str | int, tuple[float, float]]
@@ -111,7 +108,7 @@ def _person_categories(table: Row) -> dict[Any, str]:
     if not table.values.get("categories"):
         return {PERSON: "person"}
     categories = rows(table.file, "categories", table.get("categories"))
-    names = {row.get("id"): str(row.values.get("name", row.get("id"))) for row in categories}
+    names = {row.identity(): str(row.values.get("name", row.get("id"))) for row in categories}
     people = {number: name for number, name in names.items() if name.lower() == "person"}
     posed = {
         row.get("id"): names[row.get("id")] for row in categories if row.values.get("keypoints")

@@ -17,7 +17,7 @@ from gatedpose import files
 from gatedpose.errors import ImageError
 from gatedpose.media import demo, drawing
 from gatedpose.media.drawing import draw_poses
-from gatedpose.media.images import find_images, read_image, write_image
+from gatedpose.media.images import find_images, image_size, read_image, write_image
 from gatedpose.skeleton import LSP14, Skeleton
 
 H, W = 12, 20
@@ -531,7 +531,8 @@ def test_demo_image_prefers_scikit_image(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_other_programs_are_never_given_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\nshowpage\n%%EOF\n")
-    assert Image.open(path).format == "EPS"  # Pillow would run Ghostscript
+    with Image.open(path) as opened:
+        assert opened.format == "EPS"  # which Pillow gives to Ghostscript
     with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
         read_image(path)
     with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
