@@ -8,6 +8,7 @@ import gatedpose
 from gatedpose.allocator import keep_freed_memory
 from gatedpose.cli.bench import bench
 from gatedpose.cli.commands import Commands
+from gatedpose.cli.convert import convert
 from gatedpose.cli.data import data
 from gatedpose.cli.demo import demo
 from gatedpose.cli.evaluation import evaluate
@@ -43,7 +44,7 @@ def main(context: click.Context) -> None:
 
 COMMANDS = (
     list_command, info, predict, demo, evaluate, train, recipe, ablate, compare, gates, export,
-    bench, push, data, finder,
+    bench, push, data, convert, finder,
 )  # fmt: skip
 for _command in COMMANDS:
     main.add_command(_command)

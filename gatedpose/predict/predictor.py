@@ -91,6 +91,11 @@ class Predictor:
             raise InputTypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
+        if not hasattr(model, "num_keypoints"):
+            raise InputTypeError(
+                f"Predictor: {type(model).__name__} does not say its num_keypoints; of what "
+                "wraps a network, as DataParallel, pass .module"
+            )
         skeleton = skeleton or (
             model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
         )
