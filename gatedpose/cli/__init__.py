@@ -7,6 +7,7 @@ import click
 import gatedpose
 from gatedpose.allocator import keep_freed_memory
 from gatedpose.cli.bench import bench
+from gatedpose.cli.commands import Commands
 from gatedpose.cli.convert import convert
 from gatedpose.cli.data import data
 from gatedpose.cli.demo import demo
@@ -16,7 +17,6 @@ from gatedpose.cli.finder import finder
 from gatedpose.cli.gates import gates
 from gatedpose.cli.hub import push
 from gatedpose.cli.models import info, list_command
-from gatedpose.cli.options import Commands
 from gatedpose.cli.prediction import predict
 from gatedpose.cli.training import ablate, compare, recipe, train
 

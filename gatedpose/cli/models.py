@@ -1,18 +1,18 @@
 """`gatedpose list` and `gatedpose info`."""
 
-import json
 from pathlib import Path
 
 import click
 
 import gatedpose
-from gatedpose.cli.options import json_option, parse_size
+from gatedpose.cli.options import PICTURE, json_option, size_option
+from gatedpose.json_files import to_json
 
 
 @click.command(name="list")
 @click.argument("pattern", default="*")
 @click.option("--pretrained", is_flag=True, help="Only what has trained weights, by tag.")
-@click.option("--plot", type=Path, help="Draws scores over parameters and MACs (.png).")
+@click.option("--plot", type=PICTURE, help="Draws scores over parameters and MACs (.png).")
 @json_option
 def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: bool) -> None:
     """Lists models with what they cost at 256 x 256 and the paper's own figures."""
@@ -22,17 +22,17 @@ def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: boo
     rows = model_rows(gatedpose.list_models(pattern, pretrained=pretrained))
     if plot:
         write_whole(plot, plot_models(rows))
-    click.echo(json.dumps(rows, indent=1) if as_json else model_table(rows))
+    click.echo(to_json(rows, indent=1) if as_json else model_table(rows))
 
 
 @click.command()
 @click.argument("name")
-@click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
+@size_option
 @click.option("--by-module", is_flag=True, help="Parameters and MACs of every module.")
 @json_option
-def info(name: str, size: str, by_module: bool, as_json: bool) -> None:
+def info(name: str, size: tuple[int, int], by_module: bool, as_json: bool) -> None:
     """Says what a model costs, next to the paper's figures, and how its weights were made."""
     from gatedpose.evaluation.reports import describe_model, info_text
 
-    facts = describe_model(name, parse_size(size), by_module=by_module)
-    click.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
+    facts = describe_model(name, size, by_module=by_module)
+    click.echo(to_json(facts, indent=1) if as_json else info_text(facts))

@@ -1,6 +1,7 @@
 """What `gatedpose predict` is asked for, whether of pictures or of video."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.detector import load_detector
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.predict.predictor import Detector, Predictor, find_people
+
+
+def digest(file: Path) -> str:
+    """Checksum of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,23 @@ class Job:
         return load_detector(
             self.detector_weights, min_score=self.min_person, device=best_device(self.device)
         )
+
+    @cached_property
+    def made_by(self) -> dict[str, Any]:
+        """All that results depend on besides the photos: what a journal's first line says."""
+        known = {"alone", "as_json", "batch_size", "device", "table", "detector_weights"}
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
+        files = {"table": self.table, "detector_weights": self.detector_weights}
+        digests = {name: file and digest(file) for name, file in files.items()}
+        return {**options, **digests, "weights": self._weights}
+
+    @property
+    def _weights(self) -> str:
+        """Checksum of the network, which may be trained anew under the same name."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.predictor.model.state_dict().items()):
+            found.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def load(self) -> None:
         """Meets whatever is missing before anything is written."""

@@ -1,9 +1,8 @@
 """`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
 
-import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from gatedpose.cli.people import Job
 from gatedpose.data.boxes import BoxTable
-from gatedpose.errors import BoxError, ImageError
+from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
-from gatedpose.files import JsonLines
+from gatedpose.journal import JsonLines
+from gatedpose.json_files import to_json
 from gatedpose.media.images import FORMATS, read_image, write_image
 from gatedpose.pose import Pose
 from gatedpose.predict.predictor import Detector
@@ -32,6 +32,7 @@ Facts = dict[str, Any]
 
 def predict_pictures(
     job: Job,
+    source: str,
     files: list[Path],
     out: Path | None,
     single: bool,
@@ -42,6 +43,7 @@ def predict_pictures(
 
     Args:
         job: Which people, and how.
+        source: The folder or pattern that they were found by.
         files: The pictures.
         out: Picture to write if there is a single one, else folder.
         single: Whether a single picture was asked for, and not a folder or pattern.
@@ -55,13 +57,17 @@ def predict_pictures(
     from tqdm import tqdm
 
     pictures = _pictures(files, out, single)
+    if job.drawn and not single:
+        _check_not_read(files, out or Path("poses"), source)
     _check_files(job, files, coco)
     job.load()
     with ExitStack() as stack:
-        log = None if single else stack.enter_context(_open_results(out or Path("poses"), keep))
+        log = (
+            None if single else stack.enter_context(_open_results(job, out or Path("poses"), keep))
+        )
         rows = log.rows if log else []
-        done = {row.get("image") for row in rows}
-        reader = _Reader([file for file in files if str(file) not in done], job)
+        done = {_real(row["image"]) for row in rows}
+        reader = _Reader([file for file in files if _real(file) not in done], job)
         bar = tqdm(
             _predict(job, reader, pictures), "predicting", len(files), unit="image", disable=single
         )
@@ -72,8 +78,8 @@ def predict_pictures(
             else:
                 rows.append(facts)
             _tell(bar, facts, job.as_json, single)
-    asked = {str(file) for file in files}
-    rows = [row for row in rows if row.get("image") in asked]
+    asked = {_real(file) for file in files}
+    rows = [row for row in rows if _real(row["image"]) in asked]
     if coco:
         _write_coco(rows, image_ids(files, job.listed), job.predictor.skeleton, coco)
     if not (single or job.as_json):
@@ -88,7 +94,7 @@ def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
     if not facts["poses"]:
         bar.write(f"{facts['image']}: no people found", file=sys.stderr)
     if as_json:
-        bar.write(json.dumps(facts))
+        bar.write(to_json(facts))
     elif single:
         bar.write(pose_text({"picture": "-", **facts}))
 
@@ -113,7 +119,7 @@ def _predict(job: Job, reader: "_Reader", pictures: Mapping[Path, Path]) -> Iter
     """What becomes of each picture that can be read, drawn where that is wanted."""
     for poses in job.predictor.stream(reader):
         file, image = reader.next_done()
-        facts: Facts = {"image": str(file)}
+        facts: Facts = {"image": str(file), **_state(file)}
         if job.drawn:
             pictures[file].parent.mkdir(parents=True, exist_ok=True)
             write_image(job.draw(image, poses), pictures[file])
@@ -121,14 +127,44 @@ def _predict(job: Job, reader: "_Reader", pictures: Mapping[Path, Path]) -> Iter
         yield {**facts, "poses": [pose.to_dict() for pose in poses]}
 
 
-def _open_results(folder: Path, keep: bool | None) -> JsonLines:
+def _real(file: str | Path) -> str:
+    """A photo under one name, however it is called."""
+    return str(Path(file).resolve())
+
+
+def _state(file: Path) -> Facts:
+    """What tells a photo from another one of the same name."""
+    found = file.stat()
+    return {"bytes": found.st_size, "modified": found.st_mtime_ns}
+
+
+def _unchanged(row: Facts) -> bool:
+    file = Path(row["image"])
+    return not file.exists() or _state(file).items() <= row.items()
+
+
+def _open_results(job: Job, folder: Path, keep: bool | None) -> JsonLines:
     path = folder / RESULTS
     if keep is None and path.exists() and path.stat().st_size:
         raise click.ClickException(
             f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
             "another folder by --out"
         )
-    return JsonLines(path, resume=bool(keep))
+    log = JsonLines(path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row)
+    try:
+        names = Counter(_real(row["image"]) for row in log.rows)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise InputError(
+                f"{path} has {twice[0]} {names[twice[0]]} times: begin anew with --overwrite"
+            )
+    except BaseException:
+        log.__exit__()
+        raise
+    return log
+
+
+def _check_row(row: Facts) -> bool:
+    return isinstance(row.get("image"), str) and isinstance(row.get("poses"), list)
 
 
 def image_ids(files: Sequence[Path], table: BoxTable | None) -> dict[str, int | str]:
@@ -188,6 +224,17 @@ def _pictures(files: list[Path], out: Path | None, single: bool) -> dict[Path, P
     if single and target.resolve() == files[0].resolve():
         raise click.BadParameter(f"{target} is the photo itself", param_hint="--out")
     return pictures
+
+
+def _check_not_read(files: list[Path], out: Path, source: str) -> None:
+    """Refuses to draw where the same pattern would take drawings for photos the next time."""
+    into, places = out.resolve(), {file.parent.resolve() for file in files}
+    if into in places or ("**" in source and places & set(into.parents)):
+        raise click.BadParameter(
+            f"{out} holds the photos: the pictures drawn there would be taken for photos the next "
+            "time; name another folder, or give --no-pictures",
+            param_hint="--out",
+        )
 
 
 class _Reader:

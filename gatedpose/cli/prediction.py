@@ -6,6 +6,9 @@ from typing import Any
 import click
 
 from gatedpose.cli.options import (
+    BATCH,
+    SHARE,
+    check_apart,
     decoder_option,
     device_option,
     fast_option,
@@ -17,7 +20,12 @@ from gatedpose.cli.options import (
 @click.command()
 @click.argument("source", required=False)
 @click.option("--demo", is_flag=True, help="Use a photograph that scikit-image ships.")
-@click.option("--camera", type=int, metavar="N", help="Use webcam /dev/videoN, until Ctrl-C.")
+@click.option(
+    "--camera",
+    type=click.IntRange(0, 255),
+    metavar="N",
+    help="Use webcam /dev/videoN, until Ctrl-C.",
+)
 @click.option(
     "--model", default="gated_hg_1s_68.lsp", show_default=True,
     help="Of the zoo, or an exported .onnx or .xml file.",
@@ -36,6 +44,7 @@ from gatedpose.cli.options import (
 )
 @click.option(
     "--min-person",
+    type=SHARE,
     default=0.7,
     show_default=True,
     help="Detected people below this score are left out.",
@@ -56,12 +65,14 @@ from gatedpose.cli.options import (
 )
 @click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
-@click.option("--min-score", default=0.2, show_default=True, help="Joints below are not drawn.")
+@click.option(
+    "--min-score", type=SHARE, default=0.2, show_default=True, help="Joints below are not drawn."
+)
 @device_option
 @fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
-@click.option("--batch-size", default=32, show_default=True, help="People at once.")
+@click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
 @pixels_option
 @json_option
 def predict(
@@ -119,8 +130,9 @@ def predict(
         predict_video(job, source, camera, out, smooth)
     else:
         files = [demo_image()] if demo else find_images(source or "")
+        check_apart("--coco", coco, options["table"], *files)
         keep = True if resume else False if overwrite else None
-        predict_pictures(job, files, out, not many, keep, coco)
+        predict_pictures(job, source or "", files, out, not many, keep, coco)
 
 
 def _check_places(rules: list[tuple[str, object, bool, str]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.media.images import Array, ImageSource, read_image
 from gatedpose.skeleton import Skeleton
 
@@ -51,7 +52,7 @@ def draw_poses(
     shapes = tuple(keypoints.shape), tuple(scores.shape), tuple(boxes.shape)
     people, joints = len(keypoints), skeleton.num_keypoints
     if shapes != ((people, joints, 2), (people, joints), (people, 4)) or scale < 1:
-        raise ValueError(
+        raise InputError(
             f"draw_poses: keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4) and a "
             f"scale of at least 1 are needed, got {', '.join(map(str, shapes))} and {scale}"
         )
@@ -106,6 +107,6 @@ def contact_sheet(images: Sequence[ImageSource], columns: int) -> Tensor:
     tensors = [read_image(image) for image in images]
     sizes = sorted({(tensor.shape[2], tensor.shape[1]) for tensor in tensors})
     if len(sizes) != 1 or columns < 1:
-        raise ValueError(f"need images of one size and columns > 0, got {sizes} and {columns}")
+        raise InputError(f"need images of one size and columns > 0, got {sizes} and {columns}")
     grid: Tensor = make_grid(tensors, nrow=columns, padding=4, pad_value=255)
     return grid

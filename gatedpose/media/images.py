@@ -1,5 +1,6 @@
 """Reading and writing images. Every one becomes the same: a uint8 RGB tensor (3, H, W), upright."""
 
+import functools
 import glob
 import io
 import logging
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.errors import ImageError
+from gatedpose.errors import ImageError, InputTypeError
 from gatedpose.files import write_whole
 from gatedpose.media.folders import glob_once, real_files
 
@@ -31,6 +32,14 @@ SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of p
     ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
+# Others, such as EPS, would be given to programs of this computer.
+READ = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
+MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted
+LARGER = (
+    " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS; commands take "
+    "--max-megapixels."
+)
 OPENING = threading.Lock()  # the filters of warnings are those of all threads
 ORIENTATION = 0x0112  # EXIF's tag; how the stored pixels are turned upright, by its value:
 UPRIGHT = {
@@ -70,11 +79,13 @@ def read_image(source: ImageSource) -> Tensor:
         return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
     if isinstance(source, (str, os.PathLike)):
         return _from_file(Path(source))
-    raise TypeError(f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}")
+    raise InputTypeError(
+        f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}"
+    )
 
 
 def allow_megapixels(count: float) -> None:
-    """Lets pictures of up to `count` million pixels be read; beyond 89, files must be trusted."""
+    """Lets pictures of up to `count` million pixels be read; beyond 64, files must be trusted."""
     Image.MAX_IMAGE_PIXELS = int(count * 1e6)
 
 
@@ -84,14 +95,21 @@ def _from_file(path: Path) -> Tensor:
     with path.open("rb") as file, _named_errors(str(path)):
         if not path.stat().st_size:
             raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
-        with _open(file) as image:
+        with _open(file, path) as image:
             return _from_pil(image, str(path))
 
 
-def _open(file: BinaryIO) -> Image.Image:
-    """Reads the header alone."""
+def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image:
+    """Reads the header alone; refuses more pixels than are allowed."""
     with _warnings_settled():
-        return Image.open(file)
+        image = Image.open(file, formats=readable())
+    pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if limit == PILLOWS_LIMIT and pixels > MAX_PIXELS:  # else somebody has chosen one
+        raise ImageError(
+            f"{path} has {image.width} x {image.height} = {pixels / 1e6:.1f} million pixels, the "
+            f"limit is {MAX_PIXELS / 1e6:g} million.{LARGER}"
+        )
+    return image
 
 
 @contextmanager
@@ -124,7 +142,7 @@ def image_header(path: str | os.PathLike[str]) -> Header:
         ImageError: For what is no image.
         FileNotFoundError: For a path that does not exist.
     """
-    with Path(path).open("rb") as file, _named_errors(str(path)), _open(file) as image:
+    with Path(path).open("rb") as file, _named_errors(str(path)), _open(file, path) as image:
         turned = _orientation(image) in (5, 6, 7, 8)
         return Header(*(image.size[::-1] if turned else image.size), turned)
 
@@ -151,6 +169,13 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
+@functools.cache
+def readable() -> list[str]:
+    """The formats that are read, of those that this Pillow has: never by another program."""
+    Image.init()
+    return [name for name in READ if name in Image.OPEN]
+
+
 @contextmanager
 def _named_errors(name: str) -> Iterator[None]:
     """Turns whatever Pillow's decoders raise on a bad image into an `ImageError` about `name`."""
@@ -161,10 +186,7 @@ def _named_errors(name: str) -> Iterator[None]:
     except Exception as error:
         text = f"{name} is not a whole image that Pillow can read: {error}"
         if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
-            text += (
-                " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS; commands "
-                "take --max-megapixels."
-            )
+            text += LARGER
         raise ImageError(text) from error
 
 

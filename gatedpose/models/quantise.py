@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gatedpose.errors import WeightsError
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.weights import WEIGHTS_DIR
@@ -180,7 +181,7 @@ def ranges_file(model: HeatmapNetwork) -> Path:
 def save_ranges(model: HeatmapNetwork, ranges: Ranges, path: Path) -> None:
     """Writes ranges for `stored_ranges`."""
     short = {name: [float(f"{end:.4g}") for end in ends] for name, ends in ranges.items()}
-    write_whole(path, json.dumps({"weights": weights_digest(model), "ranges": short}) + "\n")
+    write_whole(path, to_json({"weights": weights_digest(model), "ranges": short}) + "\n")
 
 
 def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import BoxError, DetectorError, GatedPoseError, WeightsError, check_choice
+from gatedpose.device import find_device
+from gatedpose.errors import (
+    BoxError,
+    DetectorError,
+    GatedPoseError,
+    InputError,
+    InputTypeError,
+    WeightsError,
+    check_choice,
+)
 from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, read_image
@@ -79,11 +88,11 @@ class Predictor:
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
         if not isinstance(model, nn.Module):
-            raise TypeError(
+            raise InputTypeError(
                 f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
             )
         if not hasattr(model, "num_keypoints"):
-            raise TypeError(
+            raise InputTypeError(
                 f"Predictor: {type(model).__name__} does not say its num_keypoints; of what "
                 "wraps a network, as DataParallel, pass .module"
             )
@@ -92,20 +101,22 @@ class Predictor:
         )
         keypoints: Any = model.num_keypoints
         if skeleton is None:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
                 "Pass skeleton=, one of gatedpose.skeleton or your own"
             )
         if skeleton.num_keypoints != keypoints:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
                 f"model has {keypoints} heatmaps"
             )
         if workers is not None and workers < 0:
-            raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
+            raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
         preprocessing = Preprocessing.of(model)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
-        self.device = torch.device(device) if device else like.device
+        self.device = find_device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
