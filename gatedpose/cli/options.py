@@ -1,4 +1,4 @@
-"""What the commands share: their group, and options that several take."""
+"""Options that several commands take."""
 
 from typing import Any
 
@@ -6,20 +6,6 @@ import click
 
 import gatedpose
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER
-
-
-class Commands(click.Group):
-    """Shows our own errors as one line and not as a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; bad input ends with exit code 1 and the message."""
-        try:
-            return super().invoke(ctx)
-        except (
-            ValueError, TypeError, ImportError, OSError, FloatingPointError, gatedpose.WeightsError,
-        ) as error:  # fmt: skip
-            raise click.ClickException(f"{error}") from error
-
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 decoder_option = click.option(

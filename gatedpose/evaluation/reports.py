@@ -12,7 +12,7 @@ from torch import Tensor
 from gatedpose.evaluation.metrics import Score
 from gatedpose.models.base import check_images
 from gatedpose.models.profiling import Profile, profile
-from gatedpose.models.variants import BY_NAME, Variant
+from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
 from gatedpose.models.weights import weights_table
 from gatedpose.models.zoo import find_weights, parse_name
 from gatedpose.plots import BLUE, GREEN, ORANGE, new_figure, png
@@ -70,39 +70,9 @@ def count_variant(
     )
 
 
-def model_rows(names: Sequence[str]) -> list[Facts]:
-    """Facts of models, "variant" or "variant.tag": costs at 256 x 256 and scores of weights."""
-    table = weights_table()
-    rows = []
-    for name in names:
-        variant = BY_NAME[parse_name(name)[1]]
-        row = {**cost_facts(variant, count_variant(variant)), "name": name}
-        own = [key for key in table if key == name or key.partition(".")[0] == name]
-        rows.append({**row, "weights": {key: dict(table[key].scores) for key in own}})
-    return rows
-
-
-def model_table(rows: Sequence[Facts]) -> str:
-    """A Markdown table of `model_rows`."""
-    lines = [
-        "| model | parameters | conv GMACs | the paper's row | weights: PCK@0.2 |",
-        "|---|---:|---:|---|---|",
-    ]
-    for row in rows:
-        figures = [
-            f"{row[key]:g} {unit}"
-            for key, unit in (("paper_params_m", "M"), ("paper_gflops", "GFLOPs"))
-            if row[key] is not None
-        ]
-        scores = "; ".join(
-            f"{name}: " + ", ".join(f"{split} {score['mean']:.2f}" for split, score in own.items())
-            for name, own in row["weights"].items()
-        )
-        lines.append(
-            f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | "
-            f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
-        )
-    return "\n".join(lines)
+def count_rows() -> list[Facts]:
+    """Costs of all variants at 256 x 256, counted anew; see `gatedpose.catalogue`."""
+    return [cost_facts(variant, count_variant(variant)) for variant in VARIANTS]
 
 
 FAMILIES = {

@@ -6,6 +6,7 @@ file (packaged first, then the Hub through its cache), `gatedpose.models.weights
 it.
 """
 
+import difflib
 import fnmatch
 import re
 import warnings
@@ -26,7 +27,7 @@ from timm.models import (
 )
 from torch import nn
 
-from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
+from gatedpose.errors import InputError, UnknownModelError, WeightsError, did_you_mean
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.cu_net import CUNetConfig
 from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
@@ -43,6 +44,9 @@ from gatedpose.models.weights import (
 )
 from gatedpose.skeleton import SKELETONS, Skeleton
 
+# The words for who does not care for names: scores and times are in README.md.
+WORDS = {"fast": "gated_hg_1s_68", "balanced": "gated_hg_2s_128", "best": "gated_hg_4s_144"}
+DEFAULT_WORD = "balanced"
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
 
 
@@ -64,6 +68,18 @@ def parse_name(name: str) -> tuple[str, str, str]:
         )
     source, place, variant, tag = match.groups(default="")
     return source, place or variant, tag
+
+
+def find_word(name: str) -> str:
+    """The model that a word of `WORDS` stands for; any other name as it is.
+
+    Raises:
+        UnknownModelError: For what is nearly a word and no name.
+    """
+    close = difflib.get_close_matches(str(name), WORDS)
+    if close and name not in WORDS:
+        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
+    return WORDS.get(name, name)
 
 
 def find_weights(name: str) -> Weights:
@@ -152,6 +168,7 @@ def create_model(
     pretrained: bool = False,
     *,
     num_keypoints: int | None = None,
+    num_classes: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     checkpoint_path: str | Path | None = None,
@@ -167,6 +184,7 @@ def create_model(
             repository or folder. Without it any network is random, "hf-hub:" too, as in timm.
         num_keypoints: Heatmap channels K; as the weights or the variant (16) have it if None. With
             another number than the weights', exactly the heads and heatmap remaps are random.
+        num_classes: timm's word for `num_keypoints`.
         device: Where to put the network, the CPU if None.
         dtype: Floating point type of its weights, float32 if None.
         checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
@@ -179,6 +197,12 @@ def create_model(
         TypeError: For an option that the configuration has not; the message has the valid ones.
         ValueError: For a value that the configuration refuses.
     """
+    if None not in (num_keypoints, num_classes) and num_keypoints != num_classes:
+        raise InputError(
+            f"create_model: num_keypoints and num_classes are the same, got {num_keypoints} and "
+            f"{num_classes}"
+        )
+    num_keypoints = num_classes if num_keypoints is None else num_keypoints
     source, place, tag = parse_name(name)
     if source:
         _check_architecture(source, place, config.get("cache_dir"))

@@ -1,77 +1,74 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
+import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from gatedpose.errors import BoxError, DetectorError, check_choice
-from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
+from gatedpose.errors import InputError, check_choice
+from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
-from gatedpose.media.images import ImageSource, read_image
+from gatedpose.media.images import ImageSource, as_rgb, read_image
 from gatedpose.models.optimize import OptimizedNetwork
-from gatedpose.models.zoo import skeleton_of
+from gatedpose.models.zoo import DEFAULT_WORD, create_model, find_word, skeleton_of
 from gatedpose.pose import Pose
+from gatedpose.predict.detector import find_detector
+from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
 from gatedpose.predict.threads import ahead, default_threads
-from gatedpose.skeleton import Skeleton
+from gatedpose.skeleton import SKELETONS, Skeleton
 
 # How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
 UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
-Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
-Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
-
-
-def find_people(detector: Detector, image: Tensor) -> Tensor:
-    """Boxes (N, 4) float32 of the people that a detector finds in an image; N may be 0.
-
-    Raises:
-        DetectorError: If it returns no sequence of boxes (x0, y0, x1, y1), or one that is not
-            finite, has no area or lies outside the image (3, H, W).
-    """
-    found = detector(image)
-    name = getattr(detector, "__name__", type(detector).__name__)
-    try:
-        if len(found) == 0:
-            return torch.zeros(0, 4)
-        return as_boxes(found, *image.shape[1:]).cpu()
-    except (BoxError, TypeError) as error:
-        kind = type(found).__name__
-        raise DetectorError(
-            f"the detector {name} returned no boxes but a {kind}: {error}"
-        ) from error
+Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box with score
+People: TypeAlias = Boxes | Detector | Literal["whole"] | None
 
 
 class Predictor:
     """Finds keypoints of people in images.
 
     Args:
-        model: A network of the zoo, optimised or not, or any module with `num_keypoints` K, (B, 3,
-            H, W) -> (B, S, K, H/4, W/4); it is moved to `device` and set to evaluation mode.
+        model: The name of trained weights, as `create_model` knows them, or "fast", "balanced" or
+            "best"; a network of the zoo, optimised or not; or any module with `num_keypoints` or
+            timm's `num_classes` K, (B, 3, H, W) -> (B, S, K, H/4, W/4). It is moved to `device` and
+            set to evaluation mode.
         skeleton: The K joints; known for weights of the zoo.
         flip_test: Average with the prediction on the mirrored image: half as fast, a little better.
         decoder: See `gatedpose.heatmaps.decode`.
         size: (height, width) of the network's input; the model's own if None.
         batch_size: Largest number of people that go through the network at once.
-        device: The model's own if None.
+        device: If None, a network's own; for a name CUDA where it is, else the CPU.
+        detector: What finds people where no boxes are given, such as
+            `gatedpose.predict.detector.load_detector` makes. If None, it is the best one whose
+            weights are here (see `find_detector`), or else the network itself finds at most one
+            person by a look at the whole picture. With a skeleton of one's own, which need not be
+            of people, the whole picture is taken.
+        min_person: People whom that best detector is less sure of are left out; its own limit if
+            None.
         workers: Threads that read the files of a `stream`; as many as PyTorch has if None, none if
             0.
 
     Raises:
-        TypeError: If the model is no network.
+        TypeError: If the model is no network, or does not say how many keypoints it has.
+        UnknownModelError: For an unknown name.
+        WeightsError: If the name's weights cannot be had.
         ValueError: If the skeleton is not known and not given, or does not have K joints; for less
             than no workers.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | str,
         skeleton: Skeleton | None = None,
         *,
+        detector: Detector | None = None,
+        min_person: float | None = None,
         flip_test: bool = False,
         decoder: Decoder = DEFAULT_DECODER,
         size: tuple[int, int] | None = None,
@@ -80,12 +77,10 @@ class Predictor:
         workers: int | None = None,
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
-            )
-        skeleton = skeleton or skeleton_of(model)
-        keypoints: Any = model.num_keypoints
+        if isinstance(model, str):
+            model = create_model(find_word(model), pretrained=True)
+            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        skeleton, keypoints = skeleton or skeleton_of(model), _keypoints(model)
         if skeleton is None:
             raise ValueError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
@@ -103,6 +98,8 @@ class Predictor:
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()
+        _warn_of_untrained(model)
+        self.detector, self.min_person = detector, min_person
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.size = size or (data["input_size"][1], data["input_size"][2])
         self.batch_size = batch_size
@@ -110,29 +107,63 @@ class Predictor:
         self.mean = 255 * torch.tensor(data["mean"], device=self.device)
         self.std = 255 * torch.tensor(data["std"], device=self.device)
 
-    def __call__(self, image: ImageSource, boxes: Boxes | Detector | None = None) -> list[Pose]:
-        """Poses of the people in one image, one for each box.
+    @functools.cached_property
+    def finder(self) -> Detector | None:
+        """What finds people where no boxes are given; None if the whole picture is taken."""
+        if self.detector or self.skeleton not in SKELETONS.values():
+            return self.detector
+        return find_detector(self.min_person, self.device) or FirstLook(self)
+
+    @overload
+    def __call__(
+        self, image: ImageSource, boxes: People = None, *, channels: str = "rgb"
+    ) -> list[Pose]: ...
+
+    @overload
+    def __call__(
+        self,
+        image: list[ImageSource] | tuple[ImageSource, ...],
+        boxes: Sequence[People] | Detector | Literal["whole"] | None = None,
+        *,
+        channels: str = "rgb",
+    ) -> list[list[Pose]]: ...
+
+    def __call__(self, image: Any, boxes: Any = None, *, channels: str = "rgb") -> Any:
+        """Poses of the people in one image, or in each of several.
 
         Args:
-            image: Path, PIL image, array or tensor; RGB. See `gatedpose.media.images.read_image`.
-            boxes: (N, 4), each (x0, y0, x1, y1) about a person; or what finds them, called with the
-                image as a uint8 tensor (3, H, W); the whole image if None.
+            image: Path, PIL image, array or tensor, see `gatedpose.media.images.read_image`; or a
+                list of them.
+            boxes: (N, 4), each (x0, y0, x1, y1) about a person, or (N, 5) with a score; one such
+                row; "whole" for the whole image; or what finds people, called with the image as a
+                uint8 tensor (3, H, W). If None people are looked for, see `detector`. For a list of
+                images a list, one entry an image.
+            channels: "bgr" for arrays and tensors as OpenCV gives them.
 
         Returns:
-            N poses, in the order of the boxes; none if a detector finds nobody.
+            N poses, in the order of the boxes; none if there is nobody. For a list of images a list
+            of such lists.
 
         Raises:
             ImageError: If the image cannot be read.
             BoxError: If a box has no area, is not finite or lies outside.
             DetectorError: If a detector returns such boxes, or none at all.
+            InputError: For boxes that are not one entry an image, or channels of a file.
         """
+        if isinstance(image, (list, tuple)):
+            each = boxes if isinstance(boxes, (list, tuple)) else [boxes] * len(image)
+            if len(each) != len(image):
+                raise InputError(
+                    f"Predictor: {len(image)} images need a list of as many boxes, one entry an "
+                    f"image, got {len(each)}"
+                )
+            images = (as_rgb(one, channels) for one in image)
+            return list(self.stream(zip(images, each, strict=True)))
         # One image needs no thread to read it.
-        [poses] = self.stream([(read_image(image), boxes)])
+        [poses] = self.stream([(read_image(as_rgb(image, channels)), boxes)])
         return poses
 
-    def stream(
-        self, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
-    ) -> Iterator[list[Pose]]:
+    def stream(self, images: Iterable[tuple[ImageSource, People]]) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
         Files are read by `workers`, ahead of time; all else is done by the caller's thread.
@@ -183,16 +214,23 @@ class Predictor:
             maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
         return maps
 
-    @torch.inference_mode()
-    def _crops(self, image: ImageSource, boxes: Boxes | Detector | None) -> list[Crop]:
-        pixels = read_image(image)
+    def _people(self, pixels: Tensor, boxes: People) -> Tensor:
+        """Whom to look at, (N, 5) as of `as_people`."""
         height, width = pixels.shape[1:]
-        if callable(boxes):
-            chosen = find_people(boxes, pixels)
-        else:
-            chosen = as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
+        chosen = self.finder or WHOLE if boxes is None else boxes
+        if callable(chosen):
+            return find_people(chosen, pixels)
+        if isinstance(chosen, str):
+            check_choice("Predictor: boxes that are a word", chosen, (WHOLE,))
+            chosen = [[0, 0, width, height]]
+        return as_people(chosen, height, width)
+
+    @torch.inference_mode()
+    def _crops(self, image: ImageSource, boxes: People) -> list[Crop]:
+        pixels = read_image(image)
+        chosen = self._people(pixels, boxes)
         pixels, chosen = pixels.to(self.device), chosen.to(self.device)
-        matrices = crop_matrices(chosen, self.size)
+        matrices = crop_matrices(chosen[:, :4], self.size)
         return [
             (crop_image(pixels, matrix, self.size, self.mean), matrix, box)
             for matrix, box in zip(matrices, chosen, strict=True)
@@ -204,7 +242,67 @@ class Predictor:
         batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
         located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
+        arrays = [part.cpu().numpy() for part in (keypoints, scores, torch.stack(boxes))]
         return [
-            Pose(points.cpu().numpy(), score.cpu().numpy(), box.cpu().numpy(), self.skeleton)
-            for points, score, box in zip(keypoints, scores, boxes, strict=True)
+            Pose(points, score, box[:4], self.skeleton, box_score=_score(box[4]))
+            for points, score, box in zip(*arrays, strict=True)
         ]
+
+
+def _score(value: float) -> float | None:
+    return None if value != value else float(value)  # NaN: none was given
+
+
+def _keypoints(model: nn.Module) -> int:
+    """How many heatmaps a network has."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"Predictor: needs a network or a name, got {type(model).__name__}; create_model makes "
+            "one"
+        )
+    for name in ("num_keypoints", "num_classes"):
+        if isinstance(keypoints := getattr(model, name, None), int):
+            return keypoints
+    raise TypeError(f"Predictor: {type(model).__name__} has neither num_keypoints nor num_classes")
+
+
+def _warn_of_untrained(model: nn.Module) -> None:
+    """Says so if a network was never trained: all its running statistics are as at birth."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    fresh = [m.running_mean is not None and not bool(m.running_mean.any()) for m in norms]
+    if fresh and all(fresh):
+        warnings.warn(
+            f"Predictor: this {type(model).__name__} is untrained, its keypoints mean nothing: "
+            "create_model(name, pretrained=True) loads weights",
+            stacklevel=3,
+        )
+
+
+@functools.lru_cache(maxsize=2)
+def _predictor(model: str) -> Predictor:
+    return Predictor(model)
+
+
+def predict(
+    images: Any, boxes: Any = None, *, model: str = DEFAULT_WORD, channels: str = "rgb"
+) -> Any:
+    """Poses of the people in a photo, or in each of several, by trained weights.
+
+        poses = gatedpose.predict("photo.jpg")
+
+    Args:
+        images: See a call of `Predictor`.
+        boxes: See there.
+        model: "fast", "balanced", "best", or the name of weights; kept for the next call.
+        channels: See there.
+
+    Returns:
+        The poses, or for a list of images a list of them.
+
+    Raises:
+        UnknownModelError: For an unknown name.
+        WeightsError: If the weights cannot be had.
+        ImageError: If an image cannot be read.
+        BoxError: For bad boxes.
+    """
+    return _predictor(model)(images, boxes, channels=channels)

@@ -16,7 +16,8 @@ import gatedpose
 from gatedpose.data.boxes import read_boxes
 from gatedpose.errors import DatasetError, DetectorError, WeightsError
 from gatedpose.predict.detector import detect_people, load_detector
-from gatedpose.predict.predictor import Predictor, find_people
+from gatedpose.predict.people import find_people
+from gatedpose.predict.predictor import Predictor
 
 H, W = 60, 90
 
