@@ -1,8 +1,16 @@
-"""Turns a finished training into packaged weights: rounds, scores and enters them into the table.
+r"""Turns a finished training into packaged weights: rounds, scores and enters them into the table.
 
     pip install -e ".[train]"
     gatedpose train gated_hg_1s_68 --data lsp=LSP --data lspet=LSPET --out RUN
-    python examples/package_weights.py gated_hg_1s_68 RUN --lsp LSP --lspet LSPET --commit COMMIT
+    python examples/package_weights.py gated_hg_1s_68 RUN --tag lsp --commit COMMIT \
+        --val lsp-val=lsp:LSP --val lspet-val=lspet:LSPET
+
+and for people of everyday, with a calibration fitted on people that no score is taken on:
+
+    python examples/package_weights.py gated_hg_1s_68 RUN --tag people --commit COMMIT \
+        --val people-val=own:PEOPLE/stanford40 --val lsp-val=lsp:LSP \
+        --val lspet19-val=own:PEOPLE/lspet \
+        --calibrate PEOPLE/sports22 --calibrate PEOPLE/ccp --calibrate PEOPLE/yoga5
 
 Writes into gatedpose/weights: the safetensors in half precision (batch norm's statistics stay in
 float32), the raw validation predictions, and the entry of weights.json. Scores are those of the
@@ -12,6 +20,7 @@ rounded file, at 256 px with flip test.
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -20,19 +29,35 @@ from safetensors.torch import load_file, save
 
 import gatedpose
 from gatedpose.data.readers import read_dataset
+from gatedpose.evaluation.calibration import known_joints
 from gatedpose.evaluation.reports import score_facts
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files import write_whole
+from gatedpose.models.calibration import fit_calibration
 from gatedpose.models.weights import WEIGHTS_DIR
-from gatedpose.skeleton import LSP14
+from gatedpose.models.zoo import skeleton_of
 
 LICENSE = (
     "research use: trained on LSP and LSP-extended, which their authors published for research "
     "with a request to cite (Johnson & Everingham, BMVC 2010 and CVPR 2011)"
 )
+PEOPLE_LICENSE = (
+    "research use: trained on photographs that others collected from the web for research "
+    "(Stanford 40 Actions, Clothing Co-Parsing, yoga poses, 22 sports, LSP, LSP-extended)"
+)
 DATA = [
     "LSP im0001-im0800 (Johnson & Everingham, BMVC 2010)",
     "LSP-extended without 400 people of lspet-val (Johnson & Everingham, CVPR 2011)",
+]
+PEOPLE_DATA = [
+    "Stanford 40 Actions, 8,292 people (Yao et al., ICCV 2011)",
+    "22 sports, 8,522 people (public repository jurjsorinliviu/Sports-Type-Classifier)",
+    "Clothing Co-Parsing, 1,881 people (Yang et al., CVPR 2014)",
+    "five yoga poses, 906 people (public repository "
+    "saahil1801/Yoga-Pose-Estimation-using-Transfer-Learning)",
+    *DATA,
+    "labels of 19 joints by this project, from MoveNet Thunder's predictions where they agree with "
+    "a second prediction; LSP's own joints are its own",
 ]
 
 
@@ -44,52 +69,81 @@ def rounded(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def parse(text: str) -> tuple[str, str, Path]:
+    """SPLIT=DATASET:FOLDER."""
+    split, _, place = text.partition("=")
+    dataset, _, folder = place.partition(":")
+    if not (split and dataset and folder):
+        raise click.BadParameter(f"{text!r} is not SPLIT=DATASET:FOLDER")
+    return split, dataset, Path(folder)
+
+
 @click.command(help=__doc__)
 @click.argument("name")
 @click.argument("run", type=Path)
-@click.option("--lsp", type=Path, required=True)
-@click.option("--lspet", type=Path, required=True)
-@click.option("--tag", default="lsp", show_default=True)
+@click.option("--val", "vals", multiple=True, required=True, metavar="SPLIT=DATASET:FOLDER")
+@click.option("--calibrate", multiple=True, type=Path, help="Folders of dataset own, split val.")
+@click.option("--tag", default="people", show_default=True)
 @click.option("--commit", required=True, help="Of the code that trained: git rev-parse HEAD.")
 @click.option("--note", default="", help="What the recipe does not say of this run.")
-def main(name: str, run: Path, lsp: Path, lspet: Path, tag: str, commit: str, note: str) -> None:
+def main(
+    name: str,
+    run: Path,
+    vals: tuple[str, ...],
+    calibrate: tuple[Path, ...],
+    tag: str,
+    commit: str,
+    note: str,
+) -> None:
     """See the top of the file."""
-    full = f"{name}.{tag}"
+    full, places = f"{name}.{tag}", [parse(text) for text in vals]
+    trained = gatedpose.create_model(f"local-dir:{run / 'model'}", pretrained=True)
+    skeleton = skeleton_of(trained)
+    assert skeleton is not None
     data = save(rounded(run / "model" / "model.safetensors"))
     target = WEIGHTS_DIR / f"{full}.safetensors"
     write_whole(target, data)
-    model = gatedpose.create_model(name, num_keypoints=14, checkpoint_path=target)
-    predictor = gatedpose.Predictor(model, flip_test=True)
-    scores, predictions = {}, {}
-    for dataset, folder in (("lsp", lsp), ("lspet", lspet)):
-        result = evaluate(predictor, read_dataset(dataset, folder, "val"))
-        command = f"gatedpose evaluate {full} --dataset {dataset} --data {dataset.upper()}"
-        facts = score_facts(result.score, LSP14, {"people": len(result.ids)})
-        scores[f"{dataset}-val"] = {**facts, "command": f"{command} --split val"}
-        predictions[f"{dataset}_ids"] = np.array(result.ids)
-        predictions[f"{dataset}_keypoints"] = result.keypoints.round(2)
-        predictions[f"{dataset}_scores"] = result.scores.round(3)
-        click.echo(f"{dataset}-val {facts['mean']}")
-    np.savez_compressed(WEIGHTS_DIR / f"{full}.predictions.npz", **predictions)
-    table = WEIGHTS_DIR / "weights.json"
-    entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
-    entries[full] = {
+    joints = skeleton.num_keypoints
+    model = gatedpose.create_model(name, num_keypoints=joints, checkpoint_path=target)
+    predictor = gatedpose.Predictor(model, skeleton, flip_test=True)
+    entry: dict[str, Any] = {
         "file": target.name,
         "size": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "num_keypoints": 14,
-        "skeleton": LSP14.name,
+        "num_keypoints": joints,
+        "skeleton": skeleton.name,
         "hub": None,
         "revision": None,
-        "license": LICENSE,
-        "data": DATA,
+        "license": PEOPLE_LICENSE if tag == "people" else LICENSE,
+        "data": PEOPLE_DATA if tag == "people" else DATA,
         "recipe": {
             **json.loads((run / "recipe.json").read_text("utf-8")),
             "commit": commit,
             "note": note,
         },
-        "scores": scores,
     }
+    if calibrate:
+        people = [read_dataset("own", folder, "val") for folder in calibrate]
+        known = [known_joints(evaluate(predictor, part), part) for part in people]
+        peaks, right = (np.concatenate([part[i] for part in known]) for i in (0, 1))
+        predictor.calibration = fit_calibration(peaks, right)
+        entry["calibration"] = vars(predictor.calibration)
+    scores, predictions = {}, {}
+    for split, dataset, folder in places:
+        samples = read_dataset(dataset, folder, "val")
+        result = evaluate(predictor, samples)
+        command = f"gatedpose evaluate {full} --dataset {dataset} --data {folder.name.upper()}"
+        facts = score_facts(result.score, samples[0].skeleton, {"people": len(result.ids)})
+        scores[split] = {**facts, "command": f"{command} --split val"}
+        short = split.removesuffix("-val")
+        predictions[f"{short}_ids"] = np.array(result.ids)
+        predictions[f"{short}_keypoints"] = result.keypoints.round(2)
+        predictions[f"{short}_scores"] = result.scores.round(3)
+        click.echo(f"{split} {facts['mean']} {facts['columns']}")
+    np.savez_compressed(WEIGHTS_DIR / f"{full}.predictions.npz", **predictions)
+    table = WEIGHTS_DIR / "weights.json"
+    entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
+    entries[full] = {**entry, "scores": scores}
     write_whole(table, json.dumps(entries, indent=1) + "\n")
 
 

@@ -21,6 +21,7 @@ from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.zoo import calibration_of
 from gatedpose.skeleton import Skeleton
 
 Format: TypeAlias = Literal["onnx", "torch-export"]
@@ -77,6 +78,7 @@ def input_facts(
 ) -> dict[str, Any]:
     """What a program must know to feed an exported network and to read what it gives."""
     data = getattr(model, "pretrained_cfg", {})
+    calibration = calibration_of(model)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
         "size": list(size),
@@ -88,6 +90,7 @@ def input_facts(
         "coordinates": "x, y in pixels of the input; the centre of the first pixel is (0.5, 0.5)",
         "decoder": DEFAULT_DECODER,
         "skeleton": asdict(skeleton) if skeleton else None,
+        "calibration": asdict(calibration) if calibration else None,
     }
 
 

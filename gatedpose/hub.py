@@ -17,7 +17,7 @@ from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import read_image, write_image
 from gatedpose.models.saved import MODEL_FILES, save_model
 from gatedpose.models.weights import HUB_FILE, Weights
-from gatedpose.models.zoo import create_model, find_weights
+from gatedpose.models.zoo import calibration_of, create_model, find_weights
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import SKELETONS
 
@@ -164,7 +164,7 @@ def write_repository(
     check_card(text, weights)
     with whole_folder(folder, FILES) as part:
         model = create_model(weights.name, pretrained=True)
-        save_model(model, part, SKELETONS[weights.skeleton])
+        save_model(model, part, SKELETONS[weights.skeleton], calibration_of(model))
         write_whole(part / HUB_FILE, weights.fetch().read_bytes())
         write_whole(part / "README.md", text)
         image = read_image(demo_image())

@@ -158,18 +158,20 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
             raise ValueError(f"lsp_pck: mask must be {target.shape[:2]}, got {mask.shape}")
         known = mask[:, [shoulder, hip]].all(axis=1)
         normaliser = np.where(known, normaliser, np.nan)
-    columns = {"Head": _indices(LSP14, ("neck", "head top")), **_limb_columns(LSP14)}
+    columns = {"Head": joint_indices(LSP14, ("neck", "head top")), **limb_columns(LSP14)}
     score = pck(pred, target, normaliser, mask, threshold, columns)
     return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip)")
 
 
-def _indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
+def joint_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
+    """Where the joints of these names are."""
     return tuple(skeleton.joints.index(name) for name in names)
 
 
-def _limb_columns(skeleton: Skeleton) -> dict[str, tuple[int, ...]]:
+def limb_columns(skeleton: Skeleton) -> dict[str, tuple[int, ...]]:
+    """The right and left joint of each limb, by the column of published tables."""
     return {
-        limb: _indices(skeleton, (f"right {limb.lower()}", f"left {limb.lower()}"))
+        limb: joint_indices(skeleton, (f"right {limb.lower()}", f"left {limb.lower()}"))
         for limb in LIMBS
     }
 
@@ -226,7 +228,7 @@ def pckh(
     hit, counts = _hits(pred, target, head_size, ~missing, threshold)
     rates = np.array(_rates(hit, counts))
     head = ("upper neck", "head top") if averaging == "official" else ("head top",)
-    columns = {"Head": _indices(MPII16, head), **_limb_columns(MPII16)}
+    columns = {"Head": joint_indices(MPII16, head), **limb_columns(MPII16)}
     table = {name: _mean(rates[list(column)]) for name, column in columns.items()}
     without = [j for j, name in enumerate(MPII16.joints) if name not in ("pelvis", "thorax")]
     if averaging == "pooled16":

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.samples import Sample
 from gatedpose.evaluation.metrics import Averaging, Score, lsp_pck, pck, pckh
+from gatedpose.evaluation.people import mean_oks, torso_pck
 from gatedpose.evaluation.predictions import Points
 from gatedpose.files import write_whole
 from gatedpose.predict.predictor import Predictor
-from gatedpose.skeleton import LSP14, MPII16
+from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,14 @@ def evaluate(
         threshold: See `score_people`.
         averaging: See `score_people`.
 
+    Joints that the network does not predict are not scored; their keypoints are NaN.
+
     Raises:
-        ValueError: If the network lacks joints of the dataset's.
+        ValueError: If network and dataset share no joint.
     """
     skeleton = samples[0].skeleton
-    groups = joint_groups(predictor.skeleton, skeleton)
+    groups = joint_groups(predictor.skeleton, skeleton, partly=True)
+    known = np.array([bool(group) for group in groups])
     pairs = ((sample.image, sample.box[None]) for sample in samples)
     bar = tqdm(
         predictor.stream(pairs), "evaluating", len(samples), unit="person", disable=not progress
@@ -79,8 +83,10 @@ def evaluate(
         np.asarray(group_means(torch.from_numpy(np.stack(values)), groups))
         for values in ([pose.keypoints for pose in poses], [pose.scores for pose in poses])
     )
+    keypoints = np.where(known[:, None], keypoints, np.nan).astype(np.float32)
+    counted = [replace(sample, labelled=sample.labelled & known) for sample in samples]
     return Evaluation(
-        score=score_people(samples, keypoints, threshold, averaging),
+        score=score_people(counted, keypoints, threshold, averaging),
         ids=tuple(sample.id for sample in samples),
         keypoints=keypoints,
         scores=scores,
@@ -97,7 +103,9 @@ def score_people(
 
     Args:
         samples: N people with the same skeleton: LSP's 14 joints are scored by `lsp_pck`, MPII's 16
-            by `pckh`, any others by PCK with the longer side of the box as normaliser.
+            by `pckh`, COCO's 17 and the 19 of people by `torso_pck` and, as a further column,
+            `mean_oks` of the box's area, any others by PCK with the longer side of the box as
+            normaliser.
         keypoints: (N, K, 2) predicted, image pixels.
         threshold: 0.5 for PCKh and 0.2 for PCK if None.
         averaging: Of PCKh, see `gatedpose.evaluation.metrics.pckh`.
@@ -119,6 +127,10 @@ def score_people(
         reach = 0.5 if threshold is None else threshold
         return pckh(keypoints, target, np.stack(heads), ~labelled, reach, averaging)
     boxes = np.stack([sample.box for sample in samples])
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    score = pck(keypoints, target, sides, labelled, 0.2 if threshold is None else threshold)
+    sizes, reach = boxes[:, 2:] - boxes[:, :2], 0.2 if threshold is None else threshold
+    if samples[0].skeleton in (COCO17, PEOPLE19):
+        score = torso_pck(keypoints, target, labelled, samples[0].skeleton, reach)
+        oks = mean_oks(keypoints, target, labelled, sizes.prod(axis=1), samples[0].skeleton)
+        return replace(score, columns={**score.columns, "OKS": oks})
+    score = pck(keypoints, target, sizes.max(axis=1), labelled, reach)
     return replace(score, metric=f"{score.metric} (normaliser: longer side of the box)")

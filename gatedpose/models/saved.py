@@ -10,6 +10,7 @@ import torch
 
 from gatedpose.files import whole_folder
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.calibration import Calibration
 from gatedpose.models.variants import BY_NAME
 from gatedpose.models.weights import HUB_FILE
 from gatedpose.skeleton import Skeleton
@@ -17,7 +18,12 @@ from gatedpose.skeleton import Skeleton
 MODEL_FILES = frozenset({"config.json", HUB_FILE})
 
 
-def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) -> None:
+def save_model(
+    model: HeatmapNetwork,
+    folder: str | Path,
+    skeleton: Skeleton,
+    calibration: Calibration | None = None,
+) -> None:
     """Writes a network so that `create_model("local-dir:folder", pretrained=True)` has it back.
 
     The folder, with config.json, which names the joints, and model.safetensors, is what a Hub
@@ -27,6 +33,7 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
         model: A network of the zoo.
         folder: Where to write; its parent must exist.
         skeleton: The model's joints.
+        calibration: What its peaks are worth, if that is known.
 
     Raises:
         FileExistsError: If the folder holds other files, which would be lost.
@@ -45,11 +52,12 @@ def save_model(model: HeatmapNetwork, folder: str | Path, skeleton: Skeleton) ->
         if field.name not in ("num_keypoints", "in_channels")
         and (value := getattr(model.config, field.name)) != getattr(standard, field.name)
     }
+    told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:
         timm.models.save_for_hf(
             copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
             part,
-            model_config={"skeleton": asdict(skeleton)},
+            model_config={"skeleton": asdict(skeleton), **told},
             model_args={**changed, "in_chans": model.in_channels},
             safe_serialization=True,
         )

@@ -45,6 +45,8 @@ class Weights:
         data: Datasets they were trained on.
         recipe: How they were trained.
         scores: How well they do.
+        calibration: Maps peaks to chances, see `gatedpose.models.calibration`; None where peaks are
+            scores as they are.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Weights:
     data: Sequence[str]
     recipe: Mapping[str, Any]
     scores: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None = None
 
     @property
     def path(self) -> Path:

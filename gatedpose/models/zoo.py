@@ -29,6 +29,7 @@ from torch import nn
 
 from gatedpose.errors import InputError, UnknownModelError, WeightsError, did_you_mean
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.calibration import Calibration
 from gatedpose.models.cu_net import CUNetConfig
 from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
 from gatedpose.models.weights import (
@@ -137,6 +138,27 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
         known = [Skeleton.from_dict(told)] if told else []
     keypoints = getattr(model, "num_keypoints", None)
     return next((s for s in [*known, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
+
+
+def calibration_of(model: nn.Module) -> Calibration | None:
+    """What the peaks of a model's heatmaps are worth, None if that is not known.
+
+    Raises:
+        InputError: If config.json of its folder or repository holds one that is not monotone.
+    """
+    cfg = getattr(model, "pretrained_cfg", {})
+    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
+    told = weights.calibration if weights and weights.num_keypoints == model.num_keypoints else None
+    source = cfg.get("source")
+    if source in ("local-dir", "hf-hub"):
+        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
+        told = read_config(source, place).get("calibration")
+    if told is None:
+        return None
+    try:
+        return Calibration(**told)
+    except TypeError as error:
+        raise InputError(f"calibration: needs peaks and chances, got {told!r:.80}") from error
 
 
 def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:

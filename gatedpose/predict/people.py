@@ -26,6 +26,7 @@ GROWN = 1.15  # of the tight box of those joints
 # gated_hg_1s_68.lsp: three in four of 160 everyday photos reach it, and 3 of 144 pictures and
 # pieces of pictures without people.
 SURE = 0.38
+SURE_CALIBRATED = 0.5  # the same where scores are the joints' chances to be right
 
 
 def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
@@ -110,10 +111,13 @@ class FirstLook:
 
     Args:
         predictor: Whose network looks.
-        sure: Mean score of the joints from which on there is a person.
+        sure: Mean score of the joints from which on there is a person; `SURE`, or with calibrated
+            weights `SURE_CALIBRATED`, if None.
     """
 
-    def __init__(self, predictor: "Predictor", sure: float = SURE) -> None:
+    def __init__(self, predictor: "Predictor", sure: float | None = None) -> None:
+        if sure is None:
+            sure = SURE if predictor.calibration is None else SURE_CALIBRATED
         self.predictor, self.sure = predictor, sure
 
     def __call__(self, image: Tensor) -> Tensor:

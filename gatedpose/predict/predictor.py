@@ -1,6 +1,7 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
 import functools
+import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,13 @@ from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transfo
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb, read_image
 from gatedpose.models.optimize import OptimizedNetwork
-from gatedpose.models.zoo import DEFAULT_WORD, create_model, find_word, skeleton_of
+from gatedpose.models.zoo import (
+    DEFAULT_WORD,
+    calibration_of,
+    create_model,
+    find_word,
+    skeleton_of,
+)
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_detector
 from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
@@ -101,6 +108,7 @@ class Predictor:
         _warn_of_untrained(model)
         self.detector, self.min_person = detector, min_person
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
+        self.calibration = calibration_of(model)  # None: scores are peaks
         self.size = size or (data["input_size"][1], data["input_size"][2])
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
@@ -240,17 +248,24 @@ class Predictor:
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
-        located, scores = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        located, peaks = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        scores = peaks.float().cpu().numpy()
+        scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
-        arrays = [part.cpu().numpy() for part in (keypoints, scores, torch.stack(boxes))]
         return [
-            Pose(points, score, box[:4], self.skeleton, box_score=_score(box[4]))
-            for points, score, box in zip(*arrays, strict=True)
+            Pose(
+                points.cpu().numpy(),
+                score,
+                box[:4].cpu().numpy(),
+                self.skeleton,
+                box_score=_score(float(box[4])),
+            )
+            for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
 
 
 def _score(value: float) -> float | None:
-    return None if value != value else float(value)  # NaN: none was given
+    return None if math.isnan(value) else value
 
 
 def _keypoints(model: nn.Module) -> int:

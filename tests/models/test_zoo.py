@@ -619,8 +619,8 @@ HUB_CLIENT = """
     import sys
     import timm, timm.data, safetensors.torch, huggingface_hub
     before = {name.partition(".")[0] for name in sys.modules}
-    from gatedpose import checkpoints, zoo
-    import gatedpose.profiling
+    from gatedpose.models import weights as checkpoints, zoo
+    import gatedpose.models.profiling
     after = {name.partition(".")[0] for name in sys.modules}
     assert after - before <= {"gatedpose"}, after - before  # import gatedpose is cheap
     import torch

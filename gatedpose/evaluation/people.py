@@ -1,0 +1,89 @@
+"""Scores of everyday people, half of whom may be out of sight."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.evaluation.metrics import Array, Mask, Score, joint_indices, limb_columns, pck
+from gatedpose.skeleton import Skeleton
+
+# COCO's spread of what annotators mark, as a share of the root of a person's
+# area: twice its sigma.
+OKS_SPREAD = {
+    "Shoulder": 2 * 0.079, "Elbow": 2 * 0.072, "Wrist": 2 * 0.062,
+    "Hip": 2 * 0.107, "Knee": 2 * 0.087, "Ankle": 2 * 0.089,
+}  # fmt: skip
+
+
+def torso_pck(
+    pred: Array,
+    target: Array,
+    mask: Mask,
+    skeleton: Skeleton,
+    threshold: float = 0.2,
+) -> Score:
+    """PCK of people whose half may be out of sight: the normaliser is the torso's diagonal.
+
+    That is left shoulder - right hip as for LSP, or right shoulder - left hip where the first is
+    not labelled. People with neither are not counted.
+
+    Args:
+        pred: (N, K, 2) predicted; NaN counts as a miss.
+        target: (N, K, 2) annotated.
+        mask: (N, K) bool, True where a joint counts.
+        skeleton: The K joints, with shoulders, elbows, wrists, hips, knees and ankles.
+        threshold: Share of the normaliser.
+
+    Returns:
+        The mean over all counted joints; the columns Head (whatever of neck and head top there is),
+        those of the limbs, Limbs (the twelve together) and Total.
+
+    Raises:
+        ValueError: For shapes that do not fit, or if nothing is left to count.
+    """
+    target, mask = np.asarray(target, dtype=float), np.asarray(mask, dtype=bool)
+    normaliser = torso_lengths(target, mask, skeleton)
+    limbs = limb_columns(skeleton)
+    head = tuple(k for k, name in enumerate(skeleton.joints) if name in ("neck", "head top"))
+    columns = {"Head": head} if head else {}
+    columns |= {**limbs, "Limbs": tuple(k for pair in limbs.values() for k in pair)}
+    score = pck(pred, target, normaliser, mask, threshold, columns)
+    people = int((np.isfinite(normaliser) & mask.any(axis=1)).sum())
+    return replace(score, metric=f"{score.metric} (normaliser: the torso of {people} people)")
+
+
+def torso_lengths(target: Array, mask: Mask, skeleton: Skeleton) -> npt.NDArray[np.float64]:
+    """(N,) lengths of the torso's diagonal, see `torso_pck`; NaN where none is labelled."""
+    target, lengths = np.asarray(target, dtype=float), np.full(len(target), np.nan)
+    for ends in (("right shoulder", "left hip"), ("left shoulder", "right hip")):
+        a, b = joint_indices(skeleton, ends)
+        found = np.linalg.norm(target[:, a] - target[:, b], axis=1)
+        lengths = np.where(mask[:, [a, b]].all(axis=1), found, lengths)
+    return lengths
+
+
+def mean_oks(pred: Array, target: Array, mask: Mask, areas: Array, skeleton: Skeleton) -> float:
+    """COCO's object keypoint similarity over the twelve joints of the limbs, mean over people.
+
+    Args:
+        pred: (N, K, 2) predicted; what is not finite has a similarity of 0.
+        target: (N, K, 2) annotated.
+        mask: (N, K) bool, True where a joint counts; people without such a joint do not count.
+        areas: (N,) of the people, in square pixels.
+        skeleton: The K joints, with the limbs'.
+
+    Returns:
+        Per cent; NaN if nobody counts.
+    """
+    limbs = limb_columns(skeleton)
+    joints = [k for pair in limbs.values() for k in pair]
+    spread = np.repeat([OKS_SPREAD[name] for name in limbs], 2)
+    error = np.linalg.norm(np.asarray(pred, float) - np.asarray(target, float), axis=2)[:, joints]
+    counts = np.asarray(mask, dtype=bool)[:, joints]
+    scale = spread**2 * np.asarray(areas, float)[:, None]
+    alike = np.nan_to_num(np.exp(-(error**2) / (2 * scale)))
+    people = counts.any(axis=1)
+    means = (alike * counts).sum(axis=1)[people] / counts.sum(axis=1)[people]
+    return float(100 * means.mean()) if people.any() else math.nan

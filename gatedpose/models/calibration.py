@@ -1,0 +1,113 @@
+"""What a heatmap's peak is worth: the chance that its joint lies within a fifth of the torso.
+
+Peaks of different networks and trainings mean different things. A map from peak to chance, fitted
+on people that were not trained on, makes scores comparable, and one threshold fits all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.errors import InputError
+
+Numbers = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A monotone map from peaks to chances, straight between its knots and level beyond them.
+
+    Attributes:
+        peaks: Heights of peaks, rising.
+        chances: The chance at each of them, 0 to 1, not falling.
+
+    Raises:
+        InputError: If there are not as many chances as peaks, fewer than two, or they fall.
+    """
+
+    peaks: tuple[float, ...]
+    chances: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "peaks", tuple(map(float, self.peaks)))
+        object.__setattr__(self, "chances", tuple(map(float, self.chances)))
+        peaks, chances = np.array(self.peaks), np.array(self.chances)
+        if len(peaks) != len(chances) or len(peaks) < 2:
+            raise InputError(
+                f"Calibration: needs two or more peaks and as many chances, got {len(peaks)} and "
+                f"{len(chances)}"
+            )
+        good = (np.diff(peaks) > 0).all() and (np.diff(chances) >= 0).all()
+        if not good or not ((chances >= 0) & (chances <= 1)).all() or not np.isfinite(peaks).all():
+            raise InputError(
+                f"Calibration: is not monotone: peaks must rise and chances not fall, from 0 to 1; "
+                f"got {self.peaks} and {self.chances}"
+            )
+
+    def __call__(self, peaks: Numbers) -> npt.NDArray[np.float32]:
+        """Chances of peaks, of the same shape; float32."""
+        return np.interp(peaks, self.peaks, self.chances).astype(np.float32)
+
+
+def fit_calibration(peaks: Numbers, right: npt.NDArray[np.bool_], knots: int = 12) -> Calibration:
+    """The map that makes peaks into chances: shares of right joints among peaks of like height.
+
+    Args:
+        peaks: (M,) of joints whose truth is known.
+        right: (M,) bool, whether each lies within a fifth of the torso; False for joints that are
+            out of the picture.
+        knots: Groups of as many joints each.
+
+    Raises:
+        InputError: For fewer joints than ten a group, or shapes that differ.
+    """
+    if peaks.shape != right.shape or peaks.ndim != 1 or len(peaks) < 10 * knots:
+        raise InputError(
+            f"fit_calibration: needs (M,) peaks and as many bools, M at least {10 * knots}; got "
+            f"{peaks.shape} and {right.shape}"
+        )
+    order = np.argsort(peaks, kind="stable")
+    groups = np.array_split(order, knots)
+    heights = [float(peaks[group].mean()) for group in groups]
+    shares = _not_falling([float(right[group].mean()) for group in groups])
+    rising = [i for i in range(knots) if i == 0 or heights[i] > heights[i - 1]]
+    digits = [(round(heights[i], 4), round(shares[i], 4)) for i in rising]
+    return Calibration(tuple(h for h, _ in digits), tuple(s for _, s in digits))
+
+
+def _not_falling(values: Sequence[float]) -> list[float]:
+    """The nearest values in squares that do not fall (pool adjacent violators)."""
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        blocks.append((value, 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, n), (b, m) = blocks[-2:]
+            blocks[-2:] = [((a * n + b * m) / (n + m), n + m)]
+    return [value for value, count in blocks for _ in range(count)]
+
+
+def calibration_error(
+    chances: Numbers, right: npt.NDArray[np.bool_], groups: int = 10
+) -> tuple[float, list[tuple[float, float, int]]]:
+    """How far chances are from shares, and a reliability plot's points.
+
+    Args:
+        chances: (M,) predicted.
+        right: (M,) bool.
+        groups: Equal parts of 0 to 1.
+
+    Returns:
+        The expected calibration error: the mean distance between mean chance and share of right
+        joints over the groups, weighted by their size; and these two and the size of each group.
+    """
+    place = np.minimum((chances * groups).astype(int), groups - 1)
+    points = [
+        (float(chances[mine].mean()), float(right[mine].mean()), int(mine.sum()))
+        for mine in (place == group for group in range(groups))
+        if mine.any()
+    ]
+    error = sum(abs(chance - share) * count for chance, share, count in points) / len(chances)
+    return error, points

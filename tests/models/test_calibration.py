@@ -1,0 +1,71 @@
+"""Peaks become chances."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gatedpose
+from gatedpose.errors import InputError
+from gatedpose.models.calibration import Calibration, calibration_error, fit_calibration
+from gatedpose.models.saved import save_model
+from gatedpose.models.zoo import calibration_of
+from gatedpose.skeleton import LSP14
+
+
+def test_straight_between_knots_and_level_beyond() -> None:
+    chances = Calibration((0.2, 0.6), (0.1, 0.9))(np.array([[0.0, 0.2, 0.3], [0.4, 0.6, 2.0]]))
+    np.testing.assert_allclose(chances, [[0.1, 0.1, 0.3], [0.5, 0.9, 0.9]], atol=1e-6)
+    assert chances.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("peaks", "chances"),
+    [((0, 1), (0.5, 0.4)), ((1, 0), (0, 1)), ((0, 0), (0, 1)), ((0, 1), (0, 1.1)),
+     ((0,), (1,)), ((0, 1, 2), (0, 1)), ((0, float("nan")), (0, 1))],
+)  # fmt: skip
+def test_what_is_not_monotone_is_refused(
+    peaks: tuple[float, ...], chances: tuple[float, ...]
+) -> None:
+    with pytest.raises(InputError, match="Calibration: "):
+        Calibration(peaks, chances)
+
+
+def test_a_fit_gives_the_shares_back() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.uniform(0, 1, 20_000)
+    right = generator.uniform(0, 1, 20_000) < truth
+    peaks = truth**2  # an over-careful network
+    assert calibration_error(peaks, right)[0] > 0.1
+    fitted = fit_calibration(peaks, right)
+    error, points = calibration_error(fitted(peaks), right)
+    assert error < 0.02
+    assert sum(count for _, _, count in points) == 20_000
+    with pytest.raises(InputError, match="M at least 120"):
+        fit_calibration(peaks[:50], right[:50])
+
+
+def test_shares_that_fall_are_pooled() -> None:
+    peaks = np.arange(40.0)
+    right = np.concatenate([np.zeros(10), np.ones(10), np.zeros(10), np.ones(10)]).astype(bool)
+    assert fit_calibration(peaks, right, knots=4).chances == (0.0, 0.5, 0.5, 1.0)
+
+
+def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", pretrained=True)
+    plain = gatedpose.Predictor(model)
+    image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
+    [raw] = plain(image)
+    save_model(model, tmp_path / "net", LSP14, Calibration((0.0, 1.0), (0.25, 0.75)))
+    again = gatedpose.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True)
+    [pose] = gatedpose.Predictor(again)(image)
+    np.testing.assert_allclose(pose.scores, 0.25 + 0.5 * raw.scores.clip(0, 1), atol=1e-5)
+    np.testing.assert_allclose(pose.keypoints, raw.keypoints, atol=1e-4)
+    config = tmp_path / "net" / "config.json"
+    told = json.loads(config.read_text())
+    told["calibration"]["chances"] = [0.75, 0.25]
+    config.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="is not monotone"):
+        calibration_of(gatedpose.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True))
