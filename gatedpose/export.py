@@ -6,7 +6,8 @@ asked for. What a program must know to feed it is written inside, see `input_fac
 
 import copy
 import io
-import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from gatedpose.errors import check_choice
+from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.zoo import calibration_of
 from gatedpose.skeleton import Skeleton
@@ -134,38 +136,48 @@ def export(
     network = copy.deepcopy(model).half() if half else model
     graph = LastStack(network, half, with_decode).eval()
     shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
-    facts = json.dumps(input_facts(model, skeleton, size))
+    facts = to_json(input_facts(model, skeleton, size))
     names = ("heatmaps", "keypoints", "scores")[: 3 if with_decode else 1]
     write = _write_onnx if format == "onnx" else _write_torch
     # A batch of one would be taken for a constant.
     data = write(graph, noise[-1], shapes, names, facts)
-    write_whole(path, data)
     run = onnx_session(data) if format == "onnx" else _torch_program(data)
     with torch.no_grad():
         found = [run(images) for images in noise]
     points = [out[1] if with_decode else decode(out[0])[0] for out in found]
+    heatmaps = _largest([out[0] for out in found], [want[0] for want in wanted])
+    keypoints = _largest(points, [want[1] for want in wanted])
+    if not (math.isfinite(heatmaps) and math.isfinite(keypoints)):
+        raise InputError(
+            f"export: {path} would give values that are no numbers"
+            + ("; export it without half" if half else ": has the model trained well?")
+        )
+    write_whole(path, data)
     return Exported(
         path=Path(path),
         format=format,
         bytes=len(data),
         outputs=names,
         batches=batches,
-        heatmap_difference=_largest([out[0] for out in found], [want[0] for want in wanted]),
-        keypoint_difference=_largest(points, [want[1] for want in wanted]),
+        heatmap_difference=heatmaps,
+        keypoint_difference=keypoints,
     )
 
 
 def _largest(found: list[Tensor], wanted: list[Tensor]) -> float:
-    return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+    # A maximum of tensors keeps NaN, Python's may lose it.
+    pairs = zip(found, wanted, strict=True)
+    return float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
 
 
 def _require_onnx() -> None:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is loaded
     try:
         import onnx
         import onnxruntime
         import onnxscript
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'export to ONNX needs {error.name}: pip install "gatedpose[export]"'
         ) from error
     del onnx, onnxruntime, onnxscript
@@ -191,6 +203,7 @@ def _write_onnx(
 
 def onnx_session(data: bytes) -> Run:
     """A function from images to the outputs of an ONNX file, in onnxruntime on the CPU."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is loaded
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

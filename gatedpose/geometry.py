@@ -22,6 +22,8 @@ Boxes: TypeAlias = Tensor | npt.NDArray[np.floating[Any]] | Sequence[Sequence[fl
 
 CROP_MARGIN = 1.25  # side of the cropped square over the longer side of the box
 
+SMALLEST, FARTHEST = 1e-3, 1e7  # pixels: of a box's side, and of its coordinates
+
 
 def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
     """Checks boxes against an image.
@@ -40,7 +42,7 @@ def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
     """
     try:
         checked = torch.as_tensor(boxes, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise BoxError(f"boxes must be numbers of shape (N, 4): {error}") from error
     if checked.dim() != 2 or checked.shape[1] != 4 or len(checked) == 0:
         raise BoxError(
@@ -54,6 +56,10 @@ def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
         if x1 <= x0 or y1 <= y0:
             raise BoxError(
                 f"{box} has no area: boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1"
+            )
+        if min(x1 - x0, y1 - y0) < SMALLEST or max(map(abs, (x0, y0, x1, y1))) > FARTHEST:
+            raise BoxError(
+                f"{box} has sides below {SMALLEST:g} or coordinates above {FARTHEST:g} pixels"
             )
         if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
             raise BoxError(f"{box} lies outside the image of {width} x {height} pixels")

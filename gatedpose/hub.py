@@ -9,7 +9,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 import gatedpose
-from gatedpose.errors import WeightsError
+from gatedpose.errors import InputError, WeightsError
 from gatedpose.evaluation.reports import stack_poses
 from gatedpose.files import whole_folder, write_whole
 from gatedpose.media.demo import DEMO_BOX, demo_image
@@ -125,14 +125,14 @@ def check_card(card: str, weights: Weights) -> None:
     try:
         found = getattr(ModelCard(card).data, "eval_results", None)
     except Exception as error:  # whatever YAML and huggingface_hub find wrong with it
-        raise ValueError(f"the card's front matter cannot be read: {error}") from error
+        raise InputError(f"the card's front matter cannot be read: {error}") from error
     known = {(r.dataset_type, r.metric_name): r.metric_value for r in _results(weights)}
     if not found:
-        raise ValueError(f"the card of {weights.name} has no results; the table has {known}")
+        raise InputError(f"the card of {weights.name} has no results; the table has {known}")
     for result in found:
         key = (result.dataset_type, result.metric_name)
         if known.get(key) != result.metric_value:
-            raise ValueError(
+            raise InputError(
                 f"the card says {result.metric_value} for {key[0]}, {key[1]}, the table of "
                 f"{weights.name} says {known.get(key, 'nothing')}: cards hold its numbers only"
             )
@@ -206,4 +206,4 @@ def check_repository(repository: str) -> None:
     except HFValidationError:
         good = False
     if not good:
-        raise ValueError(f"push: a repository is ORG/NAME, got {repository!r}")
+        raise InputError(f"push: a repository is ORG/NAME, got {repository!r}")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from PIL.Image import Image
 
+from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.media.images import ImageSource, to_pil
 from gatedpose.skeleton import Skeleton
 
@@ -92,7 +93,7 @@ class Pose:
             track, sure = facts.get("track"), facts.get("box_score")
             return cls(joints[:, :2], joints[:, 2], box, skeleton, track, sure)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
+            raise InputError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
 
     def to_numpy(self) -> npt.NDArray[np.float32]:
         """(K, 3): x, y in pixels of the image, and score."""
@@ -135,9 +136,11 @@ def to_supervision(poses: Sequence[Pose]) -> Any:
     try:
         from supervision import KeyPoints
     except ImportError as error:
-        raise ImportError('this needs supervision: pip install "supervision>=0.31"') from error
+        raise MissingPackageError(
+            'this needs supervision: pip install "supervision>=0.31"'
+        ) from error
     if not poses:
-        raise ValueError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
+        raise InputError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
     scores = np.stack([pose.scores for pose in poses])
     try:
         return KeyPoints(
@@ -148,4 +151,4 @@ def to_supervision(poses: Sequence[Pose]) -> Any:
         )
     except TypeError as error:
         message = f'this supervision is too old ({error}): pip install "supervision>=0.31"'
-        raise ImportError(message) from error
+        raise MissingPackageError(message) from error

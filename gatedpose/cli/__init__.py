@@ -7,7 +7,7 @@ test compares it with the command's own first words.
 import click
 
 import gatedpose
-from gatedpose.cli.group import Commands, Entry
+from gatedpose.cli.group import Entry, LateCommands
 
 # fmt: off
 COMMANDS = (
@@ -53,7 +53,7 @@ def _keep_memory(context: click.Context) -> None:
         keep_freed_memory()
 
 
-@click.group(cls=Commands, entries=RESEARCH)
+@click.group(cls=LateCommands, entries=RESEARCH)
 @click.pass_context
 def research(context: click.Context) -> None:
     """What the paper asks of such networks: speed, choices, gates."""
@@ -61,9 +61,9 @@ def research(context: click.Context) -> None:
 
 
 @click.group(
-    cls=Commands,
+    cls=LateCommands,
     entries=COMMANDS,
-    hidden=RESEARCH,
+    unlisted=RESEARCH,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(gatedpose.__version__)

@@ -1,12 +1,12 @@
 """`gatedpose export`: a model for another runtime."""
 
-import json
 from pathlib import Path
 
 import click
 
 import gatedpose
-from gatedpose.cli.options import json_option, parse_size
+from gatedpose.cli.options import checked, json_option, parse_size
+from gatedpose.json_files import to_json
 
 
 @click.command()
@@ -16,7 +16,9 @@ from gatedpose.cli.options import json_option, parse_size
     show_default=True,
 )  # fmt: skip
 @click.option("--out", type=Path, help="The file. [NAME.onnx or NAME.pt2]")
-@click.option("--size", help="HEIGHTxWIDTH of the input. [the model's own]")
+@click.option(
+    "--size", callback=checked(parse_size), help="HEIGHTxWIDTH of the input. [the model's own]"
+)
 @click.option("--half", is_flag=True, help="Weights and arithmetic in half precision.")
 @click.option("--dynamic-batch", is_flag=True, help="Any number of images at once.")
 @click.option("--with-decode", is_flag=True, help="Keypoints and scores as outputs, too.")
@@ -26,7 +28,7 @@ def export(
     name: str,
     kind: str,
     out: Path | None,
-    size: str | None,
+    size: tuple[int, int] | None,
     half: bool,
     dynamic_batch: bool,
     with_decode: bool,
@@ -48,14 +50,14 @@ def export(
         path,
         kind,  # type: ignore[arg-type]
         skeleton=skeleton_of(model),
-        size=parse_size(size) if size else model.pretrained_cfg["input_size"][1:],
+        size=size or model.pretrained_cfg["input_size"][1:],
         half=half,
         dynamic_batch=dynamic_batch,
         with_decode=with_decode,
     )
     if as_json:
         facts = {**vars(done), "path": str(done.path), "model": name, "half": half}
-        click.echo(json.dumps(facts))
+        click.echo(to_json(facts))
         return
     runtime = "onnxruntime" if kind == "onnx" else "torch.export"
     click.echo(

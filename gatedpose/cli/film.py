@@ -1,6 +1,5 @@
 """`gatedpose predict` on a video or a webcam."""
 
-import json
 import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import click
 
 from gatedpose.cli.people import Job
+from gatedpose.json_files import to_json
 from gatedpose.media.video import VideoWriter, read_camera, read_video
 from gatedpose.predict.smoothing import joint_filter
 from gatedpose.predict.tracker import Tracker
@@ -51,7 +51,7 @@ def predict_video(
                 writer.write(job.draw(image, poses, scale=1), time)
             if job.as_json:
                 facts = {"frame": frames, "time": round(time, 4)}
-                bar.write(json.dumps({**facts, "poses": [pose.to_dict() for pose in poses]}))
+                bar.write(to_json({**facts, "poses": [pose.to_dict() for pose in poses]}))
             frames, empty = frames + 1, empty + (not poses)
             tracks |= {pose.track for pose in poses}
     if writer and (image.shape[1] % 2 or image.shape[2] % 2):

@@ -1,4 +1,4 @@
-"""Groups of commands that are imported when they are called, and errors as one line."""
+"""Groups of commands that are imported when they are called."""
 
 import importlib
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gatedpose.errors import GatedPoseError
+from gatedpose.cli.commands import Commands
 
 
 @dataclass(frozen=True)
@@ -31,43 +31,41 @@ class Entry:
         return command
 
 
-class Commands(click.Group):
-    """Commands in the order of a table; our own errors are one line and not a traceback.
+class LateCommands(Commands):
+    """Commands in the order of a table.
 
     Args:
         entries: The commands.
-        hidden: Those that are known as well, and not listed.
+        unlisted: Those that are known as well, and not listed.
         **options: Of `click.Group`.
     """
 
     def __init__(
-        self, *, entries: Sequence[Entry] = (), hidden: Sequence[Entry] = (), **options: Any
+        self, *, entries: Sequence[Entry] = (), unlisted: Sequence[Entry] = (), **options: Any
     ) -> None:
         super().__init__(**options)
         self.entries = {entry.name: entry for entry in entries}
-        self.hidden_entries = {entry.name: entry for entry in hidden}
+        self.unlisted = {entry.name: entry for entry in unlisted}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands, in their order."""
-        return [*self.entries, *self.commands]
+        return [*self.entries, *(name for name in self.commands if name not in self._late)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name, imported now."""
-        entry = self.entries.get(cmd_name) or self.hidden_entries.get(cmd_name)
-        return entry.load() if entry else super().get_command(ctx, cmd_name)
+        if cmd_name in self._late and cmd_name not in self.commands:
+            self.add_command(self._late[cmd_name].load(), cmd_name)
+        return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the summaries whole, without importing the commands."""
-        rows = [(entry.name, entry.summary) for entry in self.entries.values()]
-        rows += [(name, command.help or "") for name, command in self.commands.items()]
+        rows = []
+        for name in self.list_commands(ctx):
+            entry = self.entries.get(name)
+            rows.append((name, entry.summary if entry else self.commands[name].help or ""))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; bad input ends with exit code 1 and the message."""
-        try:
-            return super().invoke(ctx)
-        except (
-            GatedPoseError, ValueError, TypeError, ImportError, OSError, FloatingPointError,
-        ) as error:  # fmt: skip
-            raise click.ClickException(f"{error}") from error
+    @property
+    def _late(self) -> dict[str, Entry]:
+        return {**self.entries, **self.unlisted}

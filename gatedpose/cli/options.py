@@ -1,21 +1,82 @@
-"""Options that several commands take."""
+"""What several commands share: kinds of options, each with its range."""
 
-from typing import Any
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 import gatedpose
-from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER
+from gatedpose.errors import InputError
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-decoder_option = click.option(
-    "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
-)
-device_option = click.option("--device", help="Such as cpu or cuda; CUDA where it is by default.")
+Value = TypeVar("Value")
 
-fast_option = click.option(
-    "--fast", is_flag=True, help="Prepare the model for this machine first: see gatedpose.optimize."
-)
+LARGEST_SIDE = 4096  # of a network's input, in pixels
+PNG = b"\x89PNG"
+
+
+class Number(click.FloatRange):
+    """A finite number, perhaps within a range."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """See click."""
+        number = float(super().convert(value, param, ctx))
+        if not abs(number) < float("inf"):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+class PictureFile(click.Path):
+    """A .png to write, which may replace a picture but no other file."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """See click."""
+        super().convert(value, param, ctx)
+        path = Path(value)
+        if path.exists() and not path.is_file():
+            return path  # a device or a pipe
+        if path.suffix.lower() != ".png":
+            self.fail(f"{path} does not end in .png", param, ctx)
+        if path.is_file() and path.stat().st_size and not starts_with(path, PNG):
+            self.fail(f"{path} is there and no PNG picture: it would be lost", param, ctx)
+        return path
+
+
+def starts_with(path: Path, start: bytes) -> bool:
+    """Whether a file does."""
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
+
+
+def check_apart(option: str, out: Path | None, *inputs: Path | None) -> None:
+    """Raises BadParameter if what is written is one of the files or folders that are read."""
+    for path in inputs:
+        if out is not None and path is not None and _same(out, path):
+            raise click.BadParameter(
+                f"{out} is what is read: it would be written over", param_hint=option
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return os.path.samefile(one, other)
+    return one.resolve() == other.resolve()
+
+
+def checked(convert: Callable[[str], Value]) -> Callable[..., Value | None]:
+    """A callback of click's whose errors name the option."""
+
+    def callback(context: Any, param: Any, text: str | None) -> Value | None:
+        try:
+            return None if text is None else convert(text)
+        except InputError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
 
 
 def best_device(name: str | None) -> str:
@@ -25,12 +86,20 @@ def best_device(name: str | None) -> str:
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _device(name: str) -> str:
+    from gatedpose.device import find_device
+
+    return str(find_device(name))
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from HEIGHTxWIDTH."""
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH, such as 256x192") from None
+        raise click.BadParameter(f"{text!r:.40} is not HEIGHTxWIDTH, such as 256x192") from None
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise click.BadParameter(f"{text!r:.40}: sides are from 1 to {LARGEST_SIDE} pixels")
     return height, width
 
 
@@ -41,3 +110,28 @@ def make_ready(
     channels, *own = model.pretrained_cfg["input_size"]
     shape = (batch, channels, *(size or own))
     return gatedpose.optimize(model, device, example_shape=shape) if fast else model
+
+
+POSITIVE = Number(min=0, min_open=True)
+SHARE = Number(0, 1)
+COUNT = click.IntRange(1, 10**9)
+BATCH = click.IntRange(1, 65_536)
+SEED = click.IntRange(0, 2**63 - 1)
+PICTURE = PictureFile()
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+device_option = click.option(
+    "--device",
+    callback=checked(_device),
+    help="Such as cpu or cuda; CUDA where it is by default.",
+)
+size_option = click.option(
+    "--size",
+    default="256x256",
+    show_default=True,
+    callback=checked(parse_size),
+    help="HEIGHTxWIDTH of the input.",
+)
+fast_option = click.option(
+    "--fast", is_flag=True, help="Prepare the model for this machine first: see gatedpose.optimize."
+)

@@ -1,8 +1,9 @@
 """What `gatedpose predict` is asked for, whether of pictures or of video."""
 
 import fnmatch
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from gatedpose.pose import Pose
 from gatedpose.predict.detector import FINDERS, find_download, load_detector, load_finder
 from gatedpose.predict.people import WHOLE, Detector, as_people
 from gatedpose.predict.predictor import People, Predictor
+
+
+def digest(file: Path) -> str:
+    """Checksum of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,23 @@ class Job:
             min_score=MIN_PERSON if self.min_person is None else self.min_person,
             device=device,
         )
+
+    @cached_property
+    def made_by(self) -> dict[str, Any]:
+        """All that results depend on besides the photos: what a journal's first line says."""
+        known = {"alone", "as_json", "batch_size", "device", "table", "detector_weights"}
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
+        files = {"table": self.table, "detector_weights": self.detector_weights}
+        digests = {name: file and digest(file) for name, file in files.items()}
+        return {**options, **digests, "weights": self._weights}
+
+    @property
+    def _weights(self) -> str:
+        """Checksum of the network, which may be trained anew under the same name."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.predictor.model.state_dict().items()):
+            found.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def load(self) -> None:
         """Meets whatever is missing before anything is written."""

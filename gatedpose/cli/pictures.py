@@ -1,9 +1,8 @@
 """`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
 
-import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,11 +13,13 @@ import click
 from torch import Tensor
 
 from gatedpose.cli.people import Job
-from gatedpose.cli.sources import Source, suffix_of, targets
-from gatedpose.errors import BoxError, ImageError
+from gatedpose.cli.sources import STDIN, Source, suffix_of, targets
+from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
-from gatedpose.files import JsonLines
+from gatedpose.journal import JsonLines
+from gatedpose.json_files import to_json
+from gatedpose.media.download import is_url
 from gatedpose.media.images import FORMATS, write_image
 from gatedpose.pose import Pose
 from gatedpose.predict.predictor import People
@@ -38,6 +39,7 @@ def predict_pictures(
     keep: bool | None,
     coco: Path | None,
     suffix: str | None,
+    recursive: bool,
 ) -> None:
     """Predicts, draws and prints picture by picture.
 
@@ -50,6 +52,7 @@ def predict_pictures(
             there may be none.
         coco: File to write in COCO's format of results.
         suffix: Of the drawings in a folder, with its dot; by each picture's own if None.
+        recursive: Whether a pattern takes pictures of folders in folders.
 
     Raises:
         ClickException: At the end, if pictures could not be read.
@@ -57,13 +60,16 @@ def predict_pictures(
     from tqdm import tqdm
 
     pictures = _pictures(sources, out, single, suffix)
+    if job.drawn and not single:
+        _check_not_read(sources, out or Path("poses"), recursive)
     _check_files(job, sources, coco)
     job.load()
     with ExitStack() as stack:
-        log = None if single else stack.enter_context(_open_results(out or Path("poses"), keep))
+        folder = out or Path("poses")
+        log = None if single else stack.enter_context(_open_results(job, folder, keep))
         rows = log.rows if log else []
-        done = {row.get("image") for row in rows}
-        reader = _Reader([source for source in sources if source.name not in done], job)
+        done = {_real(row["image"]) for row in rows}
+        reader = _Reader([source for source in sources if _real(source.name) not in done], job)
         found = _predict(job, reader, pictures)
         bar = tqdm(found, "predicting", len(sources), unit="image", disable=single)
         bar.update(len(sources) - len(reader.sources))
@@ -73,8 +79,8 @@ def predict_pictures(
             else:
                 rows.append(facts)
             _tell(bar, facts, job.as_json, single)
-    asked = {source.name for source in sources}
-    rows = [row for row in rows if row.get("image") in asked]
+    asked = {_real(source.name) for source in sources}
+    rows = [row for row in rows if _real(row["image"]) in asked]
     if coco:
         _write_coco(rows, job.predictor.skeleton, coco)
     if not (single or job.as_json):
@@ -95,7 +101,7 @@ def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
     if not facts["poses"]:
         bar.write(f"{facts['image']}: nobody found", file=sys.stderr)
     if as_json:
-        bar.write(json.dumps(facts))
+        bar.write(to_json(facts))
     elif single:
         bar.write(pose_text({"picture": "-", **facts}))
 
@@ -116,7 +122,7 @@ def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Itera
     """What becomes of each picture that can be read, drawn where that is wanted."""
     for poses in job.predictor.stream(reader):
         source, image = reader.next_done()
-        facts: Facts = {"image": source.name}
+        facts: Facts = {"image": source.name, **source.state()}
         if job.drawn:
             picture = pictures[source.name]
             picture.parent.mkdir(parents=True, exist_ok=True)
@@ -125,14 +131,38 @@ def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Itera
         yield {**facts, "poses": [pose.to_dict() for pose in poses]}
 
 
-def _open_results(folder: Path, keep: bool | None) -> JsonLines:
+def _real(name: str) -> str:
+    """A photo under one name, however it is called; an address as it is."""
+    return name if name == STDIN or is_url(name) else str(Path(name).resolve())
+
+
+def _unchanged(row: Facts) -> bool:
+    file = Path(row["image"])
+    return not file.exists() or Source(row["image"], file).state().items() <= row.items()
+
+
+def _open_results(job: Job, folder: Path, keep: bool | None) -> JsonLines:
     path = folder / RESULTS
     if keep is None and path.exists() and path.stat().st_size:
         raise click.ClickException(
             f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
             "another folder by --out"
         )
-    return JsonLines(path, resume=bool(keep))
+    log = JsonLines(path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row)
+    try:
+        names = Counter(_real(row["image"]) for row in log.rows)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise InputError(
+                f"{path} has {twice[0]} {names[twice[0]]} times: begin anew with --overwrite"
+            )
+    except BaseException:
+        log.__exit__()
+        raise
+    return log
+
+
+def _check_row(row: Facts) -> bool:
+    return isinstance(row.get("image"), str) and isinstance(row.get("poses"), list)
 
 
 def _write_coco(rows: Sequence[Facts], skeleton: Skeleton, path: Path) -> None:
@@ -168,6 +198,18 @@ def _pictures(
     if single and not sources[0].remote and target.resolve() == first.resolve():
         raise click.BadParameter(f"{target} is the photo itself", param_hint="--out")
     return pictures
+
+
+def _check_not_read(sources: list[Source], out: Path, recursive: bool) -> None:
+    """Refuses to draw where the same pattern would take drawings for photos the next time."""
+    into = out.resolve()
+    places = {source.file.parent.resolve() for source in sources if not source.remote}
+    if into in places or (recursive and places & set(into.parents)):
+        raise click.BadParameter(
+            f"{out} holds the photos: the pictures drawn there would be taken for photos the next "
+            "time; name another folder, or give --no-pictures",
+            param_hint="--out",
+        )
 
 
 class _Reader:

@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from gatedpose.cli.options import decoder_option, device_option, fast_option, json_option
+from gatedpose.cli.decoding import decoder_option
+from gatedpose.cli.options import (
+    BATCH,
+    SHARE,
+    check_apart,
+    device_option,
+    fast_option,
+    json_option,
+)
 
 DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 
@@ -13,7 +21,12 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--demo", is_flag=True, help="Use a photograph that scikit-image ships.")
-@click.option("--camera", type=int, metavar="N", help="Use webcam /dev/videoN, until Ctrl-C.")
+@click.option(
+    "--camera",
+    type=click.IntRange(0, 255),
+    metavar="N",
+    help="Use webcam /dev/videoN, until Ctrl-C.",
+)
 @click.option(
     "--model",
     default="balanced",
@@ -41,7 +54,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option("--detector-weights", type=Path, metavar="FILE", help="Its weights. [torchvision's]")
 @click.option(
     "--min-person",
-    type=click.FloatRange(0, 1),
+    type=SHARE,
     help="Detected people below this score are left out. [the detector's own]",
 )
 @click.option(
@@ -69,6 +82,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
 @click.option(
     "--min-score",
+    type=SHARE,
     default=0.2,
     show_default=True,
     help="Joints below are drawn hollow; below half of it not at all.",
@@ -77,7 +91,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
-@click.option("--batch-size", default=32, show_default=True, help="People at once.")
+@click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
 @json_option
 def predict(
     sources: tuple[str, ...],
@@ -141,8 +155,12 @@ def predict(
         predict_video(job, sources[0] if sources else None, camera, out, smooth)
     else:
         pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
+        files = [picture.file for picture in pictures if not picture.remote]
+        check_apart("--coco", coco, options["table"], *files)
         keep = True if resume else False if overwrite else None
-        predict_pictures(job, pictures, out, not many, keep, coco, kind and f".{kind}")
+        recursive = any("**" in source for source in sources)
+        suffix = kind and f".{kind}"
+        predict_pictures(job, pictures, out, not many, keep, coco, suffix, recursive)
 
 
 def _is_video(sources: tuple[str, ...]) -> bool:

@@ -46,6 +46,13 @@ class Source:
             raise ImageError(f"standard input has more than {LARGEST:,} bytes")
         return decode_image(data, "standard input")
 
+    def state(self) -> dict[str, int]:
+        """What tells a file from another one of the same name."""
+        if self.remote:
+            return {}
+        found = self.file.stat()
+        return {"bytes": found.st_size, "modified": found.st_mtime_ns}
+
 
 def find_sources(words: Sequence[str]) -> list[Source]:
     """The pictures that words of the command line stand for, each once, at least one a word.

@@ -15,7 +15,7 @@ import torch
 
 from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.data.samples import Sample, require_images
-from gatedpose.errors import DatasetError
+from gatedpose.errors import DatasetError, MissingPackageError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import COCO17, Skeleton
 
@@ -86,7 +86,7 @@ def load_index(file: Path) -> Any:
     try:
         from pycocotools.coco import COCO
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'reading {file.name} needs pycocotools: pip install "gatedpose[train]"'
         ) from error
     data = Row(file, "the file", load_json(file))

@@ -1,7 +1,6 @@
 """Person crops packed into memory, so that training reads no image file twice."""
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN, crop_image, crop_matrices, transform_points
+from gatedpose.json_files import to_json
 from gatedpose.media.images import read_image
 
 PACK_SIZE = 320  # pixels; the square that becomes a 256 px input lies within at full resolution
@@ -197,9 +197,7 @@ def packed(samples: list[Sample], path: Path) -> Crops:
 def _digest(samples: list[Sample]) -> str:
     """Of everything that crops depend on, but for the pictures themselves."""
     people = [[s.id, s.image.name, *(part.tolist() for part in _annotation(s))] for s in samples]
-    return hashlib.sha256(
-        json.dumps([PACK_SIZE, PACK_MARGIN, QUALITY, people]).encode()
-    ).hexdigest()
+    return hashlib.sha256(to_json([PACK_SIZE, PACK_MARGIN, QUALITY, people]).encode()).hexdigest()
 
 
 def _annotation(sample: Sample) -> tuple[np.ndarray, ...]:

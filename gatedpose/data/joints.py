@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.skeleton import Skeleton
 
 # What stands in for joints that one release annotates and another does not. The paper interpolates
@@ -40,12 +41,12 @@ def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) ->
             groups.append(())
             missing.append(name)
     if len(missing) == len(groups):
-        raise ValueError(
+        raise InputError(
             f"{source.name} and {target.name} share no joint: {', '.join(source.joints)} against "
             f"{', '.join(target.joints)}"
         )
     if missing and not partly:
-        raise ValueError(
+        raise InputError(
             f"the joints differ: {source.name} has no {', '.join(missing)}, which {target.name} "
             "needs"
         )
@@ -70,11 +71,11 @@ def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
     for i, skeleton in enumerate(skeletons):
         others = {name for other in (*skeletons[:i], *skeletons[i + 1 :]) for name in other.joints}
         if others and not others & set(skeleton.joints):
-            raise ValueError(f"{skeleton.name} ({', '.join(skeleton.joints)}) shares no joint")
+            raise InputError(f"{skeleton.name} ({', '.join(skeleton.joints)}) shares no joint")
     joined = _largest(skeletons) or _union(skeletons)
     for skeleton in skeletons:
         if _named_flips(skeleton) != _named_flips(joined, set(skeleton.joints)):
-            raise ValueError(f"the flip pairs of {skeleton.name} and {joined.name} differ")
+            raise InputError(f"the flip pairs of {skeleton.name} and {joined.name} differ")
     return joined
 
 

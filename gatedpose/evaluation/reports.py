@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.models.base import check_images
 from gatedpose.models.profiling import Profile, profile
@@ -95,7 +96,7 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
     """
     scored = [(row, next(iter(row["weights"].values()))) for row in rows if row["weights"]]
     if not scored:
-        raise ValueError("there are no scores to plot: none of the models has weights")
+        raise InputError("there are no scores to plot: none of the models has weights")
     panels: dict[str, list[Facts]] = {}
     for row, scores in scored:
         for split, score in scores.items():

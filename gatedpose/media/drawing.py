@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.media.images import Array, ImageSource, read_image
 from gatedpose.skeleton import Skeleton
 
@@ -57,7 +58,7 @@ def draw_poses(
     shapes = [(people, joints, 2), (people, joints), (people, 4), (people,)]
     got = [tuple(tensor.shape) for tensor in tensors]
     if got != shapes or scale < 1:
-        raise ValueError(
+        raise InputError(
             f"draw_poses: keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4), "
             f"box_scores (N,) and a scale of at least 1 are needed, got "
             f"{', '.join(map(str, got))} and {scale}"
@@ -141,6 +142,6 @@ def contact_sheet(images: Sequence[ImageSource], columns: int) -> Tensor:
     tensors = [read_image(image) for image in images]
     sizes = sorted({(tensor.shape[2], tensor.shape[1]) for tensor in tensors})
     if len(sizes) != 1 or columns < 1:
-        raise ValueError(f"need images of one size and columns > 0, got {sizes} and {columns}")
+        raise InputError(f"need images of one size and columns > 0, got {sizes} and {columns}")
     grid: Tensor = make_grid(tensors, nrow=columns, padding=4, pad_value=255)
     return grid

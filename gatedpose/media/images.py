@@ -5,6 +5,7 @@ drawn with Pillow, as torchvision does inside: its own `draw_keypoints` paints e
 cuts coordinates to whole pixels.
 """
 
+import functools
 import glob
 import io
 import os
@@ -21,7 +22,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gatedpose.errors import ImageError, InputError, check_choice
+from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
 from gatedpose.files import write_whole
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -29,6 +30,10 @@ ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
+# Others, such as EPS, would be given to programs of this computer.
+READ = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
+MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted
 OPENING = threading.Lock()  # the filters of warnings are those of all threads
 
 
@@ -57,7 +62,9 @@ def read_image(source: ImageSource) -> Tensor:
         return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
     if isinstance(source, (str, os.PathLike)):
         return _from_file(Path(source))
-    raise TypeError(f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}")
+    raise InputTypeError(
+        f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}"
+    )
 
 
 def _from_file(path: Path) -> Tensor:
@@ -68,7 +75,8 @@ def _from_file(path: Path) -> Tensor:
             raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
         with OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(file)  # reads the header only
+            image = Image.open(file, formats=readable())  # reads the header only
+        _check_pixels(image, path)
         with image:
             return _from_pil(image, str(path))
 
@@ -107,7 +115,8 @@ def decode_image(data: bytes, name: str) -> Tensor:
     with _named_errors(name):
         with OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=readable())
+        _check_pixels(image, name)
         with image:
             return _from_pil(image, name)
 
@@ -119,9 +128,30 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         ImageError: For what is no image.
         FileNotFoundError: For a path that does not exist.
     """
-    with Path(path).open("rb") as file, _named_errors(str(path)), Image.open(file) as image:
+    with (
+        Path(path).open("rb") as file,
+        _named_errors(str(path)),
+        Image.open(file, formats=readable()) as image,
+    ):
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
+
+
+@functools.cache
+def readable() -> list[str]:
+    """The formats that are read, of those that this Pillow has: never by another program."""
+    Image.init()
+    return [name for name in READ if name in Image.OPEN]
+
+
+def _check_pixels(image: Image.Image, path: Path | str) -> None:
+    pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if limit == PILLOWS_LIMIT and pixels > MAX_PIXELS:  # else somebody has chosen one
+        raise ImageError(
+            f"{path} has {image.width} x {image.height} = {pixels / 1e6:.1f} million pixels, the "
+            f"limit is {MAX_PIXELS / 1e6:g} million. Make it smaller or, if you trust it, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS."
+        )
 
 
 @contextmanager

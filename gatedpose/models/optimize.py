@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.allocator import keep_freed_memory
+from gatedpose.device import find_device
+from gatedpose.errors import InputError
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.rates import matrix_rate
@@ -132,12 +134,10 @@ def optimize(
             cannot take.
         RuntimeError: If `compile` is True and compilation fails.
     """
-    wanted = torch.device(device) if device else next(model.parameters()).device
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
+    wanted = find_device(device) if device else next(model.parameters()).device
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
-        raise ValueError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
+        raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
     channels, *side = model.pretrained_cfg["input_size"]
     shape = example_shape or (8, channels, *side)
     like = torch.empty(shape, device="meta")

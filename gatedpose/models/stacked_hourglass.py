@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatedpose.errors import InputError
 from gatedpose.models.base import HeatmapNetwork, check_sizes
 from gatedpose.models.layers import upsample2
 
@@ -49,7 +50,7 @@ class HourglassConfig:
     def __post_init__(self) -> None:
         check_sizes(self)
         if self.width % 4:
-            raise ValueError(f"width must be a multiple of 4, got {self.width}")
+            raise InputError(f"width must be a multiple of 4, got {self.width}")
 
 
 class Bottleneck(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
-from gatedpose.errors import UnknownModelError, did_you_mean
+from gatedpose.errors import InputTypeError, UnknownModelError, did_you_mean
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.cu_net import CUNet, CUNetConfig
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
@@ -45,7 +45,7 @@ class Variant:
         """
         valid = [option.name for option in fields(self.config)]
         if unknown := [name for name in changes if name not in valid]:
-            raise TypeError(
+            raise InputTypeError(
                 f"{self.name}: unknown option {', '.join(unknown)}; valid are {', '.join(valid)}"
             )
         return NETWORKS[type(self.config)](replace(self.config, **changes))

@@ -27,7 +27,14 @@ from timm.models import (
 )
 from torch import nn
 
-from gatedpose.errors import InputError, UnknownModelError, WeightsError, did_you_mean
+from gatedpose.device import find_device
+from gatedpose.errors import (
+    InputError,
+    InputTypeError,
+    UnknownModelError,
+    WeightsError,
+    did_you_mean,
+)
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.cu_net import CUNetConfig
@@ -36,11 +43,14 @@ from gatedpose.models.weights import (
     FIRST_CONV,
     HUB_FILE,
     Weights,
+    check_fit,
     fit,
     hub_file,
     load_weights,
     read_config,
     read_tensors,
+    require_described,
+    require_finite,
     weights_table,
 )
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -231,15 +241,18 @@ def create_model(
     elif tag or place not in BY_NAME:
         find_weights(name)
     if pretrained and checkpoint_path:
-        raise ValueError("create_model: pretrained and checkpoint_path exclude each other")
+        raise InputError("create_model: pretrained and checkpoint_path exclude each other")
     if config.get("features_only"):
-        raise TypeError("create_model: features_only is an option of timm.create_model")
+        raise InputTypeError("create_model: features_only is an option of timm.create_model")
     model: HeatmapNetwork = timm.create_model(
         name, pretrained=pretrained, num_classes=num_keypoints, **config
     )
     if checkpoint_path:
         load_weights(model, checkpoint_path)
-    return model.to(device=device, dtype=dtype)
+    model = model.to(device=None if device is None else find_device(device), dtype=dtype)
+    if dtype is not None and (pretrained or checkpoint_path):
+        require_finite(model.state_dict(), f"{name} in {dtype}")
+    return model
 
 
 def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
@@ -295,13 +308,19 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
         cfg = replace(cfg, classifier=_keypoint_modules(config))
 
         def build(num_classes: int, in_chans: int, **changes: Any) -> HeatmapNetwork:
-            model = variant.build(num_keypoints=num_classes, in_channels=in_chans, **changes)
-            if pretrained:
-                path, sha256 = locate(cfg, cache_dir)
-                tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
-                if stem in tensors and in_chans != cfg.input_size[0]:
-                    tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
-                fit(model, tensors, path, new_keypoints=num_classes != cfg.num_classes)
+            sizes = {"num_keypoints": num_classes, "in_channels": in_chans, **changes}
+            if not pretrained:
+                return variant.build(**sizes)
+            path, sha256 = locate(cfg, cache_dir)
+            tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
+            require_described(tensors, path, cfg.num_classes, cfg.input_size[0])
+            if stem in tensors and in_chans != cfg.input_size[0]:
+                tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
+            fresh = num_classes != cfg.num_classes
+            with torch.device("meta"):  # a network of any size, before memory is asked for
+                check_fit(variant.build(**sizes), tensors, path, fresh)
+            model = variant.build(**sizes)
+            fit(model, tensors, path, fresh)
             return model
 
         features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}

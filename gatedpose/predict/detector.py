@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.data.boxes import MIN_PERSON, PERSON
+from gatedpose.device import find_device
 from gatedpose.errors import DetectorError, UnknownModelError, WeightsError, did_you_mean
 from gatedpose.models.weights import read_tensors
 from gatedpose.models.zoo import list_models
@@ -151,7 +152,7 @@ def load_detector(
     except (RuntimeError, TypeError) as error:
         message = " ".join(str(error).split())
         raise WeightsError(f"{path} does not fit {name}: {message:.300}") from error
-    model.to(device).eval()
+    model.to(find_device(device)).eval()
 
     def detect(image: Tensor) -> Tensor:
         return detect_people(model, image, min_score)

@@ -12,7 +12,8 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError, check_choice
+from gatedpose.device import find_device
+from gatedpose.errors import InputError, InputTypeError, check_choice
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb, read_image
@@ -89,19 +90,21 @@ class Predictor:
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         skeleton, keypoints = skeleton or skeleton_of(model), _keypoints(model)
         if skeleton is None:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
                 "Pass skeleton=, one of gatedpose.skeleton or your own"
             )
         if skeleton.num_keypoints != keypoints:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
                 f"model has {keypoints} heatmaps"
             )
         if workers is not None and workers < 0:
-            raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
+            raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
         data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
-        self.device = torch.device(device) if device else next(model.parameters()).device
+        self.device = find_device(device) if device else next(model.parameters()).device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()
@@ -271,14 +274,16 @@ def _score(value: float) -> float | None:
 def _keypoints(model: nn.Module) -> int:
     """How many heatmaps a network has."""
     if not isinstance(model, nn.Module):
-        raise TypeError(
+        raise InputTypeError(
             f"Predictor: needs a network or a name, got {type(model).__name__}; create_model makes "
             "one"
         )
     for name in ("num_keypoints", "num_classes"):
         if isinstance(keypoints := getattr(model, name, None), int):
             return keypoints
-    raise TypeError(f"Predictor: {type(model).__name__} has neither num_keypoints nor num_classes")
+    raise InputTypeError(
+        f"Predictor: {type(model).__name__} has neither num_keypoints nor num_classes"
+    )
 
 
 def _warn_of_untrained(model: nn.Module) -> None:

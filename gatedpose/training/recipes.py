@@ -13,7 +13,7 @@ from torch import nn
 from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
 from gatedpose.errors import InputError, did_you_mean
-from gatedpose.files import from_json
+from gatedpose.json_files import from_json
 from gatedpose.skeleton import SKELETONS
 from gatedpose.training.losses import Loss
 
@@ -38,7 +38,7 @@ class Phase:
 
     def __post_init__(self) -> None:
         if min(self.size, self.images, self.batch_size, self.sigma) <= 0 or self.size % 64:
-            raise ValueError(
+            raise InputError(
                 f"a phase needs a size that 64 divides and positive numbers of images, batch and "
                 f"sigma, got {self}"
             )
@@ -147,7 +147,7 @@ class Recipe:
         }
         if wrong := [name for name, good in in_range.items() if not good]:
             values = ", ".join(f"{name} {getattr(self, name)!r}" for name in wrong)
-            raise ValueError(f"recipe {self.name}: out of range: {values}")
+            raise InputError(f"recipe {self.name}: out of range: {values}")
 
     @property
     def cost(self) -> float:
@@ -181,7 +181,7 @@ class Recipe:
         """
         path, equals, written = text.partition("=")
         if not path or not equals:
-            raise ValueError(f"{text!r} is not FIELD=VALUE")
+            raise InputError(f"{text!r} is not FIELD=VALUE")
         try:
             value = json.loads(written)
         except ValueError:
@@ -329,7 +329,7 @@ def find_recipe(name: str) -> Recipe:
 def _read_recipe(path: Path) -> Recipe:
     fields = load_json(path)
     if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold an object with the fields of a recipe")
+        raise InputError(f"{path} must hold an object with the fields of a recipe")
     fields = {"name": path.stem, **fields}
     base = find_recipe(str(fields.pop("base"))) if "base" in fields else None
     return from_json(Recipe, fields, str(path), base)

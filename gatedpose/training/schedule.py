@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gatedpose.errors import InputError
 from gatedpose.training.recipes import Recipe
 
 
@@ -12,6 +13,14 @@ class Progress:
     phase: int = 0
     images: int = 0  # seen in this phase
     step: int = 0  # over all phases
+
+    def checked(self, recipe: Recipe) -> "Progress":
+        """Itself, seen to be of a training by this recipe; raises InputError if not."""
+        numbers = (self.phase, self.images, self.step)
+        good = all(type(number) is int and number >= 0 for number in numbers)
+        if not good or self.phase > len(recipe.phases):
+            raise InputError(f"{self} is no progress of the recipe {recipe.name}")
+        return self
 
     def share(self, recipe: Recipe) -> float:
         """Share of the whole work that is done, 0 to 1."""
@@ -30,12 +39,12 @@ def check_batches(recipe: Recipe, processes: int, people: int) -> None:
     """
     shares = processes * recipe.accumulate
     if odd := [p.batch_size for p in recipe.phases if p.batch_size % shares]:
-        raise ValueError(
+        raise InputError(
             f"a batch of {odd[0]} images cannot be shared alike by {processes} processes in "
             f"{recipe.accumulate} parts each"
         )
     if large := [p.batch_size for p in recipe.phases if p.batch_size > people]:
-        raise ValueError(
+        raise InputError(
             f"a batch of {large[0]} is more than the {people} people to train on: add people "
             "or make the batches of --phase smaller"
         )
