@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gatedpose.models.weights import load_weights
     from gatedpose.models.zoo import create_model, list_models
     from gatedpose.pose import Pose
-    from gatedpose.predict.predictor import Predictor, predict
+    from gatedpose.predict.oneline import predict
+    from gatedpose.predict.predictor import Predictor
     from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, Skeleton
 
 __version__ = "0.1.0"

@@ -6,9 +6,10 @@ that maps image coordinates to crop coordinates. Everything is batched and stays
 device.
 """
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,31 @@ from gatedpose.errors import BoxError
 Boxes: TypeAlias = Tensor | npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]]
 
 CROP_MARGIN = 1.25  # side of the cropped square over the longer side of the box
+SMALLEST = 0.99  # pixels, of the longer side of a box; below it is likely a share of the picture
+FARTHEST = 1e6  # pixels, of a box from the picture; beyond it float32 has no tenth of a pixel
+
+P = ParamSpec("P")
+
+
+def without_autocast(
+    function: Callable[Concatenate[Tensor, P], Tensor],
+) -> Callable[Concatenate[Tensor, P], Tensor]:
+    """The same function, computed in its tensors' own precision whatever the caller's autocast.
+
+    Half precision has 8 or 11 bits: a coordinate of some hundred pixels would be rounded to whole
+    ones.
+    """
+
+    @functools.wraps(function)
+    def exact(first: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+        kind = first.device.type
+        if kind == "meta" or not torch.is_autocast_enabled(kind):
+            return function(first, *args, **options)
+        with torch.autocast(kind, enabled=False):
+            return function(first, *args, **options)
+
+    return exact
+
 
 SMALLEST, FARTHEST = 1e-3, 1e7  # pixels: of a box's side, and of its coordinates
 
@@ -37,8 +63,9 @@ def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
         The boxes as a float32 tensor (N, 4).
 
     Raises:
-        BoxError: For another shape, no box, NaN or infinite values, a box without area, or one that
-            lies wholly outside the image. The message names the box.
+        BoxError: For another shape, no box, NaN or infinite values, a box without area, of less
+            than a pixel or a million pixels away, or one that lies wholly outside the image. The
+            message names the box.
     """
     try:
         checked = torch.as_tensor(boxes, dtype=torch.float32)
@@ -57,10 +84,12 @@ def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
             raise BoxError(
                 f"{box} has no area: boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1"
             )
-        if min(x1 - x0, y1 - y0) < SMALLEST or max(map(abs, (x0, y0, x1, y1))) > FARTHEST:
+        if max(x1 - x0, y1 - y0) < SMALLEST:
             raise BoxError(
-                f"{box} has sides below {SMALLEST:g} or coordinates above {FARTHEST:g} pixels"
+                f"{box} is smaller than a pixel: boxes are in pixels, not in shares of the image"
             )
+        if max(map(abs, (x0, y0, x1, y1))) > FARTHEST:
+            raise BoxError(f"{box} reaches more than {FARTHEST:g} pixels away")
         if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
             raise BoxError(f"{box} lies outside the image of {width} x {height} pixels")
     return checked
@@ -88,6 +117,7 @@ def keypoints_to_box(keypoints: Tensor, labelled: Tensor) -> Tensor:
     return torch.cat((centre - half, centre + half), dim=-1)
 
 
+@without_autocast
 def crop_matrices(
     boxes: Tensor,
     size: tuple[int, int],
@@ -121,17 +151,20 @@ def crop_matrices(
     return torch.cat((linear, shift.unsqueeze(-1)), dim=2)
 
 
+@without_autocast
 def transform_points(matrices: Tensor, points: Tensor) -> Tensor:
     """Maps points (B, K, 2) by matrices (B, 2, 3)."""
     return points @ matrices[:, :, :2].transpose(1, 2) + matrices[:, :, 2].unsqueeze(1)
 
 
+@without_autocast
 def invert(matrices: Tensor) -> Tensor:
     """Exact inverse of (B, 2, 3) transforms: crop -> image from image -> crop."""
     inverse = torch.linalg.inv(matrices[:, :, :2])
     return torch.cat((inverse, -inverse @ matrices[:, :, 2:]), dim=2)
 
 
+@without_autocast
 def compose(after: Tensor, before: Tensor) -> Tensor:
     """The (B, 2, 3) transform that applies `before`, then `after`."""
     linear = after[:, :, :2] @ before[:, :, :2]
@@ -143,6 +176,7 @@ def mirror(width: int, like: Tensor) -> Tensor:
     return like.new_tensor([[[-1.0, 0.0, float(width)], [0.0, 1.0, 0.0]]])
 
 
+@without_autocast
 def warp(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     """Samples crops from images, bilinearly, 0 outside.
 
@@ -178,6 +212,7 @@ def _sample(images: Tensor, grid: Tensor) -> Tensor:
     return crops if parts == 1 else crops.transpose(0, 1).reshape(1, -1, height, width)
 
 
+@without_autocast
 def crop_image(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tensor) -> Tensor:
     """Cuts one crop from a large image without aliasing, touching only the pixels that it needs.
 

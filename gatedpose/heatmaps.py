@@ -135,6 +135,9 @@ def _dark(maps: Tensor, cell: Tensor) -> Tensor:
 
 
 def _smooth(maps: Tensor) -> Tensor:
+    if maps.device.type != "meta" and torch.is_autocast_enabled(maps.device.type):
+        with torch.autocast(maps.device.type, enabled=False):  # which would round what is smoothed
+            return _smooth(maps)
     radius = DARK_RADIUS
     offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * DARK_SIGMA**2))

@@ -75,6 +75,9 @@ def test_good_boxes_of_every_kind(kind: Any) -> None:
         ([0, 12, 5, 15], "lies outside"),
         ([-9, 0, 0, 5], "lies outside"),
         ([0, -9, 5, 0], "lies outside"),
+        ([0, 0, 1e-30, 1e-30], r"\(0, 0, 1e-30, 1e-30\) is smaller than a pixel"),
+        ([0.1, 0.2, 0.5, 0.9], r"is smaller than a pixel: boxes are in pixels, not in shares"),
+        ([-3e38, 0, 5, 5], r"reaches more than 1e\+06 pixels away"),
     ],
 )
 def test_bad_boxes_are_named(bad: list[float], why: str) -> None:
@@ -366,3 +369,27 @@ def centroids(crop: Tensor) -> Tensor:
     x = (crop.sum(1) * (torch.arange(crop.shape[2]) + 0.5)).sum(1) / total
     y = (crop.sum(2) * (torch.arange(crop.shape[1]) + 0.5)).sum(1) / total
     return torch.stack((x, y), dim=1)
+
+
+def test_coordinates_do_not_follow_autocast() -> None:
+    boxes = torch.tensor([[1001.5, 903.25, 1277.5, 1601.0], [11.0, 1203.0, 700.0, 1999.5]])
+    points = torch.rand(2, 3, 2) * 2000
+    image = torch.rand(3, 60, 40)
+
+    def results() -> list[Tensor]:
+        matrices = crop_matrices(boxes, (128, 96), rotation=torch.tensor([0.3, -1.0]))
+        small = crop_matrices(boxes / 50, (24, 32))
+        return [
+            matrices,
+            transform_points(matrices, points),
+            invert(matrices),
+            compose(matrices, invert(matrices)),
+            warp(image.expand(2, -1, -1, -1), small, (24, 32)),
+            crop_image(image, small[1], (24, 32), torch.zeros(3)),
+        ]
+
+    plain = results()
+    with torch.autocast("cpu", torch.bfloat16):
+        for one, other in zip(plain, results(), strict=True):
+            assert other.dtype == torch.float32
+            assert torch.equal(one, other)

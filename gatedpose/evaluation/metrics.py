@@ -265,6 +265,9 @@ def area_under_curve(
 def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Average precision and recall of COCO keypoints, by pycocotools.
 
+    Annotations are numbered anew: pycocotools takes a person whose id is 0 for nobody, and of those
+    with the same id all but one.
+
     Args:
         truth: File of annotations, such as person_keypoints_val2017.json.
         results: COCO's result format: for each detection image_id, category_id, keypoints (3 K
@@ -275,7 +278,8 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         shares from 0 to 1; -1 where there is nothing to score.
 
     Raises:
-        ValueError: If there are no results, or one names an image that the annotations lack.
+        ValueError: If there are no results, or one names an image or category that the annotations
+            lack.
     """
     try:
         from pycocotools.coco import COCO
@@ -288,8 +292,13 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         raise InputError("oks_ap: there are no results to score")
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         annotated = COCO(str(truth))
+        for number, person in enumerate(annotated.dataset["annotations"], 1):
+            person["id"] = number
+        annotated.createIndex()
         if unknown := {r["image_id"] for r in results} - set(annotated.getImgIds()):
-            raise InputError(f"oks_ap: {truth} has no image {sorted(unknown)[0]}")
+            raise InputError(f"oks_ap: {truth} has no image {sorted(unknown, key=str)[0]}")
+        if unknown := {r["category_id"] for r in results} - set(annotated.getCatIds()):
+            raise InputError(f"oks_ap: {truth} has no category {sorted(unknown, key=str)[0]}")
         run = COCOeval(annotated, annotated.loadRes([dict(r) for r in results]), "keypoints")
         run.evaluate()
         run.accumulate()

@@ -20,6 +20,7 @@ from gatedpose.media.images import ImageSource, read_image
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 CODECS = {".avi": ("mpeg4",), ".webm": ("libvpx-vp9", "libvpx")}  # the first that ffmpeg has
 USUAL_CODECS = ("libx264", "mpeg4")
+WIDEST = 8  # a pixel, as a multiple of its height; DVDs' are up to 1.5
 QUALITY = {"crf": "20"}  # hardly to be told from the original
 
 
@@ -28,7 +29,8 @@ class Frame(NamedTuple):
 
     Attributes:
         time: Seconds since the first frame; later than that of the frame before.
-        image: (3, H, W) uint8 RGB, upright.
+        image: (3, H, W) uint8 RGB, as it is to be shown: turned and mirrored as the file asks for,
+            its width stretched where the file's pixels are not square.
     """
 
     time: float
@@ -56,6 +58,9 @@ class Video(Iterator[Frame]):
         self.name = name
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         self.count: int | None = stream.frames or None
+        self._aspect = Fraction(stream.sample_aspect_ratio or 1)
+        if not 1 / WIDEST <= self._aspect <= WIDEST:
+            raise VideoError(f"{name} has pixels {self._aspect} as wide as high, which cannot be")
         self._frames = self._decode(container)
 
     def __next__(self) -> Frame:
@@ -75,7 +80,7 @@ class Video(Iterator[Frame]):
                     else:  # some files give no times, or the same again
                         time += 1 / float(self.rate)
                     number += 1
-                    yield Frame(time, _upright(frame))
+                    yield Frame(time, _shown(frame, self._aspect))
             except FFmpegError as error:
                 text = f"{self.name} cannot be decoded after {number} frames: {error.strerror}"
                 raise VideoError(text) from error
@@ -86,7 +91,8 @@ class Video(Iterator[Frame]):
 def read_video(path: str | os.PathLike[str]) -> Video:
     """Opens a video file; a loop over it gives `time, image` of each frame.
 
-    A rotation that the file asks for, as phones' do, is applied.
+    Frames are as a player shows them: turned and mirrored by the file's display matrix, which
+    phones write, and stretched where its pixels are not square, as on DVDs.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -234,6 +240,15 @@ def _import_av() -> Any:
     return av
 
 
-def _upright(frame: Any) -> Tensor:
-    image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
-    return image.rot90(frame.rotation // 90, (1, 2))  # both count counterclockwise
+def _shown(frame: Any, aspect: Fraction) -> Tensor:
+    """The picture (3, H, W) that a player shows: square pixels, turned and mirrored."""
+    width = max(1, round(frame.width * aspect))
+    pixels = frame.to_ndarray(format="rgb24", width=width, interpolation="BICUBIC")
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    if (data := frame.side_data.get("DISPLAYMATRIX")) is None:
+        return image
+    # Stored (x, y) is shown at (a x + c y, b x + d y), but for a shift; the nearest right angle.
+    (a, b, _), (c, d, _), _ = np.frombuffer(data, np.int32).reshape(3, 3).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.transpose(1, 2), c, b
+    return image.flip([axis for axis, along in ((2, a), (1, d)) if along < 0])

@@ -34,7 +34,9 @@ class OptimizedNetwork(nn.Module):
         dtype: What it computes in. Batch norms keep float32.
         compiled_for: Shape (B, C, H, W) of the batches that compiled code runs, None if there is
             none. Other numbers of images are cut or padded to it, other sizes run eagerly.
-        reason: Why it is not compiled; "" if it is.
+        reason: Why it is not compiled; "" if it is. A copy of a compiled network is not: compiled
+            code keeps the weights that it was made with. Nor is one that has been loaded with other
+            weights, moved or cast; `compile_for` does it anew.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
@@ -48,7 +50,8 @@ class OptimizedNetwork(nn.Module):
             parameter.data = parameter.data.to(dtype)
         self.compiled_for: Shape | None = None
         self.reason = "not asked for"
-        self._compiled: Callable[[Tensor], Tensor] = self._run
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+        self._threads: int | None = None  # that compiled code was made for; None once told
 
     def compile_for(self, shape: Shape) -> None:
         """Compiles for batches of one shape and runs it once; raises what the compiler raises."""
@@ -63,15 +66,57 @@ class OptimizedNetwork(nn.Module):
             **APART,
         )
         # As one of torch.compile's `options` freezing comes too late to make weights constants.
-        with torch.inference_mode(), inductor.patch({option: True}):
+        exact = torch.autocast(like.device.type, enabled=False)
+        with torch.inference_mode(), exact, inductor.patch({option: True}):
             compiled(torch.zeros(shape, device=like.device))
         self._compiled, self.compiled_for, self.reason = compiled, shape, ""
+        self._threads = torch.get_num_threads()
+
+    def _forget(self, reason: str) -> None:
+        """Goes on without compiled code, which has constants of what the network was."""
+        if self.compiled_for:
+            self._compiled, self.compiled_for, self.reason = None, None, reason
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles."""
+        state = self.__dict__.copy()
+        if self.compiled_for:
+            state.update(_compiled=None, compiled_for=None, reason="a copy")
+        return state
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        """As of any module; see `reason`."""
+        self._forget("loaded with other weights")
+        return super().load_state_dict(*args, **options)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "OptimizedNetwork":
+        like = next(self.network.parameters())
+        kind = like.device, like.dtype
+        super()._apply(fn, recurse)
+        like = next(self.network.parameters())
+        if kind != (like.device, like.dtype):
+            self._forget("moved or cast")
+        return self
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        if self.compiled_for is None or images.shape[1:] != self.compiled_for[1:]:
+        with torch.autocast(images.device.type, enabled=False):  # it rounds itself
+            return self._fast(images)
+
+    def _fast(self, images: Tensor) -> Tensor:
+        if not (self._compiled and self.compiled_for) or images.shape[1:] != self.compiled_for[1:]:
             return self._run(images)
+        if images.device.type == "cpu" and self._threads not in (None, torch.get_num_threads()):
+            text = (
+                f"compiled for {self._threads} threads and is now given {torch.get_num_threads()}"
+            )
+            warnings.warn(
+                f"optimize: {text}, so that PyTorch compiles it again, which takes up to a minute "
+                "or two: call torch.set_num_threads before optimize",
+                stacklevel=4,
+            )
+            self._threads = None
         # Code is compiled for tensors made in inference mode, and these need not be.
         alias = torch.empty(0, device=images.device)
         images = alias.set_(images.float().contiguous())  # type: ignore[call-overload]

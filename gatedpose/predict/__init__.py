@@ -11,7 +11,7 @@ from typing import Any
 
 class _Door(ModuleType):
     def __call__(self, *args: Any, **options: Any) -> Any:
-        from gatedpose.predict.predictor import predict
+        from gatedpose.predict.oneline import predict
 
         return predict(*args, **options)
 

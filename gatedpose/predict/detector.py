@@ -40,7 +40,8 @@ def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON
         DetectorError: If the model returns something else than torchvision's detectors do.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
+    # Autocast would round the boxes' own coordinates.
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         result = model([image.to(device) / 255])
     try:
         [found] = result

@@ -3,8 +3,7 @@
 import functools
 import math
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias, overload
 
@@ -13,20 +12,15 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from gatedpose.device import find_device
-from gatedpose.errors import InputError, InputTypeError, check_choice
+from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb, read_image
 from gatedpose.models.optimize import OptimizedNetwork
-from gatedpose.models.zoo import (
-    DEFAULT_WORD,
-    calibration_of,
-    create_model,
-    find_word,
-    skeleton_of,
-)
+from gatedpose.models.zoo import calibration_of, create_model, find_word, skeleton_of
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_detector
+from gatedpose.predict.networks import count_keypoints, describe, warn_of_untrained
 from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -88,7 +82,7 @@ class Predictor:
         if isinstance(model, str):
             model = create_model(find_word(model), pretrained=True)
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        skeleton, keypoints = skeleton or skeleton_of(model), _keypoints(model)
+        skeleton, keypoints = skeleton or skeleton_of(model), count_keypoints(model)
         if skeleton is None:
             raise InputError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
@@ -108,7 +102,7 @@ class Predictor:
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
         self.model = model.to(self.device).eval()
-        _warn_of_untrained(model)
+        warn_of_untrained(model)
         self.detector, self.min_person = detector, min_person
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.calibration = calibration_of(model)  # None: scores are peaks
@@ -174,17 +168,30 @@ class Predictor:
         [poses] = self.stream([(read_image(as_rgb(image, channels)), boxes)])
         return poses
 
-    def stream(self, images: Iterable[tuple[ImageSource, People]]) -> Iterator[list[Pose]]:
+    def stream(
+        self,
+        images: Iterable[tuple[ImageSource, People]],
+        *,
+        on_error: Callable[[ImageSource, Exception], object] | None = None,
+    ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
-        Files are read by `workers`, ahead of time; all else is done by the caller's thread.
+        Files are read by `workers`, ahead of time; all else is done by the caller's thread. Crops
+        are cut as a batch fills, however many people an image shows.
 
         Args:
             images: Pairs of image and boxes as in a call. Drawn from the caller's thread, not
                 more at once than fill a batch.
+            on_error: Called with an image that cannot be read, or whose boxes are bad, and the
+                error; the stream goes on, with no poses in that image's place. If None the error
+                is raised.
 
         Yields:
             The poses of each image, in order, as soon as they are known.
+
+        Raises:
+            Exception: See a call; and whatever `images` raises. It comes in its turn: the poses of
+                all images before are yielded first.
         """
         waiting: list[Crop] = []
         wanted: list[int] = []  # people of the images that are not yet yielded
@@ -193,28 +200,51 @@ class Predictor:
         def room() -> int:
             return min(max(1, self.workers), self.batch_size - len(waiting))
 
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
-            begun = ((self._begin(pool, image), boxes) for image, boxes in images)
-            for image, boxes in ahead(begun, room):
-                crops = self._crops(image.result() if isinstance(image, Future) else image, boxes)
-                wanted.append(len(crops))
-                waiting += crops
-                while len(waiting) >= self.batch_size:
-                    found += self._poses(waiting[: self.batch_size])
-                    waiting = waiting[self.batch_size :]
-                while wanted and len(found) >= wanted[0]:
-                    yield found[: wanted[0]]
-                    found = found[wanted.pop(0) :]
-        if waiting:
-            found += self._poses(waiting)
-        for people in wanted:
-            yield found[:people]
-            found = found[people:]
+        def known(least: int) -> Iterator[list[Pose]]:
+            """Runs the network on batches of at least so many crops; what is then known."""
+            while len(waiting) >= least:
+                found.extend(self._poses(waiting[: self.batch_size]))
+                del waiting[: self.batch_size]
+            while wanted and len(found) >= wanted[0]:
+                people = found[: wanted[0]]
+                del found[: wanted.pop(0)]
+                yield people
 
-    def _begin(self, pool: Executor, image: ImageSource) -> ImageSource | Future[Tensor]:
-        """Has a file read; what is in memory already is left as it is."""
-        file = isinstance(image, (str, os.PathLike))
-        return pool.submit(read_image, image) if file and self.workers else image
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
+            for source, image, boxes in ahead(self._begun(pool, images), room):
+                try:
+                    pixels = read_image(image.result() if isinstance(image, Future) else image)
+                    chosen = self._people(pixels, boxes)
+                except Exception as error:  # of any kind: what is done must not be lost
+                    ours = isinstance(error, (GatedPoseError, OSError))
+                    if on_error is None or source is None or not ours:
+                        yield from known(1)
+                        raise
+                    on_error(source, error)
+                    chosen = torch.zeros(0, 5)
+                wanted.append(len(chosen))
+                for crop in self._crops(pixels, chosen) if len(chosen) else ():
+                    waiting.append(crop)
+                    if len(waiting) == self.batch_size:
+                        yield from known(self.batch_size)
+                yield from known(self.batch_size)
+        yield from known(1)
+
+    def _begun(
+        self, pool: Executor, images: Iterable[tuple[ImageSource, People]]
+    ) -> Iterator[tuple[ImageSource | None, Any, People]]:
+        """Each source, with itself or, of a file, a future of its pixels, and boxes.
+
+        An error of `images` comes as a last future, of no source.
+        """
+        try:
+            for image, boxes in images:
+                file = isinstance(image, (str, os.PathLike)) and self.workers
+                yield image, pool.submit(read_image, image) if file else image, boxes
+        except Exception as error:
+            failed: Future[Tensor] = Future()
+            failed.set_exception(error)
+            yield None, failed, None
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -236,22 +266,23 @@ class Predictor:
             chosen = [[0, 0, width, height]]
         return as_people(chosen, height, width)
 
-    @torch.inference_mode()
-    def _crops(self, image: ImageSource, boxes: People) -> list[Crop]:
-        pixels = read_image(image)
-        chosen = self._people(pixels, boxes)
-        pixels, chosen = pixels.to(self.device), chosen.to(self.device)
-        matrices = crop_matrices(chosen[:, :4], self.size)
-        return [
-            (crop_image(pixels, matrix, self.size, self.mean), matrix, box)
-            for matrix, box in zip(matrices, chosen, strict=True)
-        ]
+    def _crops(self, pixels: Tensor, people: Tensor) -> Iterator[Crop]:
+        pixels, people = pixels.to(self.device), people.to(self.device)
+        matrices = crop_matrices(people[:, :4], self.size)
+        for matrix, person in zip(matrices, people, strict=True):
+            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
-        located, peaks = decode(self.heatmaps(batch.to(self.dtype)), self.decoder)
+        maps = self.heatmaps(batch.to(self.dtype))
+        if not bool(maps.sum(dtype=torch.float32).isfinite()):
+            raise WeightsError(
+                f"Predictor: {describe(self.model)} gave heatmaps that are not finite numbers, in "
+                f"{self.dtype}: its weights are damaged, or their products too large for the dtype"
+            )
+        located, peaks = decode(maps, self.decoder)
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
@@ -269,60 +300,3 @@ class Predictor:
 
 def _score(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _keypoints(model: nn.Module) -> int:
-    """How many heatmaps a network has."""
-    if not isinstance(model, nn.Module):
-        raise InputTypeError(
-            f"Predictor: needs a network or a name, got {type(model).__name__}; create_model makes "
-            "one"
-        )
-    for name in ("num_keypoints", "num_classes"):
-        if isinstance(keypoints := getattr(model, name, None), int):
-            return keypoints
-    raise InputTypeError(
-        f"Predictor: {type(model).__name__} has neither num_keypoints nor num_classes"
-    )
-
-
-def _warn_of_untrained(model: nn.Module) -> None:
-    """Says so if a network was never trained: all its running statistics are as at birth."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
-    fresh = [m.running_mean is not None and not bool(m.running_mean.any()) for m in norms]
-    if fresh and all(fresh):
-        warnings.warn(
-            f"Predictor: this {type(model).__name__} is untrained, its keypoints mean nothing: "
-            "create_model(name, pretrained=True) loads weights",
-            stacklevel=3,
-        )
-
-
-@functools.lru_cache(maxsize=2)
-def _predictor(model: str) -> Predictor:
-    return Predictor(model)
-
-
-def predict(
-    images: Any, boxes: Any = None, *, model: str = DEFAULT_WORD, channels: str = "rgb"
-) -> Any:
-    """Poses of the people in a photo, or in each of several, by trained weights.
-
-        poses = gatedpose.predict("photo.jpg")
-
-    Args:
-        images: See a call of `Predictor`.
-        boxes: See there.
-        model: "fast", "balanced", "best", or the name of weights; kept for the next call.
-        channels: See there.
-
-    Returns:
-        The poses, or for a list of images a list of them.
-
-    Raises:
-        UnknownModelError: For an unknown name.
-        WeightsError: If the weights cannot be had.
-        ImageError: If an image cannot be read.
-        BoxError: For bad boxes.
-    """
-    return _predictor(model)(images, boxes, channels=channels)

@@ -456,8 +456,22 @@ def test_real_annotations_noised_score_what_pycocotools_prints(
     assert oks_ap(path, results_of(annotations, 0))["AP"] == 1
 
 
+@pytest.mark.parametrize("ids", [[0, 1, 2], [7, 7, 7], [2, 1, 0]])
+def test_ids_of_annotations_do_not_count(ids: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "truth.json"
+    annotations = coco_truth(path, people=3)
+    truth = json.loads(path.read_text())
+    for row, number in zip(truth["annotations"], ids, strict=True):
+        row["id"] = number
+    path.write_text(json.dumps(truth))
+    stats = oks_ap(path, results_of(annotations, 0))
+    assert stats["AP"] == stats["AR"] == 1
+
+
 def test_bad_results_are_named(tmp_path: Path) -> None:
     annotations = coco_truth(tmp_path / "truth.json")
+    with pytest.raises(ValueError, match=r"truth.json has no category 9"):
+        oks_ap(tmp_path / "truth.json", [{**results_of(annotations, 0)[0], "category_id": 9}])
     with pytest.raises(ValueError, match="no results"):
         oks_ap(tmp_path / "truth.json", [])
     with pytest.raises(ValueError, match=r"truth.json has no image 77"):

@@ -82,26 +82,73 @@ def test_mpeg4_stands_in_for_h264(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(list(read_video(path))) == 5
 
 
-def rotate(path: Path, degrees: int) -> None:
+def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
     """Sets the matrix of an mp4's track header, as phones do (ISO 14496-12, 8.3.2)."""
-    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # version and flags, times and ids, ...
-    values = [cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0]
-    data[at : at + 24] = struct.pack(">6i", *values)
+    data[at : at + 24] = struct.pack(">6i", a << 16, b << 16, 0, c << 16, d << 16, 0)
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
-    """A matrix of 90 degrees asks the player to turn the picture clockwise."""
+@pytest.mark.parametrize(
+    ("matrix", "corner", "size"),
+    [  # where the red corner goes, counted by rows from the left upper one, and the shown size
+        ((1, 0, 0, 1), 0, (H, W)),
+        ((0, 1, -1, 0), 1, (W, H)),  # a quarter clockwise
+        ((-1, 0, 0, -1), 3, (H, W)),
+        ((0, -1, 1, 0), 2, (W, H)),
+        ((-1, 0, 0, 1), 1, (H, W)),  # a mirror
+        ((1, 0, 0, -1), 2, (H, W)),  # upside down, not turned
+        ((0, 1, 1, 0), 0, (W, H)),  # rows are columns
+        ((0, -1, -1, 0), 3, (W, H)),
+    ],
+)
+def test_the_display_matrix_is_applied(
+    matrix: tuple[int, int, int, int], corner: int, size: tuple[int, int], tmp_path: Path
+) -> None:
     path = write(tmp_path / "film.mp4")
     [plain, *_] = read_video(path)
-    rotate(path, degrees)
-    [turned, *_] = read_video(path)
-    torch.testing.assert_close(turned.image, plain.image.rot90(-degrees // 90, (1, 2)))
-    red = turned.image.float().unflatten(1, (2, -1)).unflatten(3, (2, -1)).mean((2, 4))
-    assert red[0].flatten().argmax() == {90: 1, 180: 3, 270: 2}[degrees]
+    set_matrix(path, *matrix)
+    [shown, *_] = read_video(path)
+    assert shown.image.shape[1:] == size
+    red = shown.image.float().unflatten(1, (2, -1)).unflatten(3, (2, -1)).mean((2, 4))
+    assert red[0].flatten().argmax() == corner
+    a, b, c, d = matrix  # pixel by pixel, as the standard has it
+    rows, columns = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+    x, y = a * columns + c * rows, b * columns + d * rows
+    wanted = torch.empty(3, *size, dtype=torch.uint8)
+    wanted[:, y - y.min(), x - x.min()] = plain.image
+    torch.testing.assert_close(shown.image, wanted)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "turned", "size"),
+    [
+        (Fraction(16, 11), False, (H, 93)),  # 64 * 16 / 11
+        (Fraction(8, 9), False, (H, 57)),
+        (Fraction(2), True, (128, H)),
+    ],
+)
+def test_pixels_that_are_not_square_are_stretched(
+    aspect: Fraction, turned: bool, size: tuple[int, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        frame = torch.zeros(H, W, 3, dtype=torch.uint8)
+        frame[:, W // 4 : W // 2] = 255
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.numpy())))
+        container.mux(stream.encode())
+    if turned:
+        set_matrix(path, 0, 1, -1, 0)
+    [shown] = read_video(path)
+    assert shown.image.shape[1:] == size
+    lit = (shown.image.float().mean(0).mean(1 if turned else 0) > 128).nonzero()
+    wide = max(size)  # a quarter to a half of it is white, to a pixel
+    assert lit.min() == pytest.approx(wide / 4, abs=1)
+    assert lit.max() + 1 == pytest.approx(wide / 2, abs=1)
 
 
 def test_times_increase_whatever_the_file_says(tmp_path: Path) -> None:

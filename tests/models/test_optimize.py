@@ -1,5 +1,8 @@
 """Networks made ready for prediction: the same heatmaps, and what happens where something lacks."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -95,6 +98,69 @@ def test_one_network_takes_no_other_ones_place() -> None:
             small = gatedpose.create_model("gated_hg_1s_68", width=width, depth=2)
             fast = gatedpose.optimize(small, dtype=torch.float32, example_shape=shape)
             assert fast.compiled_for == shape
+
+
+@pytest.fixture(scope="module")
+def compiled() -> tuple[nn.Module, OptimizedNetwork]:
+    """A small network, and itself compiled."""
+    small = gatedpose.create_model("gated_hg_1s_68", width=8, depth=2).eval()
+    fast = gatedpose.optimize(
+        small, dtype=torch.float32, compile=True, example_shape=(2, 3, 32, 64)
+    )
+    return small, fast
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_has_weights_of_its_own(how, compiled) -> None:
+    small, fast = compiled
+    images = torch.randn(2, 3, 32, 64)
+    twin = how(fast)
+    assert (twin.compiled_for, twin.reason) == (None, "a copy")
+    torch.testing.assert_close(twin(images), heatmaps(small, images), atol=1e-4, rtol=0)
+    if how is copy.copy:
+        return  # its weights are the original's, as of any module
+    with torch.no_grad():
+        for parameter in twin.network.head.parameters():
+            parameter.zero_()
+    assert twin(images).abs().max() == 0
+    torch.testing.assert_close(fast(images), heatmaps(small, images), atol=1e-4, rtol=0)
+    assert fast.compiled_for == (2, 3, 32, 64)
+    twin.compile_for((2, 3, 32, 64))
+    assert twin(images).abs().max() == 0
+
+
+@pytest.mark.slow
+def test_other_weights_are_not_those_that_were_compiled(compiled) -> None:
+    small, fast = compiled
+    other = gatedpose.optimize(
+        small, dtype=torch.float32, compile=True, example_shape=(2, 3, 32, 64)
+    )
+    state = {name: torch.zeros_like(value) for name, value in other.state_dict().items()}
+    other.load_state_dict(state)
+    assert (other.compiled_for, other.reason) == (None, "loaded with other weights")
+    images = torch.randn(2, 3, 32, 64)
+    assert other(images).abs().max() == 0
+
+
+@pytest.mark.slow
+def test_autocast_and_threads_do_not_compile_it_again_in_silence(compiled) -> None:
+    small, fast = compiled
+    images, threads = torch.randn(2, 3, 32, 64), torch.get_num_threads()
+    wanted = heatmaps(small, images)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = fast(images)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    torch.set_num_threads(threads + 1)
+    try:
+        told = rf"compiled for {threads} threads and is now given {threads + 1}, so that .* again"
+        with pytest.warns(UserWarning, match=told):
+            found = fast(images)
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+        fast(images)  # told once
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_predictor_takes_it(model) -> None:

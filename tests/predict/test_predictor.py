@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gatedpose
-from gatedpose.errors import BoxError, ImageError
+from gatedpose.errors import BoxError, ImageError, WeightsError
 from gatedpose.geometry import crop_matrices, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.pose import Pose, to_supervision
+from gatedpose.predict import predictor as predict
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import LSP14, Skeleton
 
@@ -201,6 +203,97 @@ def test_a_bad_file_raises_when_its_turn_comes(
     assert [len(next(stream)) for _ in range(4)] == [1] * 4
     with pytest.raises(ImageError, match=r"4\.png"):
         next(stream)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_bad_photo_does_not_lose_those_before_it(
+    workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
+) -> None:
+    """The 21st of 24 is bad, another has a bad box, all fit into one batch."""
+    files = [tmp_path / f"{number}.png" for number in range(24)]
+    for file in files:
+        dots[0].save(file)
+    files[20].write_bytes(b"no picture")
+    boxes = {22: [[0.0, 0.0, 0.0, 9.0]]}
+    pairs = [(file, boxes.get(number)) for number, file in enumerate(files)]
+    predictor = Predictor(finder, THREE, workers=workers)
+    stream = predictor.stream(iter(pairs))
+    assert [len(next(stream)) for _ in range(20)] == [1] * 20
+    with pytest.raises(ImageError, match=r"20\.png"):
+        next(stream)
+    told: list[tuple[object, Exception]] = []
+    results = list(predictor.stream(pairs, on_error=lambda image, e: told.append((image, e))))
+    assert [len(poses) for poses in results] == [1] * 20 + [0, 1, 0, 1]
+    assert [(image, type(error)) for image, error in told] == [
+        (files[20], ImageError),
+        (files[22], BoxError),
+    ]
+    for poses in results[:20]:
+        assert np.abs(poses[0].keypoints - dots[1]).max() < 0.6
+
+
+def test_an_error_of_the_callers_own_comes_in_its_turn(
+    dots: tuple[Image.Image, np.ndarray], finder: DotFinder
+) -> None:
+    def images() -> Iterator[tuple[Image.Image, None]]:
+        for _ in range(3):
+            yield dots[0], None
+        raise ValueError("the list is torn")
+
+    told: list[object] = []
+    predictor = Predictor(finder, THREE, workers=2)
+    stream = predictor.stream(images(), on_error=lambda *error: told.append(error))
+    assert [len(next(stream)) for _ in range(3)] == [1] * 3
+    with pytest.raises(ValueError, match="the list is torn"):
+        next(stream)
+    assert not told
+
+
+def test_crops_are_cut_as_a_batch_fills(
+    dots: tuple[Image.Image, np.ndarray], finder: DotFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,500 people in one picture: never more crops at once than a batch."""
+    cut, crop_image = [0], predict.crop_image
+    most = 0
+
+    def count(*arguments: Any) -> Tensor:
+        nonlocal most
+        cut[0] += 1
+        most = max(most, cut[0] - sum(finder.calls))
+        return crop_image(*arguments)
+
+    monkeypatch.setattr(predict, "crop_image", count)
+    boxes = [[50.0, 40.0, 150.0 + number / 100, 140.0] for number in range(1500)]
+    poses = Predictor(finder, THREE, batch_size=8, size=(64, 64))(dots[0], boxes)
+    assert most == 8
+    assert cut[0] == sum(finder.calls) == 1500
+    assert [pose.box[2] for pose in poses] == pytest.approx([box[2] for box in boxes])
+
+
+@pytest.mark.parametrize("decoder", ["softargmax", "dark"])
+def test_coordinates_do_not_follow_autocast(finder: DotFinder, decoder: Any) -> None:
+    points = np.array([[1330.3, 1960.8], [1270.2, 2020.5], [1300.0, 1990.25]])
+    image = draw_dots(2048, 2400, points, 5)
+    predictor = Predictor(finder, THREE, decoder=decoder, flip_test=False)
+    boxes = [[1233.0, 1911.0, 1371.0, 2051.0], [1180.5, 1900.0, 1400.0, 2100.0]]
+    plain = predictor(image, boxes)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = predictor(image, boxes)
+    for one, other in zip(plain, rounded, strict=True):
+        np.testing.assert_array_equal(one.keypoints, other.keypoints)
+        assert np.abs(other.keypoints - points).max() < 0.6
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_heatmaps_that_are_not_finite_are_refused(
+    value: float, dots: tuple[Image.Image, np.ndarray], tmp_path: Path
+) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3)
+    with torch.no_grad():
+        model.heads[0].bias[1] = value
+    for network in (model, gatedpose.optimize(model, dtype=torch.float32, compile=False)):
+        with pytest.raises(WeightsError, match="gated_hg_1s_68 gave heatmaps that are not finite"):
+            Predictor(network, THREE, size=(64, 64))(dots[0])
 
 
 def test_less_than_no_workers(finder: DotFinder) -> None:
