@@ -17,12 +17,14 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
 from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
 from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.finder import GatedFinder
 from gatedpose.models.zoo import calibration_of
 from gatedpose.skeleton import Skeleton
 
@@ -43,7 +45,7 @@ class Exported:
         outputs: Names of the outputs, in their order.
         batches: Numbers of images that it was checked with.
         heatmap_difference: Largest, over noise and these batches.
-        keypoint_difference: Largest, in pixels of the input.
+        keypoint_difference: Largest, in pixels of the input; of a finder's boxes.
     """
 
     path: Path
@@ -61,18 +63,33 @@ class LastStack(nn.Module):
     Args:
         network: A network of the zoo.
         half: Compute in half precision.
-        with_decode: Give keypoints (B, K, 2) in pixels of the input and scores (B, K), too.
+        with_decode: Give keypoints (B, K, 2) in pixels of the input and scores (B, K), too; of a
+            finder `read_boxes`.
     """
 
     def __init__(self, network: nn.Module, half: bool = False, with_decode: bool = False) -> None:
         super().__init__()
         self.network, self.with_decode = network, with_decode
+        self.read = reader(network)
         self.dtype = torch.float16 if half else torch.float32
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         heatmaps = self.network(images.to(self.dtype))[:, -1].float()
-        return (heatmaps, *decode(heatmaps)) if self.with_decode else (heatmaps,)
+        return (heatmaps, *self.read(heatmaps)) if self.with_decode else (heatmaps,)
+
+
+def read_boxes(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The boxes (B, cells, 4) that a finder's cells tell of, and how sure they are, (B, cells).
+
+    Scores are 0 but for peaks; boxes that overlap are for the runtime to leave out.
+    """
+    return boxes_of_cells(maps).flatten(1, 2), peaks_of_cells(maps).flatten(1)
+
+
+def reader(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What makes coordinates and scores of a network's maps."""
+    return read_boxes if isinstance(network, GatedFinder) else decode
 
 
 def input_facts(
@@ -80,17 +97,22 @@ def input_facts(
 ) -> dict[str, Any]:
     """What a program must know to feed an exported network and to read what it gives."""
     data = getattr(model, "pretrained_cfg", {})
+    finder = isinstance(model, GatedFinder)
+    crop = (
+        f"a square about the box's centre, {CROP_MARGIN} times its longer side, fills the "
+        "shorter side of the input; outside of the image is the mean"
+    )
+    whole = "the whole picture, its aspect kept, in the middle; outside of it is the mean"
     calibration = calibration_of(model)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
         "size": list(size),
         "mean": list(data.get("mean", IMAGENET_DEFAULT_MEAN)),
         "std": list(data.get("std", IMAGENET_DEFAULT_STD)),
-        "crop": f"a square about the box's centre, {CROP_MARGIN} times its longer side, fills the "
-        "shorter side of the input; outside of the image is the mean",
-        "stride": STRIDE,
+        "crop": whole if finder else crop,
+        "stride": BOX_STRIDE if finder else STRIDE,
         "coordinates": "x, y in pixels of the input; the centre of the first pixel is (0.5, 0.5)",
-        "decoder": DEFAULT_DECODER,
+        "decoder": "boxmaps" if finder else DEFAULT_DECODER,
         "skeleton": asdict(skeleton) if skeleton else None,
         "calibration": asdict(calibration) if calibration else None,
     }
@@ -117,7 +139,7 @@ def export(
         size: (height, width) of the input, fixed in the file.
         half: Weights and arithmetic in half precision; inputs and outputs stay float32.
         dynamic_batch: Any number of images; one if not.
-        with_decode: Keypoints and scores as outputs, too.
+        with_decode: Keypoints and scores as outputs, too; of a finder boxes and scores.
 
     Raises:
         ImportError: Without ONNX's packages; names the pip command that brings them.
@@ -137,14 +159,15 @@ def export(
     graph = LastStack(network, half, with_decode).eval()
     shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
     facts = to_json(input_facts(model, skeleton, size))
-    names = ("heatmaps", "keypoints", "scores")[: 3 if with_decode else 1]
+    points_name = "boxes" if isinstance(model, GatedFinder) else "keypoints"
+    names = ("heatmaps", points_name, "scores")[: 3 if with_decode else 1]
     write = _write_onnx if format == "onnx" else _write_torch
     # A batch of one would be taken for a constant.
     data = write(graph, noise[-1], shapes, names, facts)
     run = onnx_session(data) if format == "onnx" else _torch_program(data)
     with torch.no_grad():
         found = [run(images) for images in noise]
-    points = [out[1] if with_decode else decode(out[0])[0] for out in found]
+    points = [out[1] if with_decode else reader(model)(out[0])[0] for out in found]
     heatmaps = _largest([out[0] for out in found], [want[0] for want in wanted])
     keypoints = _largest(points, [want[1] for want in wanted])
     if not (math.isfinite(heatmaps) and math.isfinite(keypoints)):

@@ -48,9 +48,6 @@ def without_autocast(
     return exact
 
 
-SMALLEST, FARTHEST = 1e-3, 1e7  # pixels: of a box's side, and of its coordinates
-
-
 def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
     """Checks boxes against an image.
 

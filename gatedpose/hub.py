@@ -7,6 +7,7 @@ import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from torchvision.utils import draw_bounding_boxes
 
 import gatedpose
 from gatedpose.errors import InputError, WeightsError
@@ -18,11 +19,17 @@ from gatedpose.media.images import read_image, write_image
 from gatedpose.models.saved import MODEL_FILES, save_model
 from gatedpose.models.weights import HUB_FILE, Weights
 from gatedpose.models.zoo import calibration_of, create_model, find_weights
+from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import SKELETONS
 
-FILES = MODEL_FILES | {"README.md", "poses.png"}
-DATASETS = {"lsp": "Leeds Sports Pose", "lspet": "Leeds Sports Pose Extended"}
+FILES = MODEL_FILES | {"README.md", "poses.png", "people.png"}
+DATASETS = {
+    "lsp": "Leeds Sports Pose",
+    "lspet": "Leeds Sports Pose Extended",
+    "stanford40": "Stanford 40 Actions",
+    "human": "Human Dataset v2",
+}
 CITATION = """@inproceedings{bulat2020toward,
   title={Toward fast and accurate human pose estimation via soft-gated skip connections},
   author={Bulat, Adrian and Kossaifi, Jean and Tzimiropoulos, Georgios and Pantic, Maja},
@@ -41,7 +48,7 @@ def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
         license="other",
         license_name="research-use",
         library_name="timm",
-        pipeline_tag="keypoint-detection",
+        pipeline_tag="keypoint-detection" if weights.skeleton else "object-detection",
         tags=["gatedpose", "pose-estimation", "human-pose"],
         eval_results=list(_results(weights)),
     )
@@ -53,17 +60,12 @@ def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
 
 # {weights.name}
 
-Keypoints of a person ({weights.num_keypoints} joints, {weights.skeleton}), a network of
-"Toward fast and accurate human pose estimation via soft-gated skip connections" (FG 2020).
-
-![Predicted keypoints on a photograph by NASA](poses.png)
+{_purpose(weights)}
 
 ```python
 import gatedpose
 
-model = gatedpose.create_model("hf-hub:{repository}", pretrained=True)
-poses = gatedpose.Predictor(model)("photo.jpg", boxes=[[10, 20, 210, 420]])  # x0, y0, x1, y1
-poses[0].keypoints  # pixels of the photo
+{_use(weights, repository)}
 ```
 
 Images are RGB. After `import gatedpose`, timm loads the same network:
@@ -71,8 +73,7 @@ Images are RGB. After `import gatedpose`, timm loads the same network:
 
 ## How well it does
 
-{next(iter(weights.scores.values()))["metric"]}; 256 px, flip test, from annotated boxes, on
-validation people.
+{_how_scored(weights)}
 
 {_score_table(weights)}
 
@@ -82,8 +83,7 @@ validation people.
 - Recipe {recipe["name"]}: {phases}; seed {recipe["seed"]}; commit {recipe["commit"]}.
 - {recipe.get("note") or "No deviations from the recipe."}
 
-Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no calibrated
-probabilities.
+{_cautions(weights)}
 
 ## Licence
 
@@ -95,6 +95,47 @@ Weights: {weights.license}. Code: Apache-2.0.
 {CITATION}
 ```
 """
+
+
+def _purpose(weights: Weights) -> str:
+    if weights.skeleton is None:
+        return """Boxes of the people in a picture, from a network of the blocks of "Toward fast and
+accurate human pose estimation via soft-gated skip connections" (FG 2020), in a use of our own.
+
+![People found on a photograph by NASA](people.png)"""
+    return f"""Keypoints of a person ({weights.num_keypoints} joints, {weights.skeleton}), \
+a network of
+"Toward fast and accurate human pose estimation via soft-gated skip connections" (FG 2020).
+
+![Predicted keypoints on a photograph by NASA](poses.png)"""
+
+
+def _use(weights: Weights, repository: str) -> str:
+    if weights.skeleton is None:
+        return f"""from gatedpose.predict.finder import PersonFinder
+
+finder = PersonFinder("hf-hub:{repository}")
+boxes, scores = finder.find("photo.jpg")  # (N, 4) as x0, y0, x1, y1 in pixels of the photo; (N,)"""
+    return f"""model = gatedpose.create_model("hf-hub:{repository}", pretrained=True)
+poses = gatedpose.Predictor(model)("photo.jpg", boxes=[[10, 20, 210, 420]])  # x0, y0, x1, y1
+poses[0].keypoints  # pixels of the photo"""
+
+
+def _how_scored(weights: Weights) -> str:
+    if weights.skeleton is None:
+        lines = (f"- {split}: {score['metric']}" for split, score in weights.scores.items())
+        return "On validation pictures:\n\n" + "\n".join(lines)
+    metric = next(iter(weights.scores.values()))["metric"]
+    return f"{metric}; 256 px, flip test, from annotated boxes, on\nvalidation people."
+
+
+def _cautions(weights: Weights) -> str:
+    if weights.skeleton is None:
+        return "Expect misses of small people, of crowds, and of people who are cut off or lie."
+    return (
+        "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
+        "calibrated\nprobabilities."
+    )
 
 
 def _score_table(weights: Weights) -> str:
@@ -110,11 +151,11 @@ def _results(weights: Weights) -> Iterator[EvalResult]:
     for split, score in weights.scores.items():
         dataset = split.removesuffix("-val")
         yield EvalResult(
-            task_type="keypoint-detection",
+            task_type="keypoint-detection" if weights.skeleton else "object-detection",
             dataset_type=dataset,
             dataset_name=f"{DATASETS.get(dataset, dataset)}, {score['people']} validation people",
             dataset_split="val",
-            metric_type="pck",
+            metric_type="pck" if weights.skeleton else "recall",
             metric_name=score["metric"],
             metric_value=round(score["mean"], 2),
         )
@@ -151,7 +192,7 @@ def write_repository(
 
     Returns:
         The folder with model.safetensors (the packaged file, byte for byte), config.json in timm's
-        schema, README.md and poses.png.
+        schema, README.md and poses.png, or people.png of a finder.
 
     Raises:
         UnknownModelError: For an unknown name.
@@ -164,13 +205,18 @@ def write_repository(
     check_card(text, weights)
     with whole_folder(folder, FILES) as part:
         model = create_model(weights.name, pretrained=True)
-        save_model(model, part, SKELETONS[weights.skeleton], calibration_of(model))
+        skeleton = SKELETONS[weights.skeleton] if weights.skeleton else None
+        save_model(model, part, skeleton, calibration_of(model))
         write_whole(part / HUB_FILE, weights.fetch().read_bytes())
         write_whole(part / "README.md", text)
         image = read_image(demo_image())
-        keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
-        picture = draw_poses(image, keypoints, scores, SKELETONS[weights.skeleton])
-        write_image(picture, part / "poses.png")
+        if skeleton:
+            keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
+            write_image(draw_poses(image, keypoints, scores, skeleton), part / "poses.png")
+        else:
+            found = PersonFinder(model)(image)
+            picture = draw_bounding_boxes(image, found, colors="white", width=3)
+            write_image(picture, part / "people.png")
     return Path(folder).resolve()
 
 

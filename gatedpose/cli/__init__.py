@@ -25,6 +25,8 @@ COMMANDS = (
     Entry("train", "training:train", "Trains the model NAME."),
     Entry("recipe", "training:recipe",
           "Prints the recipe NAME (lsp, mpii, lsp-finetune, finetune, or a .json file) as JSON."),
+    Entry("finder", "finder:finder",
+          "Finders of people: a network that gives boxes, not joints."),
     Entry("data", "data:data", "Looks at datasets and packs them."),
     Entry("export", "export:export",
           "Writes the model NAME for another runtime and compares it there with PyTorch."),

@@ -37,6 +37,7 @@ def export(
 ) -> None:
     """Writes the model NAME for another runtime and compares it there with PyTorch."""
     from gatedpose.export import export as run
+    from gatedpose.models.finder import GatedFinder
     from gatedpose.models.zoo import skeleton_of
 
     model = gatedpose.create_model(name, pretrained=not fresh)
@@ -60,9 +61,10 @@ def export(
         click.echo(to_json(facts))
         return
     runtime = "onnxruntime" if kind == "onnx" else "torch.export"
+    what = "boxes" if isinstance(model, GatedFinder) else "keypoints"
     click.echo(
         f"wrote {done.path}, {done.bytes:,} bytes, with {', '.join(done.outputs)}\n"
         f"{runtime} against PyTorch in float32, batches of {', '.join(map(str, done.batches))}: "
-        f"heatmaps differ by {done.heatmap_difference:.2g}, keypoints by "
+        f"heatmaps differ by {done.heatmap_difference:.2g}, {what} by "
         f"{done.keypoint_difference:.2g} px"
     )

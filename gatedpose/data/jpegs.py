@@ -32,9 +32,9 @@ class JpegImages:
     shrink: int = 1
 
     @classmethod
-    def of(cls, pictures: Iterable[Tensor], side: int) -> "JpegImages":
+    def of(cls, pictures: Iterable[Tensor], side: int, quality: int = QUALITY) -> "JpegImages":
         """Codes pictures (3, P, P) uint8 one by one."""
-        files = [encode_jpeg(picture) for picture in pictures]
+        files = [encode_jpeg(picture, quality) for picture in pictures]
         data = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
         return cls(data, torch.tensor([len(file) for file in files]).cumsum(0), side)
 
@@ -64,6 +64,15 @@ class JpegImages:
         """The pictures at `indices` (B,), decoded: (B, 3, P, P) uint8."""
         return torch.stack([self._decoded(i) for i in indices.tolist()])
 
+    def take(self, indices: Tensor) -> "JpegImages":
+        """The pictures at `indices`, in that order, still coded."""
+        files = [self._file(i) for i in indices.tolist()]
+        ends = torch.tensor([len(file) for file in files]).cumsum(0)
+        return replace(self, data=torch.cat(files), ends=ends)
+
+    def _file(self, i: int) -> Tensor:
+        return self.data[int(self.ends[i - 1]) if i else 0 : int(self.ends[i])]
+
     def shrunk(self, factor: int) -> "JpegImages":
         """The same pictures at a `factor`-th of their side, if JPEG can be decoded so.
 
@@ -75,8 +84,7 @@ class JpegImages:
         return replace(self, side=self.side // factor, shrink=self.shrink * factor)
 
     def _decoded(self, i: int) -> Tensor:
-        start = int(self.ends[i - 1]) if i else 0
-        file = io.BytesIO(self.data[start : int(self.ends[i])].numpy().tobytes())
+        file = io.BytesIO(self._file(i).numpy().tobytes())
         with Image.open(file, formats=["JPEG"]) as picture:
             picture.draft("RGB", (self.side, self.side))
             pixels = np.array(picture)

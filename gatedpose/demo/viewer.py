@@ -86,7 +86,7 @@ class PoseFinder:
 
     def __init__(self, model: str, device: str = "cpu") -> None:
         self.chosen = model if parse_name(model)[0] else find_weights(model).name
-        trained = list_models(pretrained=True)
+        trained = [n for n in list_models(pretrained=True) if find_weights(n).skeleton]
         self.names = tuple(dict.fromkeys([*trained, self.chosen]))
         self.device = device
         self._predictors: dict[str, _WatchedPredictor] = {}

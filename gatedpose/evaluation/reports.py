@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatedpose.catalogue import score_label
 from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.models.base import check_images
@@ -100,6 +101,8 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
     panels: dict[str, list[Facts]] = {}
     for row, scores in scored:
         for split, score in scores.items():
+            if "label" in score:
+                continue  # of people found, not of joints
             label = f"{split}: PCK@0.2 (%), 256 px, flip test"
             panels.setdefault(label, []).append({**row, "mean": score["mean"]})
     return plot_scores(panels)
@@ -186,7 +189,9 @@ def info_text(facts: Facts) -> str:
         lines.append(f"  weights {name}: {weights['size']:,} bytes, {weights['license']}")
         lines.append(f"    data: {', '.join(weights['data'])}")
         for split, score in weights["scores"].items():
-            lines.append(f"    {split}: PCK@0.2 {score['mean']:.2f}; {score['command']}")
+            kind = "" if "label" in score else "PCK@0.2 "
+            mean = f"{kind}{score['mean']:.2f}{score_label(score)}"
+            lines.append(f"    {split}: {mean}; {score['command']}")
     for module, counts in facts.get("modules", {}).items():
         lines.append(f"  {module or '(all)':60} {counts['params']:>12,} {counts['conv_macs']:>15,}")
     return "\n".join(lines)

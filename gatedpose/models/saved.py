@@ -24,7 +24,7 @@ MODEL_FILES = frozenset({"config.json", HUB_FILE})
 def save_model(
     model: HeatmapNetwork,
     folder: str | Path,
-    skeleton: Skeleton,
+    skeleton: Skeleton | None,
     calibration: Calibration | None = None,
 ) -> None:
     """Writes a network so that `create_model("local-dir:folder", pretrained=True)` has it back.
@@ -35,7 +35,7 @@ def save_model(
     Args:
         model: A network of the zoo.
         folder: Where to write; its parent must exist.
-        skeleton: The model's joints.
+        skeleton: The model's joints; None for a finder, which has none.
         calibration: What its peaks are worth, if that is known.
 
     Raises:
@@ -43,7 +43,7 @@ def save_model(
         FileNotFoundError: If it has no parent.
         ValueError: If the skeleton has another number of joints than the model.
     """
-    if skeleton.num_keypoints != model.num_keypoints:
+    if skeleton and skeleton.num_keypoints != model.num_keypoints:
         raise InputError(
             f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
             f"model has {model.num_keypoints} heatmaps"
@@ -55,13 +55,14 @@ def save_model(
         if field.name not in ("num_keypoints", "in_channels")
         and (value := getattr(model.config, field.name)) != getattr(standard, field.name)
     }
+    joints = {"skeleton": asdict(skeleton)} if skeleton else {}
     told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:
         try:
             timm.models.save_for_hf(
                 copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
                 part,
-                model_config={"skeleton": asdict(skeleton), **told},
+                model_config={**joints, **told},
                 model_args={**changed, "in_chans": model.in_channels},
                 safe_serialization=True,
             )

@@ -7,14 +7,16 @@ from typing import Any, TypeAlias
 from gatedpose.errors import InputTypeError, UnknownModelError, did_you_mean
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.cu_net import CUNet, CUNetConfig
+from gatedpose.models.finder import FinderConfig, GatedFinder
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.models.stacked_hourglass import HourglassConfig, StackedHourglass
 
-Config: TypeAlias = GatedHourglassConfig | HourglassConfig | CUNetConfig
+Config: TypeAlias = GatedHourglassConfig | HourglassConfig | CUNetConfig | FinderConfig
 NETWORKS: dict[type[Config], Callable[..., HeatmapNetwork]] = {
     GatedHourglassConfig: GatedHourglass,
     HourglassConfig: StackedHourglass,
     CUNetConfig: CUNet,
+    FinderConfig: GatedFinder,
 }
 
 
@@ -69,6 +71,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("cu_net_4", CUNetConfig(4), "Table I", 4.0, 5.17),
     Variant("cu_net_8", CUNetConfig(8), "Tang et al., BMVC 2018"),
     Variant("cu_net_16", CUNetConfig(16), "Tang et al., BMVC 2018"),
+    Variant("gated_finder_320", FinderConfig(), "of our own: people's boxes, not their joints"),
 )
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 

@@ -40,7 +40,8 @@ class Weights:
         size: Its length in bytes.
         sha256: Its checksum, in hexadecimal; the Hub's file has the same.
         num_keypoints: Heatmap channels K.
-        skeleton: Name of the skeleton that orders them, a key of `gatedpose.skeleton.SKELETONS`.
+        skeleton: Name of the skeleton that orders them, a key of `gatedpose.skeleton.SKELETONS`;
+            None for maps that are no joints, a finder's.
         hub: Hub repository "organisation/name", None if there is none.
         revision: Commit it is pinned to, None for its latest.
         license: Licence of the weights.
@@ -56,7 +57,7 @@ class Weights:
     size: int
     sha256: str
     num_keypoints: int
-    skeleton: str
+    skeleton: str | None
     hub: str | None
     revision: str | None
     license: str

@@ -38,6 +38,7 @@ from gatedpose.errors import (
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.cu_net import CUNetConfig
+from gatedpose.models.finder import FinderConfig
 from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
 from gatedpose.models.weights import (
     FIRST_CONV,
@@ -132,7 +133,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
 
 def skeleton_of(model: nn.Module) -> Skeleton | None:
-    """The joints that a model predicts, None if unknown.
+    """The joints that a model predicts, None if unknown, or if it finds boxes.
 
     They are those of its weights' tag, or what config.json of its folder or repository says. A
     model without either, or with another number of keypoints, is taken to have the package's
@@ -140,7 +141,7 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
     """
     cfg = getattr(model, "pretrained_cfg", {})
     weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    known = [SKELETONS[weights.skeleton]] if weights else []
+    known = [SKELETONS[weights.skeleton]] if weights and weights.skeleton else []
     source = cfg.get("source")
     if source in ("local-dir", "hf-hub"):
         place = cfg["file" if source == "local-dir" else "hf_hub_id"]
@@ -267,7 +268,7 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
     """What timm's `PretrainedCfg` is to say of a variant and its weights."""
     cfg = {
         "num_classes": variant.config.num_keypoints,
-        "input_size": (3, 256, 256),
+        "input_size": (3, 320, 320) if isinstance(variant.config, FinderConfig) else (3, 256, 256),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "mean": IMAGENET_DEFAULT_MEAN,

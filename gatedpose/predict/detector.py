@@ -3,7 +3,6 @@
 Anything else that finds people will do, too, see `gatedpose.predict.people`.
 """
 
-import importlib
 import os
 import pickle
 from collections.abc import Mapping
@@ -170,10 +169,17 @@ def load_finder(
         UnknownModelError: For an unknown name or tag.
         WeightsError: If its weights cannot be had.
     """
-    finder = importlib.import_module("gatedpose.predict.finder")
-    options = {} if min_score is None else {"min_score": min_score}
-    detector: Detector = finder.PersonFinder(name, device=device, **options)
-    return detector
+    from gatedpose.predict.finder import MIN_SCORE, PersonFinder
+
+    finder = PersonFinder(
+        name, min_score=MIN_SCORE if min_score is None else min_score, device=device
+    )
+
+    def detect(image: Tensor) -> Tensor:
+        boxes, scores = finder.find(image)
+        return torch.cat((boxes, scores[:, None]), dim=1)
+
+    return detect
 
 
 def find_detector(

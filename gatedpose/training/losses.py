@@ -8,8 +8,11 @@ whether a joint is in sight).
 from typing import Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
 
+from gatedpose.boxmaps import BoxTargets, boxes_of_cells
 from gatedpose.heatmaps import STRIDE, encode
 
 Loss: TypeAlias = Literal["mse", "softmax"]
@@ -82,3 +85,27 @@ def heatmap_loss(
     wanted = (SHARPNESS * target).flatten(2).softmax(dim=-1).unsqueeze(1)  # (B, 1, K, h w)
     surprise = -(wanted * (SHARPNESS * heatmaps).flatten(3).log_softmax(dim=-1)).sum(dim=-1)
     return ((surprise.mean(dim=1) * inside).sum() + level) / count
+
+
+def finder_loss(maps: Tensor, targets: BoxTargets) -> tuple[Tensor, Tensor]:
+    """Losses of the centre map and of the boxes, both averaged over the boxes of the batch.
+
+    Args:
+        maps: (B, 5, h, w), raw.
+        targets: See `gatedpose.boxmaps.encode_boxes`.
+
+    Returns:
+        The focal loss of "Objects as Points", and 1 - GIoU (Rezatofighi et al., CVPR 2019) averaged
+        over the cells of each box.
+    """
+    maps = maps.float()
+    logits, truth = maps[:, 0], targets.centres
+    chance = logits.sigmoid()
+    peak = truth == 1
+    hit = -(1 - chance).square() * F.logsigmoid(logits)
+    miss = -chance.square() * F.logsigmoid(-logits) * (1 - truth).pow(4)
+    focal = torch.where(peak, hit, miss) * targets.known
+    count = peak.sum().clamp_min(1)
+    learnt = targets.weights > 0
+    each = generalized_box_iou_loss(boxes_of_cells(maps)[learnt], targets.boxes[learnt])
+    return focal.sum() / count, (each * targets.weights[learnt]).sum() / count

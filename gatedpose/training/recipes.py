@@ -194,18 +194,25 @@ class Recipe:
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of a model's parameters, by timm."""
-        from timm.optim import create_optimizer_v2, muon
+        return make_optimizer(model, self.optimizer, self.lr, self.weight_decay, self.options)
 
-        orthogonalise = muon.zeropower_via_newtonschulz
-        on_cpu = next(model.parameters()).device.type == "cpu"
-        if on_cpu and not isinstance(orthogonalise, functools.partial):
-            # timm fixes bfloat16, which processors without it emulate tens of times slower, and
-            # offers no option: its own argument is preset here, for this process.
-            muon.zeropower_via_newtonschulz = functools.partial(orthogonalise, dtype=torch.float32)
-        optimizer: torch.optim.Optimizer = create_optimizer_v2(
-            model, opt=self.optimizer, lr=self.lr, weight_decay=self.weight_decay, **self.options
-        )
-        return optimizer
+
+def make_optimizer(
+    model: nn.Module, name: str, lr: float, weight_decay: float, options: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """The optimiser called `name` of a model's parameters, by timm."""
+    from timm.optim import create_optimizer_v2, muon
+
+    orthogonalise = muon.zeropower_via_newtonschulz
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and not isinstance(orthogonalise, functools.partial):
+        # timm fixes bfloat16, which processors without it emulate tens of times slower, and
+        # offers no option: its own argument is preset here, for this process.
+        muon.zeropower_via_newtonschulz = functools.partial(orthogonalise, dtype=torch.float32)
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        model, opt=name, lr=lr, weight_decay=weight_decay, **options
+    )
+    return optimizer
 
 
 LSP = Recipe(

@@ -1,0 +1,128 @@
+"""Boxes as maps and back: a centre map and the distances to a box's four sides.
+
+Sources: Zhou, Wang & Krähenbühl, "Objects as Points", 2019 (a peak at each box's centre); Tian et
+al., "FCOS", ICCV 2019 (distances to the sides); Liu et al., "Training-Time-Friendly Network for
+Real-Time Object Detection", AAAI 2020 (Gaussians as wide and high as the box, whose cells all learn
+the distances). The maps are raw: channel 0 is the log-odds of a centre, channels 1 to 4 are the
+logarithms of the distances to the left, upper, right and lower side, in cells. Cell (m, n) is
+centred on pixel (8 (m + 0.5), 8 (n + 0.5)).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import nms
+
+BOX_STRIDE = 8  # image pixels a cell
+BOX_CHANNELS = 5
+REACH = 0.54 / 6  # standard deviation of the Gaussian over the side of its box, as TTFNet has it
+LEAST = 1 / 6  # the smallest standard deviation, in cells: a box then has its one cell
+LEARNT = 0.1  # cells where the Gaussian is higher learn the distances
+FARTHEST = 7.0  # largest logarithm of a distance: about 1,100 cells
+
+
+@dataclass(frozen=True)
+class BoxTargets:
+    """What the maps of B pictures are to be.
+
+    Attributes:
+        centres: (B, h, w), 1 in the cell that holds a box's centre, falling off about it.
+        boxes: (B, h, w, 4), the box that a cell belongs to, in pixels.
+        weights: (B, h, w), how much a cell counts for its box; the cells of a box sum to 1.
+        known: (B, h, w), 1 where the centre map is known, 0 where it is not.
+    """
+
+    centres: Tensor
+    boxes: Tensor
+    weights: Tensor
+    known: Tensor
+
+
+def cell_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixel coordinates of the cells' centres: x (w,) and y (h,)."""
+    x = (torch.arange(width, device=like.device) + 0.5) * BOX_STRIDE
+    y = (torch.arange(height, device=like.device) + 0.5) * BOX_STRIDE
+    return x.to(like.dtype), y.to(like.dtype)
+
+
+def encode_boxes(boxes: Tensor, size: tuple[int, int], known: Tensor) -> BoxTargets:
+    """Targets for boxes.
+
+    Args:
+        boxes: (B, M, 4) in pixels; NaN for no box. Centres must lie inside the picture.
+        size: (h, w) of the maps, in cells.
+        known: (B, h, w), see `BoxTargets`; the centres of boxes are known, whatever it says.
+
+    Returns:
+        The targets. A cell belongs to the box whose Gaussian is highest there.
+    """
+    there = ~boxes.isnan().any(dim=-1)  # (B, M)
+    filled = boxes.nan_to_num(0.0)
+    x, y = cell_centres(*size, filled)
+    middle = (filled[..., :2] + filled[..., 2:]) / 2
+    middle = (middle / BOX_STRIDE).floor().add(0.5).mul(BOX_STRIDE)  # of the cell that holds it
+    sigma = (filled[..., 2:] - filled[..., :2]) * REACH
+    sigma = sigma.clamp_min(LEAST * BOX_STRIDE)
+    across = torch.exp(-((x - middle[..., :1]) / sigma[..., :1]).square() / 2)  # (B, M, w)
+    down = torch.exp(-((y - middle[..., 1:]) / sigma[..., 1:]).square() / 2)  # (B, M, h)
+    gaussians = down.unsqueeze(-1) * across.unsqueeze(-2) * there[..., None, None]
+    centres, owner = gaussians.max(dim=1)  # (B, h, w)
+    owned = torch.gather(filled, 1, owner.flatten(1).unsqueeze(-1).expand(-1, -1, 4))
+    weights = centres * (centres > LEARNT)
+    total = torch.zeros_like(filled[..., 0]).scatter_add_(1, owner.flatten(1), weights.flatten(1))
+    share = torch.gather(total.clamp_min(1e-6), 1, owner.flatten(1)).view_as(weights)
+    return BoxTargets(
+        centres,
+        owned.view(*centres.shape, 4),
+        weights / share,
+        torch.where(centres == 1, torch.ones_like(known), known),
+    )
+
+
+def boxes_of_cells(maps: Tensor) -> Tensor:
+    """The box that each cell tells of.
+
+    Args:
+        maps: (B, 5, h, w), raw.
+
+    Returns:
+        (B, h, w, 4) in pixels.
+    """
+    x, y = cell_centres(maps.shape[-2], maps.shape[-1], maps)
+    left, up, right, down = (maps[:, 1:].clamp(max=FARTHEST).exp() * BOX_STRIDE).unbind(dim=1)
+    row = y.unsqueeze(-1)
+    return torch.stack((x - left, row - up, x + right, row + down), dim=-1)
+
+
+def peaks_of_cells(maps: Tensor) -> Tensor:
+    """(B, h, w): how sure a cell is of a centre, where none of its neighbours is surer; else 0."""
+    centres = maps[:, 0].sigmoid()
+    highest = F.max_pool2d(centres.unsqueeze(1), 3, 1, 1).squeeze(1)
+    return centres * (centres == highest)
+
+
+def decode_boxes(
+    maps: Tensor, min_score: float = 0.3, overlap: float = 0.5, most: int = 100
+) -> list[tuple[Tensor, Tensor]]:
+    """Boxes of the peaks of centre maps.
+
+    Args:
+        maps: (B, 5, h, w), raw.
+        min_score: Peaks below it are left out.
+        overlap: Of two boxes whose intersection over union is larger, the surer one is kept.
+        most: Largest number of boxes of a picture.
+
+    Returns:
+        For each picture its boxes (N, 4) in pixels, which may reach outside, and scores (N,), the
+        surest first; N may be 0.
+    """
+    maps = maps.float()
+    found = []
+    for peaks, cells in zip(peaks_of_cells(maps), boxes_of_cells(maps), strict=True):
+        chosen = (peaks >= min_score) & (peaks > 0)
+        boxes, scores = cells[chosen], peaks[chosen]
+        kept = nms(boxes, scores, overlap)[:most]
+        found.append((boxes[kept], scores[kept]))
+    return found

@@ -1,0 +1,105 @@
+"""`gatedpose finder`: training and scores of a network that finds people."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gatedpose.cli.options import json_option
+
+PARTLY = "of which some people may have no box"
+
+
+@click.group()
+def finder() -> None:
+    """Finders of people: a network that gives boxes, not joints."""
+
+
+@finder.command()
+@click.argument("name", default="gated_finder_320")
+@click.option(
+    "--complete", "complete", multiple=True, type=Path, metavar="FOLDER",
+    help="Pictures all of whose people have a box, YOLO's or COCO's layout; repeat it.",
+)  # fmt: skip
+@click.option(
+    "--partly", "partly", multiple=True, type=Path, metavar="FOLDER",
+    help=f"Pictures {PARTLY}: what is outside the boxes is not learnt; repeat it.",
+)  # fmt: skip
+@click.option(
+    "--stretched", multiple=True, type=Path, metavar="FOLDER",
+    help="Like --complete, of pictures that were squeezed into squares; repeat it.",
+)  # fmt: skip
+@click.option(
+    "--empty", multiple=True, type=Path, metavar="FOLDER",
+    help="Pictures without people; they get a thirtieth of the draws; repeat it.",
+)  # fmt: skip
+@click.option("--out", type=Path, required=True, help="Folder for packed pictures and results.")
+@click.option(
+    "--phase", "phases", multiple=True, metavar="SIZE,PICTURES,BATCH",
+    help="Replaces the recipe's phases; repeat it.",
+)  # fmt: skip
+@click.option("--lr", type=float, help="Replaces the recipe's highest learning rate.")
+@click.option("--seed", type=int, help="Replaces the recipe's seed.")
+@click.option(
+    "--init", help='Pose network or finder\'s .safetensors to start from; "" for fresh weights.'
+)
+@click.option("--bf16/--no-bf16", default=None, help="Whether the network runs in bfloat16.")
+@click.option("--watch-every", default=10_000, show_default=True, help="Pictures between looks.")
+@click.option("--resume", is_flag=True, help="Go on with the training in --out.")
+def train(name: str, out: Path, phases: tuple[str, ...], **options: Any) -> None:
+    """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
+    from gatedpose.training.finder_recipe import FinderRecipe
+    from gatedpose.training.finder_run import train_finder
+
+    folders = {key: options.pop(key) for key in ("complete", "stretched", "partly", "empty")}
+    watch_every, resume = options.pop("watch_every"), options.pop("resume")
+    given = {key: value for key, value in options.items() if value is not None}
+    if phases:
+        given["phases"] = tuple(map(_phase, phases))
+    given["init"] = given.get("init", FinderRecipe().init) or None
+    recipe = FinderRecipe(**given)
+    model = train_finder(name, recipe, folders, out, watch_every=watch_every, resume=resume)
+    click.echo(f"wrote {model}; score it with\n  gatedpose finder evaluate local-dir:{model} ...")
+
+
+def _phase(text: str) -> Any:
+    from gatedpose.training.finder_recipe import FinderPhase
+
+    try:
+        return FinderPhase(*map(int, text.split(",")))
+    except (TypeError, ValueError) as error:
+        raise click.BadParameter(
+            f"{text!r} is not SIZE,PICTURES,BATCH: {error}", param_hint="--phase"
+        ) from error
+
+
+@finder.command()
+@click.argument("name", default="gated_finder_320")
+@click.option("--data", type=Path, required=True, help="Folder, YOLO's or COCO's layout.")
+@click.option("--split", default="val", show_default=True)
+@click.option(
+    "--least", default=0.0, show_default=True,
+    help="Share of the picture's height below which people do not count.",
+)  # fmt: skip
+@click.option(
+    "--precision", default=0.8, show_default=True, help="At which the recall is to be told."
+)
+@click.option("--min-score", type=float, help="Score of boxes that count. [the finder's own]")
+@json_option
+def evaluate(
+    name: str,
+    data: Path,
+    split: str,
+    least: float,
+    precision: float,
+    min_score: float | None,
+    as_json: bool,
+) -> None:
+    """Scores the finder NAME on pictures with people's boxes, from whole files, as users use it."""
+    from gatedpose.evaluation.detection import evaluate_finder, finder_text
+
+    facts = evaluate_finder(
+        name, data, split, least=least, precision=precision, min_score=min_score
+    )
+    click.echo(json.dumps(facts) if as_json else finder_text(facts))

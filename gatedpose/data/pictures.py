@@ -1,0 +1,227 @@
+"""Whole pictures with the boxes of their people, for training and scoring a finder of people.
+
+Pictures are packed once: shrunk to fit a square of `SIDE`, put into its left upper corner, and kept
+as JPEG. Three kinds of folders are read: YOLO's, COCO's, and pictures without people.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from gatedpose.data.boxes import read_boxes
+from gatedpose.data.jpegs import JpegImages
+from gatedpose.errors import DatasetError
+from gatedpose.files import write_whole
+from gatedpose.media.images import find_images, read_image
+
+SIDE = 320  # of packed pictures, in pixels
+QUALITY = 88
+FILL = 124  # outside of a packed picture
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A picture's file and what is known of its people.
+
+    Attributes:
+        path: The file.
+        boxes: (N, 4) float32, (x0, y0, x1, y1), in pixels or as shares of the picture.
+        shares: Which of the two the boxes are.
+    """
+
+    path: Path
+    boxes: Tensor
+    shares: bool = False
+
+    def pixels(self, height: int, width: int) -> Tensor:
+        """The boxes in pixels of the picture, whose size is given."""
+        return self.boxes * torch.tensor([width, height] * 2) if self.shares else self.boxes
+
+
+def read_labelled(folder: Path, split: str) -> list[Labelled]:
+    """The pictures of a split: of a YOLO folder, or of one as `gatedpose data` writes them.
+
+    Args:
+        folder: Holds SPLIT/images and SPLIT/labels, a .txt a picture, whose lines are people: a
+            class, which is not looked at, and x, y, width and height as shares of the picture, or
+            the corners of a polygon. Or SPLIT.json, COCO's annotations, and "images".
+        split: "train", "val" or "test"; YOLO's "valid" is found as "val".
+
+    Raises:
+        DatasetError: If the folder holds neither, or a line is none of these.
+    """
+    names = [split, "valid"] if split == "val" else [split]
+    for name in names:
+        if (folder / name / "labels").is_dir():
+            return _read_yolo(folder / name)
+    if (folder / f"{split}.json").is_file():
+        return _read_coco(folder, split)
+    raise DatasetError(
+        f"{folder} holds neither {names[-1]}/images and {names[-1]}/labels, as YOLO's folders do, "
+        f"nor {split}.json, as COCO's"
+    )
+
+
+def _read_yolo(folder: Path) -> list[Labelled]:
+    found = []
+    for path in find_images(folder / "images"):
+        file = folder / "labels" / f"{path.stem}.txt"
+        if not file.is_file():
+            raise DatasetError(f"{path} has no labels: there is no {file}")
+        boxes = []
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+            if line.strip():
+                boxes.append(_yolo_box(line, f"{file}, line {number}"))
+        stacked = torch.stack(boxes) if boxes else torch.zeros(0, 4)
+        found.append(Labelled(path, stacked, shares=True))
+    return found
+
+
+def _yolo_box(line: str, where: str) -> Tensor:
+    """The box, as shares of the picture, of a line of a YOLO file."""
+    try:
+        numbers = line.split()[1:]
+        values = torch.tensor([float(number) for number in numbers])
+        if len(values) == 4:
+            return torch.cat((values[:2] - values[2:] / 2, values[:2] + values[2:] / 2))
+        corners = values.view(-1, 2)
+        if len(corners) < 3:
+            raise ValueError("too few numbers")
+        return torch.cat((corners.amin(0), corners.amax(0)))
+    except (ValueError, RuntimeError) as error:
+        raise DatasetError(
+            f"{where}: must be a class and x y width height, or the corners of a polygon, got "
+            f"{line!r:.80} ({error})"
+        ) from error
+
+
+def _read_coco(folder: Path, split: str) -> list[Labelled]:
+    table = read_boxes(folder / f"{split}.json")
+    found = []
+    for name, boxes in table.by_image.items():
+        stacked = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
+        found.append(Labelled(folder / "images" / str(name), stacked))
+    return found
+
+
+def read_empty(folder: Path) -> list[Labelled]:
+    """All pictures of a folder, which show no people."""
+    return [Labelled(path, torch.zeros(0, 4)) for path in find_images(folder)]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """N packed pictures and the boxes of their people.
+
+    Attributes:
+        images: N squares of P pixels, the picture in the left upper corner.
+        sizes: (N, 2) float, width and height of what is picture, in packed pixels.
+        boxes: (all, 4) float, in packed pixels, picture after picture.
+        ends: (N,) long, where the boxes of each picture end.
+        complete: (N,) bool, whether all people of a picture have a box; else what is outside the
+            boxes is not known.
+        stretched: (N,) bool, whether the picture's aspect is not that of the camera's.
+    """
+
+    images: JpegImages
+    sizes: Tensor
+    boxes: Tensor
+    ends: Tensor
+    complete: Tensor
+    stretched: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @classmethod
+    def pack(cls, labelled: Sequence[Labelled], complete: bool, stretched: bool) -> "Pictures":
+        """Reads and shrinks pictures.
+
+        Raises:
+            DatasetError: For no picture at all.
+            ImageError: For a file that is no picture.
+        """
+        if not labelled:
+            raise DatasetError("there are no pictures to pack")
+        sizes: list[Tensor] = []
+        boxes: list[Tensor] = []
+
+        def squares() -> Iterator[Tensor]:
+            for one in labelled:
+                original = read_image(one.path)
+                image, scale = shrink(original, SIDE)
+                height, width = image.shape[-2:]
+                sizes.append(torch.tensor((float(width), float(height))))
+                boxes.append(one.pixels(*original.shape[-2:]) * scale)
+                yield F.pad(image, (0, SIDE - width, 0, SIDE - height), value=FILL)
+
+        images = JpegImages.of(squares(), SIDE, QUALITY)
+        counts = torch.tensor([len(one.boxes) for one in labelled])
+        flags = torch.ones(len(labelled), dtype=torch.bool)
+        return cls(
+            images, torch.stack(sizes), torch.cat(boxes), counts.cumsum(0), flags & complete,
+            flags & stretched,
+        )  # fmt: skip
+
+    @staticmethod
+    def join(parts: Sequence["Pictures"]) -> "Pictures":
+        """All pictures of several, in their order."""
+        starts = torch.tensor([0, *(len(part.boxes) for part in parts)]).cumsum(0)
+        ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
+        fields = ("sizes", "boxes", "complete", "stretched")
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in fields}
+        images = JpegImages.join([part.images for part in parts])
+        return Pictures(images=images, ends=torch.cat(ends), **joined)
+
+    def boxes_of(self, i: int) -> Tensor:
+        """Boxes (n, 4) of picture `i`."""
+        return self.boxes[int(self.ends[i - 1]) if i else 0 : int(self.ends[i])]
+
+    def take(self, indices: Tensor) -> "Pictures":
+        """The pictures at `indices`, in that order."""
+        boxes = [self.boxes_of(i) for i in indices.tolist()]
+        counts = torch.tensor([len(some) for some in boxes])
+        return Pictures(
+            self.images.take(indices), self.sizes[indices], torch.cat(boxes), counts.cumsum(0),
+            self.complete[indices], self.stretched[indices],
+        )  # fmt: skip
+
+    def padded(self, indices: Tensor) -> Tensor:
+        """Boxes (B, M, 4) of pictures, NaN where one has fewer than M."""
+        each = [self.boxes_of(i) for i in indices.tolist()]
+        most = max(1, *(len(boxes) for boxes in each))
+        padded = torch.full((len(each), most, 4), torch.nan)
+        for row, boxes in zip(padded, each, strict=True):
+            row[: len(boxes)] = boxes
+        return padded
+
+    def save(self, path: Path) -> None:
+        """Writes a safetensors file that `load` reads."""
+        names = ("sizes", "boxes", "ends", "complete", "stretched")
+        tensors = {name: getattr(self, name).contiguous() for name in names}
+        tensors |= {"images": self.images.data, "image_ends": self.images.ends}
+        write_whole(path, save(tensors, {"side": json.dumps(self.images.side)}))
+
+    @classmethod
+    def load(cls, path: Path) -> "Pictures":
+        """Reads what `save` wrote."""
+        tensors = load_file(path)
+        images = JpegImages(tensors.pop("images"), tensors.pop("image_ends"), SIDE)
+        return cls(images=images, **tensors)
+
+
+def shrink(image: Tensor, side: int) -> tuple[Tensor, float]:
+    """A picture (3, H, W) uint8 whose longer side is at most `side`, and the scale it has then."""
+    height, width = image.shape[-2:]
+    scale = min(1.0, side / max(height, width))
+    if scale == 1.0:
+        return image, scale
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    small = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
+    return small, scale

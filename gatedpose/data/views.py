@@ -1,0 +1,158 @@
+"""Random views of whole pictures: zoom, aspect, shift, mirror and colours, with the boxes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gatedpose.boxmaps import BOX_STRIDE, cell_centres
+from gatedpose.data.looks import Draw, Looks, change_looks
+from gatedpose.data.pictures import FILL, Pictures
+from gatedpose.geometry import transform_points, warp
+
+
+@dataclass(frozen=True)
+class Views(Looks):
+    """Ranges of the random changes.
+
+    Attributes:
+        zoom: Smallest and largest size of a picture, over that at which it fits the input.
+        close: Probability of a zoom of up to `closest`: large people, or a part of the picture
+            without any.
+        closest: See `close`.
+        aspect: Largest factor by which a picture is stretched, either way.
+        restretch: The same for pictures whose own aspect is not known.
+        flip: Probability of a mirrored picture.
+        seen: Share of a box that must be in view for it to be learnt; below it is not known there.
+        least: Height or width of the smallest box to be learnt, the larger of the two, in pixels.
+    """
+
+    zoom: tuple[float, float] = (0.7, 1.5)
+    close: float = 0.15
+    closest: float = 3.0
+    aspect: float = 1.2
+    restretch: float = 1.6
+    flip: float = 0.5
+    seen: float = 0.35
+    least: float = 14.0
+    colour: float = 0.25
+    grey: float = 0.08
+    dark: float = 0.08
+    blur: float = 0.08
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """What one training step sees.
+
+    Attributes:
+        images: (B, 3, H, W) float, normalised RGB.
+        boxes: (B, M, 4) in input pixels, NaN for none.
+        known: (B, H/8, W/8), 1 where the centre map is known.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    known: Tensor
+
+
+def draw_views(
+    pictures: Pictures,
+    indices: Tensor,
+    size: tuple[int, int],
+    views: Views,
+    mean: Tensor,
+    std: Tensor,
+    generator: torch.Generator,
+) -> ViewBatch:
+    """Network inputs of random views of some pictures.
+
+    Args:
+        pictures: See `Pictures`.
+        indices: (B,) of them.
+        size: (height, width) of the input.
+        views: Ranges.
+        mean: (3,) of normalisation, for colours in [0, 1].
+        std: (3,).
+        generator: Of the random numbers.
+    """
+    draw = Draw(len(indices), generator, mean.device, 0, 1)
+    matrices = _random_matrices(pictures, indices, size, views, draw)
+    packed = pictures.images[indices].float()
+    images = (warp(packed - FILL, matrices, size) + FILL) / 255
+    images = change_looks(images, views, draw)
+    images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    placed = _moved(pictures.padded(indices), matrices)
+    limit = placed.new_tensor((size[1], size[0]))
+    inside = torch.cat((placed[..., :2].clamp_min(0), placed[..., 2:].minimum(limit)), dim=-1)
+    sides, whole = (
+        (inside[..., 2:] - inside[..., :2]).clamp_min(0),
+        placed[..., 2:] - placed[..., :2],
+    )
+    seen = sides.prod(dim=-1) / whole.prod(dim=-1).clamp_min(1e-6)
+    learnt = (seen >= views.seen) & (sides.amax(dim=-1) >= views.least)
+    doubtful = ~learnt & (seen > 0)
+    extent = _moved(
+        torch.cat((torch.zeros(len(indices), 2), pictures.sizes[indices]), 1)[:, None], matrices
+    )
+    known = _known(inside, learnt, doubtful, pictures.complete[indices], extent, size)
+    return ViewBatch(images, inside.masked_fill(~learnt.unsqueeze(-1), torch.nan), known)
+
+
+def _random_matrices(
+    pictures: Pictures, indices: Tensor, size: tuple[int, int], views: Views, draw: Draw
+) -> Tensor:
+    """(B, 2, 3), from packed pictures to the input."""
+    sizes = pictures.sizes[indices]
+    target = sizes.new_tensor((size[1], size[0]))
+    fit = (target / sizes).amin(dim=1)
+    zoom = _between(*views.zoom, draw)
+    zoom = torch.where(draw.chance(views.close), _between(1.0, views.closest, draw), zoom)
+    most = torch.where(pictures.stretched[indices], views.restretch, views.aspect)
+    stretch = most ** draw.uniform(-0.5, 0.5)
+    scale = (fit * zoom).unsqueeze(1) * torch.stack((stretch, 1 / stretch), dim=1)
+    room = target - scale * sizes  # negative where the picture is larger than the input
+    shift = room * torch.stack((draw.uniform(0, 1), draw.uniform(0, 1)), dim=1)
+    flipped = draw.chance(views.flip)
+    across = torch.where(flipped, -scale[:, 0], scale[:, 0])
+    x = torch.where(flipped, target[0] - shift[:, 0], shift[:, 0])
+    zero = torch.zeros_like(x)
+    rows = (across, zero, x, zero, scale[:, 1], shift[:, 1])
+    return torch.stack(rows, dim=1).view(-1, 2, 3)
+
+
+def _between(low: float, high: float, draw: Draw) -> Tensor:
+    """Numbers whose logarithms are uniform."""
+    return low * (high / low) ** draw.uniform(0, 1)
+
+
+def _moved(boxes: Tensor, matrices: Tensor) -> Tensor:
+    """Boxes (B, M, 4) by matrices without a turn."""
+    corners = transform_points(matrices, boxes.reshape(len(boxes), -1, 2)).view(
+        *boxes.shape[:2], 2, 2
+    )
+    return torch.cat((corners.amin(dim=2), corners.amax(dim=2)), dim=-1)
+
+
+def _known(
+    boxes: Tensor,
+    learnt: Tensor,
+    doubtful: Tensor,
+    complete: Tensor,
+    extent: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """(B, h, w), 0 in doubtful boxes, and outside all boxes where a picture is not complete."""
+    h, w = size[0] // BOX_STRIDE, size[1] // BOX_STRIDE
+    x, y = cell_centres(h, w, boxes)
+
+    def cover(some: Tensor) -> Tensor:  # (B, M, 4) -> (B, M, h, w)
+        across = (x >= some[..., :1]) & (x < some[..., 2:3])
+        down = (y >= some[..., 1:2]) & (y < some[..., 3:])
+        return down.unsqueeze(-1) & across.unsqueeze(-2)
+
+    inside = cover(boxes)  # comparisons with NaN are false
+    people = (inside & learnt[..., None, None]).any(dim=1)
+    doubt = (inside & doubtful[..., None, None]).any(dim=1)
+    beyond = ~cover(extent).any(dim=1)
+    return ((complete.view(-1, 1, 1) | people | beyond) & ~(doubt & ~people)).float()

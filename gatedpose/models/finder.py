@@ -1,0 +1,114 @@
+"""A network that finds people in a whole picture: one hybrid hourglass over cells of 8 pixels.
+
+The paper's blocks (Bulat et al., FG 2020) in another use than the paper's: the stem is that of
+`GatedHourglass`, its output is halved once more, and the one head gives five maps, which
+`gatedpose.boxmaps` turns into boxes.
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
+from gatedpose.errors import InputError
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.layers import Gate
+
+RARE = 0.01  # what a fresh centre map says everywhere
+DISTANCE = 6.0  # cells, what fresh distances say everywhere
+
+
+@dataclass(frozen=True)
+class FinderConfig:
+    """Everything that shapes a `GatedFinder`.
+
+    Attributes:
+        width: Channels C of every feature map behind the stem; even.
+        stacks: Always 1.
+        num_keypoints: Maps, always 5; the name is that of the other networks.
+        in_channels: Channels of the input image.
+        depth: How often the hourglass halves its input, 2 to 5.
+        gate: Skip connections' gate, see `gatedpose.SoftGate`.
+
+    Raises:
+        ValueError: For values outside these ranges.
+    """
+
+    width: int = 68
+    stacks: int = 1
+    num_keypoints: int = BOX_CHANNELS
+    in_channels: int = 3
+    depth: int = 3
+    gate: Gate = "channel"
+
+    def __post_init__(self) -> None:
+        if (self.stacks, self.num_keypoints) != (1, BOX_CHANNELS):
+            raise InputError(
+                f"a finder has 1 stack and {BOX_CHANNELS} maps, a centre and four distances; got "
+                f"stacks={self.stacks!r}, num_keypoints={self.num_keypoints!r}"
+            )
+        object.__setattr__(self, "gate", self.hourglass.gate)
+
+    @property
+    def hourglass(self) -> GatedHourglassConfig:
+        """The pose network of the same sizes."""
+        return GatedHourglassConfig(
+            self.width, 1, self.num_keypoints, self.in_channels, self.depth, self.gate
+        )
+
+
+class GatedFinder(HeatmapNetwork):
+    """Images (B, C, H, W) -> maps (B, 1, 5, H/8, W/8), raw; see `gatedpose.boxmaps`.
+
+    Args:
+        config: Sizes and choices.
+    """
+
+    def __init__(self, config: FinderConfig | None = None) -> None:
+        config = config or FinderConfig()
+        super().__init__(BOX_CHANNELS, config.in_channels, config.width, 1, config.depth)
+        self.config = config
+        self.size_multiple = BOX_STRIDE * 2**config.depth
+        for info in self.feature_info:
+            info["reduction"] = BOX_STRIDE
+        pose = GatedHourglass(config.hourglass)
+        halve = nn.MaxPool2d(2)  # from cells of 4 pixels to those of 8
+        self.stem = nn.Sequential(OrderedDict([*pose.stem.named_children(), ("halve", halve)]))
+        self.stacks, self.heads = pose.stacks, pose.heads
+        self.remap_features, self.remap_heatmaps = pose.remap_features, pose.remap_heatmaps
+        self._calm_head()
+
+    def _calm_head(self) -> None:
+        """A fresh head that finds nobody, and boxes of a middling size."""
+        bias = self.heads[0].get_parameter("bias")
+        with torch.no_grad():
+            bias[0] = math.log(RARE / (1 - RARE))
+            bias[1:] = math.log(DISTANCE)
+
+
+@torch.no_grad()
+def start_from_pose(finder: GatedFinder, pose: GatedHourglass) -> None:
+    """Gives a fresh finder the weights of a pose network of one stack and the same width.
+
+    Of a deeper hourglass the outer levels and the innermost blocks are taken.
+
+    Raises:
+        InputError: If the pose network has another width, or is shallower.
+    """
+    mine, theirs = finder.config.hourglass, pose.config
+    if theirs.width != mine.width or theirs.depth < mine.depth or theirs.gate != mine.gate:
+        raise InputError(f"a finder of {mine} cannot start from a pose network of {theirs}")
+    skipped = "inner." * (theirs.depth - mine.depth)
+    innermost = "stacks.0.hourglass." + "inner." * mine.depth
+    trained, state = pose.state_dict(), finder.state_dict()
+    for name in state:
+        if not name.startswith("heads."):
+            source = name
+            if name.startswith(innermost):
+                source = innermost + skipped + name.removeprefix(innermost)
+            state[name] = trained[source]
+    finder.load_state_dict(state)

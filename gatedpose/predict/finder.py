@@ -1,0 +1,124 @@
+"""People found in whole pictures by a finder of the zoo, which comes with the package.
+
+from gatedpose.predict.finder import find_people
+boxes, scores = find_people("photo.jpg")
+"""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE, decode_boxes
+from gatedpose.errors import InputError
+from gatedpose.geometry import crop_image, invert, transform_points
+from gatedpose.media.images import ImageSource, read_image
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.zoo import create_model
+
+FINDER = "gated_finder_320"
+MIN_SCORE = 0.3  # default; chosen on training data's validation pictures, see docs/finder.md
+
+
+class PersonFinder:
+    """Finds people in pictures; an object of it is a detector for `Predictor` and `Tracker`.
+
+    Args:
+        model: A finder of the zoo, as "gated_finder_320", or by any name that `create_model` knows.
+        min_score: Boxes below it are left out.
+        size: Longer side of the input in pixels; the model's own if None.
+        device: Where it runs; the CPU if None.
+
+    Raises:
+        InputError: If the network is no finder.
+        UnknownModelError: If there is none of that name.
+        WeightsError: If it has no weights.
+    """
+
+    def __init__(
+        self,
+        model: str | HeatmapNetwork = FINDER,
+        *,
+        min_score: float = MIN_SCORE,
+        size: int | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        network = create_model(model, pretrained=True) if isinstance(model, str) else model
+        if (
+            network.num_keypoints != BOX_CHANNELS
+            or network.feature_info[0]["reduction"] != BOX_STRIDE
+        ):
+            raise InputError(
+                f"PersonFinder: {type(network).__name__} is a network of joints, not one of boxes; "
+                f"{FINDER} is"
+            )
+        self.min_score = min_score
+        self.device = torch.device(device or "cpu")
+        self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        cfg = network.pretrained_cfg
+        self.size = size or int(max(cfg["input_size"][1:]))
+        self.mean = 255 * torch.tensor(cfg["mean"], device=self.device)
+        self.std = 255 * torch.tensor(cfg["std"], device=self.device)
+
+    def __call__(self, image: ImageSource) -> Tensor:
+        """Boxes (N, 4) of the people in a picture, see `find`."""
+        return self.find(image)[0]
+
+    @torch.inference_mode()
+    def find(self, image: ImageSource) -> tuple[Tensor, Tensor]:
+        """The people in a picture.
+
+        Args:
+            image: Anything that `gatedpose.media.images.read_image` reads; a tensor (3, H, W) uint8
+                for example.
+
+        Returns:
+            Boxes (N, 4) float32, (x0, y0, x1, y1) within the picture, and scores (N,) from 0 to 1,
+            the surest first, both on the CPU; N may be 0.
+
+        Raises:
+            ImageError: If the picture cannot be read.
+        """
+        pixels = read_image(image)
+        height, width = pixels.shape[1:]
+        matrix, shape = letterbox(height, width, self.size, self.model.size_multiple)
+        crop = crop_image(pixels.to(self.device), matrix.to(self.device), shape, self.mean)
+        batch = (crop - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+        maps = self.model(batch[None].contiguous(memory_format=torch.channels_last))[:, -1].cpu()
+        [(boxes, scores)] = decode_boxes(maps, self.min_score)
+        corners = transform_points(invert(matrix[None]), boxes.view(1, -1, 2)).view(-1, 2, 2)
+        limit = corners.new_tensor((width, height))
+        inside = corners.clamp_min(0).minimum(limit).view(-1, 4)
+        there = (inside[:, 2:] > inside[:, :2]).all(dim=1)
+        return inside[there], scores[there]
+
+
+def letterbox(height: int, width: int, side: int, multiple: int) -> tuple[Tensor, tuple[int, int]]:
+    """How a whole picture is put into a network's input.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Of the picture.
+        side: What its longer side becomes.
+        multiple: What divides both sides of the input.
+
+    Returns:
+        The (2, 3) transform from picture to input, which keeps the aspect and the middle, and the
+        input's (height, width), as small as holds the picture.
+    """
+    scale = side / max(height, width)
+    fit = [max(1, round(length * scale)) for length in (height, width)]
+    rows, columns = (-(-length // multiple) * multiple for length in fit)
+    x, y = (columns - scale * width) / 2, (rows - scale * height) / 2
+    return torch.tensor([[scale, 0.0, x], [0.0, scale, y]]), (rows, columns)
+
+
+@functools.cache
+def default_finder() -> PersonFinder:
+    """The finder that comes with the package, loaded once."""
+    return PersonFinder()
+
+
+def find_people(image: ImageSource) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) and scores (N,) of the people in a picture, see `PersonFinder.find`."""
+    return default_finder().find(image)

@@ -1,0 +1,241 @@
+"""The training loop of a finder: packed pictures in, averaged weights out, resumable."""
+
+import io
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from gatedpose.boxmaps import (
+    BOX_STRIDE,
+    decode_boxes,
+    encode_boxes,
+)
+from gatedpose.data.pictures import FILL, Pictures
+from gatedpose.data.views import ViewBatch, draw_views
+from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
+from gatedpose.files import JsonLines, write_whole
+from gatedpose.geometry import warp
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.training.devices import sigterm
+from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
+from gatedpose.training.losses import finder_loss
+from gatedpose.training.recipes import make_optimizer
+
+CHECKPOINT = "last.pt"
+BEST = "best.safetensors"
+CALIBRATION = 16  # batches that the averaged network's batch norm takes its statistics from
+
+
+class FinderTrainer:
+    """Trains a finder by a recipe, on the CPU or CUDA, in one process.
+
+    Writes into `out`: recipe.json; last.pt, from which it goes on if it is there; log.jsonl, a line
+    a look at the validation pictures; best.safetensors, the averaged weights of the best look.
+    SIGTERM saves and stops.
+
+    Args:
+        model: A finder, freshly made.
+        pictures: To train on.
+        draws: (N,) how often each of them is drawn, in relation to the others.
+        val: Pictures to watch the training by, by name.
+        recipe: See `FinderRecipe`.
+        out: Folder, made if it is not there.
+        watch_every: Pictures between two looks.
+    """
+
+    def __init__(
+        self,
+        model: HeatmapNetwork,
+        pictures: Pictures,
+        draws: Tensor,
+        val: Mapping[str, Pictures],
+        recipe: FinderRecipe,
+        out: Path,
+        *,
+        watch_every: int = 10_000,
+    ) -> None:
+        from timm.utils import ModelEmaV3
+
+        self.pictures, self.draws, self.val, self.recipe, self.out = (
+            pictures, draws.double(), val, recipe, out,
+        )  # fmt: skip
+        self.watch_every = watch_every
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, {})
+        self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
+        self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN)
+        self.std = torch.tensor(IMAGENET_DEFAULT_STD)
+        self.phase = self.images = self.step_number = 0
+        self.best = 0.0
+        self.losses: list[tuple[float, float]] = []
+        out.mkdir(parents=True, exist_ok=True)
+        self._note_recipe()
+        if (out / CHECKPOINT).exists():
+            self._restore()
+
+    def run(self) -> HeatmapNetwork:
+        """Trains to the end of the recipe; returns the network of averaged weights.
+
+        Raises:
+            FloatingPointError: If the loss is not finite; the last checkpoint is kept.
+            SystemExit: After SIGTERM, once the checkpoint is written.
+        """
+        with sigterm() as stop, JsonLines(self.out / "log.jsonl", resume=True) as log:
+            while self.phase < len(self.recipe.phases):
+                phase = self.recipe.phases[self.phase]
+                while self.images < phase.images:
+                    self.step(self._batch(phase, self.step_number), phase)
+                    last = self.images >= phase.images
+                    if last or self.images % self.watch_every < phase.batch_size:
+                        log.add(self._watch(phase))
+                    if stop:
+                        self._save()
+                        raise SystemExit(f"stopped at step {self.step_number}; --resume goes on")
+                self.phase, self.images = self.phase + 1, 0
+                self._save()
+        averaged: HeatmapNetwork = self.ema.module.cpu().eval()
+        return averaged
+
+    def _batch(self, phase: FinderPhase, step: int) -> ViewBatch:
+        """The views of one step; they follow from the recipe's seed and the step."""
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        indices = torch.multinomial(self.draws, phase.batch_size, True, generator=generator)
+        size, looks = (phase.size, phase.size), (self.mean, self.std)
+        return draw_views(self.pictures, indices, size, self.recipe.views, *looks, generator)
+
+    @property
+    def share(self) -> float:
+        """Share of the whole work that is done."""
+        phases = self.recipe.phases
+        done = sum(phase.cost for phase in phases[: self.phase])
+        if self.phase < len(phases):
+            done += phases[self.phase].cost * min(1.0, self.images / phases[self.phase].images)
+        return done / self.recipe.cost
+
+    def step(self, batch: ViewBatch, phase: FinderPhase) -> None:
+        """Learns from one batch."""
+        warm = min(1.0, (self.step_number + 1) / max(1, self.recipe.warmup))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * warm * (1 - self.share) * group.get("lr_scale", 1.0)
+        self.model.train()
+        images = batch.images.to(self.device, memory_format=torch.channels_last)
+        size = (phase.size // BOX_STRIDE, phase.size // BOX_STRIDE)
+        targets = encode_boxes(batch.boxes.to(self.device), size, batch.known.to(self.device))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            maps = self.model(images)[:, -1]
+        centres, boxes = finder_loss(maps, targets)
+        loss = centres + self.recipe.boxes * boxes
+        if not math.isfinite(value := loss.item()):
+            raise FloatingPointError(f"the loss became {value} at step {self.step_number}")
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update(self.model, step=self.step_number)
+        self.losses.append((centres.item(), boxes.item()))
+        self.images += phase.batch_size
+        self.step_number += 1
+
+    def _watch(self, phase: FinderPhase) -> dict[str, Any]:
+        """Scores the averaged network, keeps it if it is the best, and saves."""
+        self._calibrate(phase)
+        row: dict[str, Any] = {"time": time.strftime("%H:%M:%S"), "size": phase.size}
+        row |= {"images": self.images, "share": round(self.share, 4)}
+        means = torch.tensor(self.losses or [(0.0, 0.0)]).mean(dim=0).tolist()
+        row |= {"centres": round(means[0], 4), "boxes": round(means[1], 4)}
+        scores = []
+        for name, pictures in self.val.items():
+            found = find_in(self.ema.module, pictures, phase.size, self.mean, self.std)
+            listed = people_of(pictures)
+            if bool(pictures.complete.all()):
+                scores.append(match(found, listed, 1 / 6).recall_at(0.8)[0])
+                row[f"{name}_recall"] = round(scores[-1], 4)
+            else:
+                scores.append(surest_right(found, listed))
+                row[f"{name}_surest"] = round(scores[-1], 4)
+                row[f"{name}_any"] = round(any_right(found, listed), 4)
+        print(row, flush=True)
+        self.losses.clear()
+        if (score := self.phase + sum(scores) / max(1, len(scores))) >= self.best:
+            self.best = score
+            weights = {k: t.cpu().contiguous() for k, t in self.ema.module.state_dict().items()}
+            write_whole(self.out / BEST, save(weights))
+        self._save()
+        return row
+
+    def _calibrate(self, phase: FinderPhase) -> None:
+        """Takes the averaged network's batch norm statistics anew."""
+        batches = (self._batch(phase, -1 - i).images.to(self.device) for i in range(CALIBRATION))
+        with (
+            torch.no_grad(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16),
+        ):
+            update_bn(batches, self.ema.module)
+
+    def _note_recipe(self) -> None:
+        path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
+        if (self.out / CHECKPOINT).exists():
+            if (before := json.loads(path.read_text("utf-8"))) != now:
+                changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+                raise ValueError(
+                    f"{self.out} holds a training by another recipe ({', '.join(changed)} differ): "
+                    "resume it with that one, or train into another folder"
+                )
+        else:
+            write_whole(path, json.dumps(now, indent=1))
+
+    def _save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": (self.phase, self.images, self.step_number, self.best),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_whole(self.out / CHECKPOINT, buffer.getvalue())
+
+    def _restore(self) -> None:
+        state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
+        self.model.load_state_dict(state["model"])
+        self.ema.module.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.phase, self.images, self.step_number, self.best = state["progress"]
+
+
+@torch.inference_mode()
+def find_in(
+    model: HeatmapNetwork, pictures: Pictures, size: int, mean: Tensor, std: Tensor
+) -> list[Found]:
+    """What a finder finds in packed pictures, at an input of `size`; boxes in packed pixels."""
+    model.eval()
+    device = next(model.parameters()).device
+    found: list[Found] = []
+    for indices in torch.split(torch.arange(len(pictures)), 16):
+        scales = size / pictures.sizes[indices].amax(dim=1)
+        matrices = torch.zeros(len(indices), 2, 3)
+        matrices[:, 0, 0] = matrices[:, 1, 1] = scales
+        packed = pictures.images[indices].float()
+        images = (warp(packed - FILL, matrices, (size, size)) + FILL) / 255
+        images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+        maps = model(images.to(device, memory_format=torch.channels_last))[:, -1].cpu()
+        for (boxes, scores), scale in zip(decode_boxes(maps, 0.05), scales, strict=True):
+            found.append((boxes / scale, scores))
+    return found
+
+
+def people_of(pictures: Pictures) -> list[People]:
+    """The people of packed pictures, as `gatedpose.evaluation.detection` takes them."""
+    heights = pictures.sizes[:, 1].tolist()
+    return [People(pictures.boxes_of(i), height) for i, height in enumerate(heights)]

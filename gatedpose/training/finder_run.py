@@ -1,0 +1,123 @@
+"""From folders of pictures with people's boxes to a trained finder in a folder."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gatedpose.data.pictures import Pictures, read_empty, read_labelled
+from gatedpose.errors import DatasetError, InputError
+from gatedpose.files import check_replaceable
+from gatedpose.models.finder import GatedFinder, start_from_pose
+from gatedpose.models.hourglass import GatedHourglass
+from gatedpose.models.saved import MODEL_FILES, save_model
+from gatedpose.models.zoo import create_model
+from gatedpose.training.finder import CHECKPOINT, FinderTrainer
+from gatedpose.training.finder_recipe import FinderRecipe
+
+EMPTY = 1 / 30  # share of the draws that pictures without people get
+WATCHED = 300  # pictures of a validation split that watch a training
+
+
+def train_finder(
+    name: str,
+    recipe: FinderRecipe,
+    folders: Mapping[str, Sequence[Path]],
+    out: Path,
+    *,
+    watch_every: int = 10_000,
+    resume: bool = False,
+) -> Path:
+    """Trains a finder on the "train" splits of folders; their "val" splits watch it.
+
+    Args:
+        name: A finder of the zoo.
+        recipe: See `FinderRecipe`.
+        folders: Of "complete" pictures, in which all people have a box, of "stretched" ones, which
+            are complete but not of the camera's aspect, of "partly" labelled and of "empty" ones;
+            see `gatedpose.data.pictures`.
+        out: Folder for packed pictures, checkpoints, log and weights.
+        watch_every: Pictures between two looks.
+        resume: Go on with the training in `out`, if there is one.
+
+    Returns:
+        Folder of the trained network, to be used as "local-dir:" model.
+
+    Raises:
+        DatasetError: For no folder, or one that is not what it should be.
+        FileExistsError: If `out` holds a training and is not to be resumed.
+        InputError: For a network that is no finder, or weights that it cannot start from.
+    """
+    if (out / CHECKPOINT).exists() and not resume:
+        raise FileExistsError(
+            f"{out} holds a training: go on with it by --resume, or train into another folder"
+        )
+    check_replaceable(out / "model", MODEL_FILES)
+    torch.manual_seed(recipe.seed)
+    model = _model(name, recipe.init)
+    out.mkdir(parents=True, exist_ok=True)
+    parts: list[Pictures] = []
+    weights: list[Tensor] = []
+    val: dict[str, Pictures] = {}
+    for part, weight, watched in _packed(folders, recipe.draws, out):
+        parts.append(part)
+        weights.append(torch.full((len(part),), weight))
+        val |= watched
+    if not val:
+        raise DatasetError("a finder needs pictures with people: name at least one folder of them")
+    draws = _with_empty(parts, weights)
+    trainer = FinderTrainer(
+        model, Pictures.join(parts), draws, val, recipe, out, watch_every=watch_every
+    )
+    save_model(trainer.run(), out / "model", None)
+    return out / "model"
+
+
+def _model(name: str, init: str | None) -> GatedFinder:
+    """The finder to train: fresh, or from a pose network or a .safetensors file of its own."""
+    own = init if init and init.endswith(".safetensors") else None
+    model = create_model(name, checkpoint_path=own)
+    if not isinstance(model, GatedFinder):
+        raise InputError(f"{name} is a network of joints, not a finder")
+    if init and not own:
+        pose = create_model(init, pretrained=True)
+        if not isinstance(pose, GatedHourglass):
+            raise InputError(f"a finder starts from a gated hourglass, and {init} is none")
+        start_from_pose(model, pose)
+    return model
+
+
+def _packed(
+    folders: Mapping[str, Sequence[Path]], draws: Mapping[str, float], out: Path
+) -> Iterator[tuple[Pictures, float, dict[str, Pictures]]]:
+    """Training pictures of each folder, how often one is drawn, and validation pictures."""
+    names = [folder.resolve().name for some in folders.values() for folder in some]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise DatasetError(f"two folders are called {min(twice)}: their packs would be mixed up")
+    for kind, some in folders.items():
+        for folder in some:
+            if kind == "empty":
+                yield _pack(out, folder, kind, "empty"), 0.0, {}
+                continue
+            val = _pack(out, folder, kind, "val")
+            few = torch.arange(0, len(val), max(1, len(val) // WATCHED))[:WATCHED]
+            name = folder.resolve().name
+            yield _pack(out, folder, kind, "train"), draws.get(name, 1.0), {name: val.take(few)}
+
+
+def _pack(out: Path, folder: Path, kind: str, split: str) -> Pictures:
+    """The packed pictures of a split, packed now if they are not there."""
+    path = out / f"{folder.resolve().name}.{split}.safetensors"
+    if not path.is_file():
+        labelled = read_empty(folder) if kind == "empty" else read_labelled(folder, split)
+        Pictures.pack(labelled, kind != "partly", kind == "stretched").save(path)
+    return Pictures.load(path)
+
+
+def _with_empty(parts: Sequence[Pictures], weights: Sequence[Tensor]) -> Tensor:
+    """Draws of all pictures: those of weight 0, without people, share `EMPTY` of them."""
+    draws = torch.cat(list(weights))
+    empty = draws == 0
+    draws[empty] = float(draws.sum()) * EMPTY / (1 - EMPTY) / max(1, int(empty.sum()))
+    return draws

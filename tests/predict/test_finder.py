@@ -1,0 +1,88 @@
+"""People found in whole pictures, by a network whose maps are written by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gatedpose
+from gatedpose.errors import ImageError, InputError
+from gatedpose.predict.finder import PersonFinder, letterbox
+from gatedpose.predict.predictor import find_people
+
+NAME = "gated_finder_320"
+
+
+@pytest.fixture
+def told() -> PersonFinder:
+    """A finder that sees a person of 48 x 96 input pixels about cell (5, 7) of every picture."""
+    model = gatedpose.create_model(NAME, width=8, depth=3)
+    finder = PersonFinder(model, min_score=0.4)
+
+    def maps(images: Tensor) -> Tensor:
+        told.shape = tuple(images.shape)
+        out = torch.full((1, 1, 5, images.shape[2] // 8, images.shape[3] // 8), -9.0)
+        out[0, 0, 0, 5, 7] = 1.5
+        out[0, 0, 1:, 5, 7] = told.sides.log()
+        return out
+
+    told = Told(maps)
+    told.sides = torch.tensor([3.0, 6.0, 3.0, 6.0])  # cells to left, top, right, bottom
+    told.size_multiple = model.size_multiple
+    finder.model = told
+    return finder
+
+
+class Told(nn.Module):
+    def __init__(self, maps) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.maps(images)
+
+
+def test_a_picture_is_put_in_the_middle_of_as_small_an_input_as_holds_it() -> None:
+    matrix, shape = letterbox(480, 640, 320, 64)
+    assert shape == (256, 320)
+    assert matrix.tolist() == [[0.5, 0, 0], [0, 0.5, 8]]
+    matrix, shape = letterbox(100, 50, 320, 64)
+    assert shape == (320, 192)
+    assert torch.allclose(matrix, torch.tensor([[3.2, 0, 16], [0, 3.2, 0]]))
+    assert letterbox(2, 2000, 320, 64)[1] == (64, 320)
+
+
+def test_boxes_come_back_in_pixels_of_the_picture(told: PersonFinder) -> None:
+    image = torch.zeros(3, 480, 640, dtype=torch.uint8)
+    boxes, scores = told.find(image)
+    assert told.model.shape == (1, 3, 256, 320)
+    # cell (5, 7) is (60, 44) of the input, 8 of whose rows are above the picture; scale 1/2
+    assert boxes.tolist() == [[2 * (60 - 24), 0, 2 * (60 + 24), 2 * (44 + 48 - 8)]]  # cut at 0
+    assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-1.5))])
+    assert torch.equal(find_people(told, image), boxes)
+
+
+def test_a_box_outside_of_the_picture_is_left_out(told: PersonFinder) -> None:
+    told.model.sides = torch.ones(4)  # rows 36 to 52; 29.4 to 34.6 of 64 hold the picture
+    boxes, scores = told.find(torch.zeros(3, 32, 2000, dtype=torch.uint8))
+    assert boxes.shape == (0, 4)
+    assert scores.shape == (0,)
+
+
+def test_nobody_is_an_empty_list() -> None:
+    finder = PersonFinder(gatedpose.create_model(NAME, width=8, depth=3))
+    image = torch.randint(0, 255, (3, 90, 60), dtype=torch.uint8)
+    boxes, scores = finder.find(image)
+    assert boxes.shape == (0, 4)
+    assert scores.shape == (0,)
+    assert find_people(finder, image).shape == (0, 4)
+
+
+def test_what_is_no_finder_or_no_picture_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="network of joints"):
+        PersonFinder(gatedpose.create_model("gated_hg_1s_68", width=8, num_keypoints=5))
+    finder = PersonFinder(gatedpose.create_model(NAME, width=8, depth=3))
+    (tmp_path / "a.jpg").write_text("no")
+    with pytest.raises(ImageError):
+        finder.find(tmp_path / "a.jpg")

@@ -1,0 +1,133 @@
+"""A finder learns small pictures, stops and goes on, and is scored from the command line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.errors import DatasetError, InputError
+from gatedpose.training.finder import FinderTrainer
+from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
+from gatedpose.training.finder_run import train_finder
+
+TINY = FinderRecipe(phases=(FinderPhase(64, 8, 2),), init=None, bf16=False, warmup=1)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, list[Path]]:
+    """Red people on blue, all with boxes; some of them; and a picture of nobody."""
+    all_of_them, some, nobody = tmp_path / "all", tmp_path / "some", tmp_path / "nobody"
+    for split in ("train", "valid"):
+        for kind in ("images", "labels"):
+            (all_of_them / split / kind).mkdir(parents=True)
+        for i in range(3):
+            image = Image.new("RGB", (96, 64), (0, 0, 255))
+            image.paste((255, 0, 0), (20 * i, 10, 20 * i + 24, 58))
+            image.save(all_of_them / split / "images" / f"{i}.png")
+            text = f"0 {(20 * i + 12) / 96} {34 / 64} {24 / 96} {48 / 64}"
+            (all_of_them / split / "labels" / f"{i}.txt").write_text(text)
+    (some / "images").mkdir(parents=True)
+    image.save(some / "images" / "1.png")
+    people = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 96, "height": 64}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [40, 10, 24, 48]}],
+    }
+    for split in ("train", "val"):
+        (some / f"{split}.json").write_text(json.dumps(people))
+    nobody.mkdir()
+    Image.new("RGB", (96, 64), (0, 0, 255)).save(nobody / "0.png")
+    return {"stretched": [all_of_them], "partly": [some], "empty": [nobody]}
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of 8 channels instead of 68."""
+    from gatedpose.training import finder_run
+
+    def create(name: str, **options: object) -> torch.nn.Module:
+        return gatedpose.create_model(name, width=8, depth=2, **options)
+
+    monkeypatch.setattr(finder_run, "create_model", create)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_finder_is_trained_and_scored(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    model = train_finder("gated_finder_320", TINY, folders, out, watch_every=4)
+    assert model == out / "model"
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [row["images"] for row in rows] == [4, 8]
+    assert {"all_recall", "some_surest", "some_any"} <= set(rows[0])
+    assert json.loads((out / "recipe.json").read_text("utf-8"))["lr"] == TINY.lr
+    with pytest.raises(FileExistsError, match="holds a training"):
+        train_finder("gated_finder_320", TINY, folders, out)
+    arguments = ["finder", "evaluate", f"local-dir:{model}", "--data", str(folders["partly"][0])]
+    result = CliRunner().invoke(main, [*arguments, "--json", "--least", "0.5"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.output[result.output.index("{") :])
+    assert (facts["pictures"], facts["people"]) == (1, 1)
+    text = CliRunner().invoke(main, arguments)
+    assert "surest box of a picture" in text.output
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_training_that_was_stopped_ends_alike(
+    folders: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_finder("gated_finder_320", TINY, folders, whole, watch_every=4)
+    step = FinderTrainer.step
+
+    def failing(self: FinderTrainer, *arguments: object) -> None:
+        if self.step_number == 3:
+            raise KeyboardInterrupt
+        step(self, *arguments)
+
+    monkeypatch.setattr(FinderTrainer, "step", failing)
+    with pytest.raises(KeyboardInterrupt):
+        train_finder("gated_finder_320", TINY, folders, parts, watch_every=4)
+    monkeypatch.setattr(FinderTrainer, "step", step)
+    with pytest.raises(ValueError, match="another recipe"):
+        train_finder("gated_finder_320", replace(TINY, lr=1e-4), folders, parts, resume=True)
+    train_finder("gated_finder_320", TINY, folders, parts, watch_every=4, resume=True)
+    first = torch.load(whole / "last.pt", weights_only=True)["model"]
+    second = torch.load(parts / "last.pt", weights_only=True)["model"]
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_a_finder_learns_where_people_are(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    recipe = FinderRecipe(
+        phases=(FinderPhase(64, 1600, 8),), init=None, bf16=False, warmup=5, lr=1e-2, ema=0.9
+    )
+    train_finder("gated_finder_320", recipe, folders, tmp_path / "run", watch_every=800)
+    last = (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()[-1]
+    assert json.loads(last)["all_recall"] > 0.6
+    assert json.loads(last)["some_any"] == 1
+
+
+def test_what_cannot_be_trained_is_refused(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a finder"):
+        train_finder("gated_hg_1s_68", TINY, folders, tmp_path / "a")
+    with pytest.raises(DatasetError, match="at least one folder"):
+        train_finder("gated_finder_320", TINY, {"empty": folders["empty"]}, tmp_path / "b")
+    twice = {"stretched": folders["stretched"] * 2}
+    with pytest.raises(DatasetError, match="two folders are called all"):
+        train_finder("gated_finder_320", TINY, twice, tmp_path / "c")
+    start = replace(TINY, init="gated_hg_2s_80")
+    with pytest.raises(InputError, match="cannot start from a pose network"):
+        train_finder("gated_finder_320", start, folders, tmp_path / "d")
+
+
+def test_a_wrong_phase_is_named(tmp_path: Path) -> None:
+    arguments = ["finder", "train", "--out", str(tmp_path), "--phase", "64,8"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "is not SIZE,PICTURES,BATCH" in result.output
