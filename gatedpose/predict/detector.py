@@ -18,6 +18,7 @@ from gatedpose.device import find_device
 from gatedpose.errors import DetectorError, UnknownModelError, WeightsError, did_you_mean
 from gatedpose.models.weights import read_tensors
 from gatedpose.models.zoo import list_models
+from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 from gatedpose.predict.people import Detector
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -169,17 +170,8 @@ def load_finder(
         UnknownModelError: For an unknown name or tag.
         WeightsError: If its weights cannot be had.
     """
-    from gatedpose.predict.finder import MIN_SCORE, PersonFinder
-
-    finder = PersonFinder(
-        name, min_score=MIN_SCORE if min_score is None else min_score, device=device
-    )
-
-    def detect(image: Tensor) -> Tensor:
-        boxes, scores = finder.find(image)
-        return torch.cat((boxes, scores[:, None]), dim=1)
-
-    return detect
+    least = MIN_SCORE if min_score is None else min_score
+    return PersonFinder(name, min_score=least, device=device)
 
 
 def find_detector(

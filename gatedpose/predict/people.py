@@ -6,7 +6,7 @@ image (3, H, W) uint8 and returns boxes (N, 4), each (x0, y0, x1, y1), or (N, 5)
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Detector: TypeAlias = Callable[[Tensor], Boxes]
 
-WHOLE = "whole"  # boxes of a picture that is one person
+WHOLE: Final = "whole"  # boxes of a picture that is one person
 MIN_SCORE, MIN_JOINTS = 0.2, 4  # joints that say where somebody is
 GROWN = 1.15  # of the tight box of those joints
 # Mean score of all joints from which on a whole picture surely shows a person. Measured with
@@ -93,10 +93,8 @@ def find_people(detector: Detector, image: Tensor) -> Tensor:
     try:
         if len(found) == 0:
             return torch.zeros(0, 5)
-        if torch.as_tensor(found).dim() == 1:
-            raise BoxError(f"boxes must have shape (N, 4) or (N, 5); got shape ({len(found)},)")
         return as_people(found, *image.shape[1:]).cpu()
-    except (BoxError, TypeError, ValueError, RuntimeError) as error:
+    except (BoxError, TypeError) as error:
         kind = type(found).__name__
         raise DetectorError(
             f"the detector {name} returned no boxes but a {kind}: {error}"

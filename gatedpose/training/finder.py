@@ -23,8 +23,9 @@ from gatedpose.boxmaps import (
 from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.views import ViewBatch, draw_views
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
-from gatedpose.files import JsonLines, write_whole
+from gatedpose.files import write_whole
 from gatedpose.geometry import warp
+from gatedpose.journal import JsonLines
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training.devices import sigterm
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
