@@ -47,6 +47,8 @@ def add_debug(command: click.Command) -> None:
         if given:
             context.meta[DEBUG] = True
 
+    if any(param.name == "debug" for param in command.params):
+        return  # known by two names
     command.params.append(
         click.Option(
             ["--debug"],

@@ -33,8 +33,8 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
     """Checks boxes of people, with scores or without.
 
     Args:
-        boxes: (N, 4), each (x0, y0, x1, y1) in pixels; (N, 5) with a score from 0 to 1 behind; a
-            single one, (4,) or (5,); or none at all.
+        boxes: (N, 4), each (x0, y0, x1, y1) in pixels; (N, 5) with a score behind, from 0 to 1 or
+            NaN; a single one, (4,) or (5,); or none at all.
         height: Rows of the image.
         width: Columns of the image.
 
@@ -60,7 +60,7 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
         scores = rows.new_full((len(rows), 1), math.nan)
     else:
         scores = rows[:, 4:]
-        if not bool(((scores >= 0) & (scores <= 1)).all()):
+        if not bool(((scores >= 0) & (scores <= 1) | scores.isnan()).all()):
             raise BoxError(
                 "boxes of shape (N, 5) are (x0, y0, x1, y1, score) with a score from 0 to 1; got "
                 f"{[round(value, 4) for value in rows[0].tolist()]}"
