@@ -12,6 +12,9 @@ from typing import Any
 
 Facts = dict[str, Any]
 
+# The words for who does not care for names.
+WORDS = {"fast": "gated_hg_1s_68", "balanced": "gated_hg_2s_128", "best": "gated_hg_4s_144"}
+DEFAULT_WORD = "balanced"
 FOLDER = Path(__file__).parent / "weights"
 
 
@@ -60,6 +63,22 @@ def model_table(rows: Sequence[Facts]) -> str:
             f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | "
             f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
         )
+    return "\n".join(lines)
+
+
+def word_table() -> str:
+    """A Markdown table of the three models that have a word, with their default weights."""
+    table = json.loads((FOLDER / "weights.json").read_text("utf-8"))
+    lines = ["| `--model` | weights | parameters | file | PCK@0.2 |", "|---|---|---:|---:|---|"]
+    for word, variant in WORDS.items():
+        [count] = stored_rows(variant)
+        name = next(iter(count["weights"]))
+        scores = ", ".join(
+            f"{split} {score['mean']:.1f}{score_label(score)}"
+            for split, score in count["weights"][name].items()
+        )
+        size = f"{table[name]['size'] / 1e6:.1f} MB"
+        lines.append(f"| {word} | {name} | {count['params'] / 1e6:.1f} M | {size} | {scores} |")
     return "\n".join(lines)
 
 

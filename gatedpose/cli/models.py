@@ -4,18 +4,19 @@ from pathlib import Path
 
 import click
 
-from gatedpose.catalogue import model_table, stored_rows
+from gatedpose.catalogue import model_table, stored_rows, word_table
 from gatedpose.cli.options import PICTURE, json_option, size_option
 
 
 @click.command(name="list")
 @click.argument("pattern", default="*")
 @click.option("--pretrained", is_flag=True, help="Only what has trained weights, by tag.")
+@click.option("--words", is_flag=True, help="Only fast, balanced and best: what they stand for.")
 @click.option("--plot", type=PICTURE, help="Draws scores over parameters and MACs (.png).")
 @click.option("--recount", is_flag=True, help="Count anew: the JSON of weights/counts.json.")
 @json_option
 def list_command(
-    pattern: str, pretrained: bool, plot: Path | None, recount: bool, as_json: bool
+    pattern: str, pretrained: bool, words: bool, plot: Path | None, recount: bool, as_json: bool
 ) -> None:
     """Lists models with what they cost at 256 x 256 and the paper's own figures."""
     if recount:
@@ -23,6 +24,9 @@ def list_command(
         from gatedpose.json_files import to_json
 
         click.echo(to_json(count_rows(), indent=1))
+        return
+    if words:
+        click.echo(word_table())
         return
     rows = stored_rows(pattern, pretrained)
     if plot:

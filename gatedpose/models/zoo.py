@@ -27,6 +27,7 @@ from timm.models import (
 )
 from torch import nn
 
+from gatedpose.catalogue import WORDS
 from gatedpose.device import find_device
 from gatedpose.errors import (
     InputError,
@@ -56,9 +57,6 @@ from gatedpose.models.weights import (
 )
 from gatedpose.skeleton import SKELETONS, Skeleton
 
-# The words for who does not care for names: scores and times are in README.md.
-WORDS = {"fast": "gated_hg_1s_68", "balanced": "gated_hg_2s_128", "best": "gated_hg_4s_144"}
-DEFAULT_WORD = "balanced"
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
 
 
@@ -278,7 +276,9 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
         "architecture": variant.name,
     }
     if weights:
-        cfg |= {"file": str(weights.path), "hf_hub_id": weights.hub_id, "license": weights.license}
+        # What cannot be had has no place, so that timm.list_models(pretrained=True) leaves it out.
+        file = str(weights.path) if weights.obtainable else None
+        cfg |= {"file": file, "hf_hub_id": weights.hub_id, "license": weights.license}
         cfg |= {"num_classes": weights.num_keypoints}
     return cfg
 

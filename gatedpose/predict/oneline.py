@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from gatedpose.models.zoo import DEFAULT_WORD
+from gatedpose.catalogue import DEFAULT_WORD
 from gatedpose.predict.predictor import Predictor
 
 
