@@ -30,7 +30,8 @@ from gatedpose.data.augment import Batch
 from gatedpose.data.crops import PACK_SIZE, Crops
 from gatedpose.research.bench import peak_mb
 from gatedpose.skeleton import LSP14
-from gatedpose.training.recipes import LSP, Phase, Recipe
+from gatedpose.training.groups import Phase
+from gatedpose.training.recipes import LSP, Recipe
 from gatedpose.training.trainer import Trainer
 
 PEOPLE = 256

@@ -61,7 +61,7 @@ def main(backbone: str, steps: int) -> None:
     click.echo(f"{backbone} and an hourglass: {sum(p.numel() for p in model.parameters()):,}")
     matrix = crop_matrices(torch.from_numpy(wanted.box)[None], teacher.size)
     picture = crop_image(read_image(photo), matrix[0], teacher.size, teacher.mean)
-    image = (picture - teacher.mean.view(3, 1, 1)) / teacher.std.view(3, 1, 1)
+    image = (picture - teacher.mean) / teacher.std
     keypoints = transform_points(matrix, torch.from_numpy(wanted.keypoints)[None])
     sure = torch.from_numpy(wanted.scores) > 0.4
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)

@@ -1,4 +1,4 @@
-"""Networks for other runtimes: ONNX by torch's exporter, or torch.export, checked on the spot.
+"""Networks for other runtimes: ONNX, torch.export or OpenVINO, checked on the spot.
 
 The exported graph takes normalised crops and gives the last stack's heatmaps, and keypoints if
 asked for. What a program must know to feed it is written inside, see `input_facts`.
@@ -14,23 +14,32 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
 from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.engines import check_installed
 from gatedpose.models.finder import GatedFinder
+from gatedpose.models.kept import Parts
+from gatedpose.models.quantise import quantised, stored_ranges
+from gatedpose.models.runtimes import (
+    convert_openvino,
+    onnxruntime_session,
+    openvino,
+    openvino_parts,
+)
 from gatedpose.models.zoo import calibration_of
+from gatedpose.predict.exported import METADATA
 from gatedpose.skeleton import Skeleton
 
-Format: TypeAlias = Literal["onnx", "torch-export"]
-FORMATS: tuple[Format, ...] = ("onnx", "torch-export")
-METADATA = "gatedpose"  # the key of `input_facts` within the file
+Format: TypeAlias = Literal["onnx", "torch-export", "openvino"]
+FORMATS: tuple[Format, ...] = ("onnx", "torch-export", "openvino")
 Run: TypeAlias = Callable[[Tensor], list[Tensor]]
 
 
@@ -40,8 +49,8 @@ class Exported:
 
     Attributes:
         path: The file.
-        format: "onnx" or "torch-export".
-        bytes: Its length.
+        format: One of `FORMATS`.
+        bytes: Its length, with that of the .bin file beside an OpenVINO file.
         outputs: Names of the outputs, in their order.
         batches: Numbers of images that it was checked with.
         heatmap_difference: Largest, over noise and these batches.
@@ -96,7 +105,7 @@ def input_facts(
     model: HeatmapNetwork, skeleton: Skeleton | None, size: tuple[int, int]
 ) -> dict[str, Any]:
     """What a program must know to feed an exported network and to read what it gives."""
-    data = getattr(model, "pretrained_cfg", {})
+    preprocessing = Preprocessing.of(model)
     finder = isinstance(model, GatedFinder)
     crop = (
         f"a square about the box's centre, {CROP_MARGIN} times its longer side, fills the "
@@ -107,8 +116,8 @@ def input_facts(
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
         "size": list(size),
-        "mean": list(data.get("mean", IMAGENET_DEFAULT_MEAN)),
-        "std": list(data.get("std", IMAGENET_DEFAULT_STD)),
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
         "crop": whole if finder else crop,
         "stride": BOX_STRIDE if finder else STRIDE,
         "coordinates": "x, y in pixels of the input; the centre of the first pixel is (0.5, 0.5)",
@@ -126,6 +135,7 @@ def export(
     skeleton: Skeleton | None = None,
     size: tuple[int, int] = (256, 256),
     half: bool = False,
+    int8: bool = False,
     dynamic_batch: bool = False,
     with_decode: bool = False,
 ) -> Exported:
@@ -133,11 +143,13 @@ def export(
 
     Args:
         model: A network of the zoo, which stays as it is.
-        path: The file; ".onnx" is usual for ONNX, ".pt2" for torch.export.
-        format: "onnx", checked in onnxruntime, or "torch-export".
+        path: The file; ".onnx" is usual for ONNX, ".pt2" for torch.export, and OpenVINO's is
+            ".xml", beside which there will be a ".bin".
+        format: "onnx", checked in onnxruntime, "torch-export" or "openvino".
         skeleton: The joints, to be written inside.
         size: (height, width) of the input, fixed in the file.
         half: Weights and arithmetic in half precision; inputs and outputs stay float32.
+        int8: Weights and activations in eight bits, of the zoo's weights and for OpenVINO only.
         dynamic_batch: Any number of images; one if not.
         with_decode: Keypoints and scores as outputs, too; of a finder boxes and scores.
 
@@ -147,24 +159,31 @@ def export(
         OSError: If the file cannot be written.
     """
     check_choice("export: format", format, FORMATS)
+    if (half and format == "openvino") or (int8 and format != "openvino"):
+        raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
     if format == "onnx":
         _require_onnx()
+    if format == "openvino":
+        check_installed("openvino")
+        if Path(path).suffix != ".xml":
+            raise InputError(f"export: {path} does not end in .xml")
     model = copy.deepcopy(model).cpu().float().eval()
     batches = (1, 3, 8) if dynamic_batch else (1,)
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(b, model.in_channels, *size, generator=generator) for b in batches]
     with torch.no_grad():
         wanted = [LastStack(model, with_decode=True)(images) for images in noise]  # checks the size
-    network = copy.deepcopy(model).half() if half else model
+    network: nn.Module = copy.deepcopy(model).half() if half else model
+    if int8:
+        network = quantised(model, stored_ranges(model))
     graph = LastStack(network, half, with_decode).eval()
     shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
     facts = to_json(input_facts(model, skeleton, size))
     points_name = "boxes" if isinstance(model, GatedFinder) else "keypoints"
     names = ("heatmaps", points_name, "scores")[: 3 if with_decode else 1]
-    write = _write_onnx if format == "onnx" else _write_torch
     # A batch of one would be taken for a constant.
-    data = write(graph, noise[-1], shapes, names, facts)
-    run = onnx_session(data) if format == "onnx" else _torch_program(data)
+    data = WRITERS[format](graph, noise[-1], shapes, names, facts)
+    run = RUNNERS[format](data)
     with torch.no_grad():
         found = [run(images) for images in noise]
     points = [out[1] if with_decode else reader(model)(out[0])[0] for out in found]
@@ -175,11 +194,12 @@ def export(
             f"export: {path} would give values that are no numbers"
             + ("; export it without half" if half else ": has the model trained well?")
         )
-    write_whole(path, data)
+    for suffix, part in data.items():
+        write_whole(Path(path).with_suffix(suffix) if suffix else path, part)
     return Exported(
         path=Path(path),
         format=format,
-        bytes=len(data),
+        bytes=sum(map(len, data.values())),
         outputs=names,
         batches=batches,
         heatmap_difference=heatmaps,
@@ -208,7 +228,7 @@ def _require_onnx() -> None:
 
 def _write_onnx(
     graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
-) -> bytes:
+) -> Parts:
     program = torch.onnx.export(
         graph,
         (images,),
@@ -220,16 +240,12 @@ def _write_onnx(
     )
     assert program is not None  # it is, with dynamo
     program.model.metadata_props[METADATA] = facts
-    data: bytes = program.model_proto.SerializeToString()
-    return data
+    return {"": program.model_proto.SerializeToString()}
 
 
 def onnx_session(data: bytes) -> Run:
     """A function from images to the outputs of an ONNX file, in onnxruntime on the CPU."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is loaded
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = onnxruntime_session(data)
     return lambda images: [
         torch.from_numpy(out) for out in session.run(None, {"images": images.numpy()})
     ]
@@ -237,13 +253,46 @@ def onnx_session(data: bytes) -> Run:
 
 def _write_torch(
     graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
-) -> bytes:
+) -> Parts:
     program = torch.export.export(graph, (images,), dynamic_shapes=shapes)
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={METADATA: facts})
-    return buffer.getvalue()
+    return {"": buffer.getvalue()}
 
 
 def _torch_program(data: bytes) -> Run:
     program = torch.export.load(io.BytesIO(data)).module()
     return lambda images: list(program(images))
+
+
+def _write_openvino(
+    graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
+) -> Parts:
+    batch = -1 if shapes["images"] else 1
+    model = convert_openvino(graph, images, [batch, *images.shape[1:]])
+    model.set_rt_info(facts, METADATA)
+    for output, name in zip(model.outputs, names, strict=True):
+        output.tensor.set_names({name})
+    parts = openvino_parts(model)
+    return {".bin": parts["bin"], ".xml": parts["xml"]}  # who finds the second finds both
+
+
+def _openvino_program(data: Parts) -> Run:
+    core = openvino().Core()
+    model = core.read_model(data[".xml"], data[".bin"])
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: [
+        torch.from_numpy(out.copy()) for out in compiled(images.numpy()).values()
+    ]
+
+
+WRITERS: dict[Format, Callable[..., Parts]] = {
+    "onnx": _write_onnx,
+    "torch-export": _write_torch,
+    "openvino": _write_openvino,
+}
+RUNNERS: dict[Format, Callable[[Parts], Run]] = {
+    "onnx": lambda data: onnx_session(data[""]),
+    "torch-export": lambda data: _torch_program(data[""]),
+    "openvino": _openvino_program,
+}

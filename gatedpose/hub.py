@@ -11,7 +11,6 @@ from torchvision.utils import draw_bounding_boxes
 
 import gatedpose
 from gatedpose.errors import InputError, WeightsError
-from gatedpose.evaluation.reports import stack_poses
 from gatedpose.files import whole_folder, write_whole
 from gatedpose.media.demo import DEMO_BOX, demo_image
 from gatedpose.media.drawing import draw_poses
@@ -19,6 +18,7 @@ from gatedpose.media.images import read_image, write_image
 from gatedpose.models.saved import MODEL_FILES, save_model
 from gatedpose.models.weights import HUB_FILE, Weights
 from gatedpose.models.zoo import calibration_of, create_model, find_weights
+from gatedpose.pose import stack_poses
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import SKELETONS

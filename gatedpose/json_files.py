@@ -46,7 +46,7 @@ def read_json(path: Path) -> Any:
             with gzip.open(io.BytesIO(data)) as file:
                 data = file.read(limit + 1)
             if len(data) > limit:
-                raise ValueError(f"it unpacks to more than {limit:,} bytes")
+                raise InputError(f"it unpacks to more than {limit:,} bytes")
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise JsonError(f"{path} cannot be read as JSON: {error}") from error
     return parse_json(data, str(path))

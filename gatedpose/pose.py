@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL.Image import Image
+from torch import Tensor
 
 from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.media.images import ImageSource, to_pil
@@ -117,6 +118,13 @@ class Pose:
             "keypoints": triples.reshape(-1).round(4).tolist(),
             "score": round(float(self.scores.mean()), 6),
         }
+
+
+def stack_poses(poses: Sequence[Pose]) -> tuple[Tensor, Tensor, Tensor]:
+    """Keypoints (N, K, 2), scores (N, K) and boxes (N, 4) of N people, to be drawn."""
+    parts = zip(*((pose.keypoints, pose.scores, pose.box) for pose in poses), strict=True)
+    keypoints, scores, boxes = (torch.from_numpy(np.stack(part)) for part in parts)
+    return keypoints, scores, boxes
 
 
 def to_supervision(poses: Sequence[Pose]) -> Any:

@@ -51,7 +51,7 @@ class Skeleton:
                 tuple((int(a), int(b)) for a, b in fields[name]) for name in ("flip_pairs", "limbs")
             )
             name, joints = str(fields["name"]), tuple(str(joint) for joint in fields["joints"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"no skeleton: {error!r} in {fields!r}") from error
         return cls(name, joints, flip_pairs, limbs)
 

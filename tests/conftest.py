@@ -19,6 +19,12 @@ LSPET_PARTLY = (0, 1, 2, 5, 6, 7, 390)  # with some; im00391 nearly repeats a va
 LSPET_ONE = 3  # with a single joint
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What programs keep between them lies apart from the developer's."""
+    os.environ["GATEDPOSE_CACHE"] = str(tmp_path_factory.getbasetemp() / "kept")
+
+
 def write_images(folder: Path, names: list[str]) -> None:
     """One small picture under many names."""
     folder.mkdir(parents=True)

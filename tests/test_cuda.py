@@ -7,6 +7,7 @@ import torch
 import gatedpose
 from gatedpose.data.augment import Augmentation, augment
 from gatedpose.data.crops import Crops
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.skeleton import LSP14
 from gatedpose.training.losses import heatmap_loss
 
@@ -33,9 +34,9 @@ def test_cuda_training_step() -> None:
         torch.rand(2, 14, 2, device="cuda") * 80 + 40,
         torch.ones(2, 14, dtype=torch.bool, device="cuda"),
     )
-    norm = torch.full((3,), 0.5, device="cuda")
+    norm = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
     changes = Augmentation(half_body=0.5, occlude=0.5, shift=0.1)
-    batch = augment(crops, (64, 128), LSP14, changes, norm, norm, torch.Generator().manual_seed(0))
+    batch = augment(crops, (64, 128), LSP14, changes, norm, torch.Generator().manual_seed(0))
     model = gatedpose.create_model("gated_hg_2s_68", num_keypoints=14, width=8, device="cuda")
     with torch.autocast("cuda", torch.bfloat16):
         heatmaps = model(batch.images)

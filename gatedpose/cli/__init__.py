@@ -4,6 +4,8 @@ A command's module is imported when the command is called. What `--help` says of
 test compares it with the command's own first words.
 """
 
+import logging
+
 import click
 
 import gatedpose
@@ -45,6 +47,18 @@ RESEARCH = (
           "distributed."),
 )
 # fmt: on
+
+
+class Told(logging.Handler):
+    """Tells people what the package logs, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record's text."""
+        click.echo(f"gatedpose: {record.getMessage()}", err=True)
+
+
+logging.getLogger("gatedpose").addHandler(Told(logging.INFO))
+logging.getLogger("gatedpose").setLevel(logging.INFO)
 
 
 def _keep_memory(context: click.Context) -> None:

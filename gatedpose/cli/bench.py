@@ -21,7 +21,8 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 @click.argument("names", nargs=-1)
 @click.option("--peers", is_flag=True, help="HRNet-W32, CU-Net-8 and the 8-stack hourglass, too.")
 @click.option(
-    "--mode", "modes", multiple=True, type=click.Choice(["eager", "optimized", "onnx"]),
+    "--mode", "modes", multiple=True, 
+    type=click.Choice(["eager", "optimized", "onnx", "openvino", "openvino-int8"]),
     default=("eager", "optimized"), show_default=True, help="How to run; repeat it.",
 )  # fmt: skip
 @click.option(
@@ -44,6 +45,11 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 @click.option(
     "--scaling", is_flag=True, help="Time against batch, input size and number of stacks instead."
 )
+@click.option(
+    "--cpu-seconds",
+    is_flag=True,
+    help="Count the processor's seconds, where others use it, too; with OMP_NUM_THREADS=1.",
+)
 @click.option("--plot", type=PICTURE, help="Draws images per second, or the scaling (.png).")
 @json_option
 def bench(
@@ -58,6 +64,7 @@ def bench(
     roofline: bool,
     pipeline: bool,
     scaling: bool,
+    cpu_seconds: bool,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -82,6 +89,7 @@ def bench(
         found = _scaling(chosen, modes, device, seconds)
     else:
         options = {"device": device, "seconds": seconds, "roofline": roofline}
+        options["cpu_seconds"] = cpu_seconds
         found = _timings(chosen, modes, batches, reference, size=size, **options)
     if plot:
         write_whole(plot, found.draw())

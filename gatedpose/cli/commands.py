@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from gatedpose.cli.notes import notes_shown
 from gatedpose.errors import GatedPoseError
 
 DEBUG = "gatedpose.debug"
@@ -29,7 +30,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; bad input ends with exit code 1 and the message."""
         try:
-            return super().invoke(ctx)
+            with notes_shown():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from gatedpose.cli.options import PICTURE, POSITIVE, SHARE, check_apart, json_option
+from gatedpose.cli.notes import notes_kept
+from gatedpose.cli.options import (
+    PICTURE,
+    POSITIVE,
+    SHARE,
+    check_apart,
+    json_option,
+    pixels_option,
+)
 from gatedpose.data.corrections import load_corrections
 from gatedpose.data.crops import PACK_SIZE
 from gatedpose.errors import DatasetError
@@ -31,19 +39,29 @@ splits_option = click.option(
 @data.command()
 @dataset_option
 @folder_option
-@splits_option
+@click.option(
+    "--split", "splits", multiple=True,
+    help="Repeat it. [train and val; if own data has neither, all there are]",
+)  # fmt: skip
 @click.option("--out", type=Path, help="Folder for a picture of annotated people of each split.")
+@pixels_option
 @json_option
 def check(
     dataset: str, folder: Path, splits: tuple[str, ...], out: Path | None, as_json: bool
 ) -> None:
-    """Reads all annotations and images, counts people and joints, and draws some of them."""
-    from gatedpose.data.check import annotation_sheet, check_people
-    from gatedpose.data.readers import read_dataset
+    """Reads all annotations and images, counts people and joints, and draws some of them.
 
-    for split in splits:
-        samples = read_dataset(dataset, folder, split)
+    Says what was left out or taken for granted, what speaks against the labels, and which joints
+    change places in a mirrored image.
+    """
+    from gatedpose.data.check import annotation_sheet, check_people
+    from gatedpose.data.readers import read_dataset, splits_of
+
+    for split in splits or splits_of(dataset, folder):
+        with notes_kept() as notes:
+            samples = read_dataset(dataset, folder, split)
         facts = {"dataset": dataset, "split": split, **check_people(samples, not as_json)}
+        facts["notes"] = [note for note in notes if note not in facts["doubts"]]
         if out:
             out.mkdir(parents=True, exist_ok=True)
             facts["picture"] = str(out / f"{dataset}-{split}.png")
@@ -54,6 +72,10 @@ def check(
         click.echo(f"{dataset} {split}: {facts['people']} people in {facts['images']} images")
         for joint, count in facts["labelled"].items():
             click.echo(f"  {joint:15} {count:6} labelled ({100 * count / facts['people']:.1f} %)")
+        pairs = [" - ".join(pair) for pair in facts["flip_pairs"]]
+        click.echo(f"  flip pairs: {', '.join(pairs) or 'none'}")
+        for note in (*facts["notes"], *facts["doubts"]):
+            click.echo(f"  {note}")
         if out:
             click.echo(f"  drawn in {facts['picture']}")
 
@@ -82,6 +104,7 @@ def _check_corrections(out: Path) -> None:
 @click.option("--sure", type=SHARE, help="... with at least this confidence. [drop none]")
 @click.option("--out", type=Path, required=True, help="File for the corrections (.json).")
 @click.option("--picture", type=PICTURE, help="Draws people before and after (.png).")
+@pixels_option
 @json_option
 def clean(
     dataset: str,
@@ -154,6 +177,7 @@ def clean(
 @click.option(
     "--shard-mb", type=click.IntRange(1, 65_536), default=60, show_default=True, help="Of one file."
 )
+@pixels_option
 @json_option
 def pack(
     dataset: str,

@@ -7,9 +7,11 @@ import click
 
 import gatedpose
 from gatedpose.cli.decoding import decoder_option
+from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
     LARGEST_SIDE,
     POSITIVE,
+    Fast,
     Number,
     best_device,
     check_apart,
@@ -17,6 +19,7 @@ from gatedpose.cli.options import (
     fast_option,
     json_option,
     make_ready,
+    pixels_option,
 )
 from gatedpose.evaluation.metrics import AVERAGINGS, Score
 from gatedpose.json_files import to_json
@@ -53,6 +56,7 @@ BATCH = 32  # people at once
 )
 @device_option
 @fast_option
+@pixels_option
 @click.option("--save", type=Path, help="Writes the raw predictions: .npz; .json for coco.")
 @json_option
 def evaluate(
@@ -84,6 +88,7 @@ def evaluate(
     if save and save.suffix != suffix:
         raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
     check_apart("--save", save, predictions, truth)
+    notes = notes_for_json(as_json)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts = {
         "model": name or str(predictions),
@@ -103,7 +108,7 @@ def evaluate(
             "decoder": network["decoder"],
             "size": list(predictor.size),
         }
-    facts = score_facts(score, samples[0].skeleton, facts)
+    facts = {**score_facts(score, samples[0].skeleton, facts), "notes": notes}
     click.echo(to_json(facts, indent=1) if as_json else score_text(facts))
 
 
@@ -151,7 +156,7 @@ def _predictor(
     size: int | None,
     flip: bool,
     decoder: Any,
-    fast: bool,
+    fast: Fast | None,
 ) -> gatedpose.Predictor:
     model = gatedpose.create_model(
         name,

@@ -12,14 +12,15 @@ from gatedpose.json_files import to_json
 @click.command()
 @click.argument("name")
 @click.option(
-    "--format", "kind", type=click.Choice(["onnx", "torch-export"]), default="onnx",
+    "--format", "kind", type=click.Choice(["onnx", "torch-export", "openvino"]), default="onnx",
     show_default=True,
 )  # fmt: skip
-@click.option("--out", type=Path, help="The file. [NAME.onnx or NAME.pt2]")
+@click.option("--out", type=Path, help="The file. [NAME.onnx, NAME.pt2 or NAME.xml]")
 @click.option(
     "--size", callback=checked(parse_size), help="HEIGHTxWIDTH of the input. [the model's own]"
 )
 @click.option("--half", is_flag=True, help="Weights and arithmetic in half precision.")
+@click.option("--int8", is_flag=True, help="Eight bits; for --format openvino.")
 @click.option("--dynamic-batch", is_flag=True, help="Any number of images at once.")
 @click.option("--with-decode", is_flag=True, help="Keypoints and scores as outputs, too.")
 @click.option("--fresh", is_flag=True, help="Untrained weights, to try a runtime.")
@@ -30,6 +31,7 @@ def export(
     out: Path | None,
     size: tuple[int, int] | None,
     half: bool,
+    int8: bool,
     dynamic_batch: bool,
     with_decode: bool,
     fresh: bool,
@@ -42,7 +44,7 @@ def export(
 
     model = gatedpose.create_model(name, pretrained=not fresh)
     stem = name.rpartition(":")[2].rstrip("/").rpartition("/")[2]
-    suffix = ".onnx" if kind == "onnx" else ".pt2"
+    suffix = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}[kind]
     path = out or Path(f"{stem}{suffix}")
     if path.suffix != suffix:
         raise click.BadParameter(f"{path} does not end in {suffix}", param_hint="--out")
@@ -53,14 +55,15 @@ def export(
         skeleton=skeleton_of(model),
         size=size or model.pretrained_cfg["input_size"][1:],
         half=half,
+        int8=int8,
         dynamic_batch=dynamic_batch,
         with_decode=with_decode,
     )
     if as_json:
-        facts = {**vars(done), "path": str(done.path), "model": name, "half": half}
+        facts = {**vars(done), "path": str(done.path), "model": name, "half": half, "int8": int8}
         click.echo(to_json(facts))
         return
-    runtime = "onnxruntime" if kind == "onnx" else "torch.export"
+    runtime = {"onnx": "onnxruntime", "torch-export": "torch.export"}.get(kind, "OpenVINO")
     what = "boxes" if isinstance(model, GatedFinder) else "keypoints"
     click.echo(
         f"wrote {done.path}, {done.bytes:,} bytes, with {', '.join(done.outputs)}\n"

@@ -1,12 +1,12 @@
 """`gatedpose finder`: training and scores of a network that finds people."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gatedpose.cli.options import json_option
+from gatedpose.json_files import to_json
 
 PARTLY = "of which some people may have no box"
 
@@ -102,4 +102,4 @@ def evaluate(
     facts = evaluate_finder(
         name, data, split, least=least, precision=precision, min_score=min_score
     )
-    click.echo(json.dumps(facts) if as_json else finder_text(facts))
+    click.echo(to_json(facts) if as_json else finder_text(facts))

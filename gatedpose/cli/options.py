@@ -1,9 +1,10 @@
 """What several commands share: kinds of options, each with its range."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -79,6 +80,48 @@ def checked(convert: Callable[[str], Value]) -> Callable[..., Value | None]:
     return callback
 
 
+def _allow(context: click.Context, option: click.Parameter, megapixels: float | None) -> None:
+    if megapixels is not None:
+        from gatedpose.media.images import allow_megapixels
+
+        allow_megapixels(megapixels)
+
+
+pixels_option = click.option(
+    "--max-megapixels", type=Number(1, 10_000), callback=_allow,
+    expose_value=False, help="Read pictures of up to so many million pixels. [64]",
+)  # fmt: skip
+
+
+class Fast(NamedTuple):
+    """How a model is prepared for this machine, see `gatedpose.optimize`."""
+
+    engine: Any = "auto"
+    precision: Any = "auto"
+
+
+def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--fast, --engine and --precision, which the command gets as `fast`: `Fast` or None."""
+    from gatedpose.models.optimize import ASKED, ENGINES  # PyTorch: not for all commands
+
+    @click.option(
+        "--fast", is_flag=True, help="Prepare the model for this machine: see gatedpose.optimize."
+    )
+    @click.option("--engine", type=click.Choice(ENGINES), help="What runs it; with --fast. [auto]")
+    @click.option(
+        "--precision", type=click.Choice(ASKED), help="What it computes in; with --fast. [auto]"
+    )
+    @functools.wraps(command)
+    def with_fast(
+        *args: Any, fast: bool, engine: str | None, precision: str | None, **options: Any
+    ) -> Any:
+        asked = Fast(engine or "auto", precision or "auto")
+        chosen = asked if fast or engine or precision else None
+        return command(*args, fast=chosen, **options)
+
+    return with_fast
+
+
 def best_device(name: str | None) -> str:
     """The device called `name`; CUDA where it is there, else the CPU, if None."""
     import torch
@@ -104,12 +147,14 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def make_ready(
-    model: Any, fast: bool, device: str, batch: int, size: tuple[int, int] | None = None
+    model: Any, fast: Fast | None, device: str, batch: int, size: tuple[int, int] | None = None
 ) -> Any:
     """The model, optimised for batches of crops of `size`, its own if None, if asked for."""
+    if not fast:
+        return model
     channels, *own = model.pretrained_cfg["input_size"]
     shape = (batch, channels, *(size or own))
-    return gatedpose.optimize(model, device, example_shape=shape) if fast else model
+    return gatedpose.optimize(model, device, example_shape=shape, **fast._asdict())
 
 
 POSITIVE = Number(min=0, min_open=True)
@@ -131,7 +176,4 @@ size_option = click.option(
     show_default=True,
     callback=checked(parse_size),
     help="HEIGHTxWIDTH of the input.",
-)
-fast_option = click.option(
-    "--fast", is_flag=True, help="Prepare the model for this machine first: see gatedpose.optimize."
 )

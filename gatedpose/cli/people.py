@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 import gatedpose
-from gatedpose.cli.options import best_device, make_ready
+from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.errors import BoxError
-from gatedpose.evaluation.reports import stack_poses
 from gatedpose.media.drawing import draw_poses
 from gatedpose.models.zoo import find_word
-from gatedpose.pose import Pose
+from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.detector import FINDERS, find_download, load_detector, load_finder
+from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.predict.people import WHOLE, Detector, as_people
 from gatedpose.predict.predictor import People, Predictor
 
@@ -44,7 +44,7 @@ class Job:
         min_person: Score of a detection; the detector's own if None.
         min_score: Of a joint that is drawn full.
         max_side: Longest side of a drawing in pixels; the picture's own if None.
-        fast: Whether the model is optimised first.
+        fast: How the model is optimised first; None if it is not.
         alone: Whether people come one by one, as in a single picture or in a video.
         drawn: Whether pictures are drawn.
         as_json: Whether lines of JSON are printed.
@@ -63,19 +63,26 @@ class Job:
     min_person: float | None
     min_score: float
     max_side: int | None
-    fast: bool
+    fast: Fast | None
     alone: bool
     drawn: bool
     as_json: bool
 
     @cached_property
     def predictor(self) -> Predictor:
-        """With the weights of the model."""
-        model = gatedpose.create_model(find_word(self.model), pretrained=True)
-        device = best_device(self.device)
-        batch = 1 if self.alone else self.batch_size
+        """With the weights of the model, or of an exported file."""
+        model: Any
+        if Path(self.model).suffix in SUFFIXES:
+            if self.fast or self.device not in (None, "cpu"):
+                raise click.UsageError(f"{self.model} says itself how it runs, and on the CPU")
+            model, device = ExportedNetwork(self.model), "cpu"
+        else:
+            device = best_device(self.device)
+            batch = 1 if self.alone else self.batch_size
+            model = gatedpose.create_model(find_word(self.model), pretrained=True)
+            model = make_ready(model, self.fast, device, batch)
         return Predictor(
-            make_ready(model, self.fast, device, batch),
+            model,
             detector=self.detector,
             min_person=self.min_person,
             flip_test=self.flip,

@@ -110,6 +110,8 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None) -> None
     """Catches results that cannot be written, and a file of boxes that is of other pictures."""
     if coco and not coco.resolve().parent.is_dir():
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
+    if job.listed:
+        job.listed.check_pictures([source.file for source in sources])
     if job.listed and not any(source.file in job.listed for source in sources):
         named = ", ".join(map(repr, list(job.listed.by_image)[:3])) or "nothing"
         raise click.ClickException(

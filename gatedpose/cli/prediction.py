@@ -13,6 +13,7 @@ from gatedpose.cli.options import (
     device_option,
     fast_option,
     json_option,
+    pixels_option,
 )
 
 DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -32,7 +33,8 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     default="balanced",
     show_default=True,
     metavar="NAME",
-    help="fast, balanced, best, or a name that `gatedpose list --pretrained` shows.",
+    help="fast, balanced, best, a name that `gatedpose list --pretrained` shows, or an exported "
+    ".onnx or .xml file.",
 )
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person; repeat it.")
 @click.option(
@@ -92,6 +94,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
 @click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
+@pixels_option
 @json_option
 def predict(
     sources: tuple[str, ...],
@@ -165,9 +168,11 @@ def predict(
 
 def _is_video(sources: tuple[str, ...]) -> bool:
     """Whether the one source is a video; videos with other sources are refused."""
-    from gatedpose.media.video import SUFFIXES
+    from gatedpose.media.video import READ_SUFFIXES
 
-    videos = [s for s in sources if Path(s).suffix.lower() in SUFFIXES and not Path(s).is_dir()]
+    videos = [
+        s for s in sources if Path(s).suffix.lower() in READ_SUFFIXES and not Path(s).is_dir()
+    ]
     if videos and len(sources) > 1:
         raise click.UsageError(f"{videos[0]} is a video: give it alone, without other sources")
     return bool(videos)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gatedpose.cli.options import COUNT, POSITIVE, SEED, json_option
+from gatedpose.cli.options import COUNT, POSITIVE, SEED, json_option, pixels_option
 from gatedpose.json_files import to_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,6 +43,7 @@ def recipe_options(command: Command) -> Command:
             help="Replaces the recipe's phases; repeat it.",
         ),
         set_option,
+        pixels_option,
         click.option(
             "--out", type=Path, required=True, help="Folder for checkpoints, logs and results."
         ),
@@ -193,7 +194,7 @@ def _dataset(text: str) -> tuple[str, Path]:
 
 
 def _phase(text: str) -> Any:
-    from gatedpose.training.recipes import Phase
+    from gatedpose.training.groups import Phase
 
     try:
         size, images, batch, sigma = text.split(",")

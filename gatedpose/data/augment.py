@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gatedpose.data.crops import FILL, PACK_MARGIN, Crops
 from gatedpose.data.looks import Draw, Looks, change_looks
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.geometry import (
     CROP_MARGIN,
     compose,
@@ -76,8 +77,7 @@ def augment(
     size: tuple[int, int],
     skeleton: Skeleton,
     augmentation: Augmentation,
-    mean: Tensor,
-    std: Tensor,
+    preprocessing: Preprocessing,
     generator: torch.Generator,
     rank: int = 0,
     world: int = 1,
@@ -89,8 +89,7 @@ def augment(
         size: (height, width) of the input.
         skeleton: For the exchange of left and right and the halves of the body.
         augmentation: Ranges.
-        mean: (3,) of normalisation, for colours in [0, 1].
-        std: (3,).
+        preprocessing: The network's.
         generator: Of the random numbers, on the CPU.
         rank: This process. All draw for the whole batch and take their share of it, so that what
             happens to a person does not depend on the number of processes.
@@ -120,8 +119,7 @@ def augment(
     fill = torch.tensor(FILL, device=device).view(1, 3, 1, 1)
     images = (warp(crops.images - fill, matrices, size) + fill) / 255
     images = change_looks(images, augmentation, draw)
-    images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
-    return Batch(images, keypoints, labelled, crops.ids)
+    return Batch(preprocessing.normalise(images), keypoints, labelled, crops.ids)
 
 
 def _person_boxes(crops: Crops) -> Tensor:

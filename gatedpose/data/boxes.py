@@ -1,21 +1,22 @@
 """Boxes of people from files."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.data.coco_table import Tally, given_box, is_crowd, picture_name, picture_size
+from gatedpose.errors import DatasetError
 
+LOG = logging.getLogger(__name__)
 Box: TypeAlias = list[float]
-
-
 PERSON = 1  # category of COCO, label of torchvision's detectors
-
-
 MIN_PERSON = 0.7  # score from which on a detection counts
 
 
@@ -26,10 +27,12 @@ class BoxTable:
     Attributes:
         file: Where they were read.
         by_image: Boxes by the image's name, such as "a.jpg" or "folder/a.jpg", or COCO's number.
+        sizes: Width and height of images, by the same, as far as the file has them.
     """
 
     file: Path
     by_image: Mapping[str | int, list[Box]]
+    sizes: Mapping[str | int, tuple[float, float]] = field(default_factory=dict)
 
     def __contains__(self, image: Path) -> bool:
         return self._key(image) is not None
@@ -42,6 +45,16 @@ class BoxTable:
         """
         key = self._key(image)
         return [] if key is None else self.by_image[key]
+
+    def check_pictures(self, images: Sequence[Path]) -> None:
+        """Logs what speaks against the boxes of these images: see `gatedpose.data.agreement`."""
+        keys = {image: key for image in images if (key := self._key(image)) is not None}
+        labels = [
+            Label(f"{image.name}/{i}", image, np.zeros((0, 2)), np.array(box), self.sizes.get(key))
+            for image, key in keys.items()
+            for i, box in enumerate(self.by_image[key])
+        ]
+        check_pictures(labels)
 
     def _key(self, image: Path) -> str | int | None:
         keys: list[str | int] = ["/".join(image.parts[i:]) for i in range(len(image.parts))]
@@ -57,7 +70,9 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
         file: Holds {"a.jpg": [[x0, y0, x1, y1], ...], ...}; or annotations as COCO's, with
             "images" and "annotations"; or results as COCO's, a list of detections. COCO's bbox (x,
             y, w, h) counts from 0 at the left upper corner of the first pixel: it becomes (x, y, x
-            + w, y + h). Of COCO's, people (category 1) are taken, without crowds.
+            + w, y + h). Of COCO's, people are taken, without crowds: the category called person,
+            else those that have keypoints, else the only one; of results, which know no names,
+            category 1. The log counts what is left out.
         min_score: Detections of a list of results below it are left out.
 
     Raises:
@@ -68,14 +83,46 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     if isinstance(data, list):
         detections = rows(file, "results", data)
         sure = [row for row in detections if row.numbers("score") >= min_score]
-        return BoxTable(file, _group(sure, None))
+        tally = Tally()
+        if len(sure) < len(detections):
+            tally.left_out[f"below score {min_score:g}"] = len(detections) - len(sure)
+        return BoxTable(file, _group(file, sure, None, {PERSON: "person"}, tally))
     table = Row(file, "the file", data)
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
     images = rows(file, "images", table.get("images"))
-    names = {row.get("id"): row.file_name("file_name") for row in images}
+    for row in images:
+        if not isinstance(row.get("id"), int | str):
+            raise row.error("id", f"must be a number, got {row.get('id')!r:.80}")
+    names = {row.get("id"): picture_name(row) for row in images}
     people = rows(file, "annotations", table.get("annotations"))
-    return BoxTable(file, _group(people, names))
+    found = _group(file, people, names, _person_categories(table), Tally())
+    sizes: dict[str | int, tuple[float, float]]
+    sizes = {names[row.get("id")]: size for row in images if (size := picture_size(row))}
+    return BoxTable(file, found, sizes)
+
+
+def _person_categories(table: Row) -> dict[Any, str]:
+    """The categories that people are of, by their ids.
+
+    Raises:
+        DatasetError: If it is not plain which.
+    """
+    if not table.values.get("categories"):
+        return {PERSON: "person"}
+    categories = rows(table.file, "categories", table.get("categories"))
+    names = {row.get("id"): str(row.values.get("name", row.get("id"))) for row in categories}
+    people = {number: name for number, name in names.items() if name.lower() == "person"}
+    posed = {
+        row.get("id"): names[row.get("id")] for row in categories if row.values.get("keypoints")
+    }
+    found = people or posed or (names if len(names) == 1 else {})
+    if not found:
+        raise DatasetError(
+            f"{table.file}: none of the categories {', '.join(names.values())} is called person or "
+            "has keypoints: call that of the people so"
+        )
+    return found
 
 
 def _plain_boxes(table: Row, name: str) -> list[Box]:
@@ -86,16 +133,33 @@ def _plain_boxes(table: Row, name: str) -> list[Box]:
     return [list(map(float, box)) for box in numbers]
 
 
-def _group(people: Sequence[Row], names: Mapping[Any, str] | None) -> dict[str | int, list[Box]]:
+def _group(
+    file: Path,
+    annotated: Sequence[Row],
+    names: Mapping[Any, str] | None,
+    people: Mapping[Any, str],
+    tally: Tally,
+) -> dict[str | int, list[Box]]:
     """Boxes of COCO's rows by the name of their image; by its id if there are no names."""
     found: dict[str | int, list[Box]] = {name: [] for name in (names or {}).values()}
-    for row in people:
-        if row.values.get("category_id", PERSON) != PERSON or row.values.get("iscrowd"):
-            continue
+    count = 0
+    for row in annotated:
         image = row.get("image_id")
         if not isinstance(image, (int, str)) or (names is not None and image not in names):
             raise row.error("image_id", f"{image!r:.80} is the id of none of the images")
-        x, y, width, height = row.numbers("bbox", (4,)).tolist()
-        name = image if names is None else names[image]
-        found.setdefault(name, []).append([x, y, x + width, y + height])
+        category = row.values.get("category_id", next(iter(people)))
+        if not isinstance(category, (int, str)):
+            raise row.error("category_id", f"must be a number, got {category!r:.80}")
+        if category not in people:
+            tally.left_out[f"of category {category!r:.40}"] += 1
+        elif is_crowd(row):
+            tally.left_out["marked as a crowd"] += 1
+        elif (box := given_box(row)) is None:
+            tally.left_out["without a box"] += 1
+        else:
+            name = image if names is None else names[image]
+            found.setdefault(name, []).append(box.tolist())
+            count += 1
+    if text := tally.text(file, count, "boxes"):
+        LOG.warning(text)
     return found

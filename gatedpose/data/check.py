@@ -1,6 +1,7 @@
 """A look at a dataset before it is trained on: whole images, counts, a picture of annotations."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gatedpose.data.agreement import Label, doubts
 from gatedpose.data.crops import FILL
 from gatedpose.data.samples import Sample
 from gatedpose.errors import BoxError, DatasetError, ImageError
 from gatedpose.geometry import as_boxes, crop_image, crop_matrices, transform_points
 from gatedpose.media.drawing import contact_sheet, draw_poses
-from gatedpose.media.images import read_image
+from gatedpose.media.images import Header, image_header, read_image
 
 CROP = 224  # pixels, of the contact sheet's pictures
 
@@ -26,29 +28,39 @@ def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, 
         progress: Show a bar.
 
     Returns:
-        "people", "images" and how often each joint is labelled, by name.
+        "people", "images", how often each joint is "labelled", by name, "flip_pairs" of names, and
+        the "doubts" of `gatedpose.data.agreement`.
 
     Raises:
         DatasetError: For images that cannot be read and boxes that lie outside; the first five are
             named.
     """
-    by_image: dict[str, list[Sample]] = {}
+    by_image: dict[Path, list[Sample]] = {}
     for sample in samples:
-        by_image.setdefault(str(sample.image), []).append(sample)
+        by_image.setdefault(sample.image, []).append(sample)
     wrong: list[str] = []
+    headers: dict[Path, Header] = {}
     for path, people in tqdm(by_image.items(), "reading", unit="image", disable=not progress):
         try:
             _, height, width = read_image(path).shape
+            headers[path] = image_header(path)
         except (ImageError, OSError) as error:
             wrong.append(str(error))
             continue
         wrong += [text for sample in people if (text := _misplaced(sample, height, width))]
+    doubted = doubts([Label.of(sample) for sample in samples], headers)
     if wrong:
-        more = f"\nand {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise DatasetError("\n".join(wrong[:5]) + more)
+        more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []
+        raise DatasetError("\n".join([*wrong[:5], *more, *doubted]))
     labelled = np.stack([sample.labelled for sample in samples]).sum(axis=0)
-    joints = dict(zip(samples[0].skeleton.joints, labelled.tolist(), strict=True))
-    return {"people": len(samples), "images": len(by_image), "labelled": joints}
+    skeleton = samples[0].skeleton
+    return {
+        "people": len(samples),
+        "images": len(by_image),
+        "labelled": dict(zip(skeleton.joints, labelled.tolist(), strict=True)),
+        "flip_pairs": [[skeleton.joints[end] for end in pair] for pair in skeleton.flip_pairs],
+        "doubts": doubted,
+    }
 
 
 def _misplaced(sample: Sample, height: int, width: int) -> str:

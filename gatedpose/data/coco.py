@@ -1,24 +1,34 @@
-"""Reader of COCO keypoints (Lin et al., ECCV 2014), indexed by pycocotools.
+"""Reader of COCO keypoints (Lin et al., ECCV 2014), and of people in any table of that format.
 
 Coordinates count pixels from 0: continuous = value + 0.5 for keypoints, while a box (x, y, w, h) is
 continuous as it is. Visibility is 0 for unlabelled, 1 for occluded and 2 for visible joints.
 """
 
-import contextlib
-import io
+import logging
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.data.agreement import Label, check_pictures
+from gatedpose.data.annotations import Row
+from gatedpose.data.coco_table import (
+    Table,
+    Tally,
+    given_box,
+    is_crowd,
+    joint_categories,
+    joint_names,
+    load_table,
+)
 from gatedpose.data.samples import Sample, require_images
-from gatedpose.errors import DatasetError, MissingPackageError
+from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import COCO17, Skeleton
 
+LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val")
 
 
@@ -44,6 +54,7 @@ def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
     people = read_coco_json(annotations_file(folder, split), images)
     if check_images:
         require_images(images, {person.image.relative_to(images).as_posix() for person in people})
+        check_pictures([Label.of(person) for person in people])
     return people
 
 
@@ -60,124 +71,95 @@ def read_coco_json(file: Path, images: Path) -> list[Sample]:
         images: Folder that the images are expected in; it is not looked at.
 
     Returns:
-        People with a labelled joint. Those without one, and groups marked `iscrowd`, are left out.
-        Ids are "coco/image id/annotation id".
+        People with a labelled joint, see `read_people`. Ids are "coco/image id/annotation id".
 
     Raises:
         DatasetError: See `coco`.
         ImportError: Without pycocotools.
     """
-    index = load_index(file)
-    category = joints_category(file, index)
-    names = tuple(name.replace("_", " ") for name in category.get("keypoints"))
+    table = load_table(file)
+    categories = joint_categories(table)
+    names = tuple(name.replace("_", " ") for name in joint_names(categories[0]))
     if names != COCO17.joints:
-        raise category.error("keypoints", "these are not COCO's 17 joints; `own` reads any joints")
-    return read_people(file, index, images, "coco", COCO17)
-
-
-def load_index(file: Path) -> Any:
-    """A `pycocotools.coco.COCO` of a file whose images, annotations and ids have been checked.
-
-    Raises:
-        DatasetError: For an unreadable file, a missing table or key, an id that occurs twice, or an
-            annotation of an unknown image.
-        ImportError: Without pycocotools.
-    """
-    try:
-        from pycocotools.coco import COCO
-    except ImportError as error:
-        raise MissingPackageError(
-            f'reading {file.name} needs pycocotools: pip install "gatedpose[train]"'
-        ) from error
-    data = Row(file, "the file", load_json(file))
-    known: dict[str, set[Any]] = {}
-    for table in ("images", "categories", "annotations"):
-        known[table] = set()
-        for row in rows(file, table, data.get(table)):
-            number = row.get("id")
-            if not isinstance(number, (int, str)) or number in known[table]:
-                raise row.error("id", f"must be a number of its own, got {number!r:.80}")
-            known[table].add(number)
-            if table == "images":
-                row.file_name("file_name")
-            elif table == "annotations":
-                for key, other in (("image_id", "images"), ("category_id", "categories")):
-                    if (value := row.get(key)) not in known[other]:
-                        raise row.error(key, f"{value!r:.80} is the id of none of the {other}")
-    index = COCO()
-    index.dataset = data.values
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
-        index.createIndex()
-    return index
-
-
-def joints_category(file: Path, index: Any) -> Row:
-    """The first of the file's categories; its "keypoints" have been checked to be names.
-
-    Raises:
-        DatasetError: If there is no category, or it has no keypoints.
-    """
-    if not index.dataset["categories"]:
-        raise DatasetError(f"{file}: 'categories' is empty; the first must name the keypoints")
-    category = Row(file, "categories[0]", index.dataset["categories"][0])
-    names = category.get("keypoints")
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise category.error("keypoints", f"must be a list of joint names, got {names!r:.80}")
-    return category
+        text = "these are not COCO's 17 joints; `own` reads any joints"
+        raise categories[0].error("keypoints", text)
+    return read_people(table, categories, images, "coco", COCO17)
 
 
 def read_people(
-    file: Path,
-    index: Any,
-    images: Path,
-    dataset: str,
-    skeleton: Skeleton,
-    *,
-    bbox_needed: bool = True,
+    table: Table, categories: Collection[Row], images: Path, dataset: str, skeleton: Skeleton
 ) -> list[Sample]:
-    """The annotated people of the first category; see `read_coco_json` for those left out.
+    """The annotated people of categories that have the same joints.
+
+    Crowds, and people without a labelled joint, are left out. Who has no box, or one without area,
+    gets the tight box of the labelled joints, or is left out if there is but one of these. The log
+    says in one line how many of each.
 
     Args:
-        file: For messages.
-        index: From `load_index`.
+        table: From `load_table`.
+        categories: Some of `joint_categories`.
         images: Folder of the images.
         dataset: First part of the ids.
-        skeleton: The K joints of the first category.
-        bbox_needed: Whether each must have a "bbox"; else the tight box of the labelled joints, of
-            which there must be two, stands in.
+        skeleton: The K joints.
 
     Raises:
         DatasetError: For a row that is wrong, or if nobody is left.
     """
-    people = []
-    category = index.dataset["categories"][0]["id"]
-    for values in index.loadAnns(index.getAnnIds(catIds=[category])):
-        row = Row(file, f"annotation {values['id']}", values)
-        if values.get("iscrowd"):
-            continue
-        numbers = row.numbers("keypoints", (3 * skeleton.num_keypoints,)).reshape(-1, 3)
-        if not np.isin(numbers[:, 2], (0, 1, 2)).all():
-            raise row.error("keypoints", "every third number, the visibility, must be 0, 1 or 2")
-        labelled = numbers[:, 2] > 0
-        if not labelled.any():
-            continue
-        absent = _absent(row, skeleton, labelled)
-        keypoints = np.where(labelled[:, None], numbers[:, :2] + 0.5, 0).astype(np.float32)
-        given = bbox_needed or "bbox" in values
-        people.append(
-            Sample(
-                id=f"{dataset}/{values['image_id']}/{values['id']}",
-                image=images / index.imgs[values["image_id"]]["file_name"],
+    tally = Tally()
+    people = list(_people(table, categories, images, dataset, skeleton, tally))
+    text = tally.text(table.file, len(people))
+    if not people:
+        why = f" ({text.partition('; ')[2]})" if text else ""
+        raise DatasetError(f"{table.file} holds no person with a labelled joint{why}")
+    if text:
+        LOG.warning(text)
+    return people
+
+
+def _people(
+    table: Table,
+    categories: Collection[Row],
+    images: Path,
+    dataset: str,
+    skeleton: Skeleton,
+    tally: Tally,
+) -> Iterator[Sample]:
+    wanted = {row.values["id"] for row in categories}
+    for row in table.annotations():
+        if (category := row.values["category_id"]) not in wanted:
+            name = table.index.cats[category].get("name", category)
+            tally.left_out[f"of category {name!r}"] += 1
+        elif is_crowd(row):
+            tally.left_out["marked as a crowd"] += 1
+        elif not row.values.get("keypoints"):
+            tally.left_out["without keypoints"] += 1
+        else:
+            keypoints, labelled = _joints(row, skeleton)
+            box = _box(row, keypoints, labelled, tally) if labelled.any() else None
+            if box is None:
+                alone = "with a single joint and no box"
+                tally.left_out[alone if labelled.any() else "without a labelled joint"] += 1
+                continue
+            yield Sample(
+                id=f"{dataset}/{row.values['image_id']}/{row.values['id']}",
+                image=images / table.image_name(row),
                 keypoints=keypoints,
                 labelled=labelled,
-                box=_box(row) if given else _tight_box(row, keypoints, labelled),
+                box=box,
                 skeleton=skeleton,
-                absent=absent,
+                absent=_absent(row, skeleton, labelled),
+                size=table.image_size(row),
             )
-        )
-    if not people:
-        raise DatasetError(f"{file} holds no person with a labelled joint")
-    return people
+
+
+def _joints(row: Row, skeleton: Skeleton) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Keypoints (K, 2) and which of them are labelled (K,)."""
+    numbers = row.numbers("keypoints", (3 * skeleton.num_keypoints,)).reshape(-1, 3)
+    if not np.isin(numbers[:, 2], (0, 1, 2)).all():
+        raise row.error("keypoints", "every third number, the visibility, must be 0, 1 or 2")
+    labelled = numbers[:, 2] > 0
+    keypoints = np.where(labelled[:, None], numbers[:, :2] + 0.5, 0).astype(np.float32)
+    return keypoints, labelled
 
 
 def _absent(
@@ -198,17 +180,14 @@ def _absent(
     return absent
 
 
-def _box(row: Row) -> npt.NDArray[np.float32]:
-    x, y, width, height = row.numbers("bbox", (4,)).tolist()
-    if width <= 0 or height <= 0:
-        raise row.error("bbox", f"(x, y, width, height) has no area: {row.values['bbox']}")
-    return np.array((x, y, x + width, y + height), dtype=np.float32)
-
-
-def _tight_box(
-    row: Row, keypoints: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float32]:
+def _box(
+    row: Row, keypoints: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_], tally: Tally
+) -> npt.NDArray[np.float32] | None:
+    """The given box, else the tight one of the labelled joints, if there are two."""
+    if (box := given_box(row)) is not None:
+        return box.astype(np.float32)
     if labelled.sum() < 2:
-        raise row.error("bbox", "is missing, and one labelled joint does not make a box")
-    box = keypoints_to_box(torch.from_numpy(keypoints), torch.from_numpy(labelled))
-    return np.asarray(box.numpy())
+        return None
+    tally.assumed["without a box have the tight one of their joints"] += 1
+    tight = keypoints_to_box(torch.from_numpy(keypoints), torch.from_numpy(labelled))
+    return np.asarray(tight.numpy())

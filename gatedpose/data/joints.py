@@ -1,12 +1,13 @@
 """From the joints of one dataset to those of another, by name."""
 
+import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from gatedpose.errors import InputError
-from gatedpose.skeleton import Skeleton
+from gatedpose.errors import InputError, did_you_mean
+from gatedpose.skeleton import SKELETONS, Skeleton
 
 # What stands in for joints that one release annotates and another does not. The paper interpolates
 # the two of MPII's that LSP lacks (Section III-C); LSP's neck is MPII's upper neck.
@@ -53,6 +54,22 @@ def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) ->
     return tuple(groups)
 
 
+def check_known(source: Skeleton, target: Skeleton) -> None:
+    """Sees that joints of `source` that `target` lacks are at least joints that are known.
+
+    Raises:
+        ValueError: For a name that no dataset known here has, a misspelt one for example: its
+            labels would be lost.
+    """
+    known = {name for skeleton in (target, *SKELETONS.values()) for name in skeleton.joints}
+    for name in source.joints:
+        if name not in known:
+            raise InputError(
+                f"{source.name} has a joint {name!r}, which {target.name} lacks; "
+                f"{did_you_mean(name, target.joints)}"
+            )
+
+
 def group_means(values: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
     """Means (N, len(groups), ...) of values (N, K, ...) over each group of joints, 0 of none."""
     none = torch.zeros_like(values[:, 0])
@@ -66,12 +83,22 @@ def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
     One that holds all the others' joints is taken as it is, with its limbs.
 
     Raises:
-        ValueError: If one shares no joint with the others, or two disagree about flip pairs.
+        ValueError: If one shares no joint with the others, two disagree about flip pairs, or two
+            names differ by case, spaces or signs alone.
     """
     for i, skeleton in enumerate(skeletons):
         others = {name for other in (*skeletons[:i], *skeletons[i + 1 :]) for name in other.joints}
         if others and not others & set(skeleton.joints):
             raise InputError(f"{skeleton.name} ({', '.join(skeleton.joints)}) shares no joint")
+    spelt: dict[str, str] = {}
+    for name in (name for skeleton in skeletons for name in skeleton.joints):
+        plain = re.sub(r"[\W_]", "", name).lower()
+        if (other := spelt.setdefault(plain, name)) != name and not any(
+            {other, name} <= set(skeleton.joints) for skeleton in skeletons
+        ):
+            raise InputError(
+                f"joints are joined by name, but {other!r} and {name!r} differ: rename"
+            )
     joined = _largest(skeletons) or _union(skeletons)
     for skeleton in skeletons:
         if _named_flips(skeleton) != _named_flips(joined, set(skeleton.joints)):

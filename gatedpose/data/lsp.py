@@ -13,6 +13,7 @@ Both are published for research with a request to cite. Splits of this package:
 | lspet train | all others but those near-duplicates |
 """
 
+import logging
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import LSP14
 
+LOG = logging.getLogger(__name__)
 LSPET_VAL_SEED = 20200228
 LSPET_VAL_PEOPLE = 400
 LSP_SPLITS = {"train": range(800), "val": range(800, 1000), "test": range(1000, 2000)}
@@ -85,6 +87,8 @@ def lspet(folder: str | Path, split: str, *, check_images: bool = True) -> list[
         people = val
     else:
         people = sorted(set(np.flatnonzero(labelled.sum(axis=1) >= 2).tolist()) - set(val))
+        bare = len(labelled) - len(val) - len(people)
+        LOG.info(f"lspet train: left out: {bare} with fewer than two labelled joints")
         people = _without_near_duplicates(people, "lspet/im{:05d}")
     if check_images:
         _check_images(Path(folder), "im{:05d}.jpg", people, len(joints))
@@ -109,7 +113,12 @@ def near_duplicates() -> set[str]:
 
 def _without_near_duplicates(people: list[int], pattern: str) -> list[int]:
     left_out = near_duplicates()
-    return [i for i in people if pattern.format(i + 1) not in left_out]
+    kept = [i for i in people if pattern.format(i + 1) not in left_out]
+    LOG.info(
+        f"{pattern.partition('/')[0]} train: {len(kept)} people; left out: "
+        f"{len(people) - len(kept)} whose picture nearly repeats one of val"
+    )
+    return kept
 
 
 def load_joints(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -1,98 +1,154 @@
 """Reader of a user's own data: COCO's format with any joints, which the file itself names."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row
-from gatedpose.data.coco import joints_category, load_index, read_people
+from gatedpose.data.coco import read_people
+from gatedpose.data.coco_table import joint_categories, joint_names, load_table
 from gatedpose.data.samples import Sample, require_images
+from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.errors import DatasetError
 from gatedpose.skeleton import SKELETONS, Skeleton
 
-SIDES = (("right", "left"), ("Right", "Left"), ("RIGHT", "LEFT"), ("r", "l"), ("R", "L"))
+LOG = logging.getLogger(__name__)
+ROBOFLOW = "_annotations.coco.json"
+KEYPOINTS = "person_keypoints_"  # how CVAT's and COCO's files begin
+ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
 
 
 def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
     """Reads a user's own data.
 
     Args:
-        folder: Holds `split`.json and images/. The file is COCO's, coordinates included: images
-            (id, file_name), annotations (id, image_id, category_id, keypoints; bbox may be left
-            out, then the tight box of the labelled joints is taken) and categories. The first
-            category counts: its "keypoints" names the joints, "skeleton" lists limbs as pairs of
-            joint numbers from 1, and "flip_pairs" pairs of joint names that change places in a
-            mirrored image. Without flip_pairs they are guessed, see `guess_flip_pairs`. An
-            annotation may list under "absent" joints, by their numbers from 0, that are sure to be
-            out of the picture: training then teaches that they are not there.
-        split: Any for which there is a file: "train", "val" and so on.
+        folder: Holds `split`.json and images/; or what CVAT (annotations/person_keypoints_*.json,
+            images/), Roboflow (`split`/_annotations.coco.json beside the images) or Label Studio
+            (result.json, images/) export. The file is COCO's, coordinates included: images (id,
+            file_name), annotations (id, image_id, category_id, keypoints; bbox may be left out,
+            then the tight box of the labelled joints is taken) and categories. The category that
+            has "keypoints", which name the joints, counts, see `joint_categories`; its "skeleton"
+            lists limbs as pairs of joint numbers from 1, and "flip_pairs" pairs of joint names that
+            change places in a mirrored image. Without flip_pairs they are guessed, see
+            `guess_flip_pairs`. An annotation may list under "absent" joints, by their numbers from
+            0, that are sure to be out of the picture: training then teaches that they are not
+            there.
+        split: Any for which there is a file: "train", "val" and so on; "val" also finds "valid" and
+            "validation". See `splits_in`.
         check_images: Whether the images must be there.
 
     Returns:
         People with a labelled joint, in the order of the file; ids are "own/image id/annotation
-        id".
+        id". The log says what was left out or assumed, and what speaks against the labels.
 
     Raises:
         DatasetError: For an unknown split, missing files, or a row that is wrong: the message names
             file, row and field.
         ImportError: Without pycocotools.
     """
-    if not Path(folder).is_dir():
-        raise DatasetError(f"there is no folder {folder}")
-    files = {path.stem: path for path in sorted(Path(folder).glob("*.json"))}
-    if split not in files:
-        there = (
-            f"has the splits {', '.join(files)}" if files else "holds no split such as train.json"
-        )
-        raise DatasetError(f"{folder} {there}, not {split!r}" if files else f"{folder} {there}")
-    images = Path(folder) / "images"
-    index = load_index(files[split])
-    skeleton = _skeleton(joints_category(files[split], index))
-    people = read_people(files[split], index, images, "own", skeleton, bbox_needed=False)
+    place = _place(Path(folder), split)
+    table = load_table(place.file)
+    categories = joint_categories(table)
+    skeleton = _skeleton(categories[0])
+    warn_of_unpaired(skeleton, place.file)
+    names = {table.image_name(row) for row in table.annotations()}
+    images = _image_folder(place, names) if check_images else place.images[0]
+    people = read_people(table, categories, images, "own", skeleton)
     if check_images:
         require_images(images, {person.image.relative_to(images).as_posix() for person in people})
+        check_pictures([Label.of(person) for person in people])
     return people
 
 
-def guess_flip_pairs(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of joints whose names differ by the side alone.
+@dataclass(frozen=True)
+class Place:
+    """Where a split lies.
 
-    The side is left or right, or l or r, at the name's start or end, in any of the usual cases. If
-    a joint has two possible partners nothing is guessed.
-
-    Returns:
-        Index pairs (right, left).
-
-    >>> guess_flip_pairs(["nose", "left_eye", "right_eye", "paw.R", "paw.L"])
-    ((2, 1), (3, 4))
+    Attributes:
+        split: Its name there.
+        file: The table.
+        images: Folders that its pictures may be in, the likeliest first.
     """
-    pairs = set()
-    for i, name in enumerate(joints):
-        for right, left in SIDES:
-            mirrored = []
-            if name.startswith(right):
-                mirrored.append(left + name.removeprefix(right))
-            if name.endswith(right):
-                mirrored.append(name.removesuffix(right) + left)
-            pairs |= {(i, joints.index(other)) for other in mirrored if other in joints}
-    paired = [joint for pair in pairs for joint in pair]
-    return tuple(sorted(pairs)) if len(set(paired)) == len(paired) else ()
+
+    split: str
+    file: Path
+    images: tuple[Path, ...]
+
+
+def splits_in(folder: str | Path) -> tuple[str, ...]:
+    """Names of the splits that a folder of a user's own data holds."""
+    return tuple(_places(Path(folder)))
+
+
+def _places(folder: Path) -> dict[str, Place]:
+    """The splits of a folder by name, in each of the layouts that `own` knows."""
+    found: dict[str, Place] = {}
+    images = folder / "images"
+    for file in sorted(folder.glob("*.json")):
+        where = (images, images / file.stem, folder / file.stem, folder)
+        found.setdefault(file.stem, Place(file.stem, file, where))
+    for file in sorted((folder / "annotations").glob("*.json")):
+        name = file.stem.removeprefix(KEYPOINTS)
+        where = (images / name, images, folder / name, folder)
+        found.setdefault(name, Place(name, file, where))
+    for file in sorted(folder.glob(f"*/{ROBOFLOW}")):
+        name = file.parent.name
+        found.setdefault(name, Place(name, file, (file.parent, file.parent / "images")))
+    return {name: place for name, place in found.items() if not name.startswith(".")}
+
+
+def _place(folder: Path, split: str) -> Place:
+    """The split of that name, in whatever case, or of one that means the same.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}")
+    places = _places(folder)
+    lower = {name.lower(): place for name, place in reversed(places.items())}
+    meant = next((names for names in ALIASES if split.lower() in names), (split.lower(),))
+    for place in (places.get(split), *(lower.get(name) for name in (split.lower(), *meant))):
+        if place:
+            if place.split != split:
+                LOG.info(f"{folder}: {split!r} is {place.file.relative_to(folder)}")
+            return place
+    if not places:
+        raise DatasetError(f"{folder} holds no split such as train.json")
+    raise DatasetError(f"{folder} has the splits {', '.join(places)}, not {split!r}")
+
+
+def _image_folder(place: Place, names: set[str]) -> Path:
+    """Where most of the named pictures are; of equals the likeliest."""
+    there = [folder for folder in place.images if folder.is_dir()]
+    found = {folder: sum((folder / name).is_file() for name in names) for folder in there}
+    return max(there, key=lambda folder: found[folder]) if any(found.values()) else place.images[0]
 
 
 def _skeleton(category: Row) -> Skeleton:
-    joints = tuple(category.get("keypoints"))
+    joints = _known_names(joint_names(category))
     for known in SKELETONS.values():  # then limbs, pairs and metrics are those of its name
         if joints == known.joints and not {"flip_pairs", "skeleton"} & set(category.values):
             return known
     flips = guess_flip_pairs(joints)
     if "flip_pairs" in category.values:
-        flips = tuple(_pairs(category, "flip_pairs", joints))
+        flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))
     limbs: tuple[tuple[int, int], ...] = ()
-    if "skeleton" in category.values:
+    if category.values.get("skeleton") is not None:
         limbs = tuple(_pairs(category, "skeleton", range(1, len(joints) + 1)))
     try:
         return Skeleton(str(category.values.get("name", "own")), joints, flips, limbs)
     except ValueError as error:
         raise DatasetError(f"{category.file}, {category.name}: {error}") from error
+
+
+def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names as this package writes them, if all are of its joints: "left_eye" is "left eye"."""
+    plain = tuple(name.replace("_", " ").replace("-", " ").lower() for name in names)
+    known = {joint for skeleton in SKELETONS.values() for joint in skeleton.joints}
+    return plain if set(plain) <= known else names
 
 
 def _pairs(

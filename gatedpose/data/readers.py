@@ -8,7 +8,7 @@ from typing import Protocol
 from gatedpose.data.coco import coco
 from gatedpose.data.lsp import lsp, lspet
 from gatedpose.data.mpii import mpii
-from gatedpose.data.own import own
+from gatedpose.data.own import own, splits_in
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, did_you_mean
 
@@ -29,6 +29,17 @@ READERS: dict[str, Reader] = {
     "coco": coco,
     "own": own,
 }
+
+
+def splits_of(name: str, folder: str | Path) -> tuple[str, ...]:
+    """The splits that a look at a dataset is meant for, if it is not said.
+
+    Returns:
+        "train" and "val"; of own data that has neither, all that are there.
+    """
+    there = splits_in(folder) if name.partition(":")[0] == "own" else ()
+    usual = {"train", "val", "valid", "validation"} & {split.lower() for split in there}
+    return there if there and not usual else ("train", "val")
 
 
 def read_dataset(

@@ -25,6 +25,7 @@ class Sample:
             float32 a joint of MPII's would cross the threshold).
         absent: (K,) bool, joints that are sure to be out of the picture; none of them is labelled.
             None where the dataset does not say.
+        size: Width and height of the picture as the dataset has it, to be compared with the file's.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Sample:
     skeleton: Skeleton
     head_box: np.ndarray | None = None
     absent: np.ndarray | None = None
+    size: tuple[float, float] | None = None
 
     @property
     def absent_joints(self) -> np.ndarray:
@@ -53,15 +55,23 @@ def require_images(
         known: All that may be there, but for hidden files; anything if None.
 
     Raises:
-        DatasetError: For a missing folder, or missing or unexpected files; five are named.
+        DatasetError: For a missing folder, or missing or unexpected files: how many, and the first
+            five by name.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: the images belong into it")
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     # One listing answers for most names; a name that leads into a folder is looked up by itself.
     missing = sorted(n for n in set(needed) - present if "/" not in n or not (folder / n).is_file())
+    if missing:
+        count = f"{len(missing)} of {len(set(needed))}"
+        raise DatasetError(f"pictures are missing, {count}: {folder} lacks {_first(missing)}")
     extra = [] if known is None else sorted(present - set(known))
-    for what, names in (("lacks", missing), ("holds files that do not belong to it:", extra)):
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            raise DatasetError(f"{folder} {what} {', '.join(names[:5])}{more}")
+    if extra:
+        raise DatasetError(f"{folder} holds files that do not belong to it: {_first(extra)}")
+
+
+def _first(names: list[str]) -> str:
+    """Five of the names at most."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from gatedpose.errors import BoxError, check_choice
-from gatedpose.evaluation.reports import stack_poses
 from gatedpose.geometry import compose, crop_image, crop_matrices, invert, transform_points, warp
 from gatedpose.heatmaps import STRIDE
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.zoo import create_model, find_weights, list_models, parse_name
-from gatedpose.pose import Pose
+from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.predictor import Predictor
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB

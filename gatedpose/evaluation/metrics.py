@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from gatedpose.data.coco_table import Table, scorable
 from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.skeleton import LSP14, MPII16, Skeleton
 
@@ -292,6 +293,7 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         raise InputError("oks_ap: there are no results to score")
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         annotated = COCO(str(truth))
+        annotated.dataset = scorable(Table(Path(truth), annotated))
         for number, person in enumerate(annotated.dataset["annotations"], 1):
             person["id"] = number
         annotated.createIndex()

@@ -101,7 +101,7 @@ def _unzipped(path: Path, count: int) -> dict[str, Any]:
     with zipfile.ZipFile(path) as file:
         for part in file.infolist():
             if part.file_size > limit:
-                raise ValueError(
+                raise InputError(
                     f"{part.filename} unpacks to {part.file_size:,} bytes, more than {limit:,}"
                 )
     with np.load(path, allow_pickle=False) as arrays:

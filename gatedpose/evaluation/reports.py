@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from gatedpose.catalogue import score_label
 from gatedpose.errors import InputError
@@ -18,7 +16,6 @@ from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
 from gatedpose.models.weights import weights_table
 from gatedpose.models.zoo import find_weights, parse_name
 from gatedpose.plots import BLUE, GREEN, ORANGE, new_figure, png
-from gatedpose.pose import Pose
 from gatedpose.skeleton import Skeleton
 
 Facts = dict[str, Any]
@@ -242,13 +239,6 @@ def score_text(facts: Facts) -> str:
             "  ".join(f"{text:>{width}}" for text, width in zip(figures, widths, strict=True)),
         )
     )
-
-
-def stack_poses(poses: Sequence[Pose]) -> tuple[Tensor, Tensor, Tensor]:
-    """Keypoints (N, K, 2), scores (N, K) and boxes (N, 4) of N people, to be drawn."""
-    parts = zip(*((pose.keypoints, pose.scores, pose.box) for pose in poses), strict=True)
-    keypoints, scores, boxes = (torch.from_numpy(np.stack(part)) for part in parts)
-    return keypoints, scores, boxes
 
 
 def pose_text(facts: Facts) -> str:

@@ -1,40 +1,57 @@
-"""Reading images, finding files, drawing poses, writing pictures.
-
-Every image becomes one thing here: a uint8 RGB tensor (3, H, W), upright. Poses are
-drawn with Pillow, as torchvision does inside: its own `draw_keypoints` paints every limb white and
-cuts coordinates to whole pixels.
-"""
+"""Reading and writing images. Every one becomes the same: a uint8 RGB tensor (3, H, W), upright."""
 
 import functools
 import glob
 import io
+import logging
 import os
 import re
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
 from gatedpose.files import write_whole
+from gatedpose.media.folders import glob_once, real_files
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+LOG = logging.getLogger(__name__)
+SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of pictures in use
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
 # Others, such as EPS, would be given to programs of this computer.
 READ = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
 MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted
+LARGER = (
+    " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS; commands take "
+    "--max-megapixels."
+)
 OPENING = threading.Lock()  # the filters of warnings are those of all threads
+ORIENTATION = 0x0112  # EXIF's tag; how the stored pixels are turned upright, by its value:
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+DARK = 1 / 8  # of what 16 bits hold: a picture whose brightest value is below it looks black
 
 
 def read_image(source: ImageSource) -> Tensor:
@@ -67,17 +84,18 @@ def read_image(source: ImageSource) -> Tensor:
     )
 
 
+def allow_megapixels(count: float) -> None:
+    """Lets pictures of up to `count` million pixels be read; beyond 64, files must be trusted."""
+    Image.MAX_IMAGE_PIXELS = int(count * 1e6)
+
+
 def _from_file(path: Path) -> Tensor:
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image: find_images lists the images in it")
     with path.open("rb") as file, _named_errors(str(path)):
         if not path.stat().st_size:
             raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
-        with OPENING, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(file, formats=readable())  # reads the header only
-        _check_pixels(image, path)
-        with image:
+        with _open(file, path) as image:
             return _from_pil(image, str(path))
 
 
@@ -112,29 +130,78 @@ def decode_image(data: bytes, name: str) -> Tensor:
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
-    with _named_errors(name):
-        with OPENING, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=readable())
-        _check_pixels(image, name)
-        with image:
-            return _from_pil(image, name)
+    with _named_errors(name), _open(io.BytesIO(data), name) as image:
+        return _from_pil(image, name)
+
+
+def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image:
+    """Reads the header alone; refuses more pixels than are allowed."""
+    with _warnings_settled():
+        image = Image.open(file, formats=readable())
+    pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if limit == PILLOWS_LIMIT and pixels > MAX_PIXELS:  # else somebody has chosen one
+        raise ImageError(
+            f"{path} has {image.width} x {image.height} = {pixels / 1e6:.1f} million pixels, the "
+            f"limit is {MAX_PIXELS / 1e6:g} million.{LARGER}"
+        )
+    return image
+
+
+@contextmanager
+def _warnings_settled() -> Iterator[None]:
+    """More pixels than are allowed are an error; a broken EXIF block is nothing to speak of."""
+    with OPENING, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield
+
+
+class Header(NamedTuple):
+    """What a file says of its picture before it is decoded.
+
+    Attributes:
+        width: Of the upright picture, as `read_image` gives it.
+        height: The same.
+        turned: Whether width and height change places when the stored pixels are turned upright.
+    """
+
+    width: int
+    height: int
+    turned: bool
+
+
+def image_header(path: str | os.PathLike[str]) -> Header:
+    """Reads a picture's size and orientation, and no pixels.
+
+    Raises:
+        ImageError: For what is no image.
+        FileNotFoundError: For a path that does not exist.
+    """
+    with Path(path).open("rb") as file, _named_errors(str(path)), _open(file, path) as image:
+        turned = _orientation(image) in (5, 6, 7, 8)
+        return Header(*(image.size[::-1] if turned else image.size), turned)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Width and height that `read_image` gives a file, from its header alone.
 
     Raises:
-        ImageError: For what is no image.
-        FileNotFoundError: For a path that does not exist.
+        ImageError: See `image_header`.
+        FileNotFoundError: See `image_header`.
     """
-    with (
-        Path(path).open("rb") as file,
-        _named_errors(str(path)),
-        Image.open(file, formats=readable()) as image,
-    ):
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return image.size[::-1] if turned else image.size
+    return image_header(path)[:2]
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where the EXIF block is broken: the pixels may be good."""
+    try:
+        with _warnings_settled():
+            value = image.getexif().get(ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's parser raises many kinds on a damaged block
+        return 1
+    return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
 @functools.cache
@@ -142,16 +209,6 @@ def readable() -> list[str]:
     """The formats that are read, of those that this Pillow has: never by another program."""
     Image.init()
     return [name for name in READ if name in Image.OPEN]
-
-
-def _check_pixels(image: Image.Image, path: Path | str) -> None:
-    pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
-    if limit == PILLOWS_LIMIT and pixels > MAX_PIXELS:  # else somebody has chosen one
-        raise ImageError(
-            f"{path} has {image.width} x {image.height} = {pixels / 1e6:.1f} million pixels, the "
-            f"limit is {MAX_PIXELS / 1e6:g} million. Make it smaller or, if you trust it, raise "
-            "PIL.Image.MAX_IMAGE_PIXELS."
-        )
 
 
 @contextmanager
@@ -164,21 +221,44 @@ def _named_errors(name: str) -> Iterator[None]:
     except Exception as error:
         text = f"{name} is not a whole image that Pillow can read: {error}"
         if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
-            text += " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS."
+            text += LARGER
         raise ImageError(text) from error
 
 
 def _from_pil(image: Image.Image, name: str) -> Tensor:
     with _named_errors(name):
-        if image.getexif().get(0x0112, 1) != 1:  # orientation; exif_transpose alone always copies
-            image = ImageOps.exif_transpose(image)
-        if image.mode == "F" or image.mode[0] == "I":  # float or 16 bits, Pillow's convert clips
-            return _from_array(np.asarray(image) / (1 if image.mode == "F" else 65535), name)
+        deep = _has_16_bits(image)
+        if (orientation := _orientation(image)) != 1:
+            image = image.transpose(UPRIGHT[orientation])
+        if image.mode == "F":
+            return _from_array(np.asarray(image), name)
+        if image.mode[0] == "I":  # 16 bits; Pillow's convert clips
+            pixels = np.asarray(image)
+            _warn_of_black(int(pixels.max(initial=0)), name)
+            return _from_array(pixels / 65535, name)
         if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        if deep:
+            _warn_of_black(int(pixels.max(initial=0)) * 257, name)
         return _from_tensor(torch.from_numpy(pixels).permute(2, 0, 1), name)
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether a file holds 16 bits a colour, of which Pillow keeps eight."""
+    rawmodes = (tile[3] for tile in getattr(image, "tile", ()))
+    return any(";16" in str(mode if isinstance(mode, str) else mode[:1]) for mode in rawmodes)
+
+
+def _warn_of_black(brightest: int, name: str) -> None:
+    """Says so if a picture of 16 bits comes out nearly black, since fewer of them are used."""
+    if 0 < brightest < DARK * 65535:
+        LOG.warning(
+            f"{name} comes out nearly black: its brightest value is {brightest} of 65535, as if "
+            f"{brightest.bit_length()} bits were stored in 16: multiply its values by "
+            f"{2 ** (16 - brightest.bit_length())}"
+        )
 
 
 def _from_array(array: Array, name: str) -> Tensor:
@@ -212,7 +292,8 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
 
     A file is taken whatever its suffix. Of a folder's own files (not those of folders in it) and
     of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES` and are not
-    hidden. Numbers in names are sorted by value: im2.jpg comes before im10.jpg.
+    hidden; the log counts the others. A file that links lead to twice is taken once. Numbers in
+    names are sorted by value: im2.jpg comes before im10.jpg.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
@@ -223,10 +304,20 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
     if not glob.has_magic(pattern):
         raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
-    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # leaves out hidden files
-    images = [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
+    files = [file for file in map(Path, glob_once(pattern)) if file.is_file()]
+    named = [file for file in files if file.suffix.lower() in SUFFIXES]
+    images = real_files(named)
+    others = Counter(file.suffix.lower() or "without suffix" for file in files)
+    others.subtract(file.suffix.lower() for file in named)
+    passed = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
+    if len(named) > len(images):
+        passed.append(f"{len(named) - len(images)} that links lead to again")
     if not images:
-        raise FileNotFoundError(f"no image in {path}; image files end in {', '.join(SUFFIXES)}")
+        there = f"; there are {', '.join(passed)}" if passed else ""
+        text = f"no image in {path}; image files end in {', '.join(SUFFIXES)}{there}"
+        raise FileNotFoundError(text)
+    if passed:
+        LOG.warning(f"{path}: {len(images)} pictures; files passed over: {', '.join(passed)}")
     return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
 
 

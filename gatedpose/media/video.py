@@ -17,7 +17,11 @@ from gatedpose.errors import MissingPackageError, VideoError
 from gatedpose.files import whole_file
 from gatedpose.media.images import ImageSource, read_image
 
-SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")  # of files that are written
+READ_SUFFIXES = (  # of files that commands take for videos: cameras and recorders name them so
+    *SUFFIXES, ".3g2", ".3gp", ".asf", ".flv", ".m2ts", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
+    ".ts", ".vob", ".wmv",
+)  # fmt: skip
 CODECS = {".avi": ("mpeg4",), ".webm": ("libvpx-vp9", "libvpx")}  # the first that ffmpeg has
 USUAL_CODECS = ("libx264", "mpeg4")
 WIDEST = 8  # a pixel, as a multiple of its height; DVDs' are up to 1.5

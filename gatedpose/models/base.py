@@ -1,7 +1,7 @@
 """What every network of the zoo is to its users: images in, one set of heatmaps a stack out.
 
-`HeatmapNetwork` holds the input check, the loop over supervised stacks and the methods that timm's
-users expect; the paper's network and the baselines it is compared with only build the parts.
+`HeatmapNetwork` holds the input check and the methods that timm's users expect; the paper's network
+and the baselines it is compared with build the parts, and say on their own page how data goes.
 """
 
 from collections.abc import Iterator
@@ -20,17 +20,20 @@ LIMITS = {
     "num_keypoints": (1, 100_000),
     "in_channels": (1, 1024),
     "depth": (2, 5),
-    "growth": (1, 65_536),
-    "neck": (1, 64),
 }
 
 
-def check_sizes(config: object) -> None:
-    """Raises ValueError unless each size of a network's configuration is an integer in `LIMITS`."""
-    for name, value in vars(config).items():
-        low, high = LIMITS.get(name, (None, None))
-        if low is None or high is None:
+def check_sizes(config: object, **limits: tuple[int, int]) -> None:
+    """Raises ValueError unless each size of a network's configuration is an integer in its limits.
+
+    Args:
+        config: A configuration; its fields that have no limits are not looked at.
+        **limits: Smallest and largest value of sizes besides those of `LIMITS`.
+    """
+    for name, (low, high) in {**LIMITS, **limits}.items():
+        if not hasattr(config, name):
             continue
+        value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise InputError(f"{name} must be an integer from {low} to {high}, got {value!r}")
 
@@ -71,11 +74,8 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
 class HeatmapNetwork(nn.Module):
     """Stacks that each predict heatmaps from an image; every stack is supervised.
 
-    Subclasses build `stem`, `stacks`, `heads`, `remap_features` and `remap_heatmaps`:
-
-        x_1 = stem(images)
-        f_s = stacks[s](x_s);  h_s = heads[s](f_s)
-        x_{s+1} = x_s + remap_features[s](f_s) + remap_heatmaps[s](h_s)
+    Subclasses build `stem`, `stacks`, `heads`, `remap_features` and `remap_heatmaps`, and say in
+    `forward_stacks` how a stack follows the one before.
 
     Args:
         num_keypoints: Heatmap channels K.
@@ -122,15 +122,7 @@ class HeatmapNetwork(nn.Module):
 
     def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yields each stack's features and heatmaps, (B, *, H/4, W/4); None for a pruned head."""
-        self.check_input(images)
-        x = self.stem(images)  # (B, C, H/4, W/4)
-        for s, stack in enumerate(self.stacks):
-            features = self.run(stack, x)
-            heatmaps = self.heads[s](features) if s < len(self.heads) else None
-            yield features, heatmaps
-            if s + 1 < self.num_stacks:
-                x = x + self.remap_features[s](features)
-                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)
+        raise NotImplementedError(f"{type(self).__name__} has no forward_stacks")
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicts heatmaps.

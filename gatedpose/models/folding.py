@@ -1,4 +1,4 @@
-"""What of a trained network prediction needs, and no more: the same heatmaps by less arithmetic.
+"""What prediction needs of a trained network: the same heatmaps by less arithmetic.
 
 - Batch norm that directly follows a convolution becomes part of it. Most here precede a ReLU and a
   convolution and stay.
@@ -21,7 +21,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.hourglass import HybridHourglass
-from gatedpose.models.layers import NormActConv, SoftGate, SoftGatedResidual, upsample2
+from gatedpose.models.layers import (
+    NormActConv,
+    SkipMerge,
+    SoftGate,
+    SoftGatedResidual,
+    upsample2,
+)
 
 
 class FoldedNetwork(nn.Module):
@@ -29,12 +35,13 @@ class FoldedNetwork(nn.Module):
 
     Args:
         model: A network of the zoo; it is copied, in float32.
+        split_merges: Whether decoders convolve the halves of what they concatenate apart.
 
     Shape: images as for `HeatmapNetwork` -> (B, 1, K, H/4, W/4), the model's `[:, -1:]` but for
     rounding.
     """
 
-    def __init__(self, model: HeatmapNetwork) -> None:
+    def __init__(self, model: HeatmapNetwork, split_merges: bool = True) -> None:
         super().__init__()
         self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
         network = copy.deepcopy(model).float().eval().requires_grad_(False)
@@ -44,7 +51,9 @@ class FoldedNetwork(nn.Module):
             if isinstance(module, SoftGatedResidual):
                 _fold_gate(module)
         for module in list(network.modules()):
-            if isinstance(module, HybridHourglass) and module.merge.merge == "concat":
+            if not (split_merges and isinstance(module, HybridHourglass)):
+                continue
+            if _is_pointwise(module.merge):
                 module.merge = FoldedMerge(module.merge.block)  # type: ignore[assignment]
         self.head = network.heads[-1]
         network.remap_features = nn.ModuleList(
@@ -66,9 +75,10 @@ class FoldedNetwork(nn.Module):
 class FoldedMerge(nn.Module):
     """A decoder's block on concat(skip, upsampled), which convolves before it upsamples.
 
-    Norm and ReLU see each channel and pixel alone, so a convolution behind them is the sum of one
-    of the skip and one of the upsampled map. Upsampling repeats pixels: a 1x1 convolution can come
-    before it, and a 3x3 one is a transposed 4x4 convolution of stride 2, by 4/9 of the products.
+    Batch norm and ReLU see each channel and pixel alone, so a convolution behind them is the sum of
+    one of the skip and one of the upsampled map. Upsampling repeats pixels: a 1x1 convolution can
+    come before it, and a 3x3 one is a transposed 4x4 convolution of stride 2, by 4/9 of the
+    products.
 
     Args:
         block: From 2C to C channels, its gate folded; its convolutions are taken over.
@@ -93,11 +103,17 @@ class FoldedMerge(nn.Module):
         return residual + upsample2(self.decoded_shortcut(decoded))
 
 
+def _is_pointwise(merge: SkipMerge) -> bool:
+    """Whether a merge concatenates, and norms each channel and pixel alone."""
+    return merge.merge == "concat" and isinstance(merge.block.conv1.bn, nn.BatchNorm2d)
+
+
 def _halves(layer: NormActConv) -> list[NormActConv]:
     """Layers for either half of the input's channels; the sum of both is the layer."""
     conv, state, parts = layer.conv, layer.state_dict(), []
     for half in (0, 1):
         part = NormActConv(conv.in_channels // 2, conv.out_channels, conv.kernel_size[0])
+        part.relu = copy.deepcopy(layer.relu)
         part.load_state_dict(
             {
                 name: value.chunk(2, dim=int(name == "conv.weight"))[half] if value.dim() else value

@@ -8,6 +8,7 @@ the hourglass line.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,8 +27,10 @@ from gatedpose.models.layers import (
     Skip,
     SkipMerge,
     SoftGatedResidual,
+    activation,
     check_gate,
     check_width,
+    norm,
     skip_transform,
 )
 
@@ -48,6 +51,8 @@ class GatedHourglassConfig:
         merge: How decoder and big skip are joined, see
             `gatedpose.models.layers.SkipMerge` (Table IV).
         skip: Layer on the big skips, see `gatedpose.models.layers.skip_transform` (Section III-B).
+        norm_layer: Every norm, by timm's name; the paper's is "batchnorm2d".
+        act_layer: Every activation, by timm's name; the paper's is "relu".
 
     Raises:
         ValueError: For values outside these ranges.
@@ -61,6 +66,8 @@ class GatedHourglassConfig:
     gate: Gate = "channel"
     merge: Merge = "concat"
     skip: Skip = "conv1x1"
+    norm_layer: str = "batchnorm2d"
+    act_layer: str = "relu"
 
     def __post_init__(self) -> None:
         check_width("width", self.width)
@@ -68,6 +75,9 @@ class GatedHourglassConfig:
         object.__setattr__(self, "gate", check_gate(self.gate))
         check_choice("merge", self.merge, MERGES)
         check_choice("skip", self.skip, SKIPS)
+        for name in ("norm_layer", "act_layer"):  # names, so that config.json can hold them
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be timm's name, got {getattr(self, name)!r}")
         if self.merge == "grouped" and self.width % 4:
             raise InputError(f'merge="grouped" needs a width that 4 divides, got {self.width}')
 
@@ -145,16 +155,17 @@ class GatedHourglass(HeatmapNetwork):
         width, stacks, keypoints = config.width, config.stacks, config.num_keypoints
         super().__init__(keypoints, config.in_channels, width, stacks, config.depth)
         self.config = config
+        layers = NormAct(norm_layer=config.norm_layer, act_layer=config.act_layer)
         self.stem = nn.Sequential(
             OrderedDict(
                 conv=nn.Conv2d(config.in_channels, STEM_WIDTH, 7, 2, 3, bias=False),
-                bn=nn.BatchNorm2d(STEM_WIDTH),
-                relu=nn.ReLU(),
+                bn=norm(config.norm_layer, STEM_WIDTH),
+                relu=activation(config.act_layer),
                 pool=nn.MaxPool2d(2),
-                block=SoftGatedResidual(STEM_WIDTH, width, gate=config.gate),
+                block=SoftGatedResidual(STEM_WIDTH, width, gate=config.gate, **layers),
             )
         )
-        self.stacks = nn.ModuleList(self._stack(config) for _ in range(stacks))
+        self.stacks = nn.ModuleList(self._stack(config, layers) for _ in range(stacks))
         self.heads = nn.ModuleList(nn.Conv2d(width, keypoints, 1) for _ in range(stacks))
         self.remap_features = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(stacks - 1))
         self.remap_heatmaps = nn.ModuleList(
@@ -162,17 +173,32 @@ class GatedHourglass(HeatmapNetwork):
         )
 
     @staticmethod
-    def _stack(config: GatedHourglassConfig) -> nn.Sequential:
+    def _stack(config: GatedHourglassConfig, layers: NormAct) -> nn.Sequential:
         width, gate = config.width, config.gate
         hourglass = HybridHourglass(
-            width, config.depth, gate=gate, merge=config.merge, skip=config.skip
+            width, config.depth, gate=gate, merge=config.merge, skip=config.skip, **layers
         )
         return nn.Sequential(
             OrderedDict(
                 hourglass=hourglass,
-                block=SoftGatedResidual(width, gate=gate),
+                block=SoftGatedResidual(width, gate=gate, **layers),
                 conv=nn.Conv2d(width, width, 1),
-                bn=nn.BatchNorm2d(width),
-                relu=nn.ReLU(),
+                bn=norm(config.norm_layer, width),
+                relu=activation(config.act_layer),
             )
         )
+
+    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields each stack's features and heatmaps, (B, *, H/4, W/4); None for a pruned head.
+
+        Every stack is supervised (Eq. 2), and tells the next one what it saw and what it found.
+        """
+        self.check_input(images)
+        x = self.stem(images)  # (B, C, H/4, W/4)
+        for s, stack in enumerate(self.stacks):
+            features = self.run(stack, x)  # (B, C, H/4, W/4)
+            heatmaps = self.heads[s](features) if s < len(self.heads) else None  # (B, K, H/4, W/4)
+            yield features, heatmaps
+            if s + 1 < self.num_stacks:
+                x = x + self.remap_features[s](features)
+                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)

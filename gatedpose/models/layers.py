@@ -50,8 +50,17 @@ def check_width(what: str, channels: int) -> None:
         raise InputError(f"{what} must be an even integer of at least 4, got {channels!r}")
 
 
+def norm(layer: Layer, channels: int) -> nn.Module:
+    """A norm of so many channels, by timm's name or its class; ValueError if timm has none such."""
+    return _build("norm_layer", get_norm_layer, layer, channels)
+
+
+def activation(layer: Layer) -> nn.Module:
+    """An activation, by timm's name or its class; ValueError if timm has none such."""
+    return _build("act_layer", get_act_layer, layer)
+
+
 def _build(what: str, factory: Callable[[Layer], Layer], layer: Layer, *size: int) -> nn.Module:
-    """A layer that timm knows by name, or whose class was given."""
     try:
         made = factory(layer)
         if isinstance(made, str) or not callable(made):
@@ -114,8 +123,8 @@ class NormActConv(nn.Sequential):
         act_layer: Layer = "relu",
     ) -> None:
         super().__init__()
-        self.bn = _build("norm_layer", get_norm_layer, norm_layer, in_channels)
-        self.relu = _build("act_layer", get_act_layer, act_layer)
+        self.bn = norm(norm_layer, in_channels)
+        self.relu = activation(act_layer)
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False
         )

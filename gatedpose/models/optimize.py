@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from gatedpose.allocator import keep_freed_memory
 from gatedpose.device import find_device
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork, check_images
+from gatedpose.models.choice import Choice, choose_engine, fast_precision
+from gatedpose.models.engines import EngineNetwork, check_installed, to_engine
 from gatedpose.models.folding import FoldedNetwork
+from gatedpose.models.quantise import Ranges, stored_ranges
 from gatedpose.models.rates import matrix_rate
+from gatedpose.models.runtimes import Precision
 
 Auto: TypeAlias = Literal["auto"]
 Shape: TypeAlias = tuple[int, int, int, int]
@@ -24,6 +28,8 @@ APART: Any = (
     if "isolate_recompiles" in inspect.signature(torch.compile).parameters
     else {}  # before torch 2.14 or so: from the ninth network on compilation fails
 )
+ASKED = ("auto", "float32", "bfloat16", "int8")  # precisions
+ENGINES = ("auto", "torch", "openvino", "onnxruntime")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -151,13 +157,18 @@ def optimize(
     dtype: torch.dtype | Auto = "auto",
     compile: bool | Auto = "auto",
     example_shape: Shape | None = None,
-) -> OptimizedNetwork:
+    *,
+    engine: Choice | Auto = "auto",
+    precision: Precision | Auto = "auto",
+    ranges: Ranges | None = None,
+) -> OptimizedNetwork | EngineNetwork:
     """A copy of a network that predicts the last stack's heatmaps as fast as this machine can.
 
-    It is folded (see `gatedpose.models.folding`), in channels_last, in half precision where the
-    device is fast at it, and compiled by torch.compile, with CUDA graphs on GPUs. Compilation takes
-    up to a minute or two. On a CPU the process keeps the memory it frees from now on, see
-    `gatedpose.allocator`.
+    It is folded (see `gatedpose.models.folding`) and in half precision where the device is fast at
+    it. On a CPU a kept engine runs it, see `gatedpose.models.engines`: it is converted once, in
+    seconds, and starts at once from then on. PyTorch runs it in channels_last, compiled by
+    torch.compile, with CUDA graphs on GPUs; that takes up to a minute or two in each process. With
+    it a process on a CPU keeps the memory it frees from now on, see `gatedpose.allocator`.
 
     Args:
         model: A network of the zoo, trained.
@@ -168,17 +179,27 @@ def optimize(
         compile: "auto" compiles and, where that fails, warns why and goes on without; True fails
             then; False does not compile.
         example_shape: (B, C, H, W) of the batches to compile for, 8 of the model's own size if
-            None. Fewer images cost as much as B.
+            None. In code by torch.compile fewer images cost as much as B.
+        engine: "openvino", "onnxruntime" or "torch". "auto" is the fastest of those installed,
+            which is measured once a machine and told to the log; on GPUs, or with `dtype` or
+            `compile`, it is "torch".
+        precision: "float32", "bfloat16" or "int8", which needs a kept engine and, unless it has
+            the zoo's weights, `ranges`. "auto" is bfloat16 where the processor has it, as `dtype`.
+        ranges: Of activations, for "int8", see `gatedpose.models.quantise`.
 
     Returns:
-        An `OptimizedNetwork`: heatmaps (B, 1, K, H/4, W/4) in float32. `Predictor` takes it like
-        any network.
+        Heatmaps (B, 1, K, H/4, W/4) in float32 from an `OptimizedNetwork`, which PyTorch runs, or
+        an `EngineNetwork`. `Predictor` takes either like any network.
 
     Raises:
-        ValueError: For a device that is not there, another dtype, or a shape that the network
-            cannot take.
+        ValueError: For a device that is not there, another dtype, engine or precision, or a shape
+            that the network cannot take.
+        ImportError: If the engine is not installed; names the pip command.
+        WeightsError: If there are no ranges for "int8".
         RuntimeError: If `compile` is True and compilation fails.
     """
+    check_choice("optimize: engine", engine, ENGINES)
+    check_choice("optimize: precision", precision, ASKED)
     wanted = find_device(device) if device else next(model.parameters()).device
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
@@ -187,7 +208,41 @@ def optimize(
     shape = example_shape or (8, channels, *side)
     like = torch.empty(shape, device="meta")
     check_images(like, model.in_channels, model.size_multiple, torch.float32)
-    return make_fast(FoldedNetwork(model).to(wanted), dtype, compile, shape)
+    if engine == "auto":
+        engine = _choose(model, wanted, dtype, compile, shape, precision)
+    if engine == "torch":
+        if precision == "int8":
+            raise InputError('optimize: "int8" needs engine "openvino", not torch')
+        dtype = dtype if precision == "auto" else getattr(torch, precision)
+        return make_fast(FoldedNetwork(model).to(wanted), dtype, compile, shape)
+    if wanted.type != "cpu" or dtype != "auto" or compile != "auto":
+        raise InputError(
+            f"optimize: {engine} runs networks on the CPU and takes precision= and neither dtype= "
+            f"nor compile=; got {str(wanted)!r}, {dtype}, {compile}"
+        )
+    check_installed(engine)
+    precision = fast_precision(engine) if precision == "auto" else precision
+    ranges = (ranges or stored_ranges(model)) if precision == "int8" else None
+    return to_engine(model, engine, precision, shape, ranges).prepare()
+
+
+def _choose(
+    model: HeatmapNetwork,
+    device: torch.device,
+    dtype: Any,
+    compile: Any,
+    shape: Shape,
+    precision: str,
+) -> Choice:
+    """What "auto" is."""
+    if device.type != "cpu" or dtype != "auto" or compile != "auto":
+        return "torch"
+    if precision == "int8":  # no other has it
+        return "openvino"
+    best = choose_engine(
+        model, shape, lambda: make_fast(FoldedNetwork(model), "auto", False, shape)
+    )
+    return "torch" if (best, precision) == ("onnxruntime", "bfloat16") else best
 
 
 def make_fast(

@@ -1,17 +1,24 @@
 """What this machine can do: rates of matrix products and of copies."""
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 
-def timer(work: Callable[[], object]) -> Any:
-    """PyTorch's `torch.utils.benchmark.Timer` of `work`, on all threads; it waits for GPUs."""
+def timer(work: Callable[[], object], cpu_seconds: bool = False) -> Any:
+    """PyTorch's `torch.utils.benchmark.Timer` of `work`, on all threads; it waits for GPUs.
+
+    Args:
+        work: What is timed.
+        cpu_seconds: Whether the processor's seconds count, those of all threads, and not the clock.
+    """
     from torch.utils.benchmark import Timer
 
-    return Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    clock: Any = {"timer": time.process_time} if cpu_seconds else {}
+    return Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads(), **clock)
 
 
 @functools.cache

@@ -55,14 +55,13 @@ def save_model(
         if field.name not in ("num_keypoints", "in_channels")
         and (value := getattr(model.config, field.name)) != getattr(standard, field.name)
     }
-    joints = {"skeleton": asdict(skeleton)} if skeleton else {}
     told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:
         try:
             timm.models.save_for_hf(
                 copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
                 part,
-                model_config={**joints, **told},
+                model_config={**({"skeleton": asdict(skeleton)} if skeleton else {}), **told},
                 model_args={**changed, "in_chans": model.in_channels},
                 safe_serialization=True,
             )

@@ -1,15 +1,17 @@
 """Trained weights: the packaged table, reading and verifying files, strict loading.
 
 Weights are safetensors only; nothing is ever unpickled. `read_tensors` verifies a file before it is
-parsed, `fit` checks every key before the first weight of a network changes.
+parsed, `load_tensors` checks every key before the first weight of a network changes.
 """
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import huggingface_hub
@@ -98,11 +100,17 @@ class Weights:
         return hub_file(self.hub_id, HUB_FILE, cache_dir)
 
 
-def weights_table() -> dict[str, Weights]:
+def weights_table() -> Mapping[str, Weights]:
     """All weights by name ("variant.tag"); the first of a variant is its default."""
     path = WEIGHTS_DIR / "weights.json"
-    entries = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return {name: Weights(name=name, **entry) for name, entry in entries.items()}
+    return _parse_table(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@functools.lru_cache(maxsize=1)
+def _parse_table(path: Path, changed: int) -> Mapping[str, Weights]:
+    """The table as it was when it was last changed, read once."""
+    entries = json.loads(path.read_text("utf-8"))
+    return MappingProxyType({n: Weights(name=n, **entry) for n, entry in entries.items()})
 
 
 def hub_file(hub_id: str, file: str, cache_dir: str | Path | None = None) -> Path:
@@ -175,7 +183,7 @@ def require_finite(tensors: Mapping[str, Tensor], origin: object) -> None:
             raise WeightsError(f"{origin}: {key} holds a variance below 0")
 
 
-def fit(
+def load_tensors(
     model: HeatmapNetwork,
     tensors: Mapping[str, Tensor],
     origin: object,
@@ -280,4 +288,4 @@ def load_weights(
         WeightsError: If the file is absent, damaged, no safetensors, or of another network; the
             message has the first keys that are missing, unexpected or of another shape.
     """
-    fit(model, read_tensors(path, sha256), path, new_keypoints)
+    load_tensors(model, read_tensors(path, sha256), path, new_keypoints)

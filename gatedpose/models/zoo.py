@@ -46,8 +46,8 @@ from gatedpose.models.weights import (
     HUB_FILE,
     Weights,
     check_fit,
-    fit,
     hub_file,
+    load_tensors,
     load_weights,
     read_config,
     read_tensors,
@@ -219,8 +219,8 @@ def create_model(
         device: Where to put the network, the CPU if None.
         dtype: Floating point type of its weights, float32 if None.
         checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
-        **config: Fields of the variant's configuration to change (gate, merge, skip, depth, stacks,
-            width, in_channels), and timm's `cache_dir`.
+        **config: Fields of the variant's configuration to change (gate, merge, skip, norm_layer,
+            act_layer, depth, stacks, width, in_channels), and timm's `cache_dir`.
 
     Raises:
         UnknownModelError: For an unknown name or tag; the message has close matches.
@@ -321,7 +321,7 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
             with torch.device("meta"):  # a network of any size, before memory is asked for
                 check_fit(variant.build(**sizes), tensors, path, fresh)
             model = variant.build(**sizes)
-            fit(model, tensors, path, fresh)
+            load_tensors(model, tensors, path, fresh)
             return model
 
         features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}

@@ -8,9 +8,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias, overload
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
 from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
@@ -20,13 +20,11 @@ from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.zoo import calibration_of, create_model, find_word, skeleton_of
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_detector
+from gatedpose.predict.exported import ExportedNetwork
 from gatedpose.predict.networks import count_keypoints, describe, warn_of_untrained
 from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
-
-# How a network outside the zoo's table is fed, unless its own `pretrained_cfg` says otherwise.
-UNNAMED = {"input_size": (3, 256, 256), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box with score
 People: TypeAlias = Boxes | Detector | Literal["whole"] | None
@@ -82,7 +80,10 @@ class Predictor:
         if isinstance(model, str):
             model = create_model(find_word(model), pretrained=True)
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        skeleton, keypoints = skeleton or skeleton_of(model), count_keypoints(model)
+        keypoints = count_keypoints(model)
+        skeleton = skeleton or (
+            model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
+        )
         if skeleton is None:
             raise InputError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
@@ -97,20 +98,22 @@ class Predictor:
             raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
-        data = {**UNNAMED, **getattr(model, "pretrained_cfg", {})}
-        self.device = find_device(device) if device else next(model.parameters()).device
+        preprocessing = Preprocessing.of(model)
+        like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
+        self.device = find_device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
-        self.dtype = torch.float32 if takes_any else next(model.parameters()).dtype
+        self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
         warn_of_untrained(model)
         self.detector, self.min_person = detector, min_person
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
-        self.calibration = calibration_of(model)  # None: scores are peaks
-        self.size = size or (data["input_size"][1], data["input_size"][2])
+        self.calibration = (  # None: scores are peaks
+            model.calibration if isinstance(model, ExportedNetwork) else calibration_of(model)
+        )
+        self.size = size or preprocessing.size
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
-        self.mean = 255 * torch.tensor(data["mean"], device=self.device)
-        self.std = 255 * torch.tensor(data["std"], device=self.device)
+        self.mean, self.std = preprocessing.scales(self.device, white=255)
 
     @functools.cached_property
     def finder(self) -> Detector | None:
@@ -275,7 +278,7 @@ class Predictor:
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
-        batch = torch.stack(pictures).sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
+        batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
         maps = self.heatmaps(batch.to(self.dtype))
         if not bool(maps.sum(dtype=torch.float32).isfinite()):
             raise WeightsError(

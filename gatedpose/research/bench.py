@@ -9,28 +9,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, check_choice
-from gatedpose.export import export, onnx_session
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
-from gatedpose.models.optimize import OptimizedNetwork, Shape, make_fast, optimize
+from gatedpose.models.optimize import optimize
 from gatedpose.models.rates import copy_rate, matrix_rate, timer
 from gatedpose.models.zoo import create_model
-from gatedpose.plots import BLUE, GREEN, GREY, new_figure, png
+from gatedpose.plots import new_figure, png
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS
 from gatedpose.research.roofline import best_seconds
+from gatedpose.research.ways import MODES, Mode, Way, way_of
 from gatedpose.skeleton import LSP14
 
-Mode: TypeAlias = Literal["eager", "optimized", "onnx"]
-MODES: dict[Mode, str] = {"eager": GREY, "optimized": BLUE, "onnx": GREEN}  # and their colours
 Facts: TypeAlias = dict[str, Any]
-Run: TypeAlias = Callable[[Tensor], object]
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,8 @@ class Timing:
         model: Its name.
         mode: "eager" is float32 as `create_model` gives it, in a plain program; "optimized" what
             `gatedpose.optimize` makes of it, and of the process (see `gatedpose.allocator`);
-            "onnx" the exported file in onnxruntime, float32 (of the zoo's only).
+            "onnx" the exported file in onnxruntime, float32 (of the zoo's only); "openvino" and
+            "openvino-int8" that engine in its fastest precision and in eight bits.
         how: Dtype, and whether it is compiled.
         batch: Images at once.
         size: (height, width) of the input.
@@ -76,6 +74,7 @@ def benchmark(
     seconds: float = 3.0,
     rounds: int = 3,
     roofline: bool = False,
+    cpu_seconds: bool = False,
     **config: Any,
 ) -> Iterator[Timing]:
     """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
@@ -93,6 +92,8 @@ def benchmark(
         seconds: To time each for, in each round.
         rounds: How often.
         roofline: Whether to measure the device's rates, too, and state the share of them.
+        cpu_seconds: Whether to count the processor's seconds, on machines that others use: then
+            with one thread (OMP_NUM_THREADS=1).
         **config: Fields of the zoo's networks to change, see `create_model`.
 
     Yields:
@@ -108,8 +109,8 @@ def benchmark(
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
         chosen = [name for name in names if not (name in PEERS and mode == "onnx")]
         networks = [_network(name, size, device, config) for name in chosen]
-        ways = [_way(name, mode, n, shape) for name, n in zip(chosen, networks, strict=True)]
-        for way, measured in _measure(ways, images, seconds, rounds):
+        ways = [way_of(name, mode, n, shape) for name, n in zip(chosen, networks, strict=True)]
+        for way, measured in _measure(ways, images, seconds, rounds, cpu_seconds):
             yield _timing(way, images, measured, roofline)
 
 
@@ -117,8 +118,9 @@ def _in_order(modes: Sequence[Mode], device: str) -> list[Mode]:
     """Each once, "eager" first."""
     for mode in modes:
         check_choice("benchmark: mode", mode, tuple(MODES))
-    if "onnx" in modes and torch.device(device).type != "cpu":
-        raise InputError(f"benchmark: onnxruntime is timed on the CPU, not on {device!r}")
+    kept = [mode for mode in modes if mode not in ("eager", "optimized")]
+    if kept and torch.device(device).type != "cpu":
+        raise InputError(f"benchmark: {kept[0]} is timed on the CPU, not on {device!r}")
     return [mode for mode in MODES if mode in modes]
 
 
@@ -131,72 +133,45 @@ def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn
     return create_model(name, num_keypoints=KEYPOINTS, **config).eval().to(device)
 
 
-@dataclass(frozen=True)
-class _Way:
-    """A function from images to heatmaps, and how it computes them."""
-
-    model: str
-    mode: Mode
-    network: nn.Module
-    run: Run
-    dtype: torch.dtype = torch.float32
-    compiled: str = ""
-
-
-def _way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> _Way:
-    if mode == "onnx":
-        assert isinstance(network, HeatmapNetwork)  # see `_pairs`
-        with tempfile.TemporaryDirectory() as folder:
-            path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
-            return _Way(name, mode, network, onnx_session(path.read_bytes()))
-    if mode == "eager":
-        return _Way(name, mode, network, torch.inference_mode()(network))
-    fast = _fast(network, shape)
-    compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
-    return _Way(name, mode, network, fast, fast.dtype, f", {compiled}")
-
-
 def _measure(
-    ways: Sequence[_Way], images: Tensor, seconds: float, rounds: int
-) -> Iterator[tuple[_Way, Any]]:
+    ways: Sequence[Way], images: Tensor, seconds: float, rounds: int, cpu: bool
+) -> Iterator[tuple[Way, Any]]:
     """`torch.utils.benchmark.Measurement` of each, taken in turns."""
-    timers = [timer(functools.partial(way.run, images)) for way in ways]
+    timers = [timer(functools.partial(way.run, images), cpu) for way in ways]
     turns = [[t.blocked_autorange(min_run_time=seconds) for t in timers] for _ in range(rounds)]
     for way, mine in zip(ways, zip(*turns, strict=True), strict=True):
         [merged] = type(mine[0]).merge(mine)
         yield way, merged
 
 
-def _timing(way: _Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
+def _timing(way: Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
     batch, _, *size = images.shape
     bound = _bound(way, images) if roofline else None
     return Timing(
         model=way.model,
         mode=way.mode,
-        how=str(way.dtype).removeprefix("torch.") + way.compiled,
+        how=way.compiled.removeprefix(", ")
+        if way.mode.startswith("openvino")
+        else str(way.dtype).removeprefix("torch.") + way.compiled,
         batch=batch,
         size=(size[0], size[1]),
         images_per_second=batch / measured.median,
         milliseconds=1000 * measured.median,
         spread=measured.iqr / measured.median,
-        peak_mb=None if way.mode == "onnx" else peak_mb(lambda: way.run(images), images.device),
+        peak_mb=peak_mb(lambda: way.run(images), images.device)
+        if way.mode in ("eager", "optimized")
+        else None,
         roofline=None if bound is None else bound / measured.median,
     )
 
 
-def _bound(way: _Way, images: Tensor) -> float:
+def _bound(way: Way, images: Tensor) -> float:
     """Seconds that the device's rates allow a batch at best."""
     device, network = str(images.device), way.network
     rates = copy_rate(device), matrix_rate(device, way.dtype)
     needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
     needed = copy.deepcopy(needed).float().to("meta")  # peers were changed when they were optimised
     return best_seconds(needed, images.to("meta"), way.dtype, *rates)
-
-
-def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
-    if isinstance(network, HeatmapNetwork):
-        return optimize(network, example_shape=shape)
-    return make_fast(network, "auto", "auto", shape)
 
 
 def peak_mb(work: Callable[[], object], device: torch.device) -> float:

@@ -22,7 +22,7 @@ SAMPLES = 4096  # values kept of a feature map
 
 
 @dataclass(frozen=True)
-class Gate:
+class BlockGates:
     """The learnt factors of one block.
 
     Attributes:
@@ -53,7 +53,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Skip:
+class BlockFeatures:
     """Values of one block's feature maps at the same places; as many of each.
 
     Attributes:
@@ -83,14 +83,14 @@ def share_near_zero(alpha: Tensor) -> float:
     return float((alpha.abs() < NEAR_ZERO).float().mean())
 
 
-def find_gates(model: nn.Module) -> list[Gate]:
+def find_gates(model: nn.Module) -> list[BlockGates]:
     """The learnt gates of a network, in the order of its modules.
 
     Raises:
         ValueError: If it has none.
     """
     gates = [
-        Gate(
+        BlockGates(
             name=name,
             alpha=block.gate.alpha.detach().float().cpu(),
             projected=not isinstance(block.shortcut, nn.Identity),
@@ -104,14 +104,14 @@ def find_gates(model: nn.Module) -> list[Gate]:
 
 
 @contextmanager
-def watch_skips(model: nn.Module) -> Iterator[dict[str, Skip]]:
+def watch_skips(model: nn.Module) -> Iterator[dict[str, BlockFeatures]]:
     """What goes through the blocks of a network while it runs within the block.
 
     Yields:
-        A dict that has a `Skip` for each `SoftGatedResidual` by name after a forward pass; a later
-        pass replaces it.
+        A dict that has a `BlockFeatures` for each `SoftGatedResidual` by name after a forward pass;
+        a later pass replaces it.
     """
-    seen: dict[str, Skip] = {}
+    seen: dict[str, BlockFeatures] = {}
 
     def gate_ran(block: nn.Module, gate: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         running[block] = inputs[0], output
@@ -120,7 +120,9 @@ def watch_skips(model: nn.Module) -> Iterator[dict[str, Skip]]:
         shortcut, gated = running.pop(block)
         parts = (shortcut, gated, output - gated, output)
         step = -(-output.numel() // SAMPLES)
-        seen[name] = Skip(name, *(part.detach().float().flatten()[::step].cpu() for part in parts))
+        seen[name] = BlockFeatures(
+            name, *(part.detach().float().flatten()[::step].cpu() for part in parts)
+        )
 
     running: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     hooks = []
@@ -135,7 +137,7 @@ def watch_skips(model: nn.Module) -> Iterator[dict[str, Skip]]:
             hook.remove()
 
 
-def gates_text(title: str, gates: Sequence[Gate]) -> str:
+def gates_text(title: str, gates: Sequence[BlockGates]) -> str:
     """A Markdown table of the gates of a network."""
     lines = [f"{title}: gates within {NEAR_ZERO} of zero"]
     for what, projected in (("the input itself", False), ("a convolution of it", True)):
@@ -159,7 +161,7 @@ def gates_text(title: str, gates: Sequence[Gate]) -> str:
     return "\n".join(lines)
 
 
-def plot_gates(title: str, gates: Sequence[Gate]) -> bytes:
+def plot_gates(title: str, gates: Sequence[BlockGates]) -> bytes:
     """The paper's Figure 3 as PNG: how the factors of each block are distributed."""
     figure = new_figure(7, 1.2 + 0.25 * len(gates))
     axes = figure.subplots()
@@ -169,7 +171,7 @@ def plot_gates(title: str, gates: Sequence[Gate]) -> bytes:
     return png(figure)
 
 
-def plot_skips(title: str, skips: Mapping[str, Skip]) -> bytes:
+def plot_skips(title: str, skips: Mapping[str, BlockFeatures]) -> bytes:
     """The paper's Figure 4 as PNG: features before and after the skip connection is added."""
     figure = new_figure(14, 1.2 + 0.25 * len(skips))
     parts = (

@@ -6,10 +6,10 @@ import timm
 from torch import Tensor, nn
 
 from gatedpose.errors import MissingPackageError
-from gatedpose.predict.predictor import UNNAMED
 from gatedpose.skeleton import LSP14
 
 KEYPOINTS = LSP14.num_keypoints
+INPUT = {"input_size": (3, 256, 256)}
 
 
 class HRNetPose(nn.Module):
@@ -18,7 +18,7 @@ class HRNetPose(nn.Module):
     Shape: (B, 3, H, W) -> (B, 1, K, H/4, W/4).
     """
 
-    pretrained_cfg = UNNAMED
+    pretrained_cfg = INPUT
     num_keypoints = KEYPOINTS
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class ViTPose(nn.Module):
         ImportError: Without transformers; names the pip command.
     """
 
-    pretrained_cfg = UNNAMED
+    pretrained_cfg = INPUT
     num_keypoints = KEYPOINTS
 
     def __init__(self, size: tuple[int, int]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from gatedpose.allocator import keep_freed_memory
 from gatedpose.plots import BLUE, GREY, new_figure, png
-from gatedpose.research.bench import Mode, Timing, benchmark
+from gatedpose.research.bench import Timing, benchmark
+from gatedpose.research.ways import Mode
 
 BATCHES, SIDES, STACKS = (1, 2, 4, 8, 16), (128, 192, 256, 320, 384), (1, 2, 4, 6, 8)
 FIXED_BATCH = 4  # while size and stacks change
@@ -67,12 +68,12 @@ def measure_scaling(
     keep_freed_memory()
     sizes = itertools.chain(*(time(size=(side, side)) for side in SIDES))
     stacks = itertools.chain(*(time(stacks=number) for number in STACKS))
-    yield fit("images in a batch", BATCHES, list(time(BATCHES)))
-    yield fit("pixels of an image", [side**2 for side in SIDES], list(sizes))
-    yield fit("stacks", STACKS, list(stacks))
+    yield fit_line("images in a batch", BATCHES, list(time(BATCHES)))
+    yield fit_line("pixels of an image", [side**2 for side in SIDES], list(sizes))
+    yield fit_line("stacks", STACKS, list(stacks))
 
 
-def fit(axis: str, values: Sequence[int], timings: Sequence[Timing]) -> Scaling:
+def fit_line(axis: str, values: Sequence[int], timings: Sequence[Timing]) -> Scaling:
     """The line through times along an axis."""
     times = np.array([timing.milliseconds for timing in timings])
     slope, start = np.polyfit(values, times, 1, w=1 / times)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gatedpose.errors import InputError, MissingPackageError
-from gatedpose.training.recipes import Precision
+from gatedpose.training.groups import Precision
 
 
 def make_accelerator(precision: Precision) -> Any:

@@ -22,15 +22,18 @@ from gatedpose.boxmaps import (
 )
 from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.views import ViewBatch, draw_views
+from gatedpose.errors import InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
 from gatedpose.files import write_whole
 from gatedpose.geometry import warp
 from gatedpose.journal import JsonLines
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training.devices import sigterm
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
+from gatedpose.training.groups import Optimisation
 from gatedpose.training.losses import finder_loss
-from gatedpose.training.recipes import make_optimizer
+from gatedpose.training.optimizer import make_optimizer
 
 CHECKPOINT = "last.pt"
 BEST = "best.safetensors"
@@ -73,7 +76,8 @@ class FinderTrainer:
         self.watch_every = watch_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, {})
+        chosen = {key: getattr(recipe, key) for key in ("optimizer", "lr", "weight_decay")}
+        self.optimizer = make_optimizer(Optimisation(**chosen), model)
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN)
         self.std = torch.tensor(IMAGENET_DEFAULT_STD)
@@ -185,16 +189,16 @@ class FinderTrainer:
             update_bn(batches, self.ema.module)
 
     def _note_recipe(self) -> None:
-        path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
+        path, now = self.out / "recipe.json", json.loads(to_json(asdict(self.recipe)))
         if (self.out / CHECKPOINT).exists():
             if (before := json.loads(path.read_text("utf-8"))) != now:
                 changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-                raise ValueError(
+                raise InputError(
                     f"{self.out} holds a training by another recipe ({', '.join(changed)} differ): "
                     "resume it with that one, or train into another folder"
                 )
         else:
-            write_whole(path, json.dumps(now, indent=1))
+            write_whole(path, to_json(now, indent=1))
 
     def _save(self) -> None:
         state = {

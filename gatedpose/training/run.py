@@ -1,5 +1,6 @@
 """From datasets and the name of a variant to a trained network in a folder."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +10,8 @@ import torch
 
 from gatedpose.data.corrections import corrected, load_corrections
 from gatedpose.data.crops import Crops
-from gatedpose.data.joints import join_skeletons, joint_groups
+from gatedpose.data.joints import check_known, join_skeletons, joint_groups
+from gatedpose.data.sides import pairs_text
 from gatedpose.data.sources import Source, open_source
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files import check_replaceable, held
@@ -23,6 +25,7 @@ from gatedpose.training.recipes import Recipe
 from gatedpose.training.trainer import CHECKPOINT, Trainer
 
 GROW = "grow:"
+LOG = logging.getLogger(__name__)
 
 
 def train(
@@ -131,12 +134,17 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
     sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")
-    if recipe.joints:
-        return sources, watched, SKELETONS[recipe.joints]
     try:
-        return sources, watched, join_skeletons([watched.skeleton, *(s.skeleton for s in sources)])
+        if recipe.joints:
+            skeleton = SKELETONS[recipe.joints]
+            for source in (watched, *sources):
+                check_known(source.skeleton, skeleton)
+        else:
+            skeleton = join_skeletons([watched.skeleton, *(s.skeleton for s in sources)])
     except ValueError as error:
         raise DatasetError(f"{', '.join(folders)} cannot be learnt together: {error}") from error
+    LOG.info(pairs_text(skeleton))
+    return sources, watched, skeleton
 
 
 def _with_whole_pictures(

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import DivergedError, InputError, WeightsError
 from gatedpose.files import write_whole
 from gatedpose.json_files import read_json, to_json
@@ -25,9 +25,11 @@ from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.weights import require_finite
 from gatedpose.skeleton import Skeleton
 from gatedpose.training.devices import make_accelerator, sigterm
+from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
-from gatedpose.training.recipes import Phase, Recipe
+from gatedpose.training.optimizer import make_optimizer
+from gatedpose.training.recipes import Recipe
 from gatedpose.training.schedule import Progress, check_batches, learning_rate
 from gatedpose.training.watch import watch
 
@@ -78,18 +80,17 @@ class Trainer:
         self.losses: list[float] = []  # since the last look at `val`
         self.best = (-1, 0.0)  # phase and score: finer inputs come before higher scores
         self.network = {"class": type(model).__name__, **vars(model.config)}
+        self.preprocessing = Preprocessing.of(model)
         device = self.accelerator.device
         model = model.to(device).to(memory_format=torch.channels_last)
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last) if teacher else None
-        optimizer = recipe.make_optimizer(model)
+        optimizer = make_optimizer(recipe, model)
         self.start = {name: t.clone() for name, t in model.state_dict().items() if recipe.keep}
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         model.set_grad_checkpointing(recipe.checkpointing)
         if recipe.compile:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=device)
-        self.std = torch.tensor(IMAGENET_DEFAULT_STD, device=device)
         check_batches(recipe, self.accelerator.num_processes, len(crops))
         out.mkdir(parents=True, exist_ok=True)
         self._note_recipe()
@@ -145,9 +146,9 @@ class Trainer:
         self, crops: Crops, phase: Phase, generator: torch.Generator, rank: int = 0, world: int = 1
     ) -> Batch:
         crops, size = crops.to(self.accelerator.device), (phase.size, phase.size)
-        change, scales = self.recipe.augmentation, (self.mean, self.std)
-        with torch.autocast(self.mean.device.type, enabled=False):  # drawn while a network runs
-            return augment(crops, size, self.skeleton, change, *scales, generator, rank, world)
+        change = self.recipe.augmentation, self.preprocessing
+        with torch.autocast(self.accelerator.device.type, enabled=False):  # a network runs
+            return augment(crops, size, self.skeleton, *change, generator, rank, world)
 
     def step(self, batch: Batch, phase: Phase) -> float:
         """Learns from one batch; returns its loss, over all processes."""
@@ -195,6 +196,8 @@ class Trainer:
         """The teacher's heatmaps and their share of the targets."""
         if self.teacher is None:
             return ()
+        if (wanted := Preprocessing.of(self.teacher)) != self.preprocessing:
+            images = wanted.normalise(self.preprocessing.colours(images))
         with self.accelerator.autocast():
             return self.teacher.eval()(images)[:, -1].float(), self.recipe.teaching
 
@@ -295,9 +298,11 @@ class Trainer:
 
     def _restore(self) -> None:
         path = self.out / CHECKPOINT
+        # A checkpoint of an earlier version has not yet all fields, which are at their defaults.
+        standard = vars(type(self.ema.module.config)())
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")
-            network = dict(state["network"])
+            network = {**standard, **state["network"]}
         except Exception as error:  # of a file that was damaged, there are many kinds
             raise self._damaged(error) from error
         self._require_same("of another network", network, self.network)

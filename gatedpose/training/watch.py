@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from gatedpose.data.augment import NONE, augment
 from gatedpose.data.crops import Crops
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.evaluation.metrics import Score, lsp_pck, pck
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import decode
@@ -25,30 +25,27 @@ def watch(
     The figure of record comes from `gatedpose evaluate`, on whole images.
     """
     model.eval()
-    parameter = next(model.parameters())
-    mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=parameter.device)
-    std = torch.tensor(IMAGENET_DEFAULT_STD, device=parameter.device)
+    device, preprocessing = next(model.parameters()).device, Preprocessing.of(model)
     val = val.shrunk(size)
     pred: list[Tensor] = []
     target: list[Tensor] = []
     pictures: list[Tensor] = []
     for start in range(0, len(val), batch_size):
         crops = val.take(torch.arange(start, min(start + batch_size, len(val))))
-        batch = augment(
-            crops.to(parameter.device), (size, size), skeleton, NONE, mean, std, torch.Generator()
-        )
+        people, generator = crops.to(device), torch.Generator()
+        batch = augment(people, (size, size), skeleton, NONE, preprocessing, generator)
         points, scores = decode(model(batch.images)[:, -1])
         pred.append(points.cpu())
         target.append(batch.keypoints.cpu())
         if len(pictures) < 16:
-            colours = batch.images * std.view(3, 1, 1) + mean.view(3, 1, 1)
+            colours = preprocessing.colours(batch.images)
             for image, keypoints, score in zip(colours, points, scores, strict=True):
                 picture = (image.clamp(0, 1) * 255).to(torch.uint8).cpu()
                 pictures.append(
                     draw_poses(picture, keypoints[None].cpu(), score[None].cpu(), skeleton, scale=1)
                 )
-    people = torch.cat(pred).numpy(), torch.cat(target).numpy()
+    points_and_truth = torch.cat(pred).numpy(), torch.cat(target).numpy()
     labelled, sides = val.labelled.numpy(), np.full(len(val), size / CROP_MARGIN)
     lsp = skeleton == LSP14
-    found = lsp_pck(*people, labelled) if lsp else pck(*people, sides, labelled)
+    found = lsp_pck(*points_and_truth, labelled) if lsp else pck(*points_and_truth, sides, labelled)
     return found, contact_sheet(pictures[:16], 4)

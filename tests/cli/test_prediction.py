@@ -65,6 +65,13 @@ def film_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("suffix", [".MTS", ".mpg", ".wmv", ".3gp", ".ts"])
+def test_video_of_other_suffixes(suffix: str, film_file: Path, tmp_path: Path) -> None:
+    film_file = film_file.rename(film_file.with_suffix(suffix))  # ffmpeg looks at the content
+    result = run(film_file, "--out", tmp_path / "drawn.mp4")
+    assert result.stdout == f"12 frames, 1 people -> {tmp_path / 'drawn.mp4'}\n"
+
+
 # Folders
 
 
@@ -81,6 +88,27 @@ def test_results_are_lines_and_pictures(photos: Path, tmp_path: Path) -> None:
     )
     assert [row["poses"] for row in printed] == [row["poses"] for row in rows]
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["poses.jsonl"]
+
+
+def test_files_passed_over_are_counted(photos: Path, tmp_path: Path) -> None:
+    (photos / "notes.txt").touch()
+    (photos / "a.heic").touch()
+    result = run(photos, "--out", tmp_path / "out", "--no-pictures")
+    assert f"{photos}: 5 pictures; files passed over: 1 .heic, 1 .txt\n" in result.stderr
+    assert result.stdout == f"5 pictures, 5 people -> {tmp_path / 'out' / 'poses.jsonl'}\n"
+
+
+def test_large_photos_are_read_when_allowed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "large.png"
+    Image.new("RGB", (1500, 1000), "teal").save(photo)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    failed = run(photo, "--out", tmp_path / "a.png", code=1)
+    assert "commands take --max-megapixels" in failed.output
+    run(photo, "--out", tmp_path / "a.png", "--max-megapixels", 1.6)
+    assert (tmp_path / "a.png").is_file()
+    assert "0 is not in the range" in run(photo, "--max-megapixels", 0, code=2).output
 
 
 def test_results_are_not_overwritten_unasked(photos: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gatedpose.data.augment import NONE, Augmentation, Batch, augment
 from gatedpose.data.crops import FILL, Crops
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.skeleton import LSP14
 
 SIDE = 128  # of the packed crops; the person is the middle 64 x 64, the plain input the middle 80
@@ -20,13 +21,14 @@ RIGHT = [right for right, _ in LSP14.flip_pairs]
 LEFT = [left for _, left in LSP14.flip_pairs]
 UPPER = ((-25, 0), (-20, -10), (-10, -18), (10, -18), (20, -10), (25, 0), (0, -20), (0, -32))
 LOWER = ((-15, 32), (-12, 16), (-8, 0), (8, 0), (12, 16), (15, 32))
+PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 BODY = torch.tensor((*LOWER, *UPPER)).float()  # a person of 50 x 64 about their centre
 
 
 def plain(crops: Crops, augmentation: Augmentation, seed: int = 0) -> Batch:
     """Augmented crops with colours in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
-    return augment(crops, SIZE, LSP14, augmentation, torch.zeros(3), torch.ones(3), generator)
+    return augment(crops, SIZE, LSP14, augmentation, PLAIN, generator)
 
 
 def dots(images: Tensor, points: Tensor, colour: tuple[float, float, float]) -> Tensor:
@@ -78,18 +80,18 @@ def similarity(batch: Batch, crops: Crops) -> tuple[Tensor, Tensor]:
 def test_none_is_the_middle_of_the_crop() -> None:
     images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
     crops = Crops(images, torch.rand(2, 14, 2) * SIDE, torch.rand(2, 14) > 0.5)
-    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
-    batch = augment(crops, SIZE, LSP14, NONE, mean, std, torch.Generator())
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    batch = augment(crops, SIZE, LSP14, NONE, Preprocessing(mean, std), torch.Generator())
     # 64 pixels of person, a margin of 1.25 and 80 columns: pixel for pixel.
     middle = images[:, :, 16:112, 24:104] / 255
-    right = (middle - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    right = (middle - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     torch.testing.assert_close(batch.images, right, atol=2e-3, rtol=0)
     torch.testing.assert_close(batch.keypoints, crops.keypoints - torch.tensor([24.0, 16.0]))
     assert torch.equal(batch.labelled, crops.labelled)
 
 
 def test_smaller_inputs_are_scaled(people: Crops) -> None:
-    args = LSP14, NONE, torch.zeros(3), torch.ones(3), torch.Generator()
+    args = LSP14, NONE, PLAIN, torch.Generator()
     batch = augment(people, (48, 40), *args)
     torch.testing.assert_close(batch.keypoints, (people.keypoints - torch.tensor([24, 16])) / 2)
     assert batch.images.shape == (14, 3, 48, 40)
@@ -340,8 +342,8 @@ def test_processes_share_one_draw(people: Crops) -> None:
 
     def augmented(crops: Crops, *share: int) -> Batch:
         generator = torch.Generator().manual_seed(3)
-        mean, std = torch.full((3,), 0.4), torch.full((3,), 0.2)
-        return augment(crops, (64, 128), LSP14, changes, mean, std, generator, *share)
+        even = Preprocessing(mean=(0.4,) * 3, std=(0.2,) * 3)
+        return augment(crops, (64, 128), LSP14, changes, even, generator, *share)
 
     together = augmented(whole)
     for rank in range(3):

@@ -129,7 +129,7 @@ DAMAGE = {
     "nobody": (put("annotations", []), "holds no person with a labelled joint"),
     "categories empty": (
         lambda content: content.update(categories=[], annotations=[]),
-        "'categories' is empty; the first must name the keypoints",
+        "'categories' is empty; one must name the keypoints",
     ),
     "category without keypoints": (
         drop("categories", 0, "keypoints"), r"categories\[0\], field 'keypoints': is missing",
@@ -155,7 +155,6 @@ DAMAGE = {
         put(*ROW, "image_id", 9), r"annotations\[0\], field 'image_id': 9 is the id of none of the",
     ),
     "category unknown": (put(*ROW, "category_id", 2), "field 'category_id': 2 is the id of none"),
-    "keypoints absent": (drop(*ROW, "keypoints"), FIRST + "'keypoints': is missing"),
     "keypoints short": (
         put(*ROW, "keypoints", [1, 2, 2] * 16), FIRST + r"'keypoints': .*\(51,\), got \(48,\)",
     ),
@@ -164,10 +163,15 @@ DAMAGE = {
     "keypoints NaN": (put(*ROW, "keypoints", [math.nan, 2, 2] * 17), FIRST + ".*not finite"),
     "visibility 3": (put(*ROW, "keypoints", [1, 2, 3] * 17), FIRST + ".* must be 0, 1 or 2"),
     "visibility half": (put(*ROW, "keypoints", [1, 2, 0.5] * 17), FIRST + ".* must be 0, 1 or 2"),
-    "bbox absent": (drop(*ROW, "bbox"), FIRST + "'bbox': is missing"),
     "bbox short": (put(*ROW, "bbox", [1, 2, 3]), FIRST + r"'bbox': .*\(4,\), got \(3,\)"),
     "bbox infinite": (put(*ROW, "bbox", [1, 2, math.inf, 3]), FIRST + "'bbox': .*not finite"),
-    "bbox flat": (put(*ROW, "bbox", [1, 2, 3, 0]), FIRST + "'bbox': .* has no area"),
+    "bbox negative": (put(*ROW, "bbox", [1, 2, 3, -4]), FIRST + "'bbox': .* is negative"),
+    "bbox text": (put(*ROW, "bbox", "1, 2, 3, 4"), FIRST + "'bbox': must be numbers"),
+    "iscrowd a list": (put(*ROW, "iscrowd", [0]), FIRST + r"'iscrowd': must be 0 or 1, got \[0\]"),
+    "iscrowd 2": (put(*ROW, "iscrowd", 2), FIRST + "'iscrowd': must be 0 or 1, got 2"),
+    "file name elsewhere on Windows": (
+        put("images", 0, "file_name", r"..\x.jpg"), r"images\[0\].* must lie in the folder",
+    ),
 }  # fmt: skip
 
 
@@ -278,11 +282,16 @@ def test_damaged_own_skeleton(kind: str, tmp_path: Path) -> None:
         own(tmp_path, "train", check_images=False)
 
 
-def test_one_joint_makes_no_box(tmp_path: Path) -> None:
+def test_one_joint_makes_no_box(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = copy.deepcopy(OWN_FILE)
     content["annotations"][1]["keypoints"] = [10, 20, 2, 0, 0, 0, 0, 0, 0]
-    write(tmp_path / "train.json", content)
-    with pytest.raises(DatasetError, match=r"annotation 2, field 'bbox': is missing, and one lab"):
+    file = write(tmp_path / "train.json", content)
+    assert [p.id for p in own(tmp_path, "train", check_images=False)] == ["own/4/1"]
+    left_out = "1 with a single joint and no box, 1 of category 'tree'"
+    assert caplog.messages == [f"{file}: people read: 1; left out: {left_out}"]
+    content["annotations"] = content["annotations"][1:]
+    write(file, content)
+    with pytest.raises(DatasetError, match=rf"with a labelled joint \(left out: {left_out}\)$"):
         own(tmp_path, "train", check_images=False)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gatedpose.data.crops import Crops
-from gatedpose.data.joints import group_means, join_skeletons, joint_groups
+from gatedpose.data.joints import check_known, group_means, join_skeletons, joint_groups
 from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, Skeleton
 
 LSP_TO_MPII = (
@@ -78,5 +78,18 @@ def test_skeletons_join_by_name() -> None:
     assert both.limbs == ((0, 2), (2, 3))
     with pytest.raises(ValueError, match=r"kite .*shares no joint"):
         join_skeletons([one, two, Skeleton("kite", ("tip",), (), ())])
+    with pytest.raises(ValueError, match="joined by name, but 'left c' and 'Left_C' differ"):
+        join_skeletons([two, Skeleton("three", ("b", "Left_C"), (), ())])
+
     with pytest.raises(ValueError, match="the flip pairs of one and plain differ"):
         join_skeletons([Skeleton("plain", one.joints, (), ()), one])
+
+
+def test_joints_that_nobody_knows_are_named() -> None:
+    check_known(LSP14, PEOPLE19)
+    check_known(MPII16, PEOPLE19)  # pelvis and thorax are left out, but known
+    paws = Skeleton("paws", ("right hip", "left_knee"), (), ())
+    with pytest.raises(
+        ValueError, match=r"paws has a joint 'left_knee', .* did you mean left knee"
+    ):
+        check_known(paws, PEOPLE19)

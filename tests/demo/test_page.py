@@ -27,9 +27,9 @@ from gatedpose.demo import viewer as finder_room
 from gatedpose.demo.page import timing_text
 from gatedpose.demo.viewer import OVERLAY, Finding, PoseFinder
 from gatedpose.errors import BoxError, ImageError
-from gatedpose.evaluation.reports import stack_poses
 from gatedpose.media.demo import DEMO_BOX, demo_image
 from gatedpose.media.drawing import draw_poses
+from gatedpose.pose import stack_poses
 from gatedpose.skeleton import LSP14
 
 SMALL, LARGER = "gated_hg_1s_68.lsp", "gated_hg_2s_68.lsp"

@@ -435,6 +435,33 @@ def test_recall_follows_the_definition_of_similarity(
     assert oks_ap(tmp_path / "lone.json", own)["AR"] == pytest.approx(found)
 
 
+def test_tables_as_programs_write_them_are_scored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No area, no counts, crowds in words, people of another category than 1, a root of it."""
+    path = tmp_path / "truth.json"
+    annotations = coco_truth(path, people=4)
+    noised = results_of(annotations, 6.0)
+    truth = json.loads(path.read_text())
+    for row in truth["annotations"]:
+        row["area"] = row["bbox"][2] * row["bbox"][3]
+    path.write_text(json.dumps(truth))
+    expected = oks_ap(path, noised)
+    assert caplog.messages == []
+    for row in truth["annotations"]:
+        row |= {"category_id": 7, "iscrowd": "0"}
+        del row["area"], row["num_keypoints"]
+    root = {"id": 1, "name": "root", "supercategory": "none"}
+    person = {"id": 7, "name": "person", "keypoints": [str(k) for k in range(17)]}
+    box = {"id": 90, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    crowd = {**box, "id": 91, "category_id": 7, "iscrowd": "true", "keypoints": None}
+    truth["annotations"] += [box, crowd]
+    path.write_text(json.dumps({**truth, "categories": [root, person]}))
+    assert oks_ap(path, noised) == pytest.approx(expected)
+    read = "people to score by read: 5; left out: 1 of another category"
+    assert caplog.messages == [f"{path}: {read}; assumed: 4 without an area have that of their box"]
+
+
 def test_real_annotations_noised_score_what_pycocotools_prints(
     fixtures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

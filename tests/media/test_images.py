@@ -549,3 +549,21 @@ def test_demo_image_prefers_scikit_image(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "gatedpose\[demo\]"'):
         demo.demo_image()
+
+
+def test_other_programs_are_never_given_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\nshowpage\n%%EOF\n")
+    assert Image.open(path).format == "EPS"  # Pillow would run Ghostscript
+    with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
+        read_image(path)
+    with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
+        image_size(path)
+
+
+def test_a_small_file_of_many_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (9000, 8000)).save(path)  # 72 million pixels in some 9 kB
+    assert path.stat().st_size < 20_000
+    with pytest.raises(ImageError, match=r"9000 x 8000 = 72\.0 million pixels, the limit is 64"):
+        read_image(path)

@@ -2,14 +2,20 @@
 
 import dataclasses
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import get_norm_layer
 from torch import nn
 
+import gatedpose
+from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
 from gatedpose.models.layers import MERGES, SKIPS
+from gatedpose.models.saved import save_model
+from gatedpose.skeleton import LSP14
 
 # The paper's variants at K = 16, counted in closed form: stacks, width, parameters, conv GMACs
 VARIANTS = [
@@ -201,3 +207,26 @@ def test_forward_features_keeps_no_earlier_stack() -> None:
     with torch.no_grad():
         model.forward_features(torch.zeros(2, 3, 16, 32))
     assert alive == [1, 2, 2]  # at most the one before, which the loop still holds
+
+
+def test_norms_and_activations_of_the_whole_network_are_timms(tmp_path: Path) -> None:
+    layers = {"norm_layer": "groupnorm1", "act_layer": "silu"}
+    model = gatedpose.create_model("gated_hg_2s_68", num_keypoints=14, width=8, **layers).eval()
+    kinds = {type(module) for module in model.modules()}
+    assert not kinds & {nn.BatchNorm2d, nn.ReLU}
+    assert {get_norm_layer("groupnorm1"), nn.SiLU} <= kinds
+    plain = gatedpose.create_model("gated_hg_2s_68", num_keypoints=14, width=8)
+    assert type(model.stacks[1].relu) is nn.SiLU
+    assert len(list(model.modules())) == len(list(plain.modules()))
+    images = torch.randn(2, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = model(images)
+        torch.testing.assert_close(FoldedNetwork(model)(images), wanted[:, -1:])
+    save_model(model, tmp_path / "model", LSP14)
+    again = gatedpose.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True).eval()
+    with torch.no_grad():
+        assert torch.equal(again(images), wanted)
+    with pytest.raises(ValueError, match="timm knows no act_layer 'relo'"):
+        gatedpose.create_model("gated_hg_2s_68", act_layer="relo")
+    with pytest.raises(ValueError, match="norm_layer must be timm's name, got <class"):
+        gatedpose.create_model("gated_hg_2s_68", norm_layer=nn.BatchNorm2d)

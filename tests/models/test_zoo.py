@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -715,3 +716,19 @@ def test_the_hub(hub_server: ModuleType, tmp_path: Path) -> None:
         assert not any("main" in request for request in asked)  # the revision is pinned
         assert sum(request.startswith("GET") for request in asked) == 1  # then its cache serves
         assert not any("pytorch_model.bin" in request for request in hub.requests)
+
+
+def test_the_table_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "WEIGHTS_DIR", tmp_path)
+    assert zoo.weights_table() == {}
+    table, entry = tmp_path / "weights.json", dict.fromkeys(f.name for f in fields(zoo.Weights))
+    del entry["name"]
+    table.write_text(json.dumps({"a.x": entry}))
+    first = zoo.weights_table()
+    assert list(first) == ["a.x"]
+    assert zoo.weights_table() is first
+    table.write_text(json.dumps({"b.y": entry}))
+    os.utime(table, ns=(0, 1))
+    assert list(zoo.weights_table()) == ["b.y"]

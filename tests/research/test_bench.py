@@ -95,7 +95,9 @@ def test_peers_give_heatmaps(name: str) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="mode must be one of 'eager', 'optimized', 'onnx'"):
+    with pytest.raises(
+        ValueError, match="mode must be one of 'eager', 'optimized', 'onnx', 'openvino'"
+    ):
         list(benchmark(["gated_hg_1s_68"], ["fast"]))
     with pytest.raises(ValueError, match="onnxruntime is timed on the CPU, not on 'cuda'"):
         list(benchmark(["gated_hg_1s_68"], ["onnx"], device="cuda"))

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from gatedpose.cli import main
 from gatedpose.research import scaling
 from gatedpose.research.bench import Timing
-from gatedpose.research.scaling import draw_scaling, fit, scaling_table
+from gatedpose.research.scaling import draw_scaling, fit_line, scaling_table
 
 TIMING = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 0.02, 100.4)
 
@@ -19,14 +19,14 @@ def timings(*milliseconds: float) -> list[Timing]:
 
 
 def test_times_on_a_line() -> None:
-    line = fit("stacks", (1, 2, 4), timings(30.0, 40.0, 60.0))
+    line = fit_line("stacks", (1, 2, 4), timings(30.0, 40.0, 60.0))
     assert line.line == pytest.approx((10.0, 20.0))
     assert line.deviation == pytest.approx(0, abs=1e-9)
     assert (line.model, line.axis, line.values) == ("a", "stacks", (1, 2, 4))
 
 
 def test_times_off_the_line() -> None:
-    bent = fit("stacks", (1, 2, 4), timings(30.0, 50.0, 60.0))
+    bent = fit_line("stacks", (1, 2, 4), timings(30.0, 50.0, 60.0))
     assert 0.05 < bent.deviation < 0.25
     slope, start = bent.line
     assert bent.deviation == pytest.approx(abs(50 / (2 * slope + start) - 1))

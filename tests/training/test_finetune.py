@@ -54,6 +54,39 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
+def test_training_prints_the_flip_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    data, out = tmp_path / "kites", tmp_path / "run"
+    for split in ("train", "val"):
+        write_split(data, split, 3, seed=0)
+    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--data", f"own={data}"]
+    arguments += ["--phase", "64,4,2,1", "--out", str(out)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "kite: flip pairs: right tip - left tip\n" in result.stderr
+    assumed = "people read: 3; assumed: 3 without a box have the tight one of their joints"
+    assert f"{data / 'train.json'}: {assumed}\n" in result.stderr
+
+
+def test_a_misspelt_joint_is_named_before_training(tmp_path: Path) -> None:
+    """The recipe has nineteen joints; labels of any other name would be lost."""
+    write_split(tmp_path, "train", 2, seed=0)
+    write_split(tmp_path, "val", 2, seed=1)
+    for split in ("train", "val"):
+        table = (tmp_path / f"{split}.json").read_text()
+        for own, joint in zip(JOINTS, ("left ankle", "right ankel", "nose"), strict=True):
+            table = table.replace(f'"{own}"', f'"{joint}"')
+        (tmp_path / f"{split}.json").write_text(table)
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"base": "finetune", "joints": "people19"}')
+    arguments = ["train", "gated_hg_1s_68", "--recipe", str(recipe), "--data", f"own={tmp_path}"]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    text = "kite has a joint 'right ankel', which people19 lacks; did you mean right ankle"
+    assert text in result.output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_own_joints_are_learnt_scored_and_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

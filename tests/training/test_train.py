@@ -21,6 +21,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors import safe_open
+from timm.optim import muon
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -41,9 +42,11 @@ from gatedpose.models.saved import save_model
 from gatedpose.skeleton import LSP14, MPII16
 from gatedpose.training import run as training
 from gatedpose.training import trainer as trainer_module
+from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import Loss, heatmap_loss
-from gatedpose.training.recipes import RECIPES, Phase, Recipe
+from gatedpose.training.optimizer import make_optimizer
+from gatedpose.training.recipes import RECIPES, Recipe
 from gatedpose.training.run import train
 from gatedpose.training.schedule import Progress, learning_rate
 from gatedpose.training.trainer import Trainer
@@ -149,7 +152,7 @@ def test_learning_rate_in_steps() -> None:
 
 def test_the_papers_recipe() -> None:
     recipe, epoch = RECIPES["mpii"], 22_246
-    optimizer = recipe.make_optimizer(tiny_network())
+    optimizer = make_optimizer(recipe, tiny_network())
     assert type(optimizer) is torch.optim.RMSprop
     group = optimizer.param_groups[0]
     assert (group["alpha"], group["momentum"], group["weight_decay"]) == (0.99, 0, 0)
@@ -252,6 +255,23 @@ def test_only_kernels_decay(optimizer: str, tmp_path: Path) -> None:
     names = {name for name, parameter in network.named_parameters() if id(parameter) in decayed}
     kernels = {f"{n}.weight" for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
     assert names == kernels
+
+
+def test_muon_computes_in_float32_and_leaves_timm_as_it_is() -> None:
+    network, theirs = tiny_network(), muon.zeropower_via_newtonschulz
+    kinds: list[torch.dtype] = []
+
+    def spy(*args: object, dtype: torch.dtype = torch.bfloat16, **kwargs: object) -> Tensor:
+        kinds.append(dtype)
+        return theirs(*args, dtype=dtype, **kwargs)
+
+    optimizer = make_optimizer(SHORT, network)
+    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(muon, "zeropower_via_newtonschulz", spy)
+        optimizer.step()
+        assert muon.zeropower_via_newtonschulz is spy
+    assert set(kinds) == {torch.float32}
 
 
 # Stopping and going on

@@ -1,0 +1,56 @@
+"""Finds the ranges of activations that eight bits need, from people that weights were trained on.
+
+    python examples/quantise_weights.py gated_hg_1s_68.lsp --data LSP
+
+writes the file beside the weights that `gatedpose.optimize(..., precision="int8")` looks for.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import gatedpose
+from gatedpose.data.readers import read_dataset
+from gatedpose.models.quantise import find_ranges, ranges_file, save_ranges
+from gatedpose.models.runtimes import openvino_graph
+
+
+class Seen(nn.Module):
+    """Stands in for a network and keeps the crops that it is shown."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
+        self.batches: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """No heatmaps."""
+        self.batches.append(images)
+        height, width = images.shape[2:]
+        return torch.zeros(len(images), 1, self.num_keypoints, height // 4, width // 4)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--dataset", default="lsp", show_default=True)
+@click.option("--data", type=Path, required=True, help="Folder of the dataset.")
+@click.option("--people", default=256, show_default=True, help="Of the training half.")
+def main(names: tuple[str, ...], dataset: str, data: Path, people: int) -> None:
+    """Writes ranges for the weights NAMES."""
+    samples = read_dataset(dataset, data, "train")
+    chosen = np.linspace(0, len(samples) - 1, people).round().astype(int)
+    for name in names:
+        model = gatedpose.create_model(name, pretrained=True)
+        seen = Seen(model)
+        pairs = ((samples[i].image, samples[i].box[None]) for i in chosen)
+        list(gatedpose.Predictor(seen, batch_size=8).stream(pairs))
+        ranges = find_ranges(model, seen.batches, openvino_graph)
+        save_ranges(model, ranges, ranges_file(model))
+        click.echo(f"{name}: {len(ranges)} ranges in {ranges_file(model)}")
+
+
+if __name__ == "__main__":
+    main()

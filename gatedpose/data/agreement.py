@@ -1,0 +1,185 @@
+"""Whether labels agree with their pictures: what speaks against it, in words."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gatedpose.data.samples import Sample
+from gatedpose.errors import ImageError
+from gatedpose.media.images import Header, image_header
+
+LOG = logging.getLogger(__name__)
+FAR = 0.1  # of a picture's longer side: a joint that is farther outside is hardly a label of it
+CLOSE = 0.02  # of a side: a box may reach so far out of the picture
+
+
+class Label(NamedTuple):
+    """What can be compared with the picture of a person.
+
+    Attributes:
+        id: For messages.
+        image: File of the picture.
+        points: (N, 2) labelled joints; none of a box alone.
+        box: (4,), (x0, y0, x1, y1).
+        size: Width and height of the picture as the dataset has it, if it does.
+    """
+
+    id: str
+    image: Path
+    points: np.ndarray
+    box: np.ndarray
+    size: tuple[float, float] | None
+
+    @staticmethod
+    def of(sample: Sample) -> "Label":
+        """That of a sample."""
+        points = sample.keypoints[sample.labelled]
+        return Label(sample.id, sample.image, points, sample.box, sample.size)
+
+
+def check_pictures(labels: Sequence[Label]) -> None:
+    """Reads the headers of all pictures and logs what speaks against the labels.
+
+    Pictures that cannot be read are left to those who read them.
+    """
+    headers = {}
+    for path in dict.fromkeys(label.image for label in labels):
+        with suppress(ImageError, OSError):
+            headers[path] = image_header(path)
+    for doubt in doubts(labels, headers):
+        LOG.warning(doubt)
+
+
+def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
+    """What speaks against labels, with counts, the first example and the likely cause.
+
+    Args:
+        labels: Of people.
+        headers: Sizes of pictures; people of others are not looked at.
+
+    Returns:
+        One text for each kind of doubt: sizes of pictures that the dataset has otherwise, joints
+        far outside of their picture, joints far from their box, boxes that look like two corners.
+    """
+    people = [label for label in labels if label.image in headers]
+    kinds = (_unlike_sizes, _joints_outside, _joints_far_from_box, _corners)
+    return [text for kind in kinds for text in kind(people, headers)]
+
+
+def _unlike_sizes(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
+    """Pictures whose size is not what the dataset says, by likely cause."""
+    sizes = {label.image: label.size for label in people if label.size}
+    turned, scaled, other = [], [], []
+    for path, (width, height) in sizes.items():
+        header = headers[path]
+        if (width, height) == (header.width, header.height):
+            continue
+        if header.turned and (height, width) == (header.width, header.height):
+            turned.append(path)
+        elif abs(width * header.height / (height * header.width) - 1) < CLOSE:
+            scaled.append(path)
+        else:
+            other.append(path)
+    texts = []
+    for paths, cause in (
+        (turned, _turned_cause(people, headers, set(turned))),
+        (scaled, "resized after they were labelled? Labels are not scaled"),
+        (other, "cut or replaced after they were labelled?"),
+    ):
+        if paths:
+            header, (width, height) = headers[paths[0]], sizes[paths[0]]
+            example = f"{paths[0].name} is {header.width} x {header.height}"
+            texts.append(
+                f"{len(paths)} of {len(sizes)} pictures are not as large as the table says "
+                f"({example}, there {width:g} x {height:g}): {cause}"
+            )
+    return texts
+
+
+def _turned_cause(
+    people: Sequence[Label], headers: Mapping[Path, Header], turned: set[Path]
+) -> str:
+    """What sizes that are exchanged by an EXIF orientation mean, judged by the joints."""
+    there = [label for label in people if label.image in turned]
+    out = sum(bool(_beyond(label, headers[label.image]) > 0) for label in there)
+    text = "the table has the sizes before the EXIF orientation turns the pictures upright"
+    if out:
+        return (
+            f"{text}, and joints of {out} of {len(there)} people lie outside of the upright ones: "
+            "they were labelled unturned, so labels lie elsewhere. Without the orientation "
+            "(exiftool -Orientation= *.jpg) the files are read as they were labelled"
+        )
+    if not any(len(label.points) for label in there):
+        return f"{text}: boxes of a program that does not turn pictures lie elsewhere"
+    return (
+        f"{text}; all joints lie within the upright ones, as which they are read. Label Studio "
+        "writes such sizes; of a program that does not turn pictures, labels lie elsewhere: look "
+        "at gatedpose data check --out"
+    )
+
+
+def _beyond(label: Label, header: Header, turned: bool = False) -> float:
+    """How far the farthest labelled joint lies outside of the picture, in pixels; 0 if none."""
+    points = label.points
+    sides = np.array((header.height, header.width) if turned else (header.width, header.height))
+    return float(np.maximum(-points, points - sides).clip(min=0).max(initial=0))
+
+
+def _joints_outside(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
+    far = [
+        label
+        for label in people
+        if _beyond(label, header := headers[label.image]) > FAR * max(header[:2])
+    ]
+    if not far:
+        return []
+    header = headers[far[0].image]
+    inside = [s for s in far if headers[s.image].turned and not _beyond(s, headers[s.image], True)]
+    cause = "labels of another size of the picture?"
+    if inside:
+        cause = f"{len(inside)} of them fit before the EXIF orientation turns the picture upright"
+    return [
+        f"{len(far)} of {len(people)} people have joints far outside of their picture (first "
+        f"{far[0].id}, {_beyond(far[0], header):.0f} pixels outside of {header.width} x "
+        f"{header.height}): {cause}"
+    ]
+
+
+def _joints_far_from_box(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
+    far = []
+    for label in people:
+        points, side = label.points, (label.box[2:] - label.box[:2]).max()
+        near = (points > label.box[:2] - side / 2) & (points < label.box[2:] + side / 2)
+        if len(points) and not near.all(axis=1).any():
+            far.append(label)
+    if not far:
+        return []
+    return [
+        f"{len(far)} of {len(people)} people have no joint in or near their box (first "
+        f"{far[0].id}): boxes or joints of other people, or of another size of the picture?"
+    ]
+
+
+def _corners(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
+    """Boxes that leave the picture as (x, y, width, height), but hold the joints as corners."""
+    found = []
+    for label in people:
+        sides = np.array(headers[label.image][:2])
+        low, high = label.box[:2], label.box[2:] - label.box[:2]  # the four numbers as given
+        leaves = (label.box[2:] > (1 + CLOSE) * sides).any()
+        within = (high > low).all() and (high <= (1 + CLOSE) * sides).all()
+        points, room = label.points, FAR * (high - low).max()
+        if leaves and within and ((points > low - room) & (points < high + room)).all():
+            found.append(label)
+    if not found:
+        return []
+    x0, y0, x1, y1 = (f"{value:g}" for value in (*found[0].box[:2], *found[0].box[2:]))
+    return [
+        f"{len(found)} of {len(people)} people have a box that leaves the picture, but not if its "
+        f"numbers are two corners (first {found[0].id}, {x0}, {y0} to {x1}, {y1}): 'bbox' is x, y, "
+        "width, height"
+    ]

@@ -1,0 +1,244 @@
+"""Tables in COCO's format, as COCO, CVAT, Roboflow, Label Studio and others write them.
+
+The reader is forgiving where the meaning is plain, and says in one line of the log what it left out
+and what it took for granted. Rows are indexed by pycocotools.
+"""
+
+import contextlib
+import io
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.errors import DatasetError, MissingPackageError
+from gatedpose.geometry import FARTHEST
+from gatedpose.skeleton import COCO17
+
+THINNEST = 1e-3  # pixels; a thinner box has no area
+LOG = logging.getLogger(__name__)
+NO, YES = ("0", "0.0", "false", "no", "none", ""), ("1", "1.0", "true", "yes")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file whose images, categories, annotations and ids have been checked.
+
+    Attributes:
+        file: Where it was read.
+        index: The `pycocotools.coco.COCO` of it.
+    """
+
+    file: Path
+    index: Any
+
+    def categories(self) -> list[Row]:
+        """In the order of the file."""
+        return rows(self.file, "categories", self.index.dataset["categories"])
+
+    def annotations(self) -> list[Row]:
+        """In the order of the file; messages call them by their ids."""
+        found = self.index.dataset["annotations"]
+        return [Row(self.file, f"annotation {values['id']}", values) for values in found]
+
+    def image_name(self, annotation: Row) -> str:
+        """File of the picture that an annotation is of; some programs write it with backslashes."""
+        return picture_name(Row(self.file, "image", self.index.imgs[annotation.values["image_id"]]))
+
+    def image_size(self, annotation: Row) -> tuple[float, float] | None:
+        """Width and height of its picture, if the table has them."""
+        return picture_size(Row(self.file, "image", self.index.imgs[annotation.values["image_id"]]))
+
+
+def load_table(file: Path) -> Table:
+    """Reads a table.
+
+    Raises:
+        DatasetError: For an unreadable file, a missing list or key, an id that occurs twice, or an
+            annotation of an unknown image.
+        ImportError: Without pycocotools.
+    """
+    try:
+        from pycocotools.coco import COCO
+    except ImportError as error:
+        raise MissingPackageError(
+            f'reading {file.name} needs pycocotools: pip install "gatedpose[train]"'
+        ) from error
+    data = Row(file, "the file", load_json(file))
+    known: dict[str, set[Any]] = {}
+    for table in ("images", "categories", "annotations"):
+        known[table] = set()
+        for row in rows(file, table, data.get(table)):
+            number = row.get("id")
+            if not isinstance(number, (int, str)) or number in known[table]:
+                raise row.error("id", f"must be a number of its own, got {number!r:.80}")
+            known[table].add(number)
+            if table == "images":
+                picture_name(row)
+            elif table == "annotations":
+                for key, other in (("image_id", "images"), ("category_id", "categories")):
+                    value = row.get(key)
+                    if not isinstance(value, int | str) or value not in known[other]:
+                        raise row.error(key, f"{value!r:.80} is the id of none of the {other}")
+    index = COCO()
+    index.dataset = data.values
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
+        index.createIndex()
+    return Table(file, index)
+
+
+def picture_name(image: Row) -> str:
+    """The field "file_name" with slashes, where a program wrote backslashes.
+
+    Raises:
+        DatasetError: If it leads out of the folder of images.
+    """
+    name = image.file_name("file_name")
+    plain = PurePosixPath(name if "/" in name else name.replace("\\", "/"))
+    if plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0]:
+        raise image.error("file_name", f"must lie in the folder of images, got {name!r:.80}")
+    return plain.as_posix()
+
+
+def picture_size(image: Row) -> tuple[float, float] | None:
+    """The fields "width" and "height"; None where a program left them out or empty."""
+    width, height = image.values.get("width"), image.values.get("height")
+    if not all(isinstance(side, int | float) and side > 0 for side in (width, height)):
+        return None
+    return float(width), float(height)  # type: ignore[arg-type]  # seen to be numbers
+
+
+def joint_names(category: Row) -> tuple[str, ...]:
+    """The joints of a category.
+
+    Raises:
+        DatasetError: If it has none.
+    """
+    names = category.get("keypoints")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise category.error("keypoints", f"must be a list of joint names, got {names!r:.80}")
+    return tuple(names)
+
+
+def joint_categories(table: Table) -> list[Row]:
+    """The categories whose joints are read, which are the same.
+
+    Programs also list categories without joints: of boxes, or roots of others. Of several with
+    unlike joints the one called "person" is read, else the first that anything is annotated of.
+
+    Raises:
+        DatasetError: If no category has joints.
+    """
+    categories = table.categories()
+    if not categories:
+        raise DatasetError(f"{table.file}: 'categories' is empty; one must name the keypoints")
+    named = [row for row in categories if row.values.get("keypoints")] or categories[:1]
+    used = {row.values["category_id"] for row in table.annotations()}
+    joints = [joint_names(row) for row in named]
+
+    def rank(row: Row) -> tuple[bool, bool]:
+        return row.values.get("id") not in used, str(row.values.get("name")).lower() != "person"
+
+    first = min(named, key=rank)
+    read = joints[named.index(first)]
+    same = [row for row, own in zip(named, joints, strict=True) if own == read]
+    return sorted(same, key=lambda row: row is not first)
+
+
+@dataclass
+class Tally:
+    """Counts what was left out of a table and what was taken for granted.
+
+    Attributes:
+        left_out: Number of annotations by reason.
+        assumed: Number of annotations by what was assumed.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    assumed: Counter[str] = field(default_factory=Counter)
+
+    def text(self, file: Path, count: int, kind: str = "people") -> str:
+        """One line; "" if there is nothing to say."""
+        if not (self.left_out or self.assumed):
+            return ""
+        parts = [f"{file}: {kind} read: {count}"]
+        for what, counted in (("left out", self.left_out), ("assumed", self.assumed)):
+            if counted:
+                listed = ", ".join(f"{number} {reason}" for reason, number in counted.items())
+                parts.append(f"{what}: {listed}")
+        return "; ".join(parts)
+
+
+def is_crowd(row: Row) -> bool:
+    """The field "iscrowd", which programs write as number, boolean or text, or leave out.
+
+    Raises:
+        DatasetError: If it is something else.
+    """
+    text = str(row.values.get("iscrowd", 0)).strip().lower()
+    if text not in (*NO, *YES):
+        raise row.error("iscrowd", f"must be 0 or 1, got {row.values['iscrowd']!r:.80}")
+    return text in YES
+
+
+def given_box(row: Row) -> npt.NDArray[np.float64] | None:
+    """The field "bbox" as (x0, y0, x1, y1); None if it is missing, empty or without area.
+
+    Raises:
+        DatasetError: If it is something else than four numbers, or of negative size.
+    """
+    if not row.values.get("bbox"):
+        return None
+    x, y, width, height = row.numbers("bbox", (4,)).tolist()
+    if width < 0 or height < 0:
+        raise row.error("bbox", f"(x, y, width, height) is negative: {row.values['bbox']}")
+    if max(map(abs, (x, y, width, height))) > FARTHEST:
+        raise row.error("bbox", f"reaches more than {FARTHEST:g} pixels: {row.values['bbox']}")
+    if min(width, height) < THINNEST:
+        return None
+    return np.array((x, y, x + width, y + height))
+
+
+def scorable(table: Table) -> dict[str, Any]:
+    """The people of a table with all fields that pycocotools scores by; the rows are copies.
+
+    Numbers of labelled joints are counted, and whatever category people are of becomes category 1.
+    Who has no box gets the tight one of the labelled joints, who has no area that of the box: the
+    log says how many.
+    """
+    data = table.index.dataset
+    named = any(row.get("keypoints") for row in data["categories"])
+    people = {row.values["id"] for row in joint_categories(table)} if named else None
+    tally, rows_ = Tally(), []
+    for row in table.annotations():
+        if people is not None and row.values["category_id"] not in people:
+            tally.left_out["of another category"] += 1
+        else:
+            rows_.append(_scorable(row, tally))
+    if text := tally.text(table.file, len(rows_), "people to score by"):
+        LOG.warning(text)
+    return {**data, "annotations": rows_, "categories": [{"id": 1, "name": "person"}]}
+
+
+def _scorable(row: Row, tally: Tally) -> dict[str, Any]:
+    made: dict[str, Any] = {"category_id": 1, "iscrowd": int(is_crowd(row))}
+    made["keypoints"] = row.values.get("keypoints") or [0] * (3 * COCO17.num_keypoints)
+    points = Row(row.file, row.name, made).numbers("keypoints", (3 * COCO17.num_keypoints,))
+    points = points.reshape(-1, 3)[points[2::3] > 0, :2]
+    made["num_keypoints"] = len(points)
+    if (box := given_box(row)) is None:
+        box = np.zeros(4)
+        if len(points):
+            tally.assumed["without a box have the tight one of their joints"] += 1
+            box = np.concatenate((points.min(axis=0), points.max(axis=0) + 1))
+        made["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
+    if not isinstance(row.values.get("area"), int | float):
+        made["area"] = float(np.prod(box[2:] - box[:2]))
+        if len(points):
+            tally.assumed["without an area have that of their box"] += 1
+    return {**row.values, **made}

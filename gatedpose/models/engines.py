@@ -1,0 +1,232 @@
+"""Networks that a kept engine runs on the CPU: OpenVINO or onnxruntime instead of PyTorch.
+
+Both take a network as data: it is converted once, kept on the disk (see `gatedpose.models.kept`),
+and starts at once from then on. None reports to anybody what it is used for.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.errors import InputError, MissingPackageError
+from gatedpose.json_files import to_json
+from gatedpose.models.base import HeatmapNetwork, check_images
+from gatedpose.models.folding import FoldedNetwork
+from gatedpose.models.kept import Facts, Parts, keep
+from gatedpose.models.quantise import Ranges, quantised, weights_digest
+from gatedpose.models.runtimes import (
+    Precision,
+    Run,
+    Shape,
+    onnxruntime_run,
+    openvino_run,
+    to_onnx,
+    to_openvino,
+)
+
+Engine: TypeAlias = Literal["openvino", "onnxruntime"]
+# An engine's packages and the pip command that brings them.
+NEEDS: dict[Engine, tuple[tuple[str, ...], str]] = {
+    "openvino": (("openvino",), 'pip install "gatedpose[fast]"'),
+    "onnxruntime": (("onnxruntime", "onnx", "onnxscript"), 'pip install "gatedpose[export]"'),
+}
+PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
+    "openvino": ("float32", "bfloat16", "int8"),
+    "onnxruntime": ("float32",),
+}
+log = logging.getLogger(__name__)
+
+
+class EngineNetwork(nn.Module):
+    """A network that OpenVINO or onnxruntime runs on the CPU, made by `to_engine`.
+
+    It can be copied and pickled, and called from several threads at once; it holds no parameters.
+
+    Attributes:
+        engine: Which one.
+        precision: What it computes in.
+        compiled_for: Shape (B, C, H, W) of the batches that it is fastest with; it takes others.
+
+    Args:
+        parts: The converted network.
+        engine: Which one.
+        precision: What it computes in.
+        model: Whose joints, configuration and sizes of images it has.
+        shape: `compiled_for`.
+
+    Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        engine: Engine,
+        precision: Precision,
+        model: HeatmapNetwork,
+        shape: Shape,
+    ) -> None:
+        super().__init__()
+        self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
+        self.in_channels, self.size_multiple = model.in_channels, model.size_multiple
+        self.engine, self.precision, self.compiled_for = engine, precision, shape
+        self.parts = parts
+        self._lock, self._runs = threading.Lock(), dict[Shape | None, Run]()
+        self.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what lives in this process only."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_runs")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._runs = threading.Lock(), {}
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        if isinstance(images, Tensor) and images.is_floating_point():
+            images = images.detach().float()
+        check_images(images, self.in_channels, self.size_multiple, torch.float32)
+        if self.engine == "onnxruntime" and images.shape[2:] != self.compiled_for[2:]:
+            height, width = self.compiled_for[2:]
+            raise InputError(
+                f"forward: onnxruntime was prepared for images of {height} x {width}, got "
+                f"{images.shape[2]} x {images.shape[3]}; give optimize their example_shape"
+            )
+        images = images.contiguous()
+        if images.device.type != "cpu":
+            raise InputError(f"forward: {self.engine} runs on the CPU, images on {images.device}")
+        size = self.compiled_for[0] if images.shape[1:] == self.compiled_for[1:] else len(images)
+        parts = torch.split(images, size)
+        return torch.cat([self._run_for(part)(part) for part in parts])
+
+    def _run_for(self, images: Tensor) -> Run:
+        """What runs batches of this shape: prepared for just that one, or for any."""
+        shape = self.compiled_for if tuple(images.shape) == self.compiled_for else None
+        with self._lock:
+            if shape not in self._runs:
+                self._runs[shape] = SESSIONS[self.engine](self.parts, self.precision, shape)
+            return self._runs[shape]
+
+    def prepare(self) -> "EngineNetwork":
+        """Makes the first call as fast as the others."""
+        self(torch.zeros(self.compiled_for))
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> "EngineNetwork":
+        """Refuses other devices; dtypes are the engine's."""
+        device, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        if device is not None and device.type != "cpu":
+            raise InputError(f"{self.engine} runs networks on the CPU, not on {str(device)!r}")
+        return self
+
+    def train(self, mode: bool = True) -> "EngineNetwork":
+        """Refuses training mode."""
+        if mode:
+            raise RuntimeError("an optimised network only predicts; train the one it is made from")
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return f"{self.engine}, {self.precision}, fastest for {self.compiled_for}"
+
+
+def installed() -> list[Engine]:
+    """The engines whose packages are here."""
+    return [
+        engine
+        for engine, (packages, _) in NEEDS.items()
+        if all(importlib.util.find_spec(name) for name in packages)
+    ]
+
+
+def check_installed(engine: Engine, run_only: bool = False) -> None:
+    """Raises ImportError, with the pip command, unless an engine's packages are here.
+
+    Args:
+        engine: Which.
+        run_only: Whether those suffice that run a network which is converted already.
+    """
+    packages, command = NEEDS[engine]
+    needed = packages[:1] if run_only else packages
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(f"engine {engine!r} needs {', '.join(missing)}: {command}")
+
+
+def to_engine(
+    model: HeatmapNetwork,
+    engine: Engine,
+    precision: Precision,
+    shape: Shape,
+    ranges: Ranges | None = None,
+) -> EngineNetwork:
+    """A network converted for an engine, or taken from those that were kept.
+
+    Args:
+        model: A network of the zoo, trained.
+        engine: Which.
+        precision: What to compute in.
+        shape: (B, C, H, W) of the batches to be fastest with.
+        ranges: Of activations, for "int8".
+
+    Raises:
+        ImportError: If the engine is not installed.
+        InputError: For a precision that it does not have here.
+    """
+    check_installed(engine)
+    if precision not in PRECISIONS[engine]:
+        known = ", ".join(map(repr, PRECISIONS[engine]))
+        raise InputError(f"optimize: {engine} computes in {known}, not in {precision!r}")
+    kind = "int8" if precision == "int8" else "float32"  # bfloat16 is the engine's own matter
+    facts = _facts(model, engine, kind, ranges)
+    facts["size"] = "any" if engine == "openvino" else list(shape[2:])
+
+    def convert() -> Parts:
+        log.info("preparing the network for %s, once for this machine ...", engine)
+        start = time.perf_counter()
+        graph = FoldedNetwork(model) if ranges is None else quantised(model, ranges)
+        parts = CONVERTERS[engine](graph, (2, *shape[1:]))
+        log.info("prepared in %.1f s and kept", time.perf_counter() - start)
+        return parts
+
+    name = f"{model.pretrained_cfg.get('architecture', 'network')}.{engine}.{kind}"
+    return EngineNetwork(keep(name, facts, convert), engine, precision, model, shape)
+
+
+def _facts(model: HeatmapNetwork, engine: Engine, kind: str, ranges: Ranges | None) -> Facts:
+    """All that a converted network depends on."""
+    packages = ("torch", "gatedpose", *NEEDS[engine][0])
+    return {
+        "structure": hashlib.sha256(repr(model).encode()).hexdigest(),
+        "weights": weights_digest(model),
+        "ranges": hashlib.sha256(to_json(ranges).encode()).hexdigest(),
+        "kind": kind,
+        "versions": {name: package_version(name) for name in packages},
+    }
+
+
+def package_version(package: str) -> str:
+    """Of an installed package; "none" of a checkout that is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+CONVERTERS: dict[Engine, Callable[[nn.Module, Shape], Parts]] = {
+    "openvino": to_openvino,
+    "onnxruntime": to_onnx,
+}
+SESSIONS: dict[Engine, Callable[[Parts, Precision, Shape | None], Run]] = {
+    "openvino": openvino_run,
+    "onnxruntime": onnxruntime_run,
+}

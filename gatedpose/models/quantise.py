@@ -1,0 +1,203 @@
+"""Eight bits: `quantised` rounds what a network computes to 256 steps, as engines then do for real.
+
+Post-training quantisation. Weights get a range for each output channel, from themselves.
+Activations get one for each tensor, which takes pictures of people to find (`find_ranges`); for
+the zoo's weights they lie beside them, a few kB (`stored_ranges`), so that eight bits need no data.
+The rounding is PyTorch's own fake quantisation, which OpenVINO knows.
+
+Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+inference", CVPR 2018. Rounded is what convolutions read, behind each ReLU. What blocks add up is
+not: it costs half a point of PCK, and where the processor has bfloat16 it makes nothing faster.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.errors import WeightsError
+from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.folding import FoldedNetwork
+from gatedpose.models.weights import WEIGHTS_DIR
+
+Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
+IMAGES = "images"  # among those names
+STEPS = 255  # of an activation's range
+
+
+class Rounding:
+    """A hook that rounds what a module gives, or gets, to the 256 values of a range with 0."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.scale = max(high - low, 1e-6) / STEPS
+        self.zero = round(-low / self.scale)
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Tensor | None = None) -> Any:
+        """As PyTorch calls hooks after `forward`, and before it."""
+        x = inputs[0] if output is None else output
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, STEPS)
+
+
+class QuantisedConv(nn.Module):
+    """A convolution whose weights are rounded to eight bits, with a range an output channel."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        largest = conv.weight.detach().abs().amax((1, 2, 3)).clamp(min=1e-12)
+        self.register_buffer("scale", largest / 127)
+        self.register_buffer("zero", torch.zeros(len(largest), dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Conv2d`."""
+        conv, scale, zero = self.conv, self.get_buffer("scale"), self.get_buffer("zero")
+        weight = torch.fake_quantize_per_channel_affine(conv.weight, scale, zero, 0, -127, 127)
+        out: Tensor = conv._conv_forward(x, weight, conv.bias)
+        return out
+
+
+def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
+    """What `FoldedNetwork` makes of a trained network, rounded to eight bits; of others a copy.
+
+    Raises:
+        WeightsError: If the ranges are of another network.
+    """
+    network = _needed(model)
+    if wrong := set(_places(network)) ^ set(ranges):
+        raise WeightsError(
+            f"these {len(ranges)} ranges are of another network, which has other activations: "
+            f"{', '.join(sorted(wrong)[:3])}, ..."
+        )
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Conv2d):
+            owner, _, child = name.rpartition(".")
+            setattr(network.get_submodule(owner), child, QuantisedConv(layer))
+    for name in ranges:
+        _hook(network, name, Rounding(*ranges[name]))
+    return network
+
+
+class Extremes(nn.Module):
+    """Smallest and largest activation of each picture at each place that is rounded.
+
+    Args:
+        model: As for `quantised`.
+
+    Shape: images (B, 3, H, W) -> (P, 2, B).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.network = _needed(model)
+        self.places = _places(self.network)
+        for name in self.places:
+            _hook(self.network, name, self._watch)
+        self.found: list[Tensor] = []
+
+    def _watch(self, module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
+        values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
+        self.found.append(torch.stack((values.amin(1), values.amax(1))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        self.found = []
+        self.network(images)  # which runs each place once, in their order
+        return torch.stack(self.found)
+
+
+def find_ranges(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    through: Callable[[nn.Module], Callable[[Tensor], Tensor]] = lambda graph: graph,
+) -> Ranges:
+    """Ranges of the activations of a trained network.
+
+    They reach from the smallest to the largest value of a picture, on the average over pictures:
+    what only a few pictures reach is cut off, for finer steps.
+
+    Args:
+        model: A network of the zoo, or any whose ReLUs are modules.
+        batches: Normalised crops (B, 3, H, W) of a few hundred people.
+        through: Makes another engine run it, see `gatedpose.models.runtimes.openvino_graph`.
+    """
+    extremes = Extremes(model)
+    run = through(extremes)
+    with torch.inference_mode():
+        means = torch.cat([run(images) for images in batches], dim=2).mean(dim=2)  # (P, 2)
+    return {
+        name: (min(0.0, float(low)), max(0.0, float(high)))
+        for name, (low, high) in zip(extremes.places, means, strict=True)
+    }
+
+
+def _needed(model: nn.Module) -> nn.Module:
+    if isinstance(model, HeatmapNetwork):
+        return FoldedNetwork(model, split_merges=False)
+    return copy.deepcopy(model).eval()
+
+
+def _places(network: nn.Module) -> list[str]:
+    """The images, and modules whose output is rounded."""
+    relus = [name for name, module in network.named_modules() if isinstance(module, nn.ReLU)]
+    return [IMAGES, *relus]
+
+
+def _hook(network: nn.Module, name: str, hook: Any) -> None:
+    if name == IMAGES:
+        network.register_forward_pre_hook(hook)
+    else:
+        network.get_submodule(name).register_forward_hook(hook)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Sha256 of a network's state in float32, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def ranges_file(model: HeatmapNetwork) -> Path:
+    """Where the ranges for a network's weights are, if they are of the zoo."""
+    cfg = model.pretrained_cfg
+    return WEIGHTS_DIR / f"{cfg.get('architecture')}.{cfg.get('tag')}.int8.json"
+
+
+def save_ranges(model: HeatmapNetwork, ranges: Ranges, path: Path) -> None:
+    """Writes ranges for `stored_ranges`."""
+    short = {name: [float(f"{end:.4g}") for end in ends] for name, ends in ranges.items()}
+    write_whole(path, to_json({"weights": weights_digest(model), "ranges": short}) + "\n")
+
+
+def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
+    """Ranges that lie beside a network's weights.
+
+    Raises:
+        WeightsError: If there are none, or the network has other weights by now.
+    """
+    path = path or ranges_file(model)
+    if not path.is_file():
+        raise WeightsError(
+            f"eight bits need ranges of activations, and there is no {path}; find them with "
+            "gatedpose.models.quantise.find_ranges and pass ranges="
+        )
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+        ranges = {name: (float(low), float(high)) for name, (low, high) in facts["ranges"].items()}
+        weights = facts["weights"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} holds no ranges of activations: {error!r}") from error
+    if weights != weights_digest(model):
+        raise WeightsError(
+            f"{path} is of other weights than this network has now: find its own ranges with "
+            "gatedpose.models.quantise.find_ranges and pass ranges="
+        )
+    return ranges

@@ -1,0 +1,120 @@
+"""How OpenVINO and onnxruntime convert networks and run them; see `gatedpose.models.engines`."""
+
+import os
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gatedpose.models.kept import Parts
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+Run: TypeAlias = Callable[[Tensor], Tensor]
+Shape: TypeAlias = tuple[int, int, int, int]
+
+
+def openvino() -> Any:
+    """OpenVINO's package, without the one that reports its use to its makers."""
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, of its version
+        import openvino as package
+    return package
+
+
+def convert_openvino(graph: nn.Module, example: Tensor, dims: list[int]) -> Any:
+    """OpenVINO's model of a module that takes images of `dims`, -1 where any will do."""
+    ov = openvino()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shapes that become constants, and of deprecation
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            graph, example, check_trace=False
+        )
+        return ov.convert_model(traced, input=[ov.PartialShape(dims)])
+
+
+def openvino_parts(model: Any) -> Parts:
+    """What OpenVINO writes of a model: its "xml" and its "bin"."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.xml"
+        openvino().save_model(model, path, compress_to_fp16=False)
+        return {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
+
+
+def to_openvino(graph: nn.Module, shape: Shape) -> Parts:
+    """A module converted for batches of any size."""
+    return openvino_parts(convert_openvino(graph, torch.zeros(shape), [-1, shape[1], -1, -1]))
+
+
+def openvino_graph(graph: nn.Module) -> Run:
+    """Has OpenVINO run a module on batches of images of any size, in float32."""
+    return openvino_run(to_openvino(graph, (2, 3, 256, 256)), "float32", None)
+
+
+def compile_openvino(model: Any, precision: Precision) -> Any:
+    """A model made ready for the CPU. Around eight bits there is bfloat16 where it is native."""
+    core = openvino().Core()
+    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    low = precision == "bfloat16" or (precision == "int8" and native)
+    config = {
+        "INFERENCE_PRECISION_HINT": "bf16" if low else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    return core.compile_model(model, "CPU", config)
+
+
+def openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:
+    """What runs a converted module; best for batches of `shape`, None for those of any shape."""
+    model = openvino().Core().read_model(parts["xml"], parts["bin"])
+    if shape:
+        model.reshape(list(shape))
+    compiled, local = compile_openvino(model, precision), threading.local()
+
+    def run(images: Tensor) -> Tensor:
+        if not hasattr(local, "request"):  # a request is for one thread at a time
+            local.request = compiled.create_infer_request()
+        [heatmaps] = local.request.infer([images.numpy()], share_inputs=True).values()
+        return torch.from_numpy(heatmaps)
+
+    return run
+
+
+def to_onnx(graph: nn.Module, shape: Shape) -> Parts:
+    """A module converted for any number of images of one size."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parts of PyTorch that its exporter still uses
+        program = torch.onnx.export(
+            graph,
+            (torch.zeros(shape),),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["images"],
+            output_names=["heatmaps"],
+            verbose=False,
+        )
+    assert program is not None  # it is, with dynamo
+    return {"onnx": program.model_proto.SerializeToString()}
+
+
+def onnxruntime_session(model: bytes | Path) -> Any:
+    """The session of an ONNX model, in memory or in a file, on the CPU; it reports to nobody."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the first import
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def onnxruntime_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:
+    """As `openvino_run`; one for all shapes."""
+    session = onnxruntime_session(parts["onnx"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])

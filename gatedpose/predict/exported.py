@@ -1,0 +1,120 @@
+"""Exported files as networks: `load_exported` runs what `gatedpose export` wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gatedpose.errors import InputError, WeightsError
+from gatedpose.models.calibration import Calibration
+from gatedpose.models.engines import check_installed
+from gatedpose.models.runtimes import compile_openvino, onnxruntime_session, openvino
+from gatedpose.skeleton import Skeleton
+
+SUFFIXES = (".onnx", ".xml")
+METADATA = "gatedpose"  # the key of what a file says of itself
+
+
+class ExportedNetwork(nn.Module):
+    """An exported file, run by onnxruntime (.onnx) or OpenVINO (.xml) on the CPU.
+
+    It can be copied, pickled and called from several threads at once.
+
+    Attributes:
+        facts: What the file says of itself, see `gatedpose.export.input_facts`.
+        skeleton: Its joints.
+        calibration: What its peaks are worth, None if that is not known.
+
+    Shape: (B, 3, H, W) normalised images, H and W as in the file -> (B, 1, K, H/4, W/4) float32.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or does not say how it is to be fed.
+        ImportError: If its engine is not installed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._open()
+        try:
+            self.facts: dict[str, Any] = json.loads(self._text)
+            self.skeleton = Skeleton.from_dict(self.facts["skeleton"])
+            told = self.facts.get("calibration")
+            self.calibration = Calibration(**told) if told else None
+            height, width = map(int, self.facts["size"])
+            self.pretrained_cfg = {
+                "input_size": (3, height, width),
+                "mean": tuple(map(float, self.facts["mean"])),
+                "std": tuple(map(float, self.facts["std"])),
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"{self.path} does not say how it is to be fed and which joints it finds "
+                f"({error!r}): export it anew with gatedpose export"
+            ) from error
+        self.num_keypoints = self.skeleton.num_keypoints
+        self.eval()
+
+    def _open(self) -> None:
+        """Starts the engine."""
+        if self.path.suffix not in SUFFIXES:
+            raise InputError(f"{self.path}: exported networks are .onnx or .xml files")
+        if not self.path.is_file():
+            raise WeightsError(f"there is no {self.path}")
+        start = _onnx if self.path.suffix == ".onnx" else _xml
+        check_installed("onnxruntime" if self.path.suffix == ".onnx" else "openvino", run_only=True)
+        try:
+            self._run, self._batch, self._text = start(self.path)
+        except Exception as error:  # engines raise anything
+            first = str(error).strip().splitlines()[0]
+            raise WeightsError(f"{self.path} cannot be run: {first}") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what lives in this process only; the file is opened anew."""
+        return {k: v for k, v in self.__dict__.items() if k != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        size = tuple(self.pretrained_cfg["input_size"])
+        if tuple(images.shape[1:]) != size:
+            raise InputError(
+                f"forward: {self.path} takes images of (B, {', '.join(map(str, size))}), got "
+                f"{tuple(images.shape)}"
+            )
+        parts = torch.split(images.float().contiguous(), self._batch or len(images))
+        return torch.cat([torch.from_numpy(self._run(p.numpy())) for p in parts]).unsqueeze(1)
+
+
+def _onnx(path: Path) -> tuple[Any, int | None, str]:
+    """What runs a file, how many images it takes (None: any), and what it says of itself."""
+    session = onnxruntime_session(path)
+    [images] = session.get_inputs()
+    batch = images.shape[0]
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA, "null")
+
+    def run(pictures: Any) -> Any:
+        return session.run(["heatmaps"], {images.name: pictures})[0]
+
+    return run, batch if isinstance(batch, int) else None, text
+
+
+def _xml(path: Path) -> tuple[Any, int | None, str]:
+    """As `_onnx`."""
+    model = openvino().Core().read_model(path)
+    text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
+    kinds = {op.get_type_name() for op in model.get_ops()}
+    compiled = compile_openvino(model, "int8" if "FakeQuantize" in kinds else "float32")
+    batch = model.input(0).partial_shape[0]
+
+    def run(pictures: Any) -> Any:
+        request = compiled.create_infer_request()  # each for one thread at a time
+        return np.array(request.infer([pictures], share_inputs=True)[compiled.output(0)])
+
+    return run, None if batch.is_dynamic else batch.get_length(), text

@@ -1,0 +1,237 @@
+"""What a recipe says, group by group: each is a small dataclass, and `Recipe` is all of them.
+
+Fields keep plain names (`lr`, not `optimisation.lr`), in Python, in recipe.json and in options: the
+groups are there to be read, and for functions that need one of them only.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from gatedpose.data.augment import Augmentation
+from gatedpose.errors import InputError
+from gatedpose.skeleton import SKELETONS
+from gatedpose.training.losses import Loss
+
+Precision: TypeAlias = Literal["no", "bf16", "fp16"]
+Checks: TypeAlias = dict[str, bool]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training at one input size.
+
+    Attributes:
+        size: Height and width of the input in pixels; a multiple of 64.
+        images: Images to see, repeats counted.
+        batch_size: Images a step, over all processes.
+        sigma: Of the target Gaussian, in heatmap cells.
+    """
+
+    size: int
+    images: int
+    batch_size: int
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.images, self.batch_size, self.sigma) <= 0 or self.size % 64:
+            raise InputError(
+                f"a phase needs a size that 64 divides and positive numbers of images, batch and "
+                f"sigma, got {self}"
+            )
+
+    @property
+    def cost(self) -> float:
+        """Work of the phase, in images of 256 x 256."""
+        return self.images * (self.size / 256) ** 2
+
+
+class Group:
+    """Some fields of a recipe that belong together."""
+
+    def checks(self) -> Checks:
+        """Whether each field that has a range is in it, by name."""
+        return {}
+
+    def wrong(self) -> Iterator[str]:
+        """Names of the fields, of this group and of those it is made of, that are out of range."""
+        for kind in type(self).__mro__:
+            if issubclass(kind, Group) and "checks" in vars(kind):
+                yield from (name for name, good in kind.checks(self).items() if not good)
+
+
+@dataclass(frozen=True)
+class Work(Group):
+    """What is seen, and how often.
+
+    Attributes:
+        name: Short name of the recipe.
+        datasets: Training sets that the recipe is for, and how often a person of each is drawn, in
+            relation to the others.
+        phases: Run one after the other, from coarse to fine.
+    """
+
+    name: str
+    datasets: dict[str, float]
+    phases: tuple[Phase, ...]
+
+    def checks(self) -> Checks:
+        """See `Group`."""
+        return {"phases": len(self.phases) > 0}
+
+    @property
+    def cost(self) -> float:
+        """Work of all phases, in images of 256 x 256."""
+        return sum(phase.cost for phase in self.phases)
+
+
+@dataclass(frozen=True)
+class Optimisation(Group):
+    """How weights are learnt.
+
+    Attributes:
+        loss: See `gatedpose.training.losses.heatmap_loss`.
+        optimizer: A name of `timm.optim.create_optimizer_v2`.
+        options: More arguments of that optimiser.
+        lr: Highest learning rate. It rises over `warmup` steps, then falls linearly to 0 with the
+            share of the whole work that is done.
+        drops: If given, the learning rate falls in steps instead: pairs of the share of the work
+            that is done, and the learning rate from there on.
+        weight_decay: Of weights; norms, biases and gates are not decayed.
+        warmup: Steps.
+        clip: Largest norm of the gradient; no limit if None.
+    """
+
+    loss: Loss = "softmax"
+    optimizer: str = "adamw"
+    options: dict[str, float] = field(default_factory=dict)
+    lr: float = 1e-3
+    drops: tuple[tuple[float, float], ...] = ()
+    weight_decay: float = 0.02
+    warmup: int = 200
+    clip: float | None = 5.0
+
+    def checks(self) -> Checks:
+        """See `Group`."""
+        return {"lr": self.lr > 0}
+
+
+@dataclass(frozen=True)
+class Averaging(Group):
+    """How the result is made of the weights that were learnt.
+
+    Attributes:
+        ema: Decay of the averaged weights, which are the result; 0 for the last weights themselves.
+        keep: Share of the weights to start from in the result, for a short training of a trained
+            network: a point between the two is often better than either (Wortsman et al., "Robust
+            fine-tuning of zero-shot models", CVPR 2022). Needs `init`; 0 for none.
+        calibrate: Images that the averaged network's batch norm takes its statistics from anew,
+            before each look at the validation people and in the end; 0 for the averages of
+            training, which lag behind and come from small batches.
+    """
+
+    ema: float = 0.999
+    keep: float = 0.0
+    calibrate: int = 1024
+
+    def checks(self) -> Checks:
+        """See `Group`."""
+        return {
+            "ema": 0 <= self.ema < 1,
+            "keep": 0 <= self.keep < 1,
+            "calibrate": self.calibrate >= 0,
+        }
+
+
+@dataclass(frozen=True)
+class Machine(Group):
+    """How the arithmetic is done.
+
+    Attributes:
+        precision: "no" for float32, or "bf16" or "fp16" for autocast; bf16 pays on processors that
+            have it and is many times slower on those that emulate it.
+        accumulate: Parts that each process works off its share of a batch in, to save memory. The
+            gradient is that of the whole, but for batch norm, whose statistics are a part's.
+        checkpointing: Compute activations twice instead of keeping them, to save memory. Running
+            statistics of batch norm then move twice a step.
+        compile: Whether to use torch.compile.
+    """
+
+    precision: Precision = "no"
+    accumulate: int = 1
+    checkpointing: bool = False
+    compile: bool = False
+
+    def checks(self) -> Checks:
+        """See `Group`."""
+        return {"accumulate": self.accumulate >= 1}
+
+
+@dataclass(frozen=True)
+class People(Group):
+    """Which people are learnt from, and how they are shown.
+
+    Attributes:
+        augmentation: Random changes of the input.
+        joints: Name of the skeleton to predict, "mpii16" for example, where that is not the
+            datasets' own: their joints are converted by name, see `gatedpose.data.joints`.
+        whole: Share of the draws that show a person by the whole picture, as if no box were known,
+            see `gatedpose.data.sources.Source.whole_pictures`.
+        corrections: File of `gatedpose data clean`, or "lspet" for the packaged one, to correct
+            labels by.
+    """
+
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    joints: str | None = None
+    whole: float = 0.0
+    corrections: str | None = None
+
+    def checks(self) -> Checks:
+        """See `Group`."""
+        return {
+            "joints": self.joints is None or self.joints in SKELETONS,
+            "whole": 0 <= self.whole < 1,
+        }
+
+
+@dataclass(frozen=True)
+class Teaching(Group):
+    """A trained network that the new one learns from.
+
+    Attributes:
+        teacher: Trained model whose heatmaps are learnt, too: "gated_hg_4s_256.lsp", for example,
+            or a "local-dir:" model.
+        teaching: Their share of the targets.
+    """
+
+    teacher: str | None = None
+    teaching: float = 0.5
+
+    def checks(self) -> Checks:
+        """See `Group`."""
+        return {"teaching": 0 <= self.teaching <= 1}
+
+
+@dataclass(frozen=True)
+class Start(Group):
+    """Where a training starts, and how much of the data it sees.
+
+    Attributes:
+        init: What to start from, see `gatedpose.training.run.starting_model`.
+        seed: Of initialisation, order and augmentation.
+        epochs: Passes over the people. The phases then see as many images in proportion, whatever
+            their own numbers add up to; these count if None.
+        limit: Train on so many of the people, drawn by the seed; on all if None.
+    """
+
+    init: str | None = None
+    seed: int = 0
+    epochs: float | None = None
+    limit: int | None = None
+
+    def checks(self) -> Checks:
+        """See `Group`."""
+        return {
+            "epochs": self.epochs is None or self.epochs > 0,
+            "limit": self.limit is None or self.limit >= 1,
+        }

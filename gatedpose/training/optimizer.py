@@ -1,0 +1,44 @@
+"""The optimiser of a recipe, by timm."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, muon
+from torch import nn
+
+from gatedpose.training.groups import Optimisation
+
+
+def make_optimizer(recipe: Optimisation, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a model's parameters; norms, biases and gates are not decayed."""
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        model,
+        opt=recipe.optimizer,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        **recipe.options,
+    )
+    if isinstance(optimizer, muon.Muon) and next(model.parameters()).device.type == "cpu":
+        optimizer.step = _in_float32(optimizer.step)
+    return optimizer
+
+
+def _in_float32(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Muon's step with the products of its orthogonalisation in float32.
+
+    timm fixes bfloat16, which processors without it emulate tens of times slower, and offers no
+    option: its function gets another default while this optimiser steps, and only then.
+    """
+
+    @functools.wraps(step)
+    def exact(*args: Any, **kwargs: Any) -> Any:
+        orthogonalise = muon.zeropower_via_newtonschulz
+        muon.zeropower_via_newtonschulz = functools.partial(orthogonalise, dtype=torch.float32)
+        try:
+            return step(*args, **kwargs)
+        finally:
+            muon.zeropower_via_newtonschulz = orthogonalise
+
+    return exact

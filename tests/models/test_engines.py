@@ -1,0 +1,258 @@
+"""Kept engines give what PyTorch gives, whole, copied, in threads; what happens where one lacks."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gatedpose
+from gatedpose.data.readers import read_dataset
+from gatedpose.errors import InputError, WeightsError
+from gatedpose.geometry import CROP_MARGIN
+from gatedpose.media.demo import demo_image
+from gatedpose.models import engines, kept
+from gatedpose.models.engines import EngineNetwork
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.quantise import find_ranges, ranges_file, save_ranges, stored_ranges
+
+SHAPE = (2, 3, 64, 128)
+each_engine = pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+pytestmark = [
+    pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="session")
+def cache(kept_files: None) -> Path:
+    """Where converted networks lie."""
+    return kept.cache_folder()
+
+
+@pytest.fixture(scope="module")
+def small() -> GatedHourglass:
+    torch.manual_seed(0)
+    config = GatedHourglassConfig(width=8, stacks=2, num_keypoints=3, depth=2)
+    network = GatedHourglass(config).eval()
+    network.pretrained_cfg = {"architecture": "small", "input_size": (3, 64, 128)}
+    for name, value in network.named_parameters():
+        if name.endswith("alpha"):
+            value.data.normal_()
+    return network
+
+
+def heatmaps(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(images)[:, -1:]
+
+
+@each_engine
+def test_same_as_in_pytorch(small: GatedHourglass, engine: Any) -> None:
+    fast = gatedpose.optimize(small, engine=engine, precision="float32", example_shape=SHAPE)
+    assert isinstance(fast, EngineNetwork)
+    assert (fast.engine, fast.precision, fast.compiled_for) == (engine, "float32", SHAPE)
+    images = torch.randn(5, 3, 64, 128)
+    wanted = heatmaps(small, images)
+    for number in (1, 2, 5):
+        found = fast(images[:number])
+        assert (found.shape, found.dtype) == (wanted[:number].shape, torch.float32)
+        torch.testing.assert_close(found, wanted[:number], atol=1e-3, rtol=0)
+    strided = images.transpose(2, 3).contiguous().transpose(2, 3)[::2].double().requires_grad_()
+    torch.testing.assert_close(fast(strided), wanted[::2], atol=1e-3, rtol=0)
+    first = fast(images)
+    fast(torch.zeros_like(images))
+    torch.testing.assert_close(first, wanted, atol=1e-3, rtol=0)  # not written over
+    with pytest.raises(ValueError, match="multiples of 16, got 60 x 128"):
+        fast(images[:, :, :60])
+    with pytest.raises(RuntimeError, match="only predicts"):
+        fast.train()
+    with pytest.raises(InputError, match="runs networks on the CPU"):
+        fast.to("cuda")
+
+
+def test_other_sizes(small: GatedHourglass) -> None:
+    images = torch.randn(1, 3, 128, 64)
+    fast = gatedpose.optimize(small, engine="openvino", precision="float32", example_shape=SHAPE)
+    torch.testing.assert_close(fast(images), heatmaps(small, images), atol=1e-3, rtol=0)
+    fast = gatedpose.optimize(small, engine="onnxruntime", example_shape=SHAPE)
+    with pytest.raises(InputError, match="prepared for images of 64 x 128, got 128 x 64"):
+        fast(images)
+
+
+@each_engine
+def test_copies_and_threads(small: GatedHourglass, engine: Any) -> None:
+    fast = gatedpose.optimize(small, engine=engine, precision="float32", example_shape=SHAPE)
+    many = [torch.randn(1 + i % 3, 3, 64, 128) for i in range(16)]
+    wanted = [heatmaps(small, images) for images in many]
+    for network in (fast, copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        with ThreadPoolExecutor(4) as pool:
+            for found, want in zip(pool.map(network, many), wanted, strict=True):
+                torch.testing.assert_close(found, want, atol=1e-3, rtol=0)
+
+
+def test_kept_and_made_anew_where_damaged(
+    small: GatedHourglass, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"engine": "openvino", "precision": "float32"}
+    wanted = gatedpose.optimize(small, example_shape=SHAPE, **options)
+    made: list[int] = []
+    convert = engines.CONVERTERS["openvino"]
+
+    def counting(*args: Any) -> Any:
+        made.append(1)
+        return convert(*args)
+
+    monkeypatch.setitem(engines.CONVERTERS, "openvino", counting)
+    images = torch.randn(SHAPE)
+    gatedpose.optimize(small, example_shape=SHAPE, **options)
+    assert not made
+    [file] = cache.glob("small.openvino.float32-*")
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:-9] + bytes(9), b"", b"[]\n", whole.replace(b"1", b"2", 1)):
+        file.write_bytes(damaged)
+        made.clear()
+        again = gatedpose.optimize(small, example_shape=SHAPE, **options)
+        assert made == [1]
+        torch.testing.assert_close(again(images), wanted(images))
+    made.clear()
+    other = copy.deepcopy(small)
+    other.heads[1].bias.data += 1  # type: ignore[union-attr,operator]
+    found = gatedpose.optimize(other, example_shape=SHAPE, **options)(images)
+    torch.testing.assert_close(found, wanted(images) + 1, atol=1e-4, rtol=0)
+    assert made == [1]
+    monkeypatch.setattr(engines, "package_version", lambda name: "another")
+    gatedpose.optimize(small, example_shape=SHAPE, **options)
+    assert made == [1, 1]
+
+
+def test_without_a_place_for_the_cache(
+    small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path / "file"))
+    fast = gatedpose.optimize(small, engine="openvino", example_shape=SHAPE)
+    assert fast(torch.zeros(SHAPE)).shape == (2, 1, 3, 16, 32)
+
+
+def test_missing_engine(small: GatedHourglass, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = engines.importlib.util.find_spec
+    hidden = ("openvino", "onnxruntime")
+    monkeypatch.setattr(
+        engines.importlib.util, "find_spec", lambda name: None if name in hidden else find(name)
+    )
+    with pytest.raises(ImportError, match=r'needs openvino: pip install "gatedpose\[fast\]"'):
+        gatedpose.optimize(small, engine="openvino")
+    with pytest.raises(ImportError, match=r'needs onnxruntime: pip install "gatedpose\[export\]"'):
+        gatedpose.optimize(small, engine="onnxruntime")
+
+
+def test_chosen_once(
+    small: GatedHourglass, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gatedpose")
+    first = gatedpose.optimize(small, example_shape=SHAPE)
+    assert "measuring engines, once for this machine" in caplog.text
+    assert "ms a picture: torch" in caplog.text
+    caplog.clear()
+    second = gatedpose.optimize(small, example_shape=SHAPE)
+    assert "measuring" not in caplog.text
+    assert "measured once on this machine" in caplog.text
+    assert str(first) == str(second)
+
+
+def test_eight_bits(small: GatedHourglass, tmp_path: Path) -> None:
+    images = torch.randn(8, 3, 64, 128)
+    ranges = find_ranges(small, images.split(4))
+    save_ranges(small, ranges, tmp_path / "x.int8.json")
+    stored = stored_ranges(small, tmp_path / "x.int8.json")
+    assert stored.keys() == ranges.keys()
+    fast = gatedpose.optimize(
+        small, engine="openvino", precision="int8", ranges=stored, example_shape=SHAPE
+    )
+    wanted = heatmaps(small, images)
+    assert (fast(images) - wanted).abs().mean() < 0.1 * wanted.std()
+    other = copy.deepcopy(small)
+    other.heads[1].bias.data += 1  # type: ignore[union-attr,operator]
+    with pytest.raises(WeightsError, match="of other weights than this network has"):
+        stored_ranges(other, tmp_path / "x.int8.json")
+    for text in ("", "{}", '{"ranges": {"a": 1}, "weights": ""}'):
+        (tmp_path / "y.json").write_text(text)
+        with pytest.raises(WeightsError, match="holds no ranges"):
+            stored_ranges(small, tmp_path / "y.json")
+    with pytest.raises(WeightsError, match="eight bits need ranges"):
+        gatedpose.optimize(small, engine="openvino", precision="int8", example_shape=SHAPE)
+    ranges.pop("images")
+    with pytest.raises(WeightsError, match="of another network"):
+        gatedpose.optimize(
+            small, engine="openvino", precision="int8", ranges=ranges, example_shape=SHAPE
+        )
+
+
+def test_bad_input(small: GatedHourglass) -> None:
+    with pytest.raises(InputError, match="engine must be one of 'auto', 'torch'"):
+        gatedpose.optimize(small, engine="tflite")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="precision must be one of 'auto', 'float32'"):
+        gatedpose.optimize(small, precision="int4")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match='"int8" needs engine "openvino"'):
+        gatedpose.optimize(small, engine="torch", precision="int8")
+    with pytest.raises(InputError, match="onnxruntime computes in 'float32', not in 'bfloat16'"):
+        gatedpose.optimize(small, engine="onnxruntime", precision="bfloat16")
+    with pytest.raises(InputError, match="neither dtype= nor compile="):
+        gatedpose.optimize(small, engine="openvino", compile=True)
+
+
+@pytest.mark.slow
+@each_engine
+def test_keypoints_of_a_photo(engine: Any) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
+    fast = gatedpose.optimize(
+        model, engine=engine, precision="float32", example_shape=(1, 3, 256, 256)
+    )
+    photo, box = demo_image(), (30.0, -20.0, 460.0, 540.0)
+    [pose], [same] = (gatedpose.Predictor(network)(photo, [box]) for network in (model, fast))
+    assert abs(pose.keypoints - same.keypoints).max() < 0.1
+    assert abs(pose.scores - same.scores).max() < 1e-3
+
+
+def test_kept_parts(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path / "new" / "folder"))
+    parts = {"a": b"1\n2", "b": b"", "c": bytes(range(256))}
+    assert kept.keep("x", {"v": 1}, lambda: parts) == parts
+    assert kept.keep("x", {"v": 1}, dict) == parts
+    assert kept.keep("x", {"v": 2}, dict) == {}
+    assert len(list(kept.cache_folder().iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_eight_bits_move_few_joints(real_data: Path) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
+    shape = (8, 3, 256, 256)
+    ways = {
+        precision: gatedpose.optimize(
+            model, engine="openvino", precision=precision, example_shape=shape
+        )
+        for precision in ("float32", "int8")
+    }
+    people = read_dataset("lsp", real_data / "lsp", "val")[::5]  # 40
+    pairs = [(person.image, person.box[None]) for person in people]
+    exact, rounded = (
+        [pose for [pose] in gatedpose.Predictor(network, batch_size=8).stream(pairs)]
+        for network in ways.values()
+    )
+    moved = []
+    for person, one, other in zip(people, exact, rounded, strict=True):
+        crop = 256 / (CROP_MARGIN * max(person.box[2:] - person.box[:2]))  # its pixels in one
+        moved.append(crop * np.linalg.norm(one.keypoints - other.keypoints, axis=1))
+    assert (np.concatenate(moved) < 2).mean() >= 0.95
+
+
+@pytest.mark.parametrize("name", gatedpose.list_models("gated_hg_*", pretrained=True))
+def test_weights_come_with_ranges(name: str) -> None:
+    model = gatedpose.create_model(name, pretrained=True)
+    ranges = stored_ranges(model)
+    assert all(low <= 0 < high for low, high in ranges.values())
+    assert ranges_file(model).stat().st_size < 13_000

@@ -1,0 +1,95 @@
+"""Exported files run as networks, with what they say of themselves."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.errors import InputError, WeightsError
+from gatedpose.export import export
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.predict.exported import ExportedNetwork
+from gatedpose.skeleton import Skeleton
+
+TRIO = Skeleton("trio", ("right", "left", "top"), ((0, 1),), ((0, 2), (1, 2)))
+KINDS = {"x.onnx": "onnx", "x.xml": "openvino"}
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def network() -> GatedHourglass:
+    torch.manual_seed(0)
+    return GatedHourglass(GatedHourglassConfig(width=8, stacks=2, num_keypoints=3)).eval()
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_same_as_in_pytorch(
+    network: GatedHourglass, tmp_path: Path, name: str, dynamic: bool
+) -> None:
+    options: Any = {"size": (64, 128), "with_decode": dynamic, "dynamic_batch": dynamic}
+    done = export(network, tmp_path / name, KINDS[name], skeleton=TRIO, **options)  # type: ignore[arg-type]
+    assert done.heatmap_difference < 1e-4
+    assert done.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+    exported = ExportedNetwork(tmp_path / name)
+    assert exported.skeleton == TRIO
+    assert exported.pretrained_cfg["input_size"] == (3, 64, 128)
+    many = [torch.randn(1 + i % 3, 3, 64, 128) for i in range(6)]
+    with torch.no_grad():
+        wanted = [network(images)[:, -1:] for images in many]
+    for runs in (exported, copy.deepcopy(exported), pickle.loads(pickle.dumps(exported))):
+        with ThreadPoolExecutor(3) as pool:
+            for found, want in zip(pool.map(runs, many), wanted, strict=True):
+                torch.testing.assert_close(found, want, atol=1e-3, rtol=0)
+    with pytest.raises(
+        InputError, match=r"takes images of \(B, 3, 64, 128\), got \(1, 3, 64, 64\)"
+    ):
+        exported(torch.zeros(1, 3, 64, 64))
+    photo = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    [pose] = gatedpose.Predictor(exported)(photo)
+    [same] = gatedpose.Predictor(network, TRIO, size=(64, 128))(photo)
+    assert np.abs(pose.keypoints - same.keypoints).max() < 0.1
+
+
+def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"are \.onnx or \.xml files"):
+        ExportedNetwork(tmp_path / "x.pt2")
+    with pytest.raises(WeightsError, match="there is no"):
+        ExportedNetwork(tmp_path / "x.onnx")
+    for name in KINDS:
+        (tmp_path / name).write_bytes(b"no network")
+        with pytest.raises(WeightsError, match="cannot be run"):
+            ExportedNetwork(tmp_path / name)
+        export(network, tmp_path / name, KINDS[name], size=(64, 64))  # type: ignore[arg-type]
+        with pytest.raises(WeightsError, match="does not say how it is to be fed"):
+            ExportedNetwork(tmp_path / name)  # without a skeleton
+    with pytest.raises(InputError, match="openvino has no half"):
+        export(network, tmp_path / "y.xml", "openvino", half=True)
+    with pytest.raises(InputError, match="onnx has no int8"):
+        export(network, tmp_path / "y.onnx", "onnx", int8=True)
+    with pytest.raises(InputError, match=r"does not end in \.xml"):
+        export(network, tmp_path / "y", "openvino")
+
+
+@pytest.mark.slow
+def test_command(tmp_path: Path) -> None:
+    runner, file = CliRunner(), str(tmp_path / "p.xml")
+    made = runner.invoke(
+        main, ["export", "gated_hg_1s_68", "--format", "openvino", "--int8", "--out", file]
+    )
+    assert made.exit_code == 0, made.output
+    assert "OpenVINO against PyTorch in float32" in made.output
+    words = ["predict", "--demo", "--json", "--out", str(tmp_path / "p.png")]
+    for model in (file, "gated_hg_1s_68"):
+        done = runner.invoke(main, [*words, "--model", model])
+        assert done.exit_code == 0, done.output
+    refused = runner.invoke(main, [*words, "--model", file, "--fast"])
+    assert "says itself how it runs" in refused.output
