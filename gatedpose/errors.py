@@ -19,7 +19,11 @@ Each is also one of Python's own kinds, so that `except ValueError` catches what
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+# Lowest and highest number that is good; of whole numbers if both are.
+Range: TypeAlias = tuple[int, int] | tuple[float, float]
 
 
 class GatedPoseError(Exception):
@@ -82,6 +86,35 @@ def check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
     """Raises InputError that names the choices unless `choice` is one of them."""
     if choice not in choices:
         raise InputError(f"{what} must be one of {', '.join(map(repr, choices))}, got {choice!r}")
+
+
+def in_range(value: object, limits: Range) -> bool:
+    """Whether a value is a finite number within limits, whole if they are."""
+    kinds = int if all(isinstance(limit, int) for limit in limits) else (int, float)
+    right = isinstance(value, kinds) and not isinstance(value, bool)
+    return right and limits[0] <= value <= limits[1]  # type: ignore[operator]
+
+
+def check_ranges(what: str, fields: object, ranges: Mapping[str, Range]) -> None:
+    """Raises InputError that names all numbers among an object's fields that are out of range.
+
+    Args:
+        what: What messages call the object.
+        fields: The object. Of a field that holds several numbers each must be in range; None is.
+        ranges: By the fields' names.
+    """
+    wrong = []
+    for name, limits in ranges.items():
+        value = getattr(fields, name)
+        numbers: Sequence[object] = (value,)
+        if isinstance(value, Mapping):
+            numbers = list(value.values())
+        elif isinstance(value, (tuple, list)):
+            numbers = value
+        if not all(number is None or in_range(number, limits) for number in numbers):
+            wrong.append(f"{name} {value!r} (from {limits[0]} to {limits[1]})")
+    if wrong:
+        raise InputError(f"{what}: out of range: {', '.join(wrong)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -96,6 +96,13 @@ def read_boxes(maps: Tensor) -> tuple[Tensor, Tensor]:
     return boxes_of_cells(maps).flatten(1, 2), peaks_of_cells(maps).flatten(1)
 
 
+SHRINKING = (
+    "Where that shrinks the image it is resized first, with antialiasing (a triangle as wide as "
+    "the shrinking, as of Pillow's BILINEAR), then sampled bilinearly: a plain warp moves joints "
+    "by tens of pixels"
+)
+
+
 def reader(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """What makes coordinates and scores of a network's maps."""
     return read_boxes if isinstance(network, GatedFinder) else decode
@@ -109,9 +116,11 @@ def input_facts(
     finder = isinstance(model, GatedFinder)
     crop = (
         f"a square about the box's centre, {CROP_MARGIN} times its longer side, fills the "
-        "shorter side of the input; outside of the image is the mean"
+        f"shorter side of the input; outside of the image is the mean. {SHRINKING}"
     )
-    whole = "the whole picture, its aspect kept, in the middle; outside of it is the mean"
+    whole = (
+        f"the whole picture, its aspect kept, in the middle; outside of it is the mean. {SHRINKING}"
+    )
     calibration = calibration_of(model)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",

@@ -38,14 +38,14 @@ def without_autocast(
     """
 
     @functools.wraps(function)
-    def exact(first: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+    def exact(first: Tensor, /, *args: P.args, **options: P.kwargs) -> Tensor:
         kind = first.device.type
         if kind == "meta" or not torch.is_autocast_enabled(kind):
             return function(first, *args, **options)
         with torch.autocast(kind, enabled=False):
             return function(first, *args, **options)
 
-    return exact
+    return exact  # type: ignore[return-value]  # wraps loses that `first` has no name
 
 
 def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:

@@ -1,7 +1,12 @@
 """Stand-ins for LSP and LSP-extended, and the real ones where the developer has them."""
 
-import importlib.util
 import os
+
+# Processes of pytest-xdist share the cores: before torch is imported, and for what they start.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path

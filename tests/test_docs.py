@@ -37,7 +37,9 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data"
+DATA = Path(os.environ.get("GATEDPOSE_SHARED") or ROOT.parent / "shared", "data")
+DOCS = (p for p in (ROOT / "docs").rglob("*.md") if p.parent.name != "api")
+PAGES = ("README.md", *sorted(p.relative_to(ROOT).as_posix() for p in DOCS))
 
 
 def test_the_model_tables_are_what_list_prints() -> None:
@@ -106,14 +108,14 @@ def test_a_body_leans_by_the_angle_of_its_spine(
     assert example("misses_by_lean").lean(person) == pytest.approx([0, 45, 90, 135, 180])
 
 
-@pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    text = (ROOT / "docs" / page).read_text("utf-8")
+    text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / "docs" / target).exists(), target
+        assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
-# What stands in fences and in `...` of README.md and docs/*.md is tried out by these rules:
+# What stands in fences and in `...` of README.md and docs/ is tried out by these rules:
 #
 # - Python: each page in order, in one namespace and in a folder with a few files. A comment that
 #   begins with a tuple or "NUMBER:", or is a list or a truth value, is what the line gives; of
@@ -128,7 +130,6 @@ PROGRAMS = ("gatedpose", "python", "pip", "pytest", "accelerate", "torchrun", "r
 RUNS = ("predict", "list", "info", "recipe", "export", "gates")
 NOT_HERE = re.compile(r"[A-Z]{2,}|(local-dir|hf-hub):|--(camera|detect)$")
 VALUE = re.compile(r"#\s*(\([\d, ]+\)|\[.*\]$|(?:True|False)$|\d+(?=:|$))")
-PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
 
 
 def fences(page: str, *languages: str) -> list[str]:
@@ -195,19 +196,27 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: Path) -> Path:
-    """A reader's folder: photos of one person, a film, boxes; it is the current one."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, detector: Path) -> Path:
+    """What a reader has: photos of one person, a film, boxes, a detector."""
+    folder = tmp_path_factory.mktemp("files")
     photo = Image.open(demo_image()).convert("RGB")
-    (tmp_path / "photos").mkdir()
+    (folder / "photos").mkdir()
     for name in ("photo.jpg", "a.jpg", "b.jpg", "photos/a.jpg", "photos/b.jpg"):
-        photo.save(tmp_path / name)
-    with VideoWriter(tmp_path / "walk.mp4", rate=25) as film:
+        photo.save(folder / name)
+    with VideoWriter(folder / "walk.mp4", rate=25) as film:
         for left in range(0, 6, 2):
             film.write(photo.crop((left, 0, 320 + left, 320)))
     people = {"a.jpg": [[90, 0, 400, 512]], "b.jpg": [[90, 0, 400, 512], [20, 0, 300, 400]]}
-    (tmp_path / "boxes.json").write_text(json.dumps(people))
-    os.link(detector, tmp_path / detector.name)
+    (folder / "boxes.json").write_text(json.dumps(people))
+    os.link(detector, folder / detector.name)
+    return folder
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Path) -> Path:
+    """A folder with these files; it is the current one."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True, copy_function=os.link)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -239,7 +248,7 @@ def test_json_of_a_page_parses(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if gatedpose_commands(page)])
-def test_commands_of_a_page_exist(page: str, reader: Path) -> None:
+def test_commands_of_a_page_exist(page: str) -> None:
     for arguments, complete in gatedpose_commands(page).items():
         assert parse(arguments) >= complete, arguments
 

@@ -32,6 +32,8 @@ COMMANDS = (
     Entry("data", "data:data", "Looks at datasets and packs them."),
     Entry("export", "export:export",
           "Writes the model NAME for another runtime and compares it there with PyTorch."),
+    Entry("convert", "convert:convert",
+          "Writes the weights in SOURCE (.pt, .pth, .bin, .ckpt) as TARGET (.safetensors)."),
     Entry("push", "hub:push",
           "Makes a complete Hub repository of the trained weights NAME and uploads it."),
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gatedpose.cli.people import Job
 from gatedpose.cli.sources import STDIN, Source, suffix_of, targets
+from gatedpose.data.boxes import BoxTable
 from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
@@ -82,7 +83,7 @@ def predict_pictures(
     asked = {_real(source.name) for source in sources}
     rows = [row for row in rows if _real(row["image"]) in asked]
     if coco:
-        _write_coco(rows, job.predictor.skeleton, coco)
+        _write_coco(rows, image_ids(sources, job.listed), job.predictor.skeleton, coco)
     if not (single or job.as_json):
         click.echo(f"{_count(rows)} -> {log.path if log else ''}")
     if reader.failures:
@@ -110,6 +111,8 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None) -> None
     """Catches results that cannot be written, and a file of boxes that is of other pictures."""
     if coco and not coco.resolve().parent.is_dir():
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
+    if coco:
+        image_ids(sources, job.listed)  # before any work
     if job.listed:
         job.listed.check_pictures([source.file for source in sources])
     if job.listed and not any(source.file in job.listed for source in sources):
@@ -167,15 +170,42 @@ def _check_row(row: Facts) -> bool:
     return isinstance(row.get("image"), str) and isinstance(row.get("poses"), list)
 
 
-def _write_coco(rows: Sequence[Facts], skeleton: Skeleton, path: Path) -> None:
-    """Writes all poses as COCO's results, with numbers for names if every stem is a number."""
-    names = [Path(row["image"]) for row in rows]
-    numbered = all(name.stem.isdecimal() for name in names)
+def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, int | str]:
+    """COCO's number of each picture: the table's, else that in its name if all are numbers.
+
+    Else it is the name.
+
+    Raises:
+        ClickException: If two pictures would have the same.
+    """
+    files = [source.file for source in sources]
+    known = {file: table.id_of(file) for file in files} if table else {}
+    numbered = all(file.stem.isdecimal() for file in files)
+    numbered &= all(number is None for number in known.values())
+    ids: dict[str, int | str] = {}
+    owners: dict[int | str, Path] = {}
+    for source in sources:
+        file = source.file
+        number = known.get(file)
+        if number is None:
+            number = int(file.stem) if numbered else file.name
+        if number in owners:
+            raise click.ClickException(
+                f"COCO's results tell pictures by number or name, and {owners[number]} and {file} "
+                f"would both be {number!r}: give their numbers by a table of COCO's, --boxes FILE"
+            )
+        ids[_real(source.name)], owners[number] = number, file
+    return ids
+
+
+def _write_coco(
+    rows: Sequence[Facts], ids: Mapping[str, int | str], skeleton: Skeleton, path: Path
+) -> None:
+    """Writes all poses as COCO's results."""
     results = []
-    for name, row in zip(names, rows, strict=True):
-        image_id = int(name.stem) if numbered else name.name
+    for row in rows:
         poses = [Pose.from_dict(facts, skeleton) for facts in row["poses"]]
-        results += [pose.to_coco(image_id) for pose in poses]
+        results += [pose.to_coco(ids[_real(row["image"])]) for pose in poses]
     save_results(results, path)
 
 

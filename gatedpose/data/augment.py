@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gatedpose.data.crops import FILL, PACK_MARGIN, Crops
-from gatedpose.data.looks import Draw, Looks, change_looks
+from gatedpose.data.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.geometry import (
     CROP_MARGIN,
     compose,
@@ -19,6 +20,23 @@ from gatedpose.geometry import (
     warp,
 )
 from gatedpose.skeleton import Skeleton
+
+HEAD = ("nose", "eye", "ear", "head", "neck", "thorax", "shoulder")
+PARTS = (  # words in joints' names: upper body to the hips, to the chest, to the shoulders; legs
+    (*HEAD, "elbow", "wrist", "hip", "pelvis"),
+    (*HEAD, "elbow"),
+    HEAD,
+    ("hip", "pelvis", "knee", "ankle"),
+)
+RANGES: dict[str, Range] = {
+    "rotation": (0.0, 180.0),
+    "rotate": SHARE,
+    "scale": (0.1, 10.0),
+    "shift": SHARE,
+    "flip": SHARE,
+    "half_body": SHARE,
+    "parts": (0.0, 1e6),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,10 @@ class Augmentation(Looks):
         half_body: Probability of a crop about a part of the body, for portraits and webcams.
         parts: How often that part is the upper body to the hips, to the chest, to the shoulders,
             or the legs, in relation to each other.
+
+    Raises:
+        InputError: For a number out of its range, a scale that is largest first, or parts of which
+            none is ever taken.
     """
 
     rotation: float = 30.0
@@ -43,6 +65,14 @@ class Augmentation(Looks):
     flip: float = 0.5
     half_body: float = 0.0
     parts: tuple[float, float, float, float] = (0.7, 0.0, 0.0, 0.3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges("augmentation", self, RANGES)
+        if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
+            raise InputError(f"augmentation: scale must be (smallest, largest), got {self.scale}")
+        if len(self.parts) != len(PARTS) or not sum(self.parts):
+            raise InputError(f"augmentation: parts must be 4 and not all 0, got {self.parts}")
 
 
 NONE = Augmentation(rotation=0.0, scale=(1.0, 1.0), flip=0.0, colour=0.0)
@@ -128,15 +158,6 @@ def _person_boxes(crops: Crops) -> Tensor:
     low, high = side / 2 * (1 - 1 / PACK_MARGIN), side / 2 * (1 + 1 / PACK_MARGIN)
     box = torch.tensor((low, low, high, high), device=crops.images.device)
     return box.expand(len(crops), 4)
-
-
-HEAD = ("nose", "eye", "ear", "head", "neck", "thorax", "shoulder")
-PARTS = (  # words in joints' names: upper body to the hips, to the chest, to the shoulders; legs
-    (*HEAD, "elbow", "wrist", "hip", "pelvis"),
-    (*HEAD, "elbow"),
-    HEAD,
-    ("hip", "pelvis", "knee", "ankle"),
-)
 
 
 def _half_body_boxes(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,11 +29,13 @@ class BoxTable:
         file: Where they were read.
         by_image: Boxes by the image's name, such as "a.jpg" or "folder/a.jpg", or COCO's number.
         sizes: Width and height of images, by the same, as far as the file has them.
+        ids: Number of each image that the file gives one.
     """
 
     file: Path
     by_image: Mapping[str | int, list[Box]]
     sizes: Mapping[str | int, tuple[float, float]] = field(default_factory=dict)
+    ids: Mapping[str | int, int | str] = field(default_factory=dict)
 
     def __contains__(self, image: Path) -> bool:
         return self._key(image) is not None
@@ -55,6 +58,11 @@ class BoxTable:
             for i, box in enumerate(self.by_image[key])
         ]
         check_pictures(labels)
+
+    def id_of(self, image: Path) -> int | str | None:
+        """The number that the file gives an image, None if it gives none."""
+        key = self._key(image)
+        return None if key is None else self.ids.get(key)
 
     def _key(self, image: Path) -> str | int | None:
         keys: list[str | int] = ["/".join(image.parts[i:]) for i in range(len(image.parts))]
@@ -86,7 +94,8 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
         tally = Tally()
         if len(sure) < len(detections):
             tally.left_out[f"below score {min_score:g}"] = len(detections) - len(sure)
-        return BoxTable(file, _group(file, sure, None, {PERSON: "person"}, tally))
+        found = _group(file, sure, None, {PERSON: "person"}, tally)
+        return BoxTable(file, found, ids={number: number for number in found})
     table = Row(file, "the file", data)
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
@@ -95,11 +104,14 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
         if not isinstance(row.get("id"), int | str):
             raise row.error("id", f"must be a number, got {row.get('id')!r:.80}")
     names = {row.get("id"): picture_name(row) for row in images}
+    for what, values in (("id", [row.get("id") for row in images]), ("file_name", names.values())):
+        if twice := [value for value, count in Counter(values).items() if count > 1]:
+            raise DatasetError(f"{file}: 'images' has {what} {twice[0]!r} twice")
     people = rows(file, "annotations", table.get("annotations"))
     found = _group(file, people, names, _person_categories(table), Tally())
     sizes: dict[str | int, tuple[float, float]]
     sizes = {names[row.get("id")]: size for row in images if (size := picture_size(row))}
-    return BoxTable(file, found, sizes)
+    return BoxTable(file, found, sizes, {name: number for number, name in names.items()})
 
 
 def _person_categories(table: Row) -> dict[Any, str]:

@@ -7,8 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import jpeg
 
+from gatedpose.errors import Range, check_ranges
+
 SMALLEST = 4.0  # a blurred picture comes from one of at least this fraction of its side
 POOR = (10, 45)  # JPEG qualities of strong compression
+
+SHARE: Range = (0.0, 1.0)
+RANGES: dict[str, Range] = {
+    "colour": SHARE,
+    "grey": SHARE,
+    "dark": SHARE,
+    "blur": SHARE,
+    "compress": SHARE,
+    "occlude": SHARE,
+    "neighbour": SHARE,
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,9 @@ class Looks:
         compress: Probability of a strongly compressed JPEG.
         occlude: Probability of a grey patch that hides part of the person.
         neighbour: Probability of a strip at one side that shows another person of the batch.
+
+    Raises:
+        InputError: For a number that is not within 0 and 1.
     """
 
     colour: float = 0.2
@@ -32,6 +48,9 @@ class Looks:
     compress: float = 0.0
     occlude: float = 0.0
     neighbour: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges("looks", self, RANGES)
 
 
 class Draw:

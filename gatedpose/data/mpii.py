@@ -15,6 +15,7 @@ What the files say, checked against Tompson's own ground truth (its `jnt_missing
 - Negative coordinates are labels: head tops above the picture's edge.
 """
 
+import logging
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -28,6 +29,7 @@ from gatedpose.data.samples import Sample, require_images
 from gatedpose.errors import DatasetError
 from gatedpose.skeleton import MPII16
 
+LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val")
 MAT = "mpii_human_pose_v1_u12_1.mat"
 HOURGLASS = ("mpii_annotations.json", "mpii_annotations.json.gz")
@@ -71,6 +73,7 @@ def mpii(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
         people = read_hrnet_json(file, images)
     if not people:
         raise DatasetError(f"{file} holds nobody of the split {split!r}")
+    LOG.info(f"{file}: people read: {len(people)}; left out: those of other splits or of none")
     if split == "val" and file.with_name(TOMPSON).is_file():
         people = _with_tompsons_truth(people, file.with_name(TOMPSON))
     if check_images:

@@ -6,9 +6,22 @@ import torch
 from torch import Tensor
 
 from gatedpose.boxmaps import BOX_STRIDE, cell_centres
-from gatedpose.data.looks import Draw, Looks, change_looks
+from gatedpose.data.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.data.pictures import FILL, Pictures
+from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.geometry import transform_points, warp
+
+RANGES: dict[str, Range] = {
+    "zoom": (0.05, 20.0),
+    "close": SHARE,
+    "closest": (1.0, 20.0),
+    "aspect": (1.0, 10.0),
+    "restretch": (1.0, 10.0),
+    "flip": SHARE,
+    "seen": SHARE,
+    "least": (0.0, 1e4),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,12 @@ class Views(Looks):
     dark: float = 0.08
     blur: float = 0.08
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges("views", self, RANGES)
+        if len(self.zoom) != 2 or self.zoom[0] > self.zoom[1]:
+            raise InputError(f"views: zoom must be (smallest, largest), got {self.zoom}")
+
 
 @dataclass(frozen=True)
 class ViewBatch:
@@ -61,8 +80,7 @@ def draw_views(
     indices: Tensor,
     size: tuple[int, int],
     views: Views,
-    mean: Tensor,
-    std: Tensor,
+    preprocessing: Preprocessing,
     generator: torch.Generator,
 ) -> ViewBatch:
     """Network inputs of random views of some pictures.
@@ -72,16 +90,14 @@ def draw_views(
         indices: (B,) of them.
         size: (height, width) of the input.
         views: Ranges.
-        mean: (3,) of normalisation, for colours in [0, 1].
-        std: (3,).
+        preprocessing: The network's.
         generator: Of the random numbers.
     """
-    draw = Draw(len(indices), generator, mean.device, 0, 1)
+    draw = Draw(len(indices), generator, indices.device, 0, 1)
     matrices = _random_matrices(pictures, indices, size, views, draw)
     packed = pictures.images[indices].float()
     images = (warp(packed - FILL, matrices, size) + FILL) / 255
-    images = change_looks(images, views, draw)
-    images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    images = preprocessing.normalise(change_looks(images, views, draw))
     placed = _moved(pictures.padded(indices), matrices)
     limit = placed.new_tensor((size[1], size[0]))
     inside = torch.cat((placed[..., :2].clamp_min(0), placed[..., 2:].minimum(limit)), dim=-1)

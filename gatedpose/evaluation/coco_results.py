@@ -34,9 +34,10 @@ def to_results(samples: Sequence[Sample], keypoints: Points, scores: Points) -> 
     """
     results = []
     for sample, points, confidences in zip(samples, keypoints, scores, strict=True):
-        image = sample.id.split("/")[1]
+        image = sample.id.partition("/")[2].rpartition("/")[0]  # between dataset and annotation
         pose = Pose(points, confidences, sample.box, sample.skeleton)
-        results.append(pose.to_coco(int(image) if image.isdecimal() else image))
+        number = image.isdecimal() and str(int(image)) == image  # "007" is a name
+        results.append(pose.to_coco(int(image) if number else image))
     return results
 
 

@@ -109,7 +109,9 @@ class HeatmapNetwork(nn.Module):
 
     def check_input(self, images: Tensor) -> None:
         """Raises a named error for images that this network cannot take; see `check_images`."""
-        dtype = next(self.stem.parameters()).dtype
+        # DataParallel's copies keep their weights as plain attributes.
+        weights = (m.weight for m in self.stem.modules() if isinstance(m, nn.Conv2d))
+        dtype = next(weights).dtype
         check_images(images, self.in_channels, self.size_multiple, dtype)
 
     def run(self, module: nn.Module, *inputs: Tensor) -> Tensor:

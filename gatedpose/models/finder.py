@@ -7,10 +7,11 @@ The paper's blocks (Bulat et al., FG 2020) in another use than the paper's: the 
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
 from gatedpose.errors import InputError
@@ -81,6 +82,13 @@ class GatedFinder(HeatmapNetwork):
         self.stacks, self.heads = pose.stacks, pose.heads
         self.remap_features, self.remap_heatmaps = pose.remap_features, pose.remap_heatmaps
         self._calm_head()
+
+    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields the stack's features and maps, (B, *, H/8, W/8); None for a pruned head."""
+        self.check_input(images)
+        x = self.stem(images)  # (B, C, H/8, W/8)
+        features = self.run(self.stacks[0], x)  # (B, C, H/8, W/8)
+        yield features, self.heads[0](features) if len(self.heads) else None  # (B, 5, H/8, W/8)
 
     def _calm_head(self) -> None:
         """A fresh head that finds nobody, and boxes of a middling size."""

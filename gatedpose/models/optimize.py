@@ -98,7 +98,7 @@ class OptimizedNetwork(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "OptimizedNetwork":
         like = next(self.network.parameters())
         kind = like.device, like.dtype
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         like = next(self.network.parameters())
         if kind != (like.device, like.dtype):
             self._forget("moved or cast")

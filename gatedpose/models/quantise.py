@@ -98,18 +98,25 @@ class Extremes(nn.Module):
         self.network = _needed(model)
         self.places = _places(self.network)
         for name in self.places:
-            _hook(self.network, name, self._watch)
-        self.found: list[Tensor] = []
+            _hook(self.network, name, self._watch(name))
+        self.found: dict[str, Tensor] = {}  # (2, B): the smallest, and the largest negated
 
-    def _watch(self, module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
-        values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
-        self.found.append(torch.stack((values.amin(1), values.amax(1))))
+    def _watch(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
+            values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
+            ends = torch.stack((values.amin(1), -values.amax(1)))
+            # Some networks call a ReLU several times.
+            self.found[name] = torch.minimum(self.found.get(name, ends), ends)
+
+        return hook
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        self.found = []
-        self.network(images)  # which runs each place once, in their order
-        return torch.stack(self.found)
+        self.found = {}
+        self.network(images)
+        none = torch.zeros(2, len(images))  # of what is never called
+        signs = torch.tensor([1.0, -1.0]).view(2, 1)
+        return torch.stack([self.found.get(name, none) * signs for name in self.places])
 
 
 def find_ranges(

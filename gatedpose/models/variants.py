@@ -81,3 +81,10 @@ def find_variant(name: str) -> Variant:
     if name not in BY_NAME:
         raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, BY_NAME)}")
     return BY_NAME[name]
+
+
+def keypoint_modules(config: Config) -> tuple[str, ...]:
+    """Names of the modules whose shape depends on the number of keypoints."""
+    remaps = 0 if isinstance(config, CUNetConfig) else config.stacks - 1
+    heads = [f"heads.{s}" for s in range(config.stacks)]
+    return (*heads, *(f"remap_heatmaps.{s}" for s in range(remaps)))

@@ -1,13 +1,15 @@
 """Trained weights: the packaged table, reading and verifying files, strict loading.
 
-Weights are safetensors only; nothing is ever unpickled. `read_tensors` verifies a file before it is
-parsed, `load_tensors` checks every key before the first weight of a network changes.
+Weights are safetensors only; nothing is ever unpickled (`gatedpose.models.convert` turns other
+files into them, when asked to). `read_tensors` verifies a file before it is parsed, `load_tensors`
+checks every key before the first weight of a network changes.
 """
 
 import functools
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,9 +155,9 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
     path = Path(path)
     if path.suffix != ".safetensors":
         raise WeightsError(
-            f"{path}: only .safetensors is loaded, since unpickling may run any code; convert "
-            "a state dict by safetensors.torch.save_file(torch.load(path, weights_only=True), "
-            f"{path.stem + '.safetensors'!r})"
+            f"{path}: only .safetensors is loaded, since unpickling may run any code; convert it "
+            f"once: gatedpose convert {shlex.quote(str(path))} "
+            f"{shlex.quote(str(path.with_suffix('.safetensors')))}"
         )
     try:
         data = path.read_bytes()

@@ -8,6 +8,7 @@ it.
 
 import difflib
 import fnmatch
+import functools
 import re
 import warnings
 from collections.abc import Callable
@@ -38,9 +39,8 @@ from gatedpose.errors import (
 )
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
-from gatedpose.models.cu_net import CUNetConfig
 from gatedpose.models.finder import FinderConfig
-from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
+from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, find_variant, keypoint_modules
 from gatedpose.models.weights import (
     FIRST_CONV,
     HUB_FILE,
@@ -123,11 +123,8 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     if pretrained:
         table = [key for key, weights in weights_table().items() if weights.obtainable]
         names = [key for name in names for key in table if key.split(".")[0] == name]
-    return [
-        name
-        for name in names
-        if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split(".")[0], pattern)
-    ]
+    fits = functools.partial(fnmatch.fnmatchcase, pat=pattern)
+    return [name for name in names if fits(name) or fits(name.split(".")[0])]
 
 
 def skeleton_of(model: nn.Module) -> Skeleton | None:
@@ -272,7 +269,7 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
         "first_conv": FIRST_CONV,
-        "classifier": _keypoint_modules(variant.config),
+        "classifier": keypoint_modules(variant.config),
         "architecture": variant.name,
     }
     if weights:
@@ -281,12 +278,6 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
         cfg |= {"file": file, "hf_hub_id": weights.hub_id, "license": weights.license}
         cfg |= {"num_classes": weights.num_keypoints}
     return cfg
-
-
-def _keypoint_modules(config: Config) -> tuple[str, ...]:
-    remaps = 0 if isinstance(config, CUNetConfig) else config.stacks - 1
-    heads = [f"heads.{s}" for s in range(config.stacks)]
-    return (*heads, *(f"remap_heatmaps.{s}" for s in range(remaps)))
 
 
 def _entry(variant: Variant) -> Callable[..., nn.Module]:
@@ -306,7 +297,7 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
             if ours in options:
                 options.setdefault(theirs, options.pop(ours))
         config = replace(variant.config, stacks=options.get("stacks", variant.config.stacks))
-        cfg = replace(cfg, classifier=_keypoint_modules(config))
+        cfg = replace(cfg, classifier=keypoint_modules(config))
 
         def build(num_classes: int, in_chans: int, **changes: Any) -> HeatmapNetwork:
             sizes = {"num_keypoints": num_classes, "in_channels": in_chans, **changes}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE, decode_boxes
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError
 from gatedpose.geometry import crop_image, invert, transform_points
 from gatedpose.media.images import ImageSource, read_image
@@ -55,10 +56,9 @@ class PersonFinder:
         self.min_score = min_score
         self.device = torch.device(device or "cpu")
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
-        cfg = network.pretrained_cfg
-        self.size = size or int(max(cfg["input_size"][1:]))
-        self.mean = 255 * torch.tensor(cfg["mean"], device=self.device)
-        self.std = 255 * torch.tensor(cfg["std"], device=self.device)
+        preprocessing = Preprocessing.of(network)
+        self.size = size or max(preprocessing.size)
+        self.mean, self.std = preprocessing.scales(self.device, white=255)
 
     def __call__(self, image: ImageSource) -> Tensor:
         """Boxes of the people in a picture with their scores, (N, 5), see `find`."""
@@ -84,7 +84,7 @@ class PersonFinder:
         height, width = pixels.shape[1:]
         matrix, shape = letterbox(height, width, self.size, self.model.size_multiple)
         crop = crop_image(pixels.to(self.device), matrix.to(self.device), shape, self.mean)
-        batch = (crop - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+        batch = (crop - self.mean) / self.std
         maps = self.model(batch[None].contiguous(memory_format=torch.channels_last))[:, -1].cpu()
         [(boxes, scores)] = decode_boxes(maps, self.min_score)
         corners = transform_points(invert(matrix[None]), boxes.view(1, -1, 2)).view(-1, 2, 2)

@@ -9,6 +9,34 @@ from typing import Any
 from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.training.groups import Precision
 
+# What launchers set that changes a training, what it is to be, and what says so instead.
+INHERITED = {
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "the recipe's accumulate"),
+    "ACCELERATE_GRADIENT_CLIPPING": ("none", "the recipe's clip"),
+    "ACCELERATE_DYNAMO_BACKEND": ("no", "the recipe's compile"),
+    "ACCELERATE_USE_DEEPSPEED": ("false", "nothing: it is not supported"),
+    "ACCELERATE_USE_FSDP": ("false", "nothing: it is not supported"),
+    "ACCELERATE_USE_MEGATRON_LM": ("false", "nothing: it is not supported"),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": ("false", "nothing: it is not supported"),
+}
+OFF = ("", "0", "false", "no", "none", "off")
+
+
+def check_environment(precision: Precision) -> None:
+    """Sees that no variable of accelerate's asks for another training than the recipe.
+
+    Raises:
+        InputError: If one does; the message names it and the recipe's field.
+    """
+    rules = {**INHERITED, "ACCELERATE_MIXED_PRECISION": (precision, "the recipe's precision")}
+    for name, (right, instead) in rules.items():
+        value = os.environ.get(name, "").lower()
+        if value not in (*OFF, right):
+            raise InputError(
+                f"{name}={os.environ[name]} asks for another training than the recipe, which has "
+                f"{right}: unset it; what happens is said by {instead}"
+            )
+
 
 def make_accelerator(precision: Precision) -> Any:
     """The `accelerate.Accelerator` of this process.
@@ -16,7 +44,7 @@ def make_accelerator(precision: Precision) -> Any:
     Raises:
         ImportError: Without accelerate.
         ValueError: For fp16 where there is no GPU, or several processes that accelerate would let
-            train apart.
+            train apart; see also `check_environment`.
     """
     try:
         from accelerate import Accelerator
@@ -25,6 +53,7 @@ def make_accelerator(precision: Precision) -> Any:
         raise MissingPackageError(
             'training needs accelerate: pip install "gatedpose[train]"'
         ) from error
+    check_environment(precision)
     AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
     plain = Accelerator()
     if precision == "fp16" and plain.device.type == "cpu":

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
@@ -21,6 +20,7 @@ from gatedpose.boxmaps import (
     encode_boxes,
 )
 from gatedpose.data.pictures import FILL, Pictures
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.data.views import ViewBatch, draw_views
 from gatedpose.errors import InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
@@ -79,8 +79,7 @@ class FinderTrainer:
         chosen = {key: getattr(recipe, key) for key in ("optimizer", "lr", "weight_decay")}
         self.optimizer = make_optimizer(Optimisation(**chosen), model)
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
-        self.mean = torch.tensor(IMAGENET_DEFAULT_MEAN)
-        self.std = torch.tensor(IMAGENET_DEFAULT_STD)
+        self.preprocessing = Preprocessing.of(model)
         self.phase = self.images = self.step_number = 0
         self.best = 0.0
         self.losses: list[tuple[float, float]] = []
@@ -116,8 +115,8 @@ class FinderTrainer:
         """The views of one step; they follow from the recipe's seed and the step."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         indices = torch.multinomial(self.draws, phase.batch_size, True, generator=generator)
-        size, looks = (phase.size, phase.size), (self.mean, self.std)
-        return draw_views(self.pictures, indices, size, self.recipe.views, *looks, generator)
+        size, looks = (phase.size, phase.size), (self.recipe.views, self.preprocessing)
+        return draw_views(self.pictures, indices, size, *looks, generator)
 
     @property
     def share(self) -> float:
@@ -161,7 +160,7 @@ class FinderTrainer:
         row |= {"centres": round(means[0], 4), "boxes": round(means[1], 4)}
         scores = []
         for name, pictures in self.val.items():
-            found = find_in(self.ema.module, pictures, phase.size, self.mean, self.std)
+            found = find_in(self.ema.module, pictures, phase.size)
             listed = people_of(pictures)
             if bool(pictures.complete.all()):
                 scores.append(match(found, listed, 1 / 6).recall_at(0.8)[0])
@@ -220,20 +219,17 @@ class FinderTrainer:
 
 
 @torch.inference_mode()
-def find_in(
-    model: HeatmapNetwork, pictures: Pictures, size: int, mean: Tensor, std: Tensor
-) -> list[Found]:
+def find_in(model: HeatmapNetwork, pictures: Pictures, size: int) -> list[Found]:
     """What a finder finds in packed pictures, at an input of `size`; boxes in packed pixels."""
     model.eval()
-    device = next(model.parameters()).device
+    device, preprocessing = next(model.parameters()).device, Preprocessing.of(model)
     found: list[Found] = []
     for indices in torch.split(torch.arange(len(pictures)), 16):
         scales = size / pictures.sizes[indices].amax(dim=1)
         matrices = torch.zeros(len(indices), 2, 3)
         matrices[:, 0, 0] = matrices[:, 1, 1] = scales
         packed = pictures.images[indices].float()
-        images = (warp(packed - FILL, matrices, (size, size)) + FILL) / 255
-        images = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+        images = preprocessing.normalise((warp(packed - FILL, matrices, (size, size)) + FILL) / 255)
         maps = model(images.to(device, memory_format=torch.channels_last))[:, -1].cpu()
         for (boxes, scores), scale in zip(decode_boxes(maps, 0.05), scales, strict=True):
             found.append((boxes / scale, scores))

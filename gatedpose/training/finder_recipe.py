@@ -3,6 +3,15 @@
 from dataclasses import dataclass, field
 
 from gatedpose.data.views import Views
+from gatedpose.errors import Range, check_ranges
+from gatedpose.training.groups import PHASE_RANGES, RANGES
+
+OWN = ("lr", "weight_decay", "warmup", "clip", "ema", "seed")  # fields as a pose recipe's
+FINDER_RANGES: dict[str, Range] = {
+    **{name: RANGES[name] for name in OWN},
+    "boxes": (0.0, 1e6),
+    "draws": RANGES["datasets"],
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,10 @@ class FinderPhase:
     size: int
     images: int
     batch_size: int
+
+    def __post_init__(self) -> None:
+        sizes = {name: PHASE_RANGES[name] for name in ("size", "images", "batch_size")}
+        check_ranges("a phase", self, sizes)
 
     @property
     def cost(self) -> float:
@@ -65,6 +78,9 @@ class FinderRecipe:
     )
     init: str | None = "gated_hg_1s_68.lsp"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges("finder recipe", self, FINDER_RANGES)
 
     @property
     def cost(self) -> float:

@@ -9,12 +9,37 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from gatedpose.data.augment import Augmentation
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, Range, check_ranges, in_range
 from gatedpose.skeleton import SKELETONS
 from gatedpose.training.losses import Loss
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
 Checks: TypeAlias = dict[str, bool]
+
+LR: Range = (1e-12, 100.0)
+PHASE_RANGES: dict[str, Range] = {
+    "size": (64, 4096),
+    "images": (1, 10**12),
+    "batch_size": (1, 10**6),
+    "sigma": (0.01, 100.0),
+}
+RANGES: dict[str, Range] = {
+    "datasets": (1e-9, 1e9),
+    "options": (-1e9, 1e9),
+    "lr": LR,
+    "weight_decay": (0.0, 10.0),
+    "warmup": (0, 10**9),
+    "clip": (1e-9, 1e9),
+    "ema": (0.0, 1 - 1e-9),
+    "keep": (0.0, 1 - 1e-9),
+    "calibrate": (0, 10**9),
+    "accumulate": (1, 10**6),
+    "whole": (0.0, 1 - 1e-9),
+    "teaching": (0.0, 1.0),
+    "seed": (0, 2**40),
+    "epochs": (1e-6, 1e6),
+    "limit": (1, 10**9),
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +51,9 @@ class Phase:
         images: Images to see, repeats counted.
         batch_size: Images a step, over all processes.
         sigma: Of the target Gaussian, in heatmap cells.
+
+    Raises:
+        InputError: For a number out of its range, or a size that 64 does not divide.
     """
 
     size: int
@@ -34,11 +62,9 @@ class Phase:
     sigma: float
 
     def __post_init__(self) -> None:
-        if min(self.size, self.images, self.batch_size, self.sigma) <= 0 or self.size % 64:
-            raise InputError(
-                f"a phase needs a size that 64 divides and positive numbers of images, batch and "
-                f"sigma, got {self}"
-            )
+        check_ranges("a phase", self, PHASE_RANGES)
+        if self.size % 64:
+            raise InputError(f"a phase needs a size that 64 divides, got {self.size}")
 
     @property
     def cost(self) -> float:
@@ -50,7 +76,7 @@ class Group:
     """Some fields of a recipe that belong together."""
 
     def checks(self) -> Checks:
-        """Whether each field that has a range is in it, by name."""
+        """Whether fields are good, by name, besides the numbers of `RANGES`."""
         return {}
 
     def wrong(self) -> Iterator[str]:
@@ -113,7 +139,9 @@ class Optimisation(Group):
 
     def checks(self) -> Checks:
         """See `Group`."""
-        return {"lr": self.lr > 0}
+        starts = [start for start, _ in self.drops]
+        steps = (in_range(share, (0.0, 1.0)) and in_range(rate, LR) for share, rate in self.drops)
+        return {"drops": all(steps) and starts == sorted(starts)}
 
 
 @dataclass(frozen=True)
@@ -134,14 +162,6 @@ class Averaging(Group):
     keep: float = 0.0
     calibrate: int = 1024
 
-    def checks(self) -> Checks:
-        """See `Group`."""
-        return {
-            "ema": 0 <= self.ema < 1,
-            "keep": 0 <= self.keep < 1,
-            "calibrate": self.calibrate >= 0,
-        }
-
 
 @dataclass(frozen=True)
 class Machine(Group):
@@ -161,10 +181,6 @@ class Machine(Group):
     accumulate: int = 1
     checkpointing: bool = False
     compile: bool = False
-
-    def checks(self) -> Checks:
-        """See `Group`."""
-        return {"accumulate": self.accumulate >= 1}
 
 
 @dataclass(frozen=True)
@@ -188,10 +204,7 @@ class People(Group):
 
     def checks(self) -> Checks:
         """See `Group`."""
-        return {
-            "joints": self.joints is None or self.joints in SKELETONS,
-            "whole": 0 <= self.whole < 1,
-        }
+        return {"joints": self.joints is None or self.joints in SKELETONS}
 
 
 @dataclass(frozen=True)
@@ -206,10 +219,6 @@ class Teaching(Group):
 
     teacher: str | None = None
     teaching: float = 0.5
-
-    def checks(self) -> Checks:
-        """See `Group`."""
-        return {"teaching": 0 <= self.teaching <= 1}
 
 
 @dataclass(frozen=True)
@@ -228,10 +237,3 @@ class Start(Group):
     seed: int = 0
     epochs: float | None = None
     limit: int | None = None
-
-    def checks(self) -> Checks:
-        """See `Group`."""
-        return {
-            "epochs": self.epochs is None or self.epochs > 0,
-            "limit": self.limit is None or self.limit >= 1,
-        }

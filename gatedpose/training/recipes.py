@@ -8,9 +8,10 @@ from typing import Any
 
 from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
-from gatedpose.errors import InputError, did_you_mean
+from gatedpose.errors import InputError, check_ranges, did_you_mean
 from gatedpose.json_files import from_json
 from gatedpose.training.groups import (
+    RANGES,
     Averaging,
     Machine,
     Optimisation,
@@ -30,10 +31,12 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
     `Start`, in this order; see there.
 
     Raises:
-        ValueError: For a number out of its range.
+        InputError: For a number that is not finite or out of its range, drops that are not in
+            order, or a part of the weights to keep without any to start from.
     """
 
     def __post_init__(self) -> None:
+        check_ranges(f"recipe {self.name}", self, RANGES)
         wrong = list(self.wrong())
         if self.keep and self.init is None:
             wrong.append("keep")

@@ -1,6 +1,8 @@
 """Where a training stands, and the learning rate there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gatedpose.errors import InputError
 from gatedpose.training.recipes import Recipe
@@ -31,11 +33,18 @@ class Progress:
         return done / recipe.cost
 
 
-def check_batches(recipe: Recipe, processes: int, people: int) -> None:
-    """Sees that the batches of all phases can be drawn and shared.
+def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) -> None:
+    """Sees that the batches of all phases can be drawn, shared and normalised.
+
+    Args:
+        recipe: See `Recipe`.
+        processes: That share a batch.
+        people: To train on.
+        coarsest: Pixels of the input that are one cell of the network's coarsest features.
 
     Raises:
-        ValueError: If processes cannot share them alike, or they are larger than the people.
+        ValueError: If processes cannot share them alike, they are larger than the people, or batch
+            norm would see a single value.
     """
     shares = processes * recipe.accumulate
     if odd := [p.batch_size for p in recipe.phases if p.batch_size % shares]:
@@ -48,6 +57,22 @@ def check_batches(recipe: Recipe, processes: int, people: int) -> None:
             f"a batch of {large[0]} is more than the {people} people to train on: add people "
             "or make the batches of --phase smaller"
         )
+    for phase in recipe.phases:
+        images = min(phase.batch_size // shares, people if recipe.calibrate else phase.batch_size)
+        if images == 1 and phase.size <= coarsest:
+            raise ValueError(
+                f"one picture of {phase.size} pixels at a time is a single value in the network's "
+                f"coarsest features, which batch norm cannot learn from: take a --phase of "
+                f"{2 * phase.size} pixels, or batches (and people) of at least 2 a part"
+            )
+
+
+def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises InputError, which begins with `what`, unless all fields are as before."""
+    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in names):
+        text = "resume it with that one, or train into another folder"
+        raise InputError(f"{what} ({changes}): {text}")
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:

@@ -1,14 +1,12 @@
 """The training loop: crops in, averaged weights out, resumable at every checkpoint."""
 
 import io
-import json
 import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +16,9 @@ from tqdm import tqdm
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DivergedError, InputError, WeightsError
+from gatedpose.errors import DivergedError, InputError, WeightsError, in_range
 from gatedpose.files import write_whole
-from gatedpose.json_files import read_json, to_json
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.weights import require_finite
 from gatedpose.skeleton import Skeleton
@@ -29,8 +27,8 @@ from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer
-from gatedpose.training.recipes import Recipe
-from gatedpose.training.schedule import Progress, check_batches, learning_rate
+from gatedpose.training.recipes import Recipe, find_recipe
+from gatedpose.training.schedule import Progress, check_batches, learning_rate, require_same
 from gatedpose.training.watch import watch
 
 CHECKPOINT = "last.pt"
@@ -72,6 +70,8 @@ class Trainer:
     ) -> None:
         from timm.utils import ModelEmaV3
 
+        if not in_range(watch_every, (1, 10**12)):
+            raise InputError(f"Trainer: watch_every must be 1 or more images, got {watch_every!r}")
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
         self.recipe, self.out, self.watch_every = recipe, out, watch_every
         self.accelerator = make_accelerator(recipe.precision)
@@ -91,7 +91,8 @@ class Trainer:
         if recipe.compile:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        check_batches(recipe, self.accelerator.num_processes, len(crops))
+        coarsest = self.ema.module.size_multiple
+        check_batches(recipe, self.accelerator.num_processes, len(crops), coarsest)
         out.mkdir(parents=True, exist_ok=True)
         self._note_recipe()
         if (out / CHECKPOINT).exists():
@@ -256,20 +257,12 @@ class Trainer:
 
     def _note_recipe(self) -> None:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
-        path, now = self.out / "recipe.json", json.loads(to_json(asdict(self.recipe)))
+        path = self.out / "recipe.json"
         if (self.out / CHECKPOINT).exists():
-            before = read_json(path)
-            if not isinstance(before, dict):
-                raise InputError(f"{path} holds no recipe: train into another folder")
-            self._require_same("by another recipe", before, now)
+            before, now = (asdict(recipe) for recipe in (find_recipe(str(path)), self.recipe))
+            require_same(f"{self.out} holds a training by another recipe", before, now)
         elif self.main:
-            write_whole(path, to_json(now, indent=1))
-
-    def _require_same(self, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-        fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields):
-            text = "resume it with that one, or train into another folder"
-            raise InputError(f"{self.out} holds a training {what} ({changes}): {text}")
+            write_whole(path, to_json(asdict(self.recipe), indent=1))
 
     def _save(self) -> None:
         if not self.main:
@@ -305,7 +298,7 @@ class Trainer:
             network = {**standard, **state["network"]}
         except Exception as error:  # of a file that was damaged, there are many kinds
             raise self._damaged(error) from error
-        self._require_same("of another network", network, self.network)
+        require_same(f"{self.out} holds a training of another network", network, self.network)
         try:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
             self.ema.module.load_state_dict(state["ema"])

@@ -172,7 +172,7 @@ def test_predict_folder_and_pattern(photos: Path, tmp_path: Path) -> None:
         (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
           "--phase", "128,1,1"], "is not SIZE,IMAGES,BATCH,SIGMA"),
         (["train", "gated_hg_1s_68", "--data", "lsp=x", "--out", "{photos}/run",
-          "--recipe", "fintune"], "did you mean finetune?"),
+          "--recipe", "fintune"], "did you mean finetune"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(photos: Path, arguments: list[str], message: str) -> None:

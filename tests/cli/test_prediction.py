@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -201,11 +202,43 @@ def test_names_that_are_no_numbers_and_folders_in_folders(photos: Path, tmp_path
     (photos / "001.png").rename(photos / "a" / "002.png")
     (photos / "003.png").rename(photos / "c3.png")
     out = tmp_path / "out"
-    run(photos / "**" / "*.png", "--whole", "--out", out, "--coco", out / "coco.json")
+    options = ("--whole", "--out", out)
+    twice = run(photos / "**" / "*.png", *options, "--coco", tmp_path / "c.json", code=1)
+    assert re.search(r"/002.png and \S+/002.png would\s+both be '002.png'", twice.output)
+    assert not (tmp_path / "c.json").exists()
+    (photos / "a" / "002.png").rename(photos / "a" / "001.png")
+    run(photos / "**" / "*.png", *options, "--coco", out / "coco.json")
     pictures = {str(path.relative_to(out)) for path in out.rglob("*.png")}
-    assert pictures == {"002.png", "004.png", "005.png", "a/002.png", "c3.png"}
+    assert pictures == {"002.png", "004.png", "005.png", "a/001.png", "c3.png"}
     ids = [row["image_id"] for row in json.loads((out / "coco.json").read_text())]
-    assert sorted(ids) == ["002.png", "002.png", "004.png", "005.png", "c3.png"]
+    assert sorted(ids) == ["001.png", "002.png", "004.png", "005.png", "c3.png"]
+
+
+def test_image_ids_are_the_tables(photos: Path, tmp_path: Path) -> None:
+    """The table calls 001.png image 0, and two pictures of one name are told by their folders."""
+    for folder, number in (("x", "002"), ("y", "003")):
+        (photos / folder).mkdir()
+        (photos / f"{number}.png").rename(photos / folder / "1.png")
+    names = {0: "001.png", 71: "x/1.png", "b7": "y/1.png"}
+    images = [{"id": number, "file_name": name} for number, name in names.items()]
+    people = [
+        {"id": n, "image_id": number, "category_id": 1, "bbox": [10 * n, 20, 100 + 10 * n, 150]}
+        for n, number in enumerate((71, 0, "b7", 0))
+    ]
+    table = tmp_path / "ann.json"
+    table.write_text(json.dumps({"images": images, "annotations": people}))
+    out, coco = tmp_path / "out", tmp_path / "coco.json"
+    for name in ("004.png", "005.png"):
+        (photos / name).unlink()
+    run(photos / "**" / "*.png", "--boxes", table, "--no-pictures", "--out", out, "--coco", coco)
+    results = json.loads(coco.read_text())
+    assert [row["image_id"] for row in results] == [0, 0, 71, "b7"]
+    x = [np.array(row["keypoints"]).reshape(-1, 3)[:, 0].mean() for row in results]
+    assert x[0] < x[1]  # the boxes of image 0 in their order
+    images[1]["file_name"] = "001.png"
+    table.write_text(json.dumps({"images": images, "annotations": people}))
+    twice = run(photos / "x", "--boxes", table, "--out", tmp_path / "no", code=1)
+    assert "'images' has file_name '001.png' twice" in twice.output
 
 
 # Several people

@@ -196,7 +196,7 @@ def test_command_writes_what_training_learns_from(
     seen: list[Crops] = []
     monkeypatch.setattr(Trainer, "run", lambda trainer: seen.append(trainer.crops))
     monkeypatch.setattr(training, "save_model", lambda *_: None)
-    recipe = replace(RECIPES["finetune"], init=None, phases=(Phase(64, 2, 2, 1.0),))
+    recipe = replace(RECIPES["finetune"], init=None, calibrate=4, phases=(Phase(64, 2, 2, 1.0),))
     for name, corrections in (("as they are", None), ("corrected", str(out))):
         chosen = replace(recipe, corrections=corrections)
         training.train("gated_hg_1s_68", chosen, {"own": kites}, tmp_path / name)

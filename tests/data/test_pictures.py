@@ -9,13 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 from gatedpose.data.pictures import SIDE, Labelled, Pictures, read_empty, read_labelled, shrink
+from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.data.views import Views, draw_views
 from gatedpose.errors import DatasetError
 
 STILL = Views(
     zoom=(1.0, 1.0), close=0, aspect=1, restretch=1, flip=0, colour=0, grey=0, dark=0, blur=0
 )
-MEAN, STD = torch.zeros(3), torch.ones(3)
+PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def picture(path: Path, width: int, height: int, box: tuple[int, int, int, int] | None) -> None:
@@ -142,7 +143,7 @@ def test_boxes_go_where_the_pixels_go(yolo: Path, coco: Path, views: Views) -> N
     pictures, indices = packed(yolo, coco), torch.tensor([0, 2, 2])
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
-        batch = draw_views(pictures, indices, (192, 256), views, MEAN, STD, generator)
+        batch = draw_views(pictures, indices, (192, 256), views, PLAIN, generator)
         assert batch.images.shape == (3, 3, 192, 256)
         assert batch.known.shape == (3, 24, 32)
         for image, boxes in zip(batch.images, batch.boxes, strict=True):
@@ -153,7 +154,7 @@ def test_what_is_known(yolo: Path, coco: Path) -> None:
     """The picture of 80 x 160 fills the middle 96 columns of 192 x 256: nothing else is known."""
     generator = torch.Generator().manual_seed(0)
     pictures, indices = packed(yolo, coco), torch.tensor([0, 2])
-    batch = draw_views(pictures, indices, (192, 256), STILL, MEAN, STD, generator)
+    batch = draw_views(pictures, indices, (192, 256), STILL, PLAIN, generator)
     assert batch.known[0].all()  # complete
     [x0, y0, x1, y1] = batch.boxes[1, 0].tolist()
     assert (y0, y1) == pytest.approx((38.4, 115.2), abs=0.01)
@@ -169,7 +170,7 @@ def test_people_too_small_or_cut_off_are_not_learnt(yolo: Path, coco: Path) -> N
     views = Views(**{**vars(STILL), "least": 60.0})
     generator = torch.Generator().manual_seed(0)
     pictures, indices = packed(yolo, coco), torch.tensor([0, 2])
-    batch = draw_views(pictures, indices, (192, 256), views, MEAN, STD, generator)
+    batch = draw_views(pictures, indices, (192, 256), views, PLAIN, generator)
     assert not batch.boxes[0, 0].isnan().any()  # 64 x 64
     assert batch.boxes[0, 1].isnan().all()  # 51 x 26
     assert batch.known[0].sum() < 24 * 32

@@ -276,6 +276,23 @@ def test_check_says_as_much_in_json(tmp_path: Path) -> None:
     assert len(facts["notes"]) == len(facts["doubts"]) == 1
 
 
+def test_scores_say_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = coco(tmp_path)
+    keypoints = [20, 30, 0.9] + [0, 0, 0.1] * 15 + [50, 40, 0.9]
+    result = {"image_id": 139, "category_id": 1, "keypoints": keypoints, "score": 0.5}
+    write(tmp_path / "results.json", [result])
+    words = ["evaluate", "--predictions", str(tmp_path / "results.json"), "--dataset", "coco"]
+    words += ["--data", str(folder)]
+    line = "val2017.json: people read: 1; left out: 1 without a labelled joint, 1 marked as a crowd"
+    told = CliRunner().invoke(main, [*words, "--json"])
+    facts = json.loads(told.output)
+    assert facts["mean"] == 100
+    assert [note.partition("keypoints_")[2] for note in facts["notes"]] == [line]
+    assert f"{line}\n" in CliRunner().invoke(main, words).stderr
+    monkeypatch.setenv("RANK", "1")  # the first of several processes says it for all
+    assert CliRunner().invoke(main, words).stderr == ""
+
+
 # Fields that programs write otherwise, leave out or leave empty
 
 

@@ -17,7 +17,7 @@ from gatedpose import files
 from gatedpose.errors import ImageError
 from gatedpose.media import demo, drawing
 from gatedpose.media.drawing import draw_poses
-from gatedpose.media.images import find_images, read_image, write_image
+from gatedpose.media.images import find_images, image_header, read_image, write_image
 from gatedpose.skeleton import LSP14, Skeleton
 
 H, W = 12, 20
@@ -558,7 +558,7 @@ def test_other_programs_are_never_given_a_file(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
         read_image(path)
     with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
-        image_size(path)
+        image_header(path)
 
 
 def test_a_small_file_of_many_pixels(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The paper's network: its table of sizes, its formula, its choices and its errors."""
 
 import dataclasses
+import sys
 import weakref
 from pathlib import Path
 
@@ -230,3 +231,28 @@ def test_norms_and_activations_of_the_whole_network_are_timms(tmp_path: Path) ->
         gatedpose.create_model("gated_hg_2s_68", act_layer="relo")
     with pytest.raises(ValueError, match="norm_layer must be timm's name, got <class"):
         gatedpose.create_model("gated_hg_2s_68", norm_layer=nn.BatchNorm2d)
+
+
+def test_copies_of_data_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own replicas, whose weights are no parameters; only the copying between GPUs is not.
+
+    Every variant's check of its input must find their dtype.
+    """
+    from torch.nn.parallel import replicate
+
+    module = sys.modules[replicate.__module__]
+    monkeypatch.setattr(
+        module,
+        "_broadcast_coalesced_reshape",
+        lambda tensors, devices, detach=False: [[t.clone() for t in tensors] for _ in devices],
+    )
+    images = torch.randn(2, 3, 64, 128)
+    for name in ("gated_hg_1s_68", "cu_net_2", "hourglass_1s_256"):
+        model = gatedpose.create_model(name, num_keypoints=3).eval()
+        with torch.no_grad():
+            copies = replicate(model, [0, 1])
+            assert not list(copies[1].parameters())
+            for copy in copies:
+                torch.testing.assert_close(copy(images), model(images))
+        with pytest.raises(TypeError, match=r"images are torch.float64 but the weights are"):
+            copies[1](images.double())

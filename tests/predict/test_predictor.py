@@ -1,6 +1,7 @@
 """From images to poses: the whole way, with networks whose answer is known."""
 
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -294,6 +295,37 @@ def test_heatmaps_that_are_not_finite_are_refused(
     for network in (model, gatedpose.optimize(model, dtype=torch.float32, compile=False)):
         with pytest.raises(WeightsError, match="gated_hg_1s_68 gave heatmaps that are not finite"):
             Predictor(network, THREE, size=(64, 64))(dots[0])
+
+
+def test_a_wrapped_network_is_told() -> None:
+    network = gatedpose.create_model("gated_hg_1s_68")
+    with pytest.raises(TypeError, match=r"DataParallel does not say its num_keypoints.* \.module"):
+        Predictor(nn.DataParallel(network))
+
+
+SPAWN = """
+import multiprocessing, sys
+import gatedpose, torch
+
+def keypoints(photo):
+    torch.manual_seed(0)
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14, width=8)
+    return gatedpose.Predictor(model, size=(64, 64))(photo)[0].keypoints.tolist()
+
+if __name__ == "__main__":
+    here = keypoints(sys.argv[1])  # has used PyTorch's threads
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(keypoints, sys.argv[1:]) == [here]
+"""
+
+
+@pytest.mark.slow
+def test_processes_are_spawned(dots: tuple[Image.Image, np.ndarray], tmp_path: Path) -> None:
+    """As the questions and answers say; a fork would wait for ever."""
+    dots[0].save(tmp_path / "dots.png")
+    (tmp_path / "work.py").write_text(SPAWN)
+    command = [sys.executable, str(tmp_path / "work.py"), str(tmp_path / "dots.png")]
+    subprocess.run(command, check=True, timeout=300)
 
 
 def test_less_than_no_workers(finder: DotFinder) -> None:

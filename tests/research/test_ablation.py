@@ -46,7 +46,7 @@ def small_training(
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     monkeypatch.setattr(crops, "pack", partial(pack, size=64))
     data = ["--data", f"lsp={lsp_folder}", "--data", f"lspet={lspet_folder}"]
-    return ["--phase", "64,16,8,1", *data]
+    return ["--phase", "64,16,8,1", "--set", "calibrate=16", *data]
 
 
 @pytest.mark.slow

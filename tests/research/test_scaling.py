@@ -36,6 +36,7 @@ def test_times_off_the_line() -> None:
     assert draw_scaling([bent, bent]).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_command(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "BATCHES", (1, 2, 3))
     monkeypatch.setattr(scaling, "SIDES", (64, 128, 192))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gatedpose.errors import InputError
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.recipes import RECIPES
 from gatedpose.training.run import train
@@ -28,6 +29,36 @@ def test_processes_that_would_train_apart(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"do not know each other .* set ACCELERATE_USE_CPU=1"):
         make_accelerator("no")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "the recipe, which has 1: .* accumulate"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "the recipe, which has no: .* precision"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "compile"),
+        ("ACCELERATE_GRADIENT_CLIPPING", "1.0", "clip"),
+        ("ACCELERATE_USE_FSDP", "true", "it is not supported"),
+    ],
+)
+def test_a_launcher_does_not_change_the_training(
+    name: str, value: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=rf"{name}={value} asks for another training .*{field}"):
+        make_accelerator("no")
+
+
+def test_what_a_launcher_always_sets_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `accelerate launch` sets them without options, or with the recipe's own precision."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")
+    for precision in ("no", "bf16"):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+        made = make_accelerator(precision)
+        assert (made.mixed_precision, made.gradient_accumulation_steps) == (precision, 1)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # the launcher's default
+    assert make_accelerator("bf16").mixed_precision == "bf16"
 
 
 def test_missing_accelerate_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,22 +1,28 @@
 """Recipes from files and options."""
 
 import json
-from dataclasses import asdict, replace
+import re
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from gatedpose.cli import main
+from gatedpose.data import augment, looks
 from gatedpose.data.augment import Augmentation
-from gatedpose.errors import DatasetError
+from gatedpose.data.views import Views
+from gatedpose.errors import DatasetError, InputError
+from gatedpose.training import groups
+from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.recipes import FINETUNE, LSP, MPII, RECIPES, Phase, Recipe, find_recipe
 from gatedpose.training.run import choose
 
 
-def written(folder: Path, fields: object) -> str:
+def written(folder: Path, values: object) -> str:
     path = folder / "mine.json"
-    path.write_text(json.dumps(fields))
+    path.write_text(json.dumps(values))
     return str(path)
 
 
@@ -87,6 +93,65 @@ def test_wrong_fields(text: str, message: str) -> None:
     assert told.exit_code == 1
     assert message in told.output
     assert "Traceback" not in told.output
+
+
+NUMBERS = {
+    field.name
+    for kind in (Recipe, Phase, Augmentation)
+    for field in fields(kind)
+    if re.search(r"\b(int|float)\b", str(field.type))
+}
+
+
+def test_every_number_has_a_range() -> None:
+    known = {*groups.RANGES, *groups.PHASE_RANGES, *augment.RANGES, *looks.RANGES}
+    assert known | {"drops"} == NUMBERS
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), -1.0, 10**13, True])
+@pytest.mark.parametrize("name", sorted(NUMBERS - {"drops"}))
+def test_numbers_out_of_range(name: str, value: float) -> None:
+    owner: Any = next(
+        owner
+        for owner in (LSP, LSP.phases[0], LSP.augmentation)
+        if name in {field.name for field in fields(owner)}
+    )
+    if name == "options" and value == -1:
+        return
+    old = getattr(owner, name)
+    new: Any = value
+    if isinstance(old, dict):
+        new = {"lsp": value}
+    elif isinstance(old, tuple):
+        new = (value, *old[1:])
+    with pytest.raises(InputError, match=rf"out of range: {name} "):
+        replace(owner, **{name: new})
+
+
+@pytest.mark.parametrize(
+    ("owner", "changes", "message"),
+    [
+        (LSP, {"drops": ((0.5, -1e-3),)}, "out of range: drops"),
+        (LSP, {"drops": ((0.5, float("nan")),)}, "out of range: drops"),
+        (LSP, {"drops": ((0.5, 1e-3), (0.2, 1e-4))}, "out of range: drops"),
+        (LSP, {"drops": ((1.5, 1e-3),)}, "out of range: drops"),
+        (LSP, {"limit": 1.5}, r"out of range: limit 1.5 \(from 1 to"),
+        (FinderRecipe(), {"lr": -1.0}, "finder recipe: out of range: lr -1.0"),
+        (FinderRecipe().phases[0], {"batch_size": 0}, "out of range: batch_size 0"),
+        (Views(), {"zoom": (float("nan"), 1.0)}, r"views: out of range: zoom \(nan, 1.0\)"),
+        (LSP.phases[0], {"size": 100}, "a size that 64 divides, got 100"),
+        (LSP.augmentation, {"scale": (1.2, 0.8)}, r"scale must be \(smallest, largest\)"),
+        (LSP.augmentation, {"parts": (0.0, 0.0, 0.0, 0.0)}, "parts must be 4 and not all 0"),
+        (
+            LSP.augmentation,
+            {"flip": 5.0},
+            r"augmentation: out of range: flip 5.0 \(from 0.0 to 1.0",
+        ),
+    ],
+)
+def test_what_ranges_alone_do_not_say(owner: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(owner, **changes)
 
 
 @pytest.mark.parametrize(

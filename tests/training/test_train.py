@@ -194,6 +194,7 @@ def test_published_recipes(name: str) -> None:
 def test_learns(loss: Loss, sigma: float, tmp_path: Path) -> None:
     phase = Phase(size=64, images=1200, batch_size=8, sigma=sigma)
     recipe = Recipe("toy", {}, (phase,), loss, lr=0.02, warmup=5, ema=0.9, augmentation=NONE)
+    recipe = replace(recipe, calibrate=128)
     people, val = dotted_people(64, seed=0), dotted_people(8, seed=1)
     args = people, torch.ones(64), val, LSP14, recipe, tmp_path
     averaged = Trainer(tiny_network(), *args, watch_every=600).run()
@@ -266,7 +267,7 @@ def test_muon_computes_in_float32_and_leaves_timm_as_it_is() -> None:
         return theirs(*args, dtype=dtype, **kwargs)
 
     optimizer = make_optimizer(SHORT, network)
-    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    network(torch.zeros(2, 3, 64, 128)).sum().backward()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(muon, "zeropower_via_newtonschulz", spy)
         optimizer.step()
@@ -287,6 +288,7 @@ SHORT = Recipe(
     lr=2e-3,
     warmup=2,
     ema=0.8,
+    calibrate=24,  # people twice, where it takes them over and over by default
     augmentation=Augmentation(shift=0.05, half_body=0.3, occlude=0.5),
     seed=5,
 )
@@ -465,6 +467,25 @@ def test_batches_must_not_be_larger_than_the_data(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_one_picture_to_train_on(tmp_path: Path) -> None:
+    """Of 64 pixels it is one value to the coarsest batch norm; of 128 it can be learnt from."""
+    people = dotted_people(2, seed=0)
+    one = people.take(torch.tensor([0]))
+    for crops, batch, accumulate in ((one, 1, 1), (people, 1, 1), (people, 2, 2)):
+        phases = (Phase(size=64, images=4, batch_size=batch, sigma=1.5),)
+        recipe = replace(SHORT, phases=phases, accumulate=accumulate)
+        with pytest.raises(ValueError, match=r"one picture of 64 pixels .* --phase of 128 pixels"):
+            Trainer(
+                tiny_network(), crops, torch.ones(len(crops)), one, LSP14, recipe, tmp_path / "out"
+            )
+    assert not (tmp_path / "out").exists()
+    recipe = replace(SHORT, phases=(Phase(size=128, images=2, batch_size=1, sigma=1.5),))
+    args = one, torch.ones(1), one, LSP14
+    Trainer(tiny_network(), *args, recipe, tmp_path / "out").run()
+    with pytest.raises(ValueError, match="watch_every must be 1 or more images, got 0"):
+        Trainer(tiny_network(), *args, recipe, tmp_path / "out", watch_every=0)
+
+
 def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
     """Resumes, and compares the averaged weights bit for bit."""
     whole, weights = uninterrupted
@@ -483,6 +504,20 @@ def test_another_recipe_does_not_resume(uninterrupted: tuple[Path, dict[str, Ten
     with pytest.raises(ValueError, match=r"another recipe \(lr 0.002 -> 0.001, seed 5 -> 6\)"):
         Trainer(tiny_network(), *args)
     assert json.loads((out / "recipe.json").read_text())["seed"] == 5
+
+
+def test_a_training_of_before_there_were_more_fields_resumes(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(uninterrupted[0], out)
+    recipe = json.loads((out / "recipe.json").read_text())
+    del recipe["whole"], recipe["joints"]
+    (out / "recipe.json").write_text(json.dumps(recipe))
+    state = torch.load(out / "last.pt", weights_only=True)
+    del state["network"]["norm_layer"], state["network"]["act_layer"]
+    torch.save(state, out / "last.pt")
+    assert trainer_of(Trainer, out).progress == Progress(2, 0, 6)
 
 
 class Fails(Interrupted):
@@ -818,10 +853,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from gatedpose import trainer as trainer_module
-from gatedpose import training
 from gatedpose.data import crops
-from gatedpose.recipes import Phase, Recipe
+from gatedpose.training import run as training
+from gatedpose.training.groups import Phase
+from gatedpose.training.recipes import Recipe
 
 lsp, lspet, out = map(Path, sys.argv[1:])
 crops.pack = partial(crops.pack, size=64)
@@ -829,7 +864,7 @@ create = training.create_model
 training.create_model = lambda name, num_keypoints: create(
     name, num_keypoints=num_keypoints, width=8
 )
-recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),))
+recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),), calibrate=16)
 path = training.train("gated_hg_1s_68", recipe, {"lsp": lsp, "lspet": lspet}, out)
 (out.parent / f"wrote {path and path.name}").touch()
 """

@@ -1,0 +1,73 @@
+"""Weights from PyTorch's own files to safetensors, once and on purpose; nothing else reads them."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from gatedpose.errors import WeightsError
+from gatedpose.files import write_whole
+
+NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights")
+
+
+def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]:
+    """Writes the weights of a .pt, .pth, .bin or .ckpt file as safetensors.
+
+    PyTorch reads it with weights_only=True: that makes tensors and plain containers and runs
+    nothing of the file.
+
+    Args:
+        source: Holds a state dict, or a checkpoint with one inside.
+        target: Ends in .safetensors.
+
+    Returns:
+        The tensors by name, as they were written: contiguous, and each with memory of its own.
+
+    Raises:
+        WeightsError: If it cannot be read, or it is not plain which of its tables are the weights.
+        OSError: If the target cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"{target} does not end in .safetensors, the format that is written")
+    try:
+        held = torch.load(source, map_location="cpu", weights_only=True)
+    except (
+        OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError,
+        IndexError, pickle.UnpicklingError,
+    ) as error:  # fmt: skip
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(
+            f"{source} cannot be read as tensors alone ({reason:.200}); if it holds a whole "
+            "pickled network, save its state_dict() with the code that made it"
+        ) from error
+    tensors = _state_dict(held, str(source))
+    whole = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    write_whole(target, save(whole))
+    return whole
+
+
+def _state_dict(held: Any, where: str) -> dict[str, Tensor]:
+    """The table of tensors, which may lie deeper: under a usual name, or the only one there."""
+    if not isinstance(held, Mapping):
+        raise WeightsError(f"{where} holds no table of weights but a {type(held).__name__}")
+    tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
+    tables = {str(name): value for name, value in held.items() if isinstance(value, Mapping)}
+    if tensors and not tables:
+        return tensors
+    named = [name for name in NAMES if name in tables] or list(tables)
+    if tensors or not named or (named[0] not in NAMES and len(named) > 1):
+        inside = ", ".join(map(repr, list(held)[:8])) or "nothing"
+        raise WeightsError(
+            f"{where}: it is not plain which of its parts are the weights; it holds {inside}, and "
+            f"a state dict would be all tensors, or be called {', '.join(NAMES)}"
+        )
+    return _state_dict(tables[named[0]], f"{where}, {named[0]!r}")
