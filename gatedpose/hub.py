@@ -214,7 +214,7 @@ def write_repository(
             keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
             write_image(draw_poses(image, keypoints, scores, skeleton), part / "poses.png")
         else:
-            found = PersonFinder(model)(image)
+            found = PersonFinder(model)(image)[:, :4]
             picture = draw_bounding_boxes(image, found, colors="white", width=3)
             write_image(picture, part / "people.png")
     return Path(folder).resolve()

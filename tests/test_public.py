@@ -30,7 +30,7 @@ def test_all_is_what_the_design_promises() -> None:
         "HybridHourglass",
         "Pose", "Predictor", "Profile", "Skeleton", "SoftGate", "SoftGatedResidual",
         "UnknownModelError", "WeightsError", "create_model", "gate_shortcuts", "list_models",
-        "load_weights", "optimize", "profile",
+        "load_weights", "optimize", "predict", "profile",
     }  # fmt: skip
     for name in gatedpose.__all__:
         assert getattr(gatedpose, name).__doc__, name

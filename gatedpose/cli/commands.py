@@ -25,7 +25,7 @@ class Commands(click.Group):
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Adds a command, and --debug to it."""
         super().add_command(cmd, name)
-        _add_debug(cmd)
+        add_debug(cmd)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; bad input ends with exit code 1 and the message."""
@@ -42,11 +42,15 @@ class Commands(click.Group):
             raise click.ClickException(_message(error)) from error
 
 
-def _add_debug(command: click.Command) -> None:
+def add_debug(command: click.Command) -> None:
+    """Gives a command, and those below it, the option --debug."""
+
     def note(context: click.Context, param: click.Parameter, given: bool) -> None:
         if given:
             context.meta[DEBUG] = True
 
+    if any(param.name == "debug" for param in command.params):
+        return  # known by two names
     command.params.append(
         click.Option(
             ["--debug"],
@@ -57,7 +61,7 @@ def _add_debug(command: click.Command) -> None:
         )
     )
     for below in getattr(command, "commands", {}).values():
-        _add_debug(below)
+        add_debug(below)
 
 
 def _message(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 import gatedpose
+from gatedpose.cli.decoding import decoder_option
 from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
     LARGEST_SIDE,
@@ -14,7 +15,6 @@ from gatedpose.cli.options import (
     Number,
     best_device,
     check_apart,
-    decoder_option,
     device_option,
     fast_option,
     json_option,

@@ -34,9 +34,10 @@ def predict_video(
         raise click.BadParameter(f"cannot write into {target.parent}", param_hint="--out")
     video = read_video(source) if source else read_camera(camera or 0)
     writer = VideoWriter(target, video.rate) if job.drawn else None
+    given = job.whole or job.boxes is not None
     tracker = Tracker(
         job.predictor,
-        job.detector,
+        job.detector if given else job.predictor.finder,
         boxes=job.boxes,
         smooth=joint_filter if smooth else None,
     )
@@ -56,6 +57,6 @@ def predict_video(
     if writer and (image.shape[1] % 2 or image.shape[2] % 2):
         click.echo("the video has an odd side: the one written is a pixel larger", err=True)
     if not job.as_json:
-        nobody = f", in {empty} of them no people found" if empty else ""
+        nobody = f", in {empty} of them nobody found" if empty else ""
         shown = f" -> {target}" if writer else ""
         click.echo(f"{frames} frames, {len(tracks)} people{nobody}{shown}")

@@ -10,8 +10,6 @@ import click
 
 import gatedpose
 from gatedpose.errors import InputError
-from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER
-from gatedpose.models.optimize import ASKED, ENGINES
 
 Value = TypeVar("Value")
 
@@ -104,6 +102,7 @@ class Fast(NamedTuple):
 
 def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--fast, --engine and --precision, which the command gets as `fast`: `Fast` or None."""
+    from gatedpose.models.optimize import ASKED, ENGINES  # PyTorch: not for all commands
 
     @click.option(
         "--fast", is_flag=True, help="Prepare the model for this machine: see gatedpose.optimize."
@@ -166,9 +165,6 @@ SEED = click.IntRange(0, 2**63 - 1)
 PICTURE = PictureFile()
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-decoder_option = click.option(
-    "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
-)
 device_option = click.option(
     "--device",
     callback=checked(_device),

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.errors import ImageError, InputTypeError
+from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
 from gatedpose.files import write_whole
 from gatedpose.media.folders import glob_once, real_files
 
@@ -97,6 +97,41 @@ def _from_file(path: Path) -> Tensor:
             raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
         with _open(file, path) as image:
             return _from_pil(image, str(path))
+
+
+def as_rgb(source: ImageSource, channels: str) -> ImageSource:
+    """An array (H, W, 3) or tensor (3, H, W) with its channels turned to RGB.
+
+    Args:
+        source: Anything that `read_image` reads.
+        channels: Their order, "rgb" or "bgr" (OpenCV's).
+
+    Raises:
+        InputError: For another order, or for "bgr" of a file or PIL image, whose order is known.
+    """
+    check_choice("channels", channels, ("rgb", "bgr"))
+    if channels == "rgb":
+        return source
+    if isinstance(source, np.ndarray):
+        return source[..., ::-1] if source.ndim == 3 else source
+    if isinstance(source, Tensor):
+        return source.flip(0) if source.ndim == 3 else source
+    raise InputError(
+        f'channels="bgr" is for arrays and tensors; a {type(source).__name__} is read in its own '
+        "order"
+    )
+
+
+def decode_image(data: bytes, name: str) -> Tensor:
+    """Reads the bytes of an image file, as `read_image` does; `name` is for messages.
+
+    Raises:
+        ImageError: For what is not a whole image of at least 2 x 2 pixels.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
+    with _named_errors(name), _open(io.BytesIO(data), name) as image:
+        return _from_pil(image, name)
 
 
 def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image:
@@ -286,11 +321,16 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
 
 
+def to_pil(image: Tensor) -> Image.Image:
+    """A picture (3, H, W) uint8 as Pillow's."""
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
 def write_image(image: ImageSource, path: str | os.PathLike[str]) -> None:
     """Writes an image as PNG or JPEG, by the path's suffix, through `write_whole`."""
     kind = FORMATS.get(Path(path).suffix.lower())
     if kind is None:
         raise ImageError(f"cannot write {path}: the suffix must be one of {', '.join(FORMATS)}")
     data = io.BytesIO()
-    Image.fromarray(read_image(image).permute(1, 2, 0).numpy()).save(data, kind, quality=92)
+    to_pil(read_image(image)).save(data, kind, quality=92, compress_level=1)
     write_whole(path, data.getvalue())

@@ -6,6 +6,7 @@ file (packaged first, then the Hub through its cache), `gatedpose.models.weights
 it.
 """
 
+import difflib
 import fnmatch
 import functools
 import re
@@ -27,6 +28,7 @@ from timm.models import (
 )
 from torch import nn
 
+from gatedpose.catalogue import WORDS
 from gatedpose.device import find_device
 from gatedpose.errors import (
     InputError,
@@ -76,6 +78,18 @@ def parse_name(name: str) -> tuple[str, str, str]:
         )
     source, place, variant, tag = match.groups(default="")
     return source, place or variant, tag
+
+
+def find_word(name: str) -> str:
+    """The model that a word of `WORDS` stands for; any other name as it is.
+
+    Raises:
+        UnknownModelError: For what is nearly a word and no name.
+    """
+    close = difflib.get_close_matches(str(name), WORDS)
+    if close and name not in WORDS:
+        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
+    return WORDS.get(name, name)
 
 
 def find_weights(name: str) -> Weights:
@@ -182,6 +196,7 @@ def create_model(
     pretrained: bool = False,
     *,
     num_keypoints: int | None = None,
+    num_classes: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     checkpoint_path: str | Path | None = None,
@@ -197,6 +212,7 @@ def create_model(
             repository or folder. Without it any network is random, "hf-hub:" too, as in timm.
         num_keypoints: Heatmap channels K; as the weights or the variant (16) have it if None. With
             another number than the weights', exactly the heads and heatmap remaps are random.
+        num_classes: timm's word for `num_keypoints`.
         device: Where to put the network, the CPU if None.
         dtype: Floating point type of its weights, float32 if None.
         checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
@@ -209,6 +225,12 @@ def create_model(
         TypeError: For an option that the configuration has not; the message has the valid ones.
         ValueError: For a value that the configuration refuses.
     """
+    if None not in (num_keypoints, num_classes) and num_keypoints != num_classes:
+        raise InputError(
+            f"create_model: num_keypoints and num_classes are the same, got {num_keypoints} and "
+            f"{num_classes}"
+        )
+    num_keypoints = num_classes if num_keypoints is None else num_keypoints
     source, place, tag = parse_name(name)
     if source:
         _check_architecture(source, place, config.get("cache_dir"))
@@ -251,7 +273,9 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
         "architecture": variant.name,
     }
     if weights:
-        cfg |= {"file": str(weights.path), "hf_hub_id": weights.hub_id, "license": weights.license}
+        # What cannot be had has no place, so that timm.list_models(pretrained=True) leaves it out.
+        file = str(weights.path) if weights.obtainable else None
+        cfg |= {"file": file, "hf_hub_id": weights.hub_id, "license": weights.license}
         cfg |= {"num_classes": weights.num_keypoints}
     return cfg
 

@@ -15,7 +15,8 @@ from gatedpose.errors import InputError
 from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.pose import Pose
-from gatedpose.predict.predictor import Detector, Predictor, find_people
+from gatedpose.predict.people import Detector, find_people
+from gatedpose.predict.predictor import Predictor
 from gatedpose.predict.smoothing import OneEuro
 
 GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
@@ -191,7 +192,7 @@ class Tracker:
                 track.restart(self._likeliest(pixels, track))
             return lost
         placed: list[_Track] = []
-        for box in find_people(self.detector, pixels):
+        for box in find_people(self.detector, pixels)[:, :4]:
             if self._is_taken(box) or any(_overlap(box, t.box) >= OVERLAP for t in placed):
                 continue
             if lost:
