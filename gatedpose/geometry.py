@@ -45,7 +45,7 @@ def without_autocast(
         with torch.autocast(kind, enabled=False):
             return function(first, *args, **options)
 
-    return exact  # type: ignore[return-value]  # wraps loses that `first` has no name
+    return exact
 
 
 def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:

@@ -97,12 +97,6 @@ class GatedFinder(HeatmapNetwork):
             bias[0] = math.log(RARE / (1 - RARE))
             bias[1:] = math.log(DISTANCE)
 
-    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yields the one stack's features and maps, (B, *, H/8, W/8); None for a pruned head."""
-        self.check_input(images)
-        features = self.run(self.stacks[0], self.stem(images))
-        yield features, self.heads[0](features) if len(self.heads) else None
-
 
 @torch.no_grad()
 def start_from_pose(finder: GatedFinder, pose: GatedHourglass) -> None:

@@ -291,8 +291,7 @@ class Trainer:
     def _restore(self) -> None:
         state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
         # A checkpoint of an earlier version has not yet all fields, which are at their defaults.
-        standard = vars(type(self.ema.module.config)())
-        before = {**standard, **state["network"]}
+        before = {**vars(type(self.ema.module.config)()), **state["network"]}
         require_same(f"{self.out} holds a training of another network", before, self.network)
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
