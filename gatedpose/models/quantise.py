@@ -7,7 +7,7 @@ The rounding is PyTorch's own fake quantisation, which OpenVINO knows.
 
 Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
 inference", CVPR 2018. Rounded is what convolutions read, behind each ReLU. What blocks add up is
-not: it costs half a point of PCK, and where the processor has bfloat16 it makes nothing faster.
+not: where the processor has bfloat16 that would make nothing faster.
 """
 
 import copy
