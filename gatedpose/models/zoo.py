@@ -261,9 +261,12 @@ def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -
 
 def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any]:
     """What timm's `PretrainedCfg` is to say of a variant and its weights."""
+    side = 256
+    if isinstance(variant.config, FinderConfig):
+        side = weights.recipe["phases"][-1]["size"] if weights else 320
     cfg = {
         "num_classes": variant.config.num_keypoints,
-        "input_size": (3, 320, 320) if isinstance(variant.config, FinderConfig) else (3, 256, 256),
+        "input_size": (3, side, side),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "mean": IMAGENET_DEFAULT_MEAN,

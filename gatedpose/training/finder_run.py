@@ -56,6 +56,8 @@ def train_finder(
     check_replaceable(out / "model", MODEL_FILES)
     torch.manual_seed(recipe.seed)
     model = _model(name, recipe.init)
+    size = recipe.phases[-1].size
+    model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
     out.mkdir(parents=True, exist_ok=True)
     parts: list[Pictures] = []
     weights: list[Tensor] = []
