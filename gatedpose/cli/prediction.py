@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from gatedpose.catalogue import DEFAULT_WORD
 from gatedpose.cli.decoding import decoder_option
 from gatedpose.cli.options import (
     BATCH,
@@ -30,7 +31,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 )
 @click.option(
     "--model",
-    default="balanced",
+    default=DEFAULT_WORD,
     show_default=True,
     metavar="NAME",
     help="fast, balanced, best, a name that `gatedpose list --pretrained` shows, or an exported "
