@@ -13,6 +13,7 @@ Deviations:
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -142,3 +143,15 @@ class StackedHourglass(HeatmapNetwork):
                 relu=nn.ReLU(),
             )
         )
+
+    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields each stack's features and heatmaps, (B, *, H/4, W/4); None for a pruned head."""
+        self.check_input(images)
+        x = self.stem(images)  # (B, C, H/4, W/4)
+        for s, stack in enumerate(self.stacks):
+            features = self.run(stack, x)
+            heatmaps = self.heads[s](features) if s < len(self.heads) else None
+            yield features, heatmaps
+            if s + 1 < self.num_stacks:
+                x = x + self.remap_features[s](features)
+                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)
