@@ -13,6 +13,7 @@ from gatedpose.demo.viewer import PoseFinder
 gr = pytest.importorskip("gradio")
 NAME = "gated_hg_1s_68.lsp"
 NO_BOX = (None,) * 4
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Gradio's, outside of an event
 
 
 @pytest.fixture(scope="module")
