@@ -34,7 +34,7 @@ from gatedpose.errors import BoxError, ImageError
 from gatedpose.files import write_whole
 from gatedpose.geometry import Boxes, as_boxes
 from gatedpose.media.images import find_images, read_image
-from gatedpose.predict.predictor import Detector
+from gatedpose.predict.people import Detector
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports nothing to its makers
 People: TypeAlias = Boxes | Detector | None

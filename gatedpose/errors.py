@@ -2,7 +2,11 @@
 
     GatedPoseError
     ├── InputError (ValueError)          an argument, option or field that is no good
-    │   └── UnknownModelError            a name that the zoo does not have
+    │   ├── InputTypeError (TypeError)   ... that is of another kind altogether
+    │   ├── UnknownModelError            a name that the zoo does not have
+    │   └── JsonError                    a file that is no JSON, or none that can be trusted
+    ├── MissingPackageError (ImportError)  an extra that is not installed
+    ├── DivergedError (FloatingPointError)  a training whose loss is no number any more
     ├── ImageError (ValueError)          no readable picture
     ├── VideoError (ValueError)          no readable video
     ├── BoxError (ValueError)            a box without a pixel of the picture
@@ -28,6 +32,22 @@ class GatedPoseError(Exception):
 
 class InputError(GatedPoseError, ValueError):
     """An argument, an option or a field that is no good; the text says what would be."""
+
+
+class InputTypeError(InputError, TypeError):
+    """Something of another kind than what is wanted."""
+
+
+class JsonError(InputError):
+    """A file that is no JSON, or holds numbers that no computer's float holds."""
+
+
+class MissingPackageError(GatedPoseError, ImportError):
+    """A package that an extra brings is not installed; the text names the pip command."""
+
+
+class DivergedError(GatedPoseError, FloatingPointError):
+    """A training whose loss is not finite any more."""
 
 
 class UnknownModelError(InputError):

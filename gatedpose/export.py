@@ -6,7 +6,8 @@ asked for. What a program must know to feed it is written inside, see `input_fac
 
 import copy
 import io
-import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, check_choice
+from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.files import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.engines import check_installed
 from gatedpose.models.finder import GatedFinder
@@ -185,39 +187,49 @@ def export(
         network = quantised(model, stored_ranges(model))
     graph = LastStack(network, half, with_decode).eval()
     shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
-    facts = json.dumps(input_facts(model, skeleton, size))
+    facts = to_json(input_facts(model, skeleton, size))
     points_name = "boxes" if isinstance(model, GatedFinder) else "keypoints"
     names = ("heatmaps", points_name, "scores")[: 3 if with_decode else 1]
     # A batch of one would be taken for a constant.
     data = WRITERS[format](graph, noise[-1], shapes, names, facts)
-    for suffix, part in data.items():
-        write_whole(Path(path).with_suffix(suffix) if suffix else path, part)
     run = RUNNERS[format](data)
     with torch.no_grad():
         found = [run(images) for images in noise]
     points = [out[1] if with_decode else reader(model)(out[0])[0] for out in found]
+    heatmaps = _largest([out[0] for out in found], [want[0] for want in wanted])
+    keypoints = _largest(points, [want[1] for want in wanted])
+    if not (math.isfinite(heatmaps) and math.isfinite(keypoints)):
+        raise InputError(
+            f"export: {path} would give values that are no numbers"
+            + ("; export it without half" if half else ": has the model trained well?")
+        )
+    for suffix, part in data.items():
+        write_whole(Path(path).with_suffix(suffix) if suffix else path, part)
     return Exported(
         path=Path(path),
         format=format,
         bytes=sum(map(len, data.values())),
         outputs=names,
         batches=batches,
-        heatmap_difference=_largest([out[0] for out in found], [want[0] for want in wanted]),
-        keypoint_difference=_largest(points, [want[1] for want in wanted]),
+        heatmap_difference=heatmaps,
+        keypoint_difference=keypoints,
     )
 
 
 def _largest(found: list[Tensor], wanted: list[Tensor]) -> float:
-    return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+    # A maximum of tensors keeps NaN, Python's may lose it.
+    pairs = zip(found, wanted, strict=True)
+    return float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
 
 
 def _require_onnx() -> None:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is loaded
     try:
         import onnx
         import onnxruntime
         import onnxscript
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'export to ONNX needs {error.name}: pip install "gatedpose[export]"'
         ) from error
     del onnx, onnxruntime, onnxscript

@@ -38,7 +38,7 @@ def without_autocast(
     """
 
     @functools.wraps(function)
-    def exact(first: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+    def exact(first: Tensor, /, *args: P.args, **options: P.kwargs) -> Tensor:
         kind = first.device.type
         if kind == "meta" or not torch.is_autocast_enabled(kind):
             return function(first, *args, **options)
@@ -66,7 +66,7 @@ def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
     """
     try:
         checked = torch.as_tensor(boxes, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise BoxError(f"boxes must be numbers of shape (N, 4): {error}") from error
     if checked.dim() != 2 or checked.shape[1] != 4 or len(checked) == 0:
         raise BoxError(

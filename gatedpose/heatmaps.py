@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatedpose.errors import check_choice
+from gatedpose.errors import InputError, check_choice
 
 STRIDE = 4  # image pixels a heatmap cell
 Decoder: TypeAlias = Literal["argmax", "quarter", "dark", "softargmax"]
@@ -62,7 +62,7 @@ def decode(heatmaps: Tensor, method: Decoder = DEFAULT_DECODER) -> tuple[Tensor,
     """
     check_choice("decode: method", method, DECODERS)
     if heatmaps.dim() != 4 or min(heatmaps.shape[-2:]) < 3:
-        raise ValueError(
+        raise InputError(
             f"decode: heatmaps must be (B, K, h, w) with h, w >= 3, got {tuple(heatmaps.shape)}; "
             "of a model's output (B, S, K, h, w) pass the last stack, [:, -1]"
         )

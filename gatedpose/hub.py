@@ -10,7 +10,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torchvision.utils import draw_bounding_boxes
 
 import gatedpose
-from gatedpose.errors import WeightsError
+from gatedpose.errors import InputError, WeightsError
 from gatedpose.files import whole_folder, write_whole
 from gatedpose.media.demo import DEMO_BOX, demo_image
 from gatedpose.media.drawing import draw_poses
@@ -166,14 +166,14 @@ def check_card(card: str, weights: Weights) -> None:
     try:
         found = getattr(ModelCard(card).data, "eval_results", None)
     except Exception as error:  # whatever YAML and huggingface_hub find wrong with it
-        raise ValueError(f"the card's front matter cannot be read: {error}") from error
+        raise InputError(f"the card's front matter cannot be read: {error}") from error
     known = {(r.dataset_type, r.metric_name): r.metric_value for r in _results(weights)}
     if not found:
-        raise ValueError(f"the card of {weights.name} has no results; the table has {known}")
+        raise InputError(f"the card of {weights.name} has no results; the table has {known}")
     for result in found:
         key = (result.dataset_type, result.metric_name)
         if known.get(key) != result.metric_value:
-            raise ValueError(
+            raise InputError(
                 f"the card says {result.metric_value} for {key[0]}, {key[1]}, the table of "
                 f"{weights.name} says {known.get(key, 'nothing')}: cards hold its numbers only"
             )
@@ -214,7 +214,7 @@ def write_repository(
             keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
             write_image(draw_poses(image, keypoints, scores, skeleton), part / "poses.png")
         else:
-            found = PersonFinder(model)(image)
+            found = PersonFinder(model)(image)[:, :4]
             picture = draw_bounding_boxes(image, found, colors="white", width=3)
             write_image(picture, part / "people.png")
     return Path(folder).resolve()
@@ -252,4 +252,4 @@ def check_repository(repository: str) -> None:
     except HFValidationError:
         good = False
     if not good:
-        raise ValueError(f"push: a repository is ORG/NAME, got {repository!r}")
+        raise InputError(f"push: a repository is ORG/NAME, got {repository!r}")

@@ -3,6 +3,8 @@
 import io
 from typing import TYPE_CHECKING
 
+from gatedpose.errors import MissingPackageError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -18,7 +20,9 @@ def new_figure(width: float, height: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'gatedpose[train]'") from error
+        raise MissingPackageError(
+            "plots need matplotlib: pip install 'gatedpose[train]'"
+        ) from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

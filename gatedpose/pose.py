@@ -1,5 +1,6 @@
 """One person's keypoints, and the forms that other libraries take them in."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
+from gatedpose.errors import InputError, MissingPackageError
+from gatedpose.media.images import ImageSource, to_pil
 from gatedpose.skeleton import Skeleton
 
 
@@ -24,6 +28,7 @@ class Pose:
         box: (4,) float32, (x0, y0, x1, y1), as given.
         skeleton: Names, flip pairs and limbs of the K joints.
         track: Number of the person in a video; see `gatedpose.predict.tracker`.
+        box_score: How sure whoever found the box is, in [0, 1]; None if it was given without.
     """
 
     keypoints: npt.NDArray[np.float32]
@@ -31,12 +36,49 @@ class Pose:
     box: npt.NDArray[np.float32]
     skeleton: Skeleton
     track: int | None = None
+    box_score: float | None = None
+
+    def draw(self, image: ImageSource, *, min_score: float = 0.2, box: bool = False) -> Image:
+        """A copy of the image with this person drawn on it.
+
+        Args:
+            image: Where the person is: anything that `gatedpose.media.images.read_image` reads.
+            min_score: Joints below are drawn hollow, far below not at all.
+            box: Whether the box is drawn, too.
+
+        Returns:
+            A picture of Pillow's, of the same size: `.show()` opens it, `.save("a.jpg")` writes it.
+            Draw the next person on it.
+        """
+        from gatedpose.media.drawing import draw_poses
+
+        boxes = scores = None
+        if box:
+            boxes = torch.from_numpy(self.box)[None]
+            scores = torch.tensor([math.nan if self.box_score is None else self.box_score])
+        picture = draw_poses(
+            image,
+            torch.from_numpy(self.keypoints)[None],
+            torch.from_numpy(self.scores)[None],
+            self.skeleton,
+            boxes=boxes,
+            box_scores=scores,
+            min_score=min_score,
+            scale=1,
+        )
+        return to_pil(picture)
 
     def to_dict(self) -> dict[str, object]:
-        """Plain numbers for JSON: track if any, box and, for each joint by name, [x, y, score]."""
+        """Plain numbers for JSON: track, box, box_score, and [x, y, score] of each joint by name.
+
+        Track and box_score are left out where there are none.
+        """
         rows = self.to_numpy().astype(float).round(3).tolist()  # float32 has no short decimals
         joints = dict(zip(self.skeleton.joints, rows, strict=True))
-        facts = {"box": self.box.astype(float).round(3).tolist(), "keypoints": joints}
+        facts: dict[str, object] = {"box": self.box.astype(float).round(3).tolist()}
+        if self.box_score is not None:
+            facts["box_score"] = round(self.box_score, 3)
+        facts["keypoints"] = joints
         return facts if self.track is None else {"track": self.track, **facts}
 
     @classmethod
@@ -49,9 +91,10 @@ class Pose:
         try:
             joints = np.array([facts["keypoints"][name] for name in skeleton.joints], np.float32)
             box = np.array(facts["box"], np.float32).reshape(4)
-            return cls(joints[:, :2], joints[:, 2], box, skeleton, facts.get("track"))
+            track, sure = facts.get("track"), facts.get("box_score")
+            return cls(joints[:, :2], joints[:, 2], box, skeleton, track, sure)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
+            raise InputError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
 
     def to_numpy(self) -> npt.NDArray[np.float32]:
         """(K, 3): x, y in pixels of the image, and score."""
@@ -101,9 +144,11 @@ def to_supervision(poses: Sequence[Pose]) -> Any:
     try:
         from supervision import KeyPoints
     except ImportError as error:
-        raise ImportError('this needs supervision: pip install "supervision>=0.31"') from error
+        raise MissingPackageError(
+            'this needs supervision: pip install "supervision>=0.31"'
+        ) from error
     if not poses:
-        raise ValueError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
+        raise InputError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
     scores = np.stack([pose.scores for pose in poses])
     try:
         return KeyPoints(
@@ -114,4 +159,4 @@ def to_supervision(poses: Sequence[Pose]) -> Any:
         )
     except TypeError as error:
         message = f'this supervision is too old ({error}): pip install "supervision>=0.31"'
-        raise ImportError(message) from error
+        raise MissingPackageError(message) from error

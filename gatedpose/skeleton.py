@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from gatedpose.errors import InputError
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -27,15 +29,15 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         if len(set(self.joints)) != len(self.joints) or not self.joints:
-            raise ValueError(f"Skeleton {self.name!r}: joint names must be given and differ")
+            raise InputError(f"Skeleton {self.name!r}: joint names must be given and differ")
         paired = [index for pair in self.flip_pairs for index in pair]
         used = [*paired, *(index for limb in self.limbs for index in limb)]
         if any(not 0 <= index < len(self.joints) for index in used):
-            raise ValueError(
+            raise InputError(
                 f"Skeleton {self.name!r}: flip pairs and limbs must index {len(self.joints)} joints"
             )
         if len(set(paired)) != len(paired):
-            raise ValueError(f"Skeleton {self.name!r}: a joint can be in one flip pair only")
+            raise InputError(f"Skeleton {self.name!r}: a joint can be in one flip pair only")
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Skeleton":
@@ -49,8 +51,8 @@ class Skeleton:
                 tuple((int(a), int(b)) for a, b in fields[name]) for name in ("flip_pairs", "limbs")
             )
             name, joints = str(fields["name"]), tuple(str(joint) for joint in fields["joints"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"no skeleton: {error!r} in {fields!r}") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"no skeleton: {error!r} in {fields!r}") from error
         return cls(name, joints, flip_pairs, limbs)
 
     @property

@@ -1,6 +1,7 @@
 """The public surface, the packaging and the price of the import."""
 
 import configparser
+import re
 import runpy
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import gatedpose
+from gatedpose import errors
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,10 +30,31 @@ def test_all_is_what_the_design_promises() -> None:
         "HybridHourglass",
         "Pose", "Predictor", "Profile", "Skeleton", "SoftGate", "SoftGatedResidual",
         "UnknownModelError", "WeightsError", "create_model", "gate_shortcuts", "list_models",
-        "load_weights", "optimize", "profile",
+        "load_weights", "optimize", "predict", "profile",
     }  # fmt: skip
     for name in gatedpose.__all__:
         assert getattr(gatedpose, name).__doc__, name
+
+
+def test_wings_with_a_door_of_their_own() -> None:
+    from gatedpose.evaluation import evaluate
+    from gatedpose.training import train
+
+    assert callable(train)
+    assert callable(evaluate)
+
+
+def test_the_tree_of_errors_is_the_one_drawn() -> None:
+    def below(kind: type[Exception]) -> set[type[Exception]]:
+        return {kind}.union(*map(below, kind.__subclasses__()))
+
+    made = {name for name in vars(errors) if name.endswith("Error")}
+    root = errors.GatedPoseError
+    assert {kind.__name__ for kind in below(root)} == made
+    assert errors.__doc__
+    assert made == set(re.findall(r"^ .*?(\w+Error)\b", errors.__doc__, re.MULTILINE))
+    usual = (ValueError, RuntimeError, OSError)
+    assert all(issubclass(kind, usual) for kind in below(root) - {root})
 
 
 def test_installed_version_is_the_packages() -> None:

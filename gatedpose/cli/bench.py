@@ -1,7 +1,6 @@
 """`gatedpose bench`: how fast networks run on this machine."""
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +10,8 @@ from typing import Any, NamedTuple
 import click
 
 import gatedpose
-from gatedpose.cli.options import json_option, parse_size
+from gatedpose.cli.options import BATCH, PICTURE, POSITIVE, device_option, json_option, size_option
+from gatedpose.json_files import to_json
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
 PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
@@ -26,12 +26,15 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
     default=("eager", "optimized"), show_default=True, help="How to run; repeat it.",
 )  # fmt: skip
 @click.option(
-    "--batch", "batches", multiple=True, type=int, default=(8,), show_default=True,
+    "--batch", "batches", multiple=True, type=BATCH, default=(8,), show_default=True,
     help="Images at once; repeat it.",
 )  # fmt: skip
-@click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--seconds", default=3.0, show_default=True, help="For each, in each of 3 rounds.")
+@size_option
+@device_option
+@click.option(
+    "--seconds", type=POSITIVE, default=3.0, show_default=True,
+    help="For each, in each of 3 rounds.",
+)  # fmt: skip
 @click.option("--against", help="What ratios refer to. [the first]")
 @click.option("--roofline", is_flag=True, help="Share of what the device's own rates allow.")
 @click.option(
@@ -47,15 +50,15 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
     is_flag=True,
     help="Count the processor's seconds, where others use it, too; with OMP_NUM_THREADS=1.",
 )
-@click.option("--plot", type=Path, help="Draws images per second, or the scaling (.png).")
+@click.option("--plot", type=PICTURE, help="Draws images per second, or the scaling (.png).")
 @json_option
 def bench(
     names: tuple[str, ...],
     peers: bool,
     modes: tuple[Any, ...],
     batches: tuple[int, ...],
-    size: str,
-    device: str,
+    size: tuple[int, int],
+    device: str | None,
     seconds: float,
     against: str | None,
     roofline: bool,
@@ -72,6 +75,7 @@ def bench(
     """
     from gatedpose.files import write_whole
 
+    device = device or "cpu"
     chosen = _chosen([*(names or DEFAULTS), *(PEERS if peers else ())])
     reference = against or chosen[0]
     if reference not in chosen:
@@ -86,10 +90,10 @@ def bench(
     else:
         options = {"device": device, "seconds": seconds, "roofline": roofline}
         options["cpu_seconds"] = cpu_seconds
-        found = _timings(chosen, modes, batches, reference, size=parse_size(size), **options)
+        found = _timings(chosen, modes, batches, reference, size=size, **options)
     if plot:
         write_whole(plot, found.draw())
-    click.echo(json.dumps(found.rows, indent=1) if as_json else found.text)
+    click.echo(to_json(found.rows, indent=1) if as_json else found.text)
 
 
 class _Found(NamedTuple):

@@ -6,8 +6,8 @@ import click
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("source", type=Path)
+@click.argument("target", type=Path)
 def convert(source: Path, target: Path) -> None:
     """Writes the weights in SOURCE (.pt, .pth, .bin, .ckpt) as TARGET (.safetensors).
 

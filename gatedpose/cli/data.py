@@ -6,8 +6,18 @@ from pathlib import Path
 import click
 
 from gatedpose.cli.notes import notes_kept
-from gatedpose.cli.options import json_option, pixels_option
+from gatedpose.cli.options import (
+    PICTURE,
+    POSITIVE,
+    SHARE,
+    check_apart,
+    json_option,
+    pixels_option,
+)
+from gatedpose.data.corrections import load_corrections
 from gatedpose.data.crops import PACK_SIZE
+from gatedpose.errors import DatasetError
+from gatedpose.json_files import to_json
 from gatedpose.media.images import write_image
 
 
@@ -57,7 +67,7 @@ def check(
             facts["picture"] = str(out / f"{dataset}-{split}.png")
             write_image(annotation_sheet(samples), facts["picture"])
         if as_json:
-            click.echo(json.dumps(facts))
+            click.echo(to_json(facts))
             continue
         click.echo(f"{dataset} {split}: {facts['people']} people in {facts['images']} images")
         for joint, count in facts["labelled"].items():
@@ -70,6 +80,17 @@ def check(
             click.echo(f"  drawn in {facts['picture']}")
 
 
+def _check_corrections(out: Path) -> None:
+    """What is written over must be corrections, too: annotations are called alike."""
+    if out.is_file() and out.stat().st_size:
+        try:
+            load_corrections(out)
+        except DatasetError as error:
+            raise click.BadParameter(
+                f"{out} is there and holds no corrections: it would be lost", param_hint="--out"
+            ) from error
+
+
 @data.command()
 @dataset_option
 @folder_option
@@ -78,11 +99,11 @@ def check(
     "--predictions", "files", type=Path, multiple=True, required=True,
     help="Of the split, from gatedpose evaluate --save; repeat it, then all must agree.",
 )  # fmt: skip
-@click.option("--better", type=float, help="Exchange sides if nearer by this. [0.08]")
-@click.option("--far", type=float, help="Drop joints farther than this from predictions. [0.25]")
-@click.option("--sure", type=float, help="... with at least this confidence. [drop none]")
+@click.option("--better", type=POSITIVE, help="Exchange sides if nearer by this. [0.08]")
+@click.option("--far", type=POSITIVE, help="Drop joints farther than this from predictions. [0.25]")
+@click.option("--sure", type=SHARE, help="... with at least this confidence. [drop none]")
 @click.option("--out", type=Path, required=True, help="File for the corrections (.json).")
-@click.option("--picture", type=Path, help="Draws people before and after (.png).")
+@click.option("--picture", type=PICTURE, help="Draws people before and after (.png).")
 @pixels_option
 @json_option
 def clean(
@@ -107,6 +128,8 @@ def clean(
     from gatedpose.evaluation.predictions import load_confidences, load_predictions
     from gatedpose.research.judging import Rule, find_corrections
 
+    check_apart("--out", out, *files)
+    _check_corrections(out)
     chosen = Rule(**{name: value for name, value in rule.items() if value is not None})
     samples = read_dataset(dataset, folder, split, check_images=picture is not None)
     keypoints = np.stack([load_predictions(file, samples) for file in files])
@@ -131,7 +154,7 @@ def clean(
         write_image(annotation_sheet(pairs), picture)
         facts["picture"] = str(picture)
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(to_json(facts))
         return
     click.echo(
         f"{dataset} {split}: sides exchanged on {facts['swapped']} of {facts['people']} people, "
@@ -145,14 +168,14 @@ def clean(
 @splits_option
 @click.option("--out", type=Path, required=True, help="Folder for the shards.")
 @click.option(
-    "--size", type=click.IntRange(min=2), default=PACK_SIZE, show_default=True,
+    "--size", type=click.IntRange(2, 2048), default=PACK_SIZE, show_default=True,
     help="Pixels a side of a crop.",
 )  # fmt: skip
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of the JPEGs."
 )
 @click.option(
-    "--shard-mb", type=click.IntRange(min=1), default=60, show_default=True, help="Of one file."
+    "--shard-mb", type=click.IntRange(1, 65_536), default=60, show_default=True, help="Of one file."
 )
 @pixels_option
 @json_option
@@ -182,6 +205,6 @@ def pack(
         facts |= {"shards": len(shards), "bytes": total, "table": str(table)}
         files = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
         text = f"{len(samples)} people in {files}, {total / 2**20:.1f} MB"
-        click.echo(json.dumps(facts) if as_json else f"{dataset} {split}: {text}")
+        click.echo(to_json(facts) if as_json else f"{dataset} {split}: {text}")
     if not as_json:
         click.echo(f"train on them with\n  gatedpose train NAME --data {dataset}={out} --out run")

@@ -1,17 +1,20 @@
 """`gatedpose evaluate`: scores of a model, or of predictions made elsewhere."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 import gatedpose
+from gatedpose.cli.decoding import decoder_option
 from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
+    LARGEST_SIDE,
+    POSITIVE,
     Fast,
+    Number,
     best_device,
-    decoder_option,
+    check_apart,
     device_option,
     fast_option,
     json_option,
@@ -19,6 +22,7 @@ from gatedpose.cli.options import (
     pixels_option,
 )
 from gatedpose.evaluation.metrics import AVERAGINGS, Score
+from gatedpose.json_files import to_json
 
 BATCH = 32  # people at once
 
@@ -33,16 +37,20 @@ BATCH = 32  # people at once
     help="Score this .npz, .npy, .json or .mat instead; for coco, its results (.json).",
 )  # fmt: skip
 @click.option(
-    "--shift", type=float, help="Added to the predictions' x and y. [-0.5 for .mat, else 0]"
+    "--shift", type=Number(), help="Added to the predictions' x and y. [-0.5 for .mat, else 0]"
 )
-@click.option("--threshold", type=float, help="Share of the normaliser. [PCKh 0.5, PCK 0.2]")
+@click.option("--threshold", type=POSITIVE, help="Share of the normaliser. [PCKh 0.5, PCK 0.2]")
 @click.option(
     "--averaging", type=click.Choice(AVERAGINGS), default="hrnet", show_default=True,
     help="Of PCKh.",
 )  # fmt: skip
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Flip test.")
 @decoder_option
-@click.option("--size", type=int, help="Side of the input in pixels. [the model's own]")
+@click.option(
+    "--size",
+    type=click.IntRange(1, LARGEST_SIDE),
+    help="Side of the input in pixels. [the model's own]",
+)
 @click.option(
     "--weights", type=Path, help="A .safetensors file of the model NAME to score instead."
 )
@@ -79,6 +87,7 @@ def evaluate(
     suffix = ".json" if truth else ".npz"
     if save and save.suffix != suffix:
         raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
+    check_apart("--save", save, predictions, truth)
     notes = notes_for_json(as_json)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts = {
@@ -100,7 +109,7 @@ def evaluate(
             "size": list(predictor.size),
         }
     facts = {**score_facts(score, samples[0].skeleton, facts), "notes": notes}
-    click.echo(json.dumps(facts, indent=1) if as_json else score_text(facts))
+    click.echo(to_json(facts, indent=1) if as_json else score_text(facts))
 
 
 def _coco_truth(data: Path, split: str, threshold: float | None, shift: float | None) -> Path:

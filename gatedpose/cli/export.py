@@ -1,12 +1,12 @@
 """`gatedpose export`: a model for another runtime."""
 
-import json
 from pathlib import Path
 
 import click
 
 import gatedpose
-from gatedpose.cli.options import json_option, parse_size
+from gatedpose.cli.options import checked, json_option, parse_size
+from gatedpose.json_files import to_json
 
 
 @click.command()
@@ -16,7 +16,9 @@ from gatedpose.cli.options import json_option, parse_size
     show_default=True,
 )  # fmt: skip
 @click.option("--out", type=Path, help="The file. [NAME.onnx, NAME.pt2 or NAME.xml]")
-@click.option("--size", help="HEIGHTxWIDTH of the input. [the model's own]")
+@click.option(
+    "--size", callback=checked(parse_size), help="HEIGHTxWIDTH of the input. [the model's own]"
+)
 @click.option("--half", is_flag=True, help="Weights and arithmetic in half precision.")
 @click.option("--int8", is_flag=True, help="Eight bits; for --format openvino.")
 @click.option("--dynamic-batch", is_flag=True, help="Any number of images at once.")
@@ -27,7 +29,7 @@ def export(
     name: str,
     kind: str,
     out: Path | None,
-    size: str | None,
+    size: tuple[int, int] | None,
     half: bool,
     int8: bool,
     dynamic_batch: bool,
@@ -51,7 +53,7 @@ def export(
         path,
         kind,  # type: ignore[arg-type]
         skeleton=skeleton_of(model),
-        size=parse_size(size) if size else model.pretrained_cfg["input_size"][1:],
+        size=size or model.pretrained_cfg["input_size"][1:],
         half=half,
         int8=int8,
         dynamic_batch=dynamic_batch,
@@ -59,7 +61,7 @@ def export(
     )
     if as_json:
         facts = {**vars(done), "path": str(done.path), "model": name, "half": half, "int8": int8}
-        click.echo(json.dumps(facts))
+        click.echo(to_json(facts))
         return
     runtime = {"onnx": "onnxruntime", "torch-export": "torch.export"}.get(kind, "OpenVINO")
     what = "boxes" if isinstance(model, GatedFinder) else "keypoints"

@@ -1,6 +1,5 @@
 """`gatedpose predict` on a video or a webcam."""
 
-import json
 import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import click
 
 from gatedpose.cli.people import Job
+from gatedpose.json_files import to_json
 from gatedpose.media.video import VideoWriter, read_camera, read_video
 from gatedpose.predict.smoothing import joint_filter
 from gatedpose.predict.tracker import Tracker
@@ -34,9 +34,10 @@ def predict_video(
         raise click.BadParameter(f"cannot write into {target.parent}", param_hint="--out")
     video = read_video(source) if source else read_camera(camera or 0)
     writer = VideoWriter(target, video.rate) if job.drawn else None
+    given = job.whole or job.boxes is not None
     tracker = Tracker(
         job.predictor,
-        job.detector,
+        job.detector if given else job.predictor.finder,
         boxes=job.boxes,
         smooth=joint_filter if smooth else None,
     )
@@ -50,12 +51,12 @@ def predict_video(
                 writer.write(job.draw(image, poses, scale=1), time)
             if job.as_json:
                 facts = {"frame": frames, "time": round(time, 4)}
-                bar.write(json.dumps({**facts, "poses": [pose.to_dict() for pose in poses]}))
+                bar.write(to_json({**facts, "poses": [pose.to_dict() for pose in poses]}))
             frames, empty = frames + 1, empty + (not poses)
             tracks |= {pose.track for pose in poses}
     if writer and (image.shape[1] % 2 or image.shape[2] % 2):
         click.echo("the video has an odd side: the one written is a pixel larger", err=True)
     if not job.as_json:
-        nobody = f", in {empty} of them no people found" if empty else ""
+        nobody = f", in {empty} of them nobody found" if empty else ""
         shown = f" -> {target}" if writer else ""
         click.echo(f"{frames} frames, {len(tracks)} people{nobody}{shown}")

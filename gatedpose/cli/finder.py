@@ -1,12 +1,12 @@
 """`gatedpose finder`: training and scores of a network that finds people."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gatedpose.cli.options import json_option
+from gatedpose.cli.options import COUNT, POSITIVE, SEED, SHARE, json_option
+from gatedpose.json_files import to_json
 
 PARTLY = "of which some people may have no box"
 
@@ -39,13 +39,15 @@ def finder() -> None:
     "--phase", "phases", multiple=True, metavar="SIZE,PICTURES,BATCH",
     help="Replaces the recipe's phases; repeat it.",
 )  # fmt: skip
-@click.option("--lr", type=float, help="Replaces the recipe's highest learning rate.")
-@click.option("--seed", type=int, help="Replaces the recipe's seed.")
+@click.option("--lr", type=POSITIVE, help="Replaces the recipe's highest learning rate.")
+@click.option("--seed", type=SEED, help="Replaces the recipe's seed.")
 @click.option(
     "--init", help='Pose network or finder\'s .safetensors to start from; "" for fresh weights.'
 )
 @click.option("--bf16/--no-bf16", default=None, help="Whether the network runs in bfloat16.")
-@click.option("--watch-every", default=10_000, show_default=True, help="Pictures between looks.")
+@click.option(
+    "--watch-every", type=COUNT, default=10_000, show_default=True, help="Pictures between looks."
+)
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
 def train(name: str, out: Path, phases: tuple[str, ...], **options: Any) -> None:
     """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
@@ -79,13 +81,17 @@ def _phase(text: str) -> Any:
 @click.option("--data", type=Path, required=True, help="Folder, YOLO's or COCO's layout.")
 @click.option("--split", default="val", show_default=True)
 @click.option(
-    "--least", default=0.0, show_default=True,
+    "--least", type=SHARE, default=0.0, show_default=True,
     help="Share of the picture's height below which people do not count.",
 )  # fmt: skip
 @click.option(
-    "--precision", default=0.8, show_default=True, help="At which the recall is to be told."
+    "--precision",
+    type=SHARE,
+    default=0.8,
+    show_default=True,
+    help="At which the recall is to be told.",
 )
-@click.option("--min-score", type=float, help="Score of boxes that count. [the finder's own]")
+@click.option("--min-score", type=SHARE, help="Score of boxes that count. [the finder's own]")
 @json_option
 def evaluate(
     name: str,
@@ -102,4 +108,4 @@ def evaluate(
     facts = evaluate_finder(
         name, data, split, least=least, precision=precision, min_score=min_score
     )
-    click.echo(json.dumps(facts) if as_json else finder_text(facts))
+    click.echo(to_json(facts) if as_json else finder_text(facts))

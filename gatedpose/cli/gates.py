@@ -1,21 +1,21 @@
 """`gatedpose gates`: what the learnt gates of a network are like."""
 
-import json
 from pathlib import Path
 
 import click
 
 import gatedpose
-from gatedpose.cli.options import json_option
+from gatedpose.cli.options import PICTURE, check_apart, json_option
+from gatedpose.json_files import to_json
 
 
 @click.command()
 @click.argument("name")
 @click.option(
-    "--out", type=Path, help="Draws the factors of each block (.png), the paper's Fig. 3."
+    "--out", type=PICTURE, help="Draws the factors of each block (.png), the paper's Fig. 3."
 )
 @click.option(
-    "--features", type=Path,
+    "--features", type=PICTURE,
     help="Draws features before and after the skip (.png), the paper's Fig. 4.",
 )  # fmt: skip
 @click.option("--photo", type=Path, help="Of a person, for --features. [a demo photograph]")
@@ -28,6 +28,8 @@ def gates(
     from gatedpose.media.demo import demo_image
     from gatedpose.research.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
 
+    check_apart("--out", out, photo, features)
+    check_apart("--features", features, photo)
     if photo and not features:
         raise click.UsageError("--photo is for --features, which is not given")
     model = gatedpose.create_model(name, pretrained=True)
@@ -46,4 +48,4 @@ def gates(
         write_whole(features, plot_skips(f"{name}: features of {picture.name}", skips))
         text.append(f"features of {picture} drawn in {features}")
         facts["features"] = str(features)
-    click.echo(json.dumps(facts, indent=1) if as_json else "\n\n".join(text))
+    click.echo(to_json(facts, indent=1) if as_json else "\n\n".join(text))

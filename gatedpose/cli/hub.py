@@ -1,12 +1,12 @@
 """`gatedpose push`: trained weights to the Hugging Face Hub."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
 from gatedpose.cli.options import json_option
+from gatedpose.json_files import to_json
 
 
 @click.command()
@@ -38,7 +38,7 @@ def push(
         address = push(folder, called) if dry_run is None else None
     facts = {"name": name, "files": files, "folder": str(dry_run) if dry_run else None}
     if as_json:
-        click.echo(json.dumps({**facts, "commit": address}))
+        click.echo(to_json({**facts, "commit": address}))
         return
     click.echo("\n".join(f"{size:>10,} {file}" for file, size in files.items()))
     click.echo(f"pushed to {address}" if address else f"written to {dry_run}; nothing uploaded")

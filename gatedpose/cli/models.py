@@ -1,38 +1,53 @@
 """`gatedpose list` and `gatedpose info`."""
 
-import json
 from pathlib import Path
 
 import click
 
-import gatedpose
-from gatedpose.cli.options import json_option, parse_size
+from gatedpose.catalogue import model_table, stored_rows, word_table
+from gatedpose.cli.options import PICTURE, json_option, size_option
 
 
 @click.command(name="list")
 @click.argument("pattern", default="*")
 @click.option("--pretrained", is_flag=True, help="Only what has trained weights, by tag.")
-@click.option("--plot", type=Path, help="Draws scores over parameters and MACs (.png).")
+@click.option("--words", is_flag=True, help="Only fast, balanced and best: what they stand for.")
+@click.option("--plot", type=PICTURE, help="Draws scores over parameters and MACs (.png).")
+@click.option("--recount", is_flag=True, help="Count anew: the JSON of weights/counts.json.")
 @json_option
-def list_command(pattern: str, pretrained: bool, plot: Path | None, as_json: bool) -> None:
+def list_command(
+    pattern: str, pretrained: bool, words: bool, plot: Path | None, recount: bool, as_json: bool
+) -> None:
     """Lists models with what they cost at 256 x 256 and the paper's own figures."""
-    from gatedpose.evaluation.reports import model_rows, model_table, plot_models
-    from gatedpose.files import write_whole
+    if recount:
+        from gatedpose.evaluation.reports import count_rows
+        from gatedpose.json_files import to_json
 
-    rows = model_rows(gatedpose.list_models(pattern, pretrained=pretrained))
+        click.echo(to_json(count_rows(), indent=1))
+        return
+    if words:
+        click.echo(word_table())
+        return
+    rows = stored_rows(pattern, pretrained)
     if plot:
+        from gatedpose.evaluation.reports import plot_models
+        from gatedpose.files import write_whole
+
         write_whole(plot, plot_models(rows))
-    click.echo(json.dumps(rows, indent=1) if as_json else model_table(rows))
+    if as_json:
+        from gatedpose.json_files import to_json
+    click.echo(to_json(rows, indent=1) if as_json else model_table(rows))
 
 
 @click.command()
 @click.argument("name")
-@click.option("--size", default="256x256", show_default=True, help="HEIGHTxWIDTH of the input.")
+@size_option
 @click.option("--by-module", is_flag=True, help="Parameters and MACs of every module.")
 @json_option
-def info(name: str, size: str, by_module: bool, as_json: bool) -> None:
+def info(name: str, size: tuple[int, int], by_module: bool, as_json: bool) -> None:
     """Says what a model costs, next to the paper's figures, and how its weights were made."""
     from gatedpose.evaluation.reports import describe_model, info_text
+    from gatedpose.json_files import to_json
 
-    facts = describe_model(name, parse_size(size), by_module=by_module)
-    click.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
+    facts = describe_model(name, size, by_module=by_module)
+    click.echo(to_json(facts, indent=1) if as_json else info_text(facts))

@@ -33,10 +33,8 @@ class _Kept(logging.Handler):
 @contextmanager
 def notes_shown() -> Iterator[None]:
     """Shows what is logged meanwhile; of several processes, the first one's alone."""
-    if os.environ.get("RANK", "0") != "0":
-        yield
-        return
-    with _logged_to(_Shown()):
+    first = os.environ.get("RANK", "0") == "0"
+    with _logged_to(_Shown() if first else logging.NullHandler()):
         yield
 
 

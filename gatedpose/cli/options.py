@@ -1,29 +1,83 @@
-"""What the commands share: their group, and options that several take."""
+"""What several commands share: kinds of options, each with its range."""
 
 import functools
+import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
 import gatedpose
-from gatedpose.cli.notes import notes_shown
-from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER
-from gatedpose.models.optimize import ASKED, ENGINES
+from gatedpose.errors import InputError
+
+Value = TypeVar("Value")
+
+LARGEST_SIDE = 4096  # of a network's input, in pixels
+PNG = b"\x89PNG"
 
 
-class Commands(click.Group):
-    """Shows our own errors as one line and not as a traceback."""
+class Number(click.FloatRange):
+    """A finite number, perhaps within a range."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; bad input ends with exit code 1 and the message."""
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """See click."""
+        number = float(super().convert(value, param, ctx))
+        if not abs(number) < float("inf"):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+class PictureFile(click.Path):
+    """A .png to write, which may replace a picture but no other file."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """See click."""
+        super().convert(value, param, ctx)
+        path = Path(value)
+        if path.exists() and not path.is_file():
+            return path  # a device or a pipe
+        if path.suffix.lower() != ".png":
+            self.fail(f"{path} does not end in .png", param, ctx)
+        if path.is_file() and path.stat().st_size and not starts_with(path, PNG):
+            self.fail(f"{path} is there and no PNG picture: it would be lost", param, ctx)
+        return path
+
+
+def starts_with(path: Path, start: bytes) -> bool:
+    """Whether a file does."""
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
+
+
+def check_apart(option: str, out: Path | None, *inputs: Path | None) -> None:
+    """Raises BadParameter if what is written is one of the files or folders that are read."""
+    for path in inputs:
+        if out is not None and path is not None and _same(out, path):
+            raise click.BadParameter(
+                f"{out} is what is read: it would be written over", param_hint=option
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return os.path.samefile(one, other)
+    return one.resolve() == other.resolve()
+
+
+def checked(convert: Callable[[str], Value]) -> Callable[..., Value | None]:
+    """A callback of click's whose errors name the option."""
+
+    def callback(context: Any, param: Any, text: str | None) -> Value | None:
         try:
-            with notes_shown():
-                return super().invoke(ctx)
-        except (
-            ValueError, TypeError, ImportError, OSError, FloatingPointError, gatedpose.WeightsError,
-        ) as error:  # fmt: skip
-            raise click.ClickException(f"{error}") from error
+            return None if text is None else convert(text)
+        except InputError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
 
 
 def _allow(context: click.Context, option: click.Parameter, megapixels: float | None) -> None:
@@ -34,14 +88,9 @@ def _allow(context: click.Context, option: click.Parameter, megapixels: float | 
 
 
 pixels_option = click.option(
-    "--max-megapixels", type=click.FloatRange(min=1, max=10_000), callback=_allow,
-    expose_value=False, help="Read pictures of up to so many million pixels. [89]",
+    "--max-megapixels", type=Number(1, 10_000), callback=_allow,
+    expose_value=False, help="Read pictures of up to so many million pixels. [64]",
 )  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-decoder_option = click.option(
-    "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
-)
-device_option = click.option("--device", help="Such as cpu or cuda; CUDA where it is by default.")
 
 
 class Fast(NamedTuple):
@@ -53,6 +102,7 @@ class Fast(NamedTuple):
 
 def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--fast, --engine and --precision, which the command gets as `fast`: `Fast` or None."""
+    from gatedpose.models.optimize import ASKED, ENGINES  # PyTorch: not for all commands
 
     @click.option(
         "--fast", is_flag=True, help="Prepare the model for this machine: see gatedpose.optimize."
@@ -79,12 +129,20 @@ def best_device(name: str | None) -> str:
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _device(name: str) -> str:
+    from gatedpose.device import find_device
+
+    return str(find_device(name))
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from HEIGHTxWIDTH."""
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH, such as 256x192") from None
+        raise click.BadParameter(f"{text!r:.40} is not HEIGHTxWIDTH, such as 256x192") from None
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise click.BadParameter(f"{text!r:.40}: sides are from 1 to {LARGEST_SIDE} pixels")
     return height, width
 
 
@@ -97,3 +155,25 @@ def make_ready(
     channels, *own = model.pretrained_cfg["input_size"]
     shape = (batch, channels, *(size or own))
     return gatedpose.optimize(model, device, example_shape=shape, **fast._asdict())
+
+
+POSITIVE = Number(min=0, min_open=True)
+SHARE = Number(0, 1)
+COUNT = click.IntRange(1, 10**9)
+BATCH = click.IntRange(1, 65_536)
+SEED = click.IntRange(0, 2**63 - 1)
+PICTURE = PictureFile()
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+device_option = click.option(
+    "--device",
+    callback=checked(_device),
+    help="Such as cpu or cuda; CUDA where it is by default.",
+)
+size_option = click.option(
+    "--size",
+    default="256x256",
+    show_default=True,
+    callback=checked(parse_size),
+    help="HEIGHTxWIDTH of the input.",
+)

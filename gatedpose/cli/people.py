@@ -1,6 +1,9 @@
 """What `gatedpose predict` is asked for, whether of pictures or of video."""
 
-from dataclasses import dataclass
+import fnmatch
+import hashlib
+import math
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,17 +11,24 @@ from typing import Any
 import click
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 import gatedpose
 from gatedpose.cli.options import Fast, best_device, make_ready
-from gatedpose.data.boxes import BoxTable, read_boxes
+from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.errors import BoxError
-from gatedpose.geometry import as_boxes
 from gatedpose.media.drawing import draw_poses
+from gatedpose.models.zoo import find_word
 from gatedpose.pose import Pose, stack_poses
-from gatedpose.predict.detector import load_detector
+from gatedpose.predict.detector import FINDERS, find_download, load_detector, load_finder
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
-from gatedpose.predict.predictor import Detector, Predictor, find_people
+from gatedpose.predict.people import WHOLE, Detector, as_people
+from gatedpose.predict.predictor import People, Predictor
+
+
+def digest(file: Path) -> str:
+    """Checksum of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,13 @@ class Job:
 
     Attributes:
         boxes: People of each picture, or of a video's first frame; None if they are not given.
+        whole: Whether each picture is one person.
         table: File of boxes by image.
-        detect: Whether torchvision's detector finds the people.
-        detector_weights: Of the detector; torch.hub's download if None.
-        min_person: Score of a detection.
-        min_score: Of a joint that is drawn.
+        detector_name: Of torchvision's detectors or the zoo's finders; None for the best one here.
+        detector_weights: Of torchvision's detector; its download if None.
+        min_person: Score of a detection; the detector's own if None.
+        min_score: Of a joint that is drawn full.
+        max_side: Longest side of a drawing in pixels; the picture's own if None.
         fast: How the model is optimised first; None if it is not.
         alone: Whether people come one by one, as in a single picture or in a video.
         drawn: Whether pictures are drawn.
@@ -44,11 +56,13 @@ class Job:
     batch_size: int
     device: str | None
     boxes: list[list[float]] | None
+    whole: bool
     table: Path | None
-    detect: bool
+    detector_name: str | None
     detector_weights: Path | None
-    min_person: float
+    min_person: float | None
     min_score: float
+    max_side: int | None
     fast: Fast | None
     alone: bool
     drawn: bool
@@ -65,10 +79,12 @@ class Job:
         else:
             device = best_device(self.device)
             batch = 1 if self.alone else self.batch_size
-            model = gatedpose.create_model(self.model, pretrained=True)
+            model = gatedpose.create_model(find_word(self.model), pretrained=True)
             model = make_ready(model, self.fast, device, batch)
         return Predictor(
             model,
+            detector=self.detector,
+            min_person=self.min_person,
             flip_test=self.flip,
             decoder=self.decoder,
             batch_size=self.batch_size,
@@ -78,47 +94,89 @@ class Job:
     @cached_property
     def listed(self) -> BoxTable | None:
         """The boxes by image, if a file of them is given."""
-        return None if self.table is None else read_boxes(self.table, self.min_person)
+        least = MIN_PERSON if self.min_person is None else self.min_person
+        return None if self.table is None else read_boxes(self.table, least)
 
     @cached_property
     def detector(self) -> Detector | None:
-        """What finds people, if that is asked for."""
-        if not self.detect:
+        """The detector that is asked for, if one is."""
+        device, name = best_device(self.device), self.detector_name
+        if name is None and self.detector_weights is None:
             return None
+        if name is not None and fnmatch.fnmatchcase(name.partition(".")[0], FINDERS):
+            return load_finder(name, min_score=self.min_person, device=device)
+        source = find_download(name) if name else find_download()
+        if self.detector_weights is None and not source.path.is_file():
+            click.echo(
+                f"downloading {source.name} ({source.megabytes:.0f} MB) from {source.url} to "
+                f"{source.path}",
+                err=True,
+            )
         return load_detector(
-            self.detector_weights, min_score=self.min_person, device=best_device(self.device)
+            self.detector_weights,
+            name=source.name,
+            download=True,
+            min_score=MIN_PERSON if self.min_person is None else self.min_person,
+            device=device,
         )
+
+    @cached_property
+    def made_by(self) -> dict[str, Any]:
+        """All that results depend on besides the photos: what a journal's first line says."""
+        known = {"alone", "as_json", "batch_size", "device", "table", "detector_weights"}
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
+        files = {"table": self.table, "detector_weights": self.detector_weights}
+        digests = {name: file and digest(file) for name, file in files.items()}
+        return {**options, **digests, "weights": self._weights}
+
+    @property
+    def _weights(self) -> str:
+        """Checksum of the network, which may be trained anew under the same name."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.predictor.model.state_dict().items()):
+            found.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def load(self) -> None:
         """Meets whatever is missing before anything is written."""
-        _ = self.predictor, self.detector
+        if not (self.whole or self.boxes or self.table):
+            _ = self.predictor.finder
+        _ = self.predictor
 
-    def people(self, file: Path, image: Tensor) -> Tensor | None:
-        """Boxes (N, 4) of the people in an image; None for the whole image.
+    def people(self, file: Path, image: Tensor) -> People:
+        """Boxes of the people in an image, or how they are found.
 
         Raises:
             BoxError: For a given or listed box that is bad.
-            DetectorError: If the detector returns no boxes.
         """
-        if self.detector:
-            return find_people(self.detector, image)
+        if self.whole:
+            return WHOLE
         given = self.listed.of(file) if self.listed else self.boxes
         if given is None:
             return None
         try:
-            return as_boxes(given, *image.shape[1:]) if given else torch.zeros(0, 4)
+            return as_people(given, *image.shape[1:])
         except BoxError as error:
             raise BoxError(f"{file}: {error}") from error
 
     def draw(self, image: Tensor, poses: list[Pose], scale: int | None = None) -> Tensor:
         """A picture of the poses, with the boxes unless the whole image was taken."""
         keypoints, scores, boxes = stack_poses(poses) if poses else self._nobody()
+        placed = self.boxes or self.table or self.predictor.finder
+        sure = [math.nan if pose.box_score is None else pose.box_score for pose in poses]
+        longest = max(image.shape[1:])
+        if self.max_side is not None and longest > self.max_side:
+            factor, scale = self.max_side / longest, 1
+            size = [max(1, round(side * factor)) for side in image.shape[1:]]
+            image = interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+            keypoints, boxes = keypoints * factor, boxes * factor
         return draw_poses(
             image,
             keypoints,
             scores,
             self.predictor.skeleton,
-            boxes=boxes if self.boxes or self.table or self.detect else None,
+            boxes=boxes if placed and not self.whole else None,
+            box_scores=torch.tensor(sure, dtype=torch.float64),
             min_score=self.min_score,
             scale=scale,
         )

@@ -1,9 +1,8 @@
 """`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
 
-import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,14 +13,17 @@ import click
 from torch import Tensor
 
 from gatedpose.cli.people import Job
+from gatedpose.cli.sources import STDIN, Source, suffix_of, targets
 from gatedpose.data.boxes import BoxTable
-from gatedpose.errors import BoxError, ImageError
+from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
-from gatedpose.files import JsonLines
-from gatedpose.media.images import FORMATS, read_image, write_image
+from gatedpose.journal import JsonLines
+from gatedpose.json_files import to_json
+from gatedpose.media.download import is_url
+from gatedpose.media.images import FORMATS, write_image
 from gatedpose.pose import Pose
-from gatedpose.predict.predictor import Detector
+from gatedpose.predict.predictor import People
 from gatedpose.predict.threads import ahead
 from gatedpose.skeleton import Skeleton
 
@@ -32,106 +34,143 @@ Facts = dict[str, Any]
 
 def predict_pictures(
     job: Job,
-    files: list[Path],
+    sources: list[Source],
     out: Path | None,
     single: bool,
     keep: bool | None,
     coco: Path | None,
+    suffix: str | None,
+    recursive: bool,
 ) -> None:
     """Predicts, draws and prints picture by picture.
 
     Args:
         job: Which people, and how.
-        files: The pictures.
+        sources: The pictures.
         out: Picture to write if there is a single one, else folder.
         single: Whether a single picture was asked for, and not a folder or pattern.
         keep: Whether results that the folder holds are kept (True) or begun anew (False); if None
             there may be none.
         coco: File to write in COCO's format of results.
+        suffix: Of the drawings in a folder, with its dot; by each picture's own if None.
+        recursive: Whether a pattern takes pictures of folders in folders.
 
     Raises:
         ClickException: At the end, if pictures could not be read.
     """
     from tqdm import tqdm
 
-    pictures = _pictures(files, out, single)
-    _check_files(job, files, coco)
+    pictures = _pictures(sources, out, single, suffix)
+    if job.drawn and not single:
+        _check_not_read(sources, out or Path("poses"), recursive)
+    _check_files(job, sources, coco)
     job.load()
     with ExitStack() as stack:
-        log = None if single else stack.enter_context(_open_results(out or Path("poses"), keep))
+        folder = out or Path("poses")
+        log = None if single else stack.enter_context(_open_results(job, folder, keep))
         rows = log.rows if log else []
-        done = {row.get("image") for row in rows}
-        reader = _Reader([file for file in files if str(file) not in done], job)
-        bar = tqdm(
-            _predict(job, reader, pictures), "predicting", len(files), unit="image", disable=single
-        )
-        bar.update(len(files) - len(reader.files))
+        done = {_real(row["image"]) for row in rows}
+        reader = _Reader([source for source in sources if _real(source.name) not in done], job)
+        found = _predict(job, reader, pictures)
+        bar = tqdm(found, "predicting", len(sources), unit="image", disable=single)
+        bar.update(len(sources) - len(reader.sources))
         for facts in bar:
             if log:
                 log.add(facts)
             else:
                 rows.append(facts)
             _tell(bar, facts, job.as_json, single)
-    asked = {str(file) for file in files}
-    rows = [row for row in rows if row.get("image") in asked]
+    asked = {_real(source.name) for source in sources}
+    rows = [row for row in rows if _real(row["image"]) in asked]
     if coco:
-        _write_coco(rows, image_ids(files, job.listed), job.predictor.skeleton, coco)
+        _write_coco(rows, image_ids(sources, job.listed), job.predictor.skeleton, coco)
     if not (single or job.as_json):
-        people = sum(len(row["poses"]) for row in rows)
-        click.echo(f"{len(rows)} pictures, {people} people -> {log.path if log else ''}")
+        click.echo(f"{_count(rows)} -> {log.path if log else ''}")
     if reader.failures:
         raise click.ClickException("\n".join(reader.failures))
+
+
+def _count(rows: Sequence[Facts]) -> str:
+    """How many people there are, and in how many pictures there is nobody."""
+    people, empty = sum(len(row["poses"]) for row in rows), sum(not row["poses"] for row in rows)
+    nobody = f", nobody found in {empty}" if empty else ""
+    return f"{len(rows)} pictures, {people} people{nobody}"
 
 
 def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
     """Prints beside the bar what is to be said of a picture."""
     if not facts["poses"]:
-        bar.write(f"{facts['image']}: no people found", file=sys.stderr)
+        bar.write(f"{facts['image']}: nobody found", file=sys.stderr)
     if as_json:
-        bar.write(json.dumps(facts))
+        bar.write(to_json(facts))
     elif single:
         bar.write(pose_text({"picture": "-", **facts}))
 
 
-def _check_files(job: Job, files: Sequence[Path], coco: Path | None) -> None:
+def _check_files(job: Job, sources: Sequence[Source], coco: Path | None) -> None:
     """Catches results that cannot be written, and a file of boxes that is of other pictures."""
     if coco and not coco.resolve().parent.is_dir():
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
     if coco:
-        image_ids(files, job.listed)  # before any work
+        image_ids(sources, job.listed)  # before any work
     if job.listed:
-        job.listed.check_pictures(files)
-    if job.listed and not any(file in job.listed for file in files):
+        job.listed.check_pictures([source.file for source in sources])
+    if job.listed and not any(source.file in job.listed for source in sources):
         named = ", ".join(map(repr, list(job.listed.by_image)[:3])) or "nothing"
         raise click.ClickException(
-            f"{job.table} names none of the {len(files)} pictures: it names {named}, and they are "
-            f"called {files[0].name}, for example"
+            f"{job.table} names none of the {len(sources)} pictures: it names {named}, and they "
+            f"are called {sources[0].file.name}, for example"
         )
 
 
-def _predict(job: Job, reader: "_Reader", pictures: Mapping[Path, Path]) -> Iterator[Facts]:
+def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Iterator[Facts]:
     """What becomes of each picture that can be read, drawn where that is wanted."""
     for poses in job.predictor.stream(reader):
-        file, image = reader.next_done()
-        facts: Facts = {"image": str(file)}
+        source, image = reader.next_done()
+        facts: Facts = {"image": source.name, **source.state()}
         if job.drawn:
-            pictures[file].parent.mkdir(parents=True, exist_ok=True)
-            write_image(job.draw(image, poses), pictures[file])
-            facts["picture"] = str(pictures[file])
+            picture = pictures[source.name]
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            write_image(job.draw(image, poses), picture)
+            facts["picture"] = str(picture)
         yield {**facts, "poses": [pose.to_dict() for pose in poses]}
 
 
-def _open_results(folder: Path, keep: bool | None) -> JsonLines:
+def _real(name: str) -> str:
+    """A photo under one name, however it is called; an address as it is."""
+    return name if name == STDIN or is_url(name) else str(Path(name).resolve())
+
+
+def _unchanged(row: Facts) -> bool:
+    file = Path(row["image"])
+    return not file.exists() or Source(row["image"], file).state().items() <= row.items()
+
+
+def _open_results(job: Job, folder: Path, keep: bool | None) -> JsonLines:
     path = folder / RESULTS
     if keep is None and path.exists() and path.stat().st_size:
         raise click.ClickException(
             f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
             "another folder by --out"
         )
-    return JsonLines(path, resume=bool(keep))
+    log = JsonLines(path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row)
+    try:
+        names = Counter(_real(row["image"]) for row in log.rows)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise InputError(
+                f"{path} has {twice[0]} {names[twice[0]]} times: begin anew with --overwrite"
+            )
+    except BaseException:
+        log.__exit__()
+        raise
+    return log
 
 
-def image_ids(files: Sequence[Path], table: BoxTable | None) -> dict[str, int | str]:
+def _check_row(row: Facts) -> bool:
+    return isinstance(row.get("image"), str) and isinstance(row.get("poses"), list)
+
+
+def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, int | str]:
     """COCO's number of each picture: the table's, else that in its name if all are numbers.
 
     Else it is the name.
@@ -139,12 +178,14 @@ def image_ids(files: Sequence[Path], table: BoxTable | None) -> dict[str, int | 
     Raises:
         ClickException: If two pictures would have the same.
     """
+    files = [source.file for source in sources]
     known = {file: table.id_of(file) for file in files} if table else {}
     numbered = all(file.stem.isdecimal() for file in files)
     numbered &= all(number is None for number in known.values())
     ids: dict[str, int | str] = {}
     owners: dict[int | str, Path] = {}
-    for file in files:
+    for source in sources:
+        file = source.file
         number = known.get(file)
         if number is None:
             number = int(file.stem) if numbered else file.name
@@ -153,7 +194,7 @@ def image_ids(files: Sequence[Path], table: BoxTable | None) -> dict[str, int | 
                 f"COCO's results tell pictures by number or name, and {owners[number]} and {file} "
                 f"would both be {number!r}: give their numbers by a table of COCO's, --boxes FILE"
             )
-        ids[str(file)], owners[number] = number, file
+        ids[_real(source.name)], owners[number] = number, file
     return ids
 
 
@@ -164,59 +205,67 @@ def _write_coco(
     results = []
     for row in rows:
         poses = [Pose.from_dict(facts, skeleton) for facts in row["poses"]]
-        results += [pose.to_coco(ids[row["image"]]) for pose in poses]
+        results += [pose.to_coco(ids[_real(row["image"])]) for pose in poses]
     save_results(results, path)
 
 
-def _pictures(files: list[Path], out: Path | None, single: bool) -> dict[Path, Path]:
-    """Where each file's picture goes, checked to be writable before any work is done."""
-    target = out or Path("poses.png" if single else "poses")
+def _pictures(
+    sources: list[Source], out: Path | None, single: bool, suffix: str | None
+) -> dict[str, Path]:
+    """Where each drawing goes by its source's name, checked before any work is done."""
+    first = sources[0].file
+    target = out or Path("poses" + (suffix or suffix_of(first)) if single else "poses")
     if single and not target.is_dir():
-        pictures = {files[0]: target}
+        pictures = {sources[0].name: target}
         folder = target.parent
     else:
         target.mkdir(parents=True, exist_ok=True)
-        root = Path(os.path.commonpath([file.parent for file in files]))
-        names = {file: file.relative_to(root) for file in files}
-        pictures = {file: target / name.parent / f"{name.name}.png" for file, name in names.items()}
+        pictures = targets(sources, target, suffix)
         folder = target
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise click.BadParameter(f"cannot write into {folder}", param_hint="--out")
     if single and target.suffix and target.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise click.BadParameter(f"{target} is none of {known}", param_hint="--out")
-    if single and target.resolve() == files[0].resolve():
+    if single and not sources[0].remote and target.resolve() == first.resolve():
         raise click.BadParameter(f"{target} is the photo itself", param_hint="--out")
     return pictures
 
 
+def _check_not_read(sources: list[Source], out: Path, recursive: bool) -> None:
+    """Refuses to draw where the same pattern would take drawings for photos the next time."""
+    into = out.resolve()
+    places = {source.file.parent.resolve() for source in sources if not source.remote}
+    if into in places or (recursive and places & set(into.parents)):
+        raise click.BadParameter(
+            f"{out} holds the photos: the pictures drawn there would be taken for photos the next "
+            "time; name another folder, or give --no-pictures",
+            param_hint="--out",
+        )
+
+
 class _Reader:
-    """Reads files ahead of time; those that cannot be read are kept to be reported."""
+    """Reads pictures ahead of time; those that cannot be read are kept to be reported."""
 
-    def __init__(self, files: list[Path], job: Job) -> None:
-        self.files, self.job = files, job
+    def __init__(self, sources: list[Source], job: Job) -> None:
+        self.sources, self.job = sources, job
         self.failures: list[str] = []
-        self.read: deque[tuple[Path, Tensor]] = deque()
+        self.read: deque[tuple[Source, Tensor]] = deque()
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Detector | None]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, People]]:
         threads = self.job.predictor.workers
         with ThreadPoolExecutor(threads) as pool:
-            begun = ((file, pool.submit(read_image, file)) for file in self.files)
-            for file, reading in ahead(begun, lambda: threads):
+            begun = ((source, pool.submit(source.read)) for source in self.sources)
+            for source, reading in ahead(begun, lambda: threads):
                 try:
                     image = reading.result()
-                    boxes = self.job.people(file, image)
+                    boxes = self.job.people(source.file, image)
                 except (ImageError, BoxError, OSError) as error:
                     self.failures.append(f"{error}")
                     continue
-                self.read.append((file, image))
-                yield image, None if boxes is None else _always(boxes)
+                self.read.append((source, image))
+                yield image, boxes
 
-    def next_done(self) -> tuple[Path, Tensor]:
-        """The file whose poses have just come, and its image."""
+    def next_done(self) -> tuple[Source, Tensor]:
+        """The picture whose poses have just come."""
         return self.read.popleft()
-
-
-def _always(boxes: Tensor) -> Detector:
-    """Boxes that may be none, which only a detector may return."""
-    return lambda image: boxes

@@ -5,23 +5,38 @@ from typing import Any
 
 import click
 
+from gatedpose.catalogue import DEFAULT_WORD
+from gatedpose.cli.decoding import decoder_option
 from gatedpose.cli.options import (
-    decoder_option,
+    BATCH,
+    SHARE,
+    check_apart,
     device_option,
     fast_option,
     json_option,
     pixels_option,
 )
 
+DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
+
 
 @click.command()
-@click.argument("source", required=False)
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--demo", is_flag=True, help="Use a photograph that scikit-image ships.")
-@click.option("--camera", type=int, metavar="N", help="Use webcam /dev/videoN, until Ctrl-C.")
 @click.option(
-    "--model", default="gated_hg_1s_68.lsp", show_default=True,
-    help="Of the zoo, or an exported .onnx or .xml file.",
-)  # fmt: skip
+    "--camera",
+    type=click.IntRange(0, 255),
+    metavar="N",
+    help="Use webcam /dev/videoN, until Ctrl-C.",
+)
+@click.option(
+    "--model",
+    default=DEFAULT_WORD,
+    show_default=True,
+    metavar="NAME",
+    help="fast, balanced, best, a name that `gatedpose list --pretrained` shows, or an exported "
+    ".onnx or .xml file.",
+)
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person; repeat it.")
 @click.option(
     "--boxes",
@@ -30,21 +45,33 @@ from gatedpose.cli.options import (
     metavar="FILE",
     help='People of each picture: JSON {"a.jpg": [[x0, y0, x1, y1], ...], ...}, or COCO\'s.',
 )
-@click.option("--detect", is_flag=True, help="Find people by torchvision's detector.")
+@click.option("--whole", is_flag=True, help="Take each whole picture as one person.")
 @click.option(
-    "--detector-weights", type=Path, metavar="FILE", help="Its weights. [torch.hub's download]"
+    "--detector",
+    "detector_name",
+    metavar="NAME",
+    help="Find people by this detector of torchvision, ssdlite320_mobilenet_v3_large for example; "
+    "it is downloaded if it is not there. [the best one that is there]",
 )
+@click.option("--detect", is_flag=True, help=f"The same as --detector {DETECTOR}.")
+@click.option("--detector-weights", type=Path, metavar="FILE", help="Its weights. [torchvision's]")
 @click.option(
     "--min-person",
-    default=0.7,
-    show_default=True,
-    help="Detected people below this score are left out.",
+    type=SHARE,
+    help="Detected people below this score are left out. [the detector's own]",
 )
 @click.option(
     "--out",
     type=Path,
-    help="Picture or video to write, or folder for many. [poses.png, poses.mp4, poses/]",
+    help="Picture or video to write, or folder for many. [poses.jpg or .png, poses.mp4, poses/]",
 )
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jpg", "png"]),
+    help="Of drawn pictures. [JPEG for JPEGs, PNG for others]",
+)
+@click.option("--max-side", type=click.IntRange(min=16), help="Longest side of drawn pictures.")
 @click.option("--no-pictures", is_flag=True, help="Draw nothing.")
 @click.option(
     "--resume", is_flag=True, help="Go on with a folder: pictures in OUT/poses.jsonl are done."
@@ -56,20 +83,28 @@ from gatedpose.cli.options import (
 )
 @click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
-@click.option("--min-score", default=0.2, show_default=True, help="Joints below are not drawn.")
+@click.option(
+    "--min-score",
+    type=SHARE,
+    default=0.2,
+    show_default=True,
+    help="Joints below are drawn hollow; below half of it not at all.",
+)
 @device_option
 @fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
-@click.option("--batch-size", default=32, show_default=True, help="People at once.")
+@click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
 @pixels_option
 @json_option
 def predict(
-    source: str | None,
+    sources: tuple[str, ...],
     demo: bool,
     camera: int | None,
     boxes: tuple[str, ...],
     out: Path | None,
+    kind: str | None,
+    detect: bool,
     no_pictures: bool,
     resume: bool,
     overwrite: bool,
@@ -77,38 +112,43 @@ def predict(
     smooth: bool,
     **options: Any,
 ) -> None:
-    """Draws the keypoints of people in SOURCE: a photo, a folder, a "*.jpg", or a video.
+    """Finds the people in photos or a video, and draws their keypoints.
 
-    People are told by --box, --boxes or --detect; else the whole picture is taken as one person.
-    For a folder or a pattern, poses go to OUT/poses.jsonl as they come, one line a picture. In a
-    video the boxes follow the people of the first frame; each keeps its number.
+    SOURCE is a photo, a folder, a "*.jpg", an address (https://...) or - for standard input, as
+    many as you like; or a video. People are looked for, unless --box, --boxes or --whole say where
+    they are. Where nobody is surely to be seen, nobody is drawn. For several pictures, poses go to
+    OUT/poses.jsonl as they come, one line a picture. In a video each person keeps a number.
     """
     from gatedpose.cli.film import predict_video
     from gatedpose.cli.people import Job
     from gatedpose.cli.pictures import predict_pictures
+    from gatedpose.cli.sources import STDIN, Source, find_sources
     from gatedpose.media.demo import DEMO_BOX, demo_image
-    from gatedpose.media.images import find_images
-    from gatedpose.media.video import READ_SUFFIXES
+    from gatedpose.media.download import is_url
 
-    if demo + (camera is not None) + (source is not None) != 1:
-        raise click.UsageError("give a photo, a folder, a pattern or a video, --demo or --camera")
-    file = Path(source or "")
-    video = camera is not None or (file.suffix.lower() in READ_SUFFIXES and not file.is_dir())
-    many = not (video or demo or file.is_file())
-    options["detect"] |= options["detector_weights"] is not None
+    if demo + (camera is not None) + bool(sources) != 1:
+        raise click.UsageError("give photos, folders, patterns or a video, --demo or --camera")
+    video = camera is not None or _is_video(sources)
+    one = len(sources) == 1 and (sources[0] == STDIN or is_url(sources[0]))
+    many = not (video or demo or one or (len(sources) == 1 and Path(sources[0]).is_file()))
+    if detect or (options["detector_weights"] is not None):
+        options["detector_name"] = options["detector_name"] or DETECTOR
     _check_places(
         [
-            ("--resume", resume, many, "a folder or a pattern"),
-            ("--overwrite", overwrite, many, "a folder or a pattern"),
+            ("--resume", resume, many, "several pictures"),
+            ("--overwrite", overwrite, many, "several pictures"),
             ("--smooth", smooth, video, "a video"),
             ("--coco", coco, not video, "pictures"),
+            ("--format", kind, not video, "pictures"),
+            ("--max-side", options["max_side"], not video, "pictures"),
             ("--boxes", options["table"], not video, "pictures; a video takes --box or --detect"),
         ]
     )
     if resume and overwrite:
         raise click.UsageError("give --resume or --overwrite, not both")
-    if bool(boxes) + bool(options["table"]) + (options["detect"] and not video) > 1:
-        raise click.UsageError("give one of --box, --boxes and --detect")
+    detected = bool(options["detector_name"]) and not video
+    if bool(boxes) + bool(options["table"]) + options["whole"] + detected > 1:
+        raise click.UsageError("give one of --box, --boxes, --whole and --detect")
     job = Job(
         boxes=[_parse_box(box) for box in boxes] or ([DEMO_BOX] if demo else None),
         alone=not many,
@@ -116,11 +156,27 @@ def predict(
         **options,
     )
     if video:
-        predict_video(job, source, camera, out, smooth)
+        predict_video(job, sources[0] if sources else None, camera, out, smooth)
     else:
-        files = [demo_image()] if demo else find_images(source or "")
+        pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
+        files = [picture.file for picture in pictures if not picture.remote]
+        check_apart("--coco", coco, options["table"], *files)
         keep = True if resume else False if overwrite else None
-        predict_pictures(job, files, out, not many, keep, coco)
+        recursive = any("**" in source for source in sources)
+        suffix = kind and f".{kind}"
+        predict_pictures(job, pictures, out, not many, keep, coco, suffix, recursive)
+
+
+def _is_video(sources: tuple[str, ...]) -> bool:
+    """Whether the one source is a video; videos with other sources are refused."""
+    from gatedpose.media.video import READ_SUFFIXES
+
+    videos = [
+        s for s in sources if Path(s).suffix.lower() in READ_SUFFIXES and not Path(s).is_dir()
+    ]
+    if videos and len(sources) > 1:
+        raise click.UsageError(f"{videos[0]} is a video: give it alone, without other sources")
+    return bool(videos)
 
 
 def _check_places(rules: list[tuple[str, object, bool, str]]) -> None:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from gatedpose.cli.options import json_option, pixels_option
+from gatedpose.cli.options import COUNT, POSITIVE, SEED, json_option, pixels_option
+from gatedpose.json_files import to_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,8 +23,8 @@ set_option = click.option(
 def recipe_options(command: Command) -> Command:
     """Adds the data, and a recipe with its changes."""
     for option in (
-        click.option("--epochs", type=float, help="Passes over the people; scales the phases."),
-        click.option("--limit", type=int, help="Train on so many people, drawn by the seed."),
+        click.option("--epochs", type=POSITIVE, help="Passes over the people; scales the phases."),
+        click.option("--limit", type=COUNT, help="Train on so many people, drawn by the seed."),
         click.option(
             "--corrections", help='File of gatedpose data clean to correct labels by, or "lspet".'
         ),
@@ -35,8 +36,8 @@ def recipe_options(command: Command) -> Command:
         click.option(
             "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's."
         ),
-        click.option("--seed", type=int, help="Replaces the recipe's seed."),
-        click.option("--lr", type=float, help="Replaces the recipe's highest learning rate."),
+        click.option("--seed", type=SEED, help="Replaces the recipe's seed."),
+        click.option("--lr", type=POSITIVE, help="Replaces the recipe's highest learning rate."),
         click.option(
             "--phase", "phases", multiple=True, metavar="SIZE,IMAGES,BATCH,SIGMA",
             help="Replaces the recipe's phases; repeat it.",
@@ -63,7 +64,11 @@ def recipe_options(command: Command) -> Command:
 @click.argument("name")
 @recipe_options
 @click.option(
-    "--watch-every", default=20_000, show_default=True, help="Images between checkpoints."
+    "--watch-every",
+    type=COUNT,
+    default=20_000,
+    show_default=True,
+    help="Images between checkpoints.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the training in --out, if there is one.")
 @json_option
@@ -98,7 +103,7 @@ def train(
         f"wrote {model}; score it with\n"
         f"  gatedpose evaluate local-dir:{model} --dataset {first} --data {folder}"
     )
-    click.echo(json.dumps(facts) if as_json else text)
+    click.echo(to_json(facts) if as_json else text)
 
 
 @click.command()
@@ -126,7 +131,7 @@ def ablate(
     rows = run(table, model, chosen, dict(map(_dataset, folders)), out)
     if rows:  # on the first process only
         text = ablation_text(table, model, chosen, rows)
-        click.echo(json.dumps(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
+        click.echo(to_json(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
 
 
 @click.command()
@@ -153,7 +158,7 @@ def compare(
     rows = run(names, chosen, dict(map(_dataset, folders)), out)
     if rows:  # on the first process only
         text = f"{comparison_text(chosen, rows)}\n\ndrawn in {out / 'networks.png'}"
-        click.echo(json.dumps(rows) if as_json else text)
+        click.echo(to_json(rows) if as_json else text)
 
 
 @click.command()
@@ -164,7 +169,7 @@ def recipe(name: str, fields: tuple[str, ...]) -> None:
 
     Save it, change it and give the file to train --recipe.
     """
-    click.echo(json.dumps(asdict(_recipe(name, {"phases": (), "fields": fields})), indent=1))
+    click.echo(to_json(asdict(_recipe(name, {"phases": (), "fields": fields})), indent=1))
 
 
 def _recipe(name: str, changes: dict[str, Any]) -> Any:

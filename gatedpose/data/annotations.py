@@ -1,8 +1,5 @@
 """Annotation files read so that whatever is wrong is named: file, row and field."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.errors import DatasetError
+from gatedpose.errors import DatasetError, JsonError, MissingPackageError
+from gatedpose.json_files import read_json
 
 
 def load_json(file: Path) -> Any:
@@ -21,10 +19,9 @@ def load_json(file: Path) -> Any:
         DatasetError: For a file that is missing, cut off or no JSON.
     """
     try:
-        data = file.read_bytes()
-        return json.loads(gzip.decompress(data) if file.suffix == ".gz" else data)
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        raise DatasetError(f"{file} cannot be read as JSON: {error}") from error
+        return read_json(file)
+    except JsonError as error:
+        raise DatasetError(str(error)) from error
 
 
 def load_mat(file: Path, name: str, **options: Any) -> Any:
@@ -37,7 +34,7 @@ def load_mat(file: Path, name: str, **options: Any) -> Any:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'reading {file.name} needs SciPy: pip install "gatedpose[train]"'
         ) from error
     try:
@@ -80,6 +77,13 @@ class Row:
             raise self.error(key, "is missing")
         return self.values[key]
 
+    def identity(self, key: str = "id") -> int | str:
+        """The field `key`, by which other rows name this one or this one another."""
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise self.error(key, f"must be a number or a name, got {value!r:.80}")
+        return value
+
     def choice(self, key: str, allowed: tuple[Any, ...]) -> Any:
         """The field `key`, which must be one of `allowed`."""
         value = self.get(key)
@@ -100,12 +104,12 @@ class Row:
         """The field `key` as finite numbers of a `shape`, () for a single one."""
         try:
             numbers = np.array(self.get(key), dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self.error(key, f"must be numbers of shape {shape}: {error}") from error
         if numbers.shape != shape:
             raise self.error(key, f"must have shape {shape}, got {numbers.shape}")
-        if not np.isfinite(numbers).all():
-            raise self.error(key, "holds values that are not finite numbers")
+        if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
+            raise self.error(key, "holds values that are not finite numbers of 32 bits")
         return numbers
 
 

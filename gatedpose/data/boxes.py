@@ -100,7 +100,7 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
     images = rows(file, "images", table.get("images"))
-    names = {row.get("id"): picture_name(row) for row in images}
+    names = {row.identity(): picture_name(row) for row in images}
     for what, values in (("id", [row.get("id") for row in images]), ("file_name", names.values())):
         if twice := [value for value, count in Counter(values).items() if count > 1]:
             raise DatasetError(f"{file}: 'images' has {what} {twice[0]!r} twice")
@@ -120,7 +120,7 @@ def _person_categories(table: Row) -> dict[Any, str]:
     if not table.values.get("categories"):
         return {PERSON: "person"}
     categories = rows(table.file, "categories", table.get("categories"))
-    names = {row.get("id"): str(row.values.get("name", row.get("id"))) for row in categories}
+    names = {row.identity(): str(row.values.get("name", row.get("id"))) for row in categories}
     people = {number: name for number, name in names.items() if name.lower() == "person"}
     posed = {
         row.get("id"): names[row.get("id")] for row in categories if row.values.get("keypoints")

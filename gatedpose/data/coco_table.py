@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.errors import DatasetError
+from gatedpose.errors import DatasetError, MissingPackageError
+from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
+THINNEST = 1e-3  # pixels; a thinner box has no area
 LOG = logging.getLogger(__name__)
 NO, YES = ("0", "0.0", "false", "no", "none", ""), ("1", "1.0", "true", "yes")
 
@@ -64,7 +66,7 @@ def load_table(file: Path) -> Table:
     try:
         from pycocotools.coco import COCO
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'reading {file.name} needs pycocotools: pip install "gatedpose[train]"'
         ) from error
     data = Row(file, "the file", load_json(file))
@@ -80,7 +82,8 @@ def load_table(file: Path) -> Table:
                 picture_name(row)
             elif table == "annotations":
                 for key, other in (("image_id", "images"), ("category_id", "categories")):
-                    if (value := row.get(key)) not in known[other]:
+                    value = row.get(key)
+                    if not isinstance(value, int | str) or value not in known[other]:
                         raise row.error(key, f"{value!r:.80} is the id of none of the {other}")
     index = COCO()
     index.dataset = data.values
@@ -194,7 +197,9 @@ def given_box(row: Row) -> npt.NDArray[np.float64] | None:
     x, y, width, height = row.numbers("bbox", (4,)).tolist()
     if width < 0 or height < 0:
         raise row.error("bbox", f"(x, y, width, height) is negative: {row.values['bbox']}")
-    if not width or not height:
+    if max(map(abs, (x, y, width, height))) > FARTHEST:
+        raise row.error("bbox", f"reaches more than {FARTHEST:g} pixels: {row.values['bbox']}")
+    if min(width, height) < THINNEST:
         return None
     return np.array((x, y, x + width, y + height))
 

@@ -4,7 +4,6 @@ LSP-extended was labelled by a crowd (Johnson & Everingham, CVPR 2011): some peo
 right exchanged, some joints lie on another limb or another person.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from gatedpose.data.annotations import load_json
 from gatedpose.data.crops import Crops
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
-from gatedpose.files import from_json, write_whole
+from gatedpose.files import write_whole
+from gatedpose.json_files import from_json, to_json
 from gatedpose.skeleton import Skeleton
 
 LSPET = Path(__file__).parent / "lspet_corrections.json"
@@ -39,7 +39,7 @@ class Corrections:
 
     def save(self, path: Path) -> None:
         """Writes them as JSON, a person a line."""
-        write_whole(path, json.dumps(asdict(self), indent=0) + "\n")
+        write_whole(path, to_json(asdict(self), indent=0) + "\n")
 
 
 def load_corrections(name: str | Path) -> Corrections:

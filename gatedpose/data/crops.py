@@ -1,7 +1,6 @@
 """Person crops packed into memory, so that training reads no image file twice."""
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,15 @@ from gatedpose.data.jpegs import QUALITY, JpegImages
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
 from gatedpose.files import write_whole
-from gatedpose.geometry import CROP_MARGIN, crop_image, crop_matrices, transform_points
+from gatedpose.geometry import (
+    CROP_MARGIN,
+    FARTHEST,
+    SMALLEST,
+    crop_image,
+    crop_matrices,
+    transform_points,
+)
+from gatedpose.json_files import to_json
 from gatedpose.media.images import read_image
 
 PACK_SIZE = 320  # pixels; the square that becomes a 256 px input lies within at full resolution
@@ -128,7 +135,15 @@ class Crops:
 
 
 def cut(sample: Sample, size: int) -> tuple[Tensor, Tensor]:
-    """One person out of their image: the crop (3, size, size) uint8 and the joints (K, 2) in it."""
+    """One person out of their image: the crop (3, size, size) uint8 and the joints (K, 2) in it.
+
+    Raises:
+        DatasetError: For a box of less than a pixel, or of more than a million.
+    """
+    if not SMALLEST <= (side := (sample.box[2:] - sample.box[:2]).max()) <= FARTHEST:
+        raise DatasetError(
+            f"{sample.id}: a box of {side:g} pixels, {sample.box.tolist()}, no person's"
+        )
     matrix = crop_matrices(torch.from_numpy(sample.box)[None], (size, size), margin=PACK_MARGIN)
     crop = crop_image(read_image(sample.image), matrix[0], (size, size), torch.tensor(FILL))
     keypoints = transform_points(matrix, torch.from_numpy(sample.keypoints)[None])
@@ -197,9 +212,7 @@ def packed(samples: list[Sample], path: Path) -> Crops:
 def _digest(samples: list[Sample]) -> str:
     """Of everything that crops depend on, but for the pictures themselves."""
     people = [[s.id, s.image.name, *(part.tolist() for part in _annotation(s))] for s in samples]
-    return hashlib.sha256(
-        json.dumps([PACK_SIZE, PACK_MARGIN, QUALITY, people]).encode()
-    ).hexdigest()
+    return hashlib.sha256(to_json([PACK_SIZE, PACK_MARGIN, QUALITY, people]).encode()).hexdigest()
 
 
 def _annotation(sample: Sample) -> tuple[np.ndarray, ...]:

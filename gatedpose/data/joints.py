@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gatedpose.errors import did_you_mean
+from gatedpose.errors import InputError, did_you_mean
 from gatedpose.skeleton import SKELETONS, Skeleton
 
 # What stands in for joints that one release annotates and another does not. The paper interpolates
@@ -42,12 +42,12 @@ def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) ->
             groups.append(())
             missing.append(name)
     if len(missing) == len(groups):
-        raise ValueError(
+        raise InputError(
             f"{source.name} and {target.name} share no joint: {', '.join(source.joints)} against "
             f"{', '.join(target.joints)}"
         )
     if missing and not partly:
-        raise ValueError(
+        raise InputError(
             f"the joints differ: {source.name} has no {', '.join(missing)}, which {target.name} "
             "needs"
         )
@@ -64,7 +64,7 @@ def check_known(source: Skeleton, target: Skeleton) -> None:
     known = {name for skeleton in (target, *SKELETONS.values()) for name in skeleton.joints}
     for name in source.joints:
         if name not in known:
-            raise ValueError(
+            raise InputError(
                 f"{source.name} has a joint {name!r}, which {target.name} lacks; "
                 f"{did_you_mean(name, target.joints)}"
             )
@@ -89,20 +89,20 @@ def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
     for i, skeleton in enumerate(skeletons):
         others = {name for other in (*skeletons[:i], *skeletons[i + 1 :]) for name in other.joints}
         if others and not others & set(skeleton.joints):
-            raise ValueError(f"{skeleton.name} ({', '.join(skeleton.joints)}) shares no joint")
+            raise InputError(f"{skeleton.name} ({', '.join(skeleton.joints)}) shares no joint")
     spelt: dict[str, str] = {}
     for name in (name for skeleton in skeletons for name in skeleton.joints):
         plain = re.sub(r"[\W_]", "", name).lower()
         if (other := spelt.setdefault(plain, name)) != name and not any(
             {other, name} <= set(skeleton.joints) for skeleton in skeletons
         ):
-            raise ValueError(
+            raise InputError(
                 f"joints are joined by name, but {other!r} and {name!r} differ: rename"
             )
     joined = _largest(skeletons) or _union(skeletons)
     for skeleton in skeletons:
         if _named_flips(skeleton) != _named_flips(joined, set(skeleton.joints)):
-            raise ValueError(f"the flip pairs of {skeleton.name} and {joined.name} differ")
+            raise InputError(f"the flip pairs of {skeleton.name} and {joined.name} differ")
     return joined
 
 

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gatedpose.errors import InputError
+
 QUALITY = 95
 
 
@@ -78,7 +80,7 @@ class JpegImages:
             ValueError: For a factor that does not divide the side or is over 8 in all.
         """
         if self.side % factor or self.shrink * factor > 8:
-            raise ValueError(f"JPEG pictures of {self.side} px cannot be decoded at 1/{factor}")
+            raise InputError(f"JPEG pictures of {self.side} px cannot be decoded at 1/{factor}")
         return replace(self, side=self.side // factor, shrink=self.shrink * factor)
 
     def _decoded(self, i: int) -> Tensor:

@@ -4,7 +4,6 @@ Pictures are packed once: shrunk to fit a square of `SIDE`, put into its left up
 as JPEG. Three kinds of folders are read: YOLO's, COCO's, and pictures without people.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from torch import Tensor
 
 from gatedpose.data.boxes import read_boxes
 from gatedpose.data.jpegs import JpegImages
-from gatedpose.errors import DatasetError
+from gatedpose.errors import DatasetError, InputError
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.media.images import find_images, read_image
 
 SIDE = 320  # of packed pictures, in pixels
@@ -92,7 +92,7 @@ def _yolo_box(line: str, where: str) -> Tensor:
             return torch.cat((values[:2] - values[2:] / 2, values[:2] + values[2:] / 2))
         corners = values.view(-1, 2)
         if len(corners) < 3:
-            raise ValueError("too few numbers")
+            raise InputError("too few numbers")
         return torch.cat((corners.amin(0), corners.amax(0)))
     except (ValueError, RuntimeError) as error:
         raise DatasetError(
@@ -206,7 +206,7 @@ class Pictures:
         names = ("sizes", "boxes", "ends", "complete", "stretched")
         tensors = {name: getattr(self, name).contiguous() for name in names}
         tensors |= {"images": self.images.data, "image_ends": self.images.ends}
-        write_whole(path, save(tensors, {"side": json.dumps(self.images.side)}))
+        write_whole(path, save(tensors, {"side": to_json(self.images.side)}))
 
     @classmethod
     def load(cls, path: Path) -> "Pictures":

@@ -8,7 +8,6 @@ split that has one is complete.
 
 import hashlib
 import io
-import json
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -26,13 +25,16 @@ from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.data.crops import PACK_MARGIN, PACK_SIZE, Crops, cut
 from gatedpose.data.jpegs import encode_jpeg
 from gatedpose.data.samples import Sample
-from gatedpose.errors import DatasetError, ImageError
+from gatedpose.errors import DatasetError, ImageError, JsonError
 from gatedpose.files import write_whole
+from gatedpose.json_files import parse_json, to_json
 from gatedpose.media.images import read_image
 from gatedpose.skeleton import Skeleton
 
 FORMAT, VERSION = "gatedpose shards", 1
 HEAD = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode() + rb'"')
+SMALLEST_PERSON = 4 * tarfile.BLOCKSIZE  # two files with their heads
+LARGEST_CROP = 4096  # pixels
 END = bytes(2 * tarfile.BLOCKSIZE)  # what closes a tar
 
 
@@ -82,7 +84,7 @@ def pack_shards(
         people = {"people": len(samples), "size": size, "margin": PACK_MARGIN, "quality": quality}
         about = {"format": FORMAT, "version": VERSION, "dataset": dataset, "split": split, **people}
         about |= {"skeleton": asdict(samples[0].skeleton), "shards": shards}
-        write_whole(table, json.dumps(about, indent=1))
+        write_whole(table, to_json(about, indent=1))
     except BaseException:  # Ctrl-C as well
         for shard in shards:
             (folder / shard["name"]).unlink(missing_ok=True)
@@ -125,7 +127,7 @@ def _filled(
         labelled = sample.labelled.tolist()
         facts = {"id": sample.id, "keypoints": keypoints.tolist(), "labelled": labelled}
         person = _member(f"{number:08d}.jpg", jpeg)
-        person += _member(f"{number:08d}.json", json.dumps(facts).encode())
+        person += _member(f"{number:08d}.json", to_json(facts).encode())
         if people and shard.tell() + len(person) + len(END) > shard_bytes:
             shard.write(END)
             yield shard.getvalue(), people
@@ -177,12 +179,15 @@ def load_shards(
     """
     folder = Path(folder)
     about, skeleton = _table(folder, split, dataset)
-    people, size = _count(about, "people"), _count(about, "size")
+    people, size = _count(about, "people"), _count(about, "size", LARGEST_CROP)
     shards = rows(about.file, "shards", about.get("shards"))
     if (total := sum(_count(shard, "people") for shard in shards)) != people:
         raise about.error("people", f"is {people}, but the shards have {total}")
     for shard in shards:  # all of them before any is read, which takes its time
         _require_length(folder, shard)
+        if _count(shard, "bytes") < SMALLEST_PERSON * _count(shard, "people"):
+            raise shard.error("people", "is more than a file of that length can hold")
+    _require_size(about, folder, shards[0], size)
     joints = skeleton.num_keypoints
     images = torch.empty(people, 3, size, size, dtype=torch.uint8)
     keypoints = torch.empty(people, joints, 2)
@@ -218,11 +223,20 @@ def _table(folder: Path, split: str, dataset: str | None) -> tuple[Row, Skeleton
         raise about.error("skeleton", str(error)) from error
 
 
-def _count(row: Row, key: str) -> int:
+def _count(row: Row, key: str, most: int = 2**40) -> int:
     value = row.get(key)
-    if type(value) is not int or value < 1:  # True is an int, too
-        raise row.error(key, f"must be a whole number from 1, got {value!r:.80}")
+    if type(value) is not int or not 1 <= value <= most:  # True is an int, too
+        raise row.error(key, f"must be a whole number from 1 to {most}, got {value!r:.80}")
     return value
+
+
+def _require_size(about: Row, folder: Path, shard: Row, size: int) -> None:
+    """Sees the first crop before memory is asked for as many of the size that the table tells."""
+    facts, jpeg = next(_people(folder, shard, 0))
+    try:
+        _picture(facts, jpeg, size)
+    except DatasetError as error:
+        raise about.error("size", str(error)) from error
 
 
 def _require_length(folder: Path, shard: Row) -> None:
@@ -251,9 +265,9 @@ def _people(folder: Path, shard: Row, first: int) -> Iterator[tuple[Row, bytes]]
         raise DatasetError(f"{path} lacks or should not hold {', '.join(wrong[:5])}")
     for key in keys:
         try:
-            facts = json.loads(files[f"{key}.json"])
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{path}, {key}.json cannot be read as JSON: {error}") from error
+            facts = parse_json(files[f"{key}.json"], f"{path}, {key}.json")
+        except JsonError as error:
+            raise DatasetError(str(error)) from error
         yield Row(path, key, facts), files[f"{key}.jpg"]
 
 

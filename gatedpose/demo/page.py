@@ -6,15 +6,28 @@ Nothing is fetched from the net and nothing is sent there.
 import errno
 import html
 import os
+import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gatedpose.demo.viewer import Finding, PoseFinder
-from gatedpose.errors import BoxError, ImageError, PortError
+from gatedpose.errors import (
+    BoxError,
+    GatedPoseError,
+    ImageError,
+    InputError,
+    MissingPackageError,
+    PortError,
+)
 from gatedpose.media.demo import DEMO_BOX, demo_image
+from gatedpose.media.images import image_size
 
 FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
+LARGEST_SIDE = 16_384  # pixels of a photo
+LARGEST_BOX = 10**6  # pixels
+UPLOAD = "50mb"
 MONO = ["ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace"]
 # Gradio's gallery has a fixed number of columns, scrolls, and puts captions on the pictures. Here a
 # row has as many heatmaps as there is room for, all are shown, and captions stand below.
@@ -65,6 +78,7 @@ def build_page(finder: PoseFinder) -> Any:
                     buttons=["fullscreen"],
                     elem_id="photo",
                 )
+                photo.async_move_resource_to_block_cache = _own_files(photo)
                 example = gr.Button("Try the example photo", elem_id="example")
             with gr.Column():
                 drawn = [_picture(gr), gr.Markdown(elem_id="times")]
@@ -138,6 +152,21 @@ def _gallery(gr: Any) -> Any:
     )
 
 
+def _own_files(photo: Any) -> Any:
+    """What Gradio calls to get a photo: as ever, but an address of the net is not fetched."""
+    gr = _gradio()
+    move = photo.async_move_resource_to_block_cache
+
+    async def moved(resource: Any) -> Any:
+        if re.match(r"[a-z][a-z0-9+.-]+:", str(resource), re.IGNORECASE):
+            raise gr.Error(
+                "The photo must be uploaded, not named by an address", print_exception=False
+            )
+        return await move(resource)
+
+    return moved
+
+
 def _example() -> list[Any]:
     return [str(demo_image()), *DEMO_BOX]
 
@@ -146,16 +175,17 @@ def _shower(finder: PoseFinder, uploads: Path) -> Any:
     """What an event calls: raw values of the inputs in, values of the outputs out."""
     gr = _gradio()
 
-    def show(photo: Any, name: str, flip: bool, min_score: float, *box: Any) -> list[Any]:
+    def show(photo: Any, name: Any, flip: Any, min_score: Any, *box: Any) -> list[Any]:
         if photo is None:
             return [None, "", None, None]
-        path = photo["path"]
+        path = str(photo["path"])
         # Who talks to the server without the page could name any file of this computer.
         if not Path(path).resolve().is_relative_to(uploads.resolve()):
             raise gr.Error("The photo was not uploaded", print_exception=False)
         try:
-            finding = finder(Path(path), name, box, flip, min_score)
-        except (ImageError, BoxError, OSError) as error:
+            _check_sides(path)
+            finding = finder(Path(path), str(name), _numbers(box), bool(flip), _share(min_score))
+        except (GatedPoseError, OSError, MemoryError) as error:
             # People know their file by its own name, and not by where Gradio keeps it.
             message = str(error).replace(path, photo.get("orig_name") or "the photo")
             message = html.escape(message, quote=False)
@@ -174,6 +204,31 @@ def _shower(finder: PoseFinder, uploads: Path) -> Any:
         ]
 
     return show
+
+
+def _check_sides(path: str) -> None:
+    """Raises ImageError for a photo that no JPEG can show."""
+    if max(sides := image_size(path)) > LARGEST_SIDE:
+        raise ImageError(
+            f"{path} has {sides[0]} x {sides[1]} pixels: the page shows sides up to {LARGEST_SIDE}"
+        )
+
+
+def _numbers(box: Sequence[Any]) -> list[float | None]:
+    """The box as it was typed, perhaps by a program; None for what is empty."""
+    try:
+        numbers = [None if value in (None, "") else float(value) for value in box]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BoxError(f"a box has four numbers of pixels, got {list(box)!r:.80}") from error
+    if any(number is not None and not abs(number) <= LARGEST_BOX for number in numbers):
+        raise BoxError(f"a box has pixels up to {LARGEST_BOX:,}, got {list(box)!r:.80}")
+    return numbers
+
+
+def _share(score: Any) -> float:
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise InputError(f"the score must be a number from 0 to 1, got {score!r:.80}")
+    return float(score)
 
 
 def serve(page: Any, host: str, port: int) -> None:
@@ -198,6 +253,7 @@ def serve(page: Any, host: str, port: int) -> None:
         quiet=True,
         prevent_thread_lock=True,
         footer_links=[],
+        max_file_size=UPLOAD,
         allowed_paths=[str(demo_image())],
         theme=gr.themes.Default(font=FONTS, font_mono=MONO),
         css=CSS,
@@ -227,7 +283,7 @@ def _gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'the page needs Gradio ({error}): pip install "gatedpose[demo]"'
         ) from error
     return gradio

@@ -1,6 +1,5 @@
 """COCO's format of results: from predictions to a file, and from a file to a score."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.metrics import Score, oks_ap
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.pose import Pose
 from gatedpose.skeleton import COCO17
 
@@ -43,7 +43,7 @@ def to_results(samples: Sequence[Sample], keypoints: Points, scores: Points) -> 
 
 def save_results(results: Sequence[Result], path: Path) -> None:
     """Writes results as JSON, one person a line."""
-    lines = ",\n".join(json.dumps(result) for result in results)
+    lines = ",\n".join(to_json(result) for result in results)
     write_whole(path, f"[\n{lines}\n]\n")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.coco_table import Table, scorable
-from gatedpose.errors import check_choice
+from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.skeleton import LSP14, MPII16, Skeleton
 
 Array = npt.NDArray[np.floating]
@@ -95,19 +95,19 @@ def _hits(
     pred, target = np.asarray(pred, dtype=float), np.asarray(target, dtype=float)
     normaliser = np.asarray(normaliser, dtype=float)
     if pred.shape != target.shape or pred.ndim != 3 or pred.shape[-1] != 2:
-        raise ValueError(
+        raise InputError(
             f"pck: pred and target must both be (N, K, 2), got {pred.shape} and {target.shape}"
         )
     counts = np.ones(pred.shape[:2], dtype=bool) if mask is None else np.array(mask, dtype=bool)
     if counts.shape != pred.shape[:2] or normaliser.shape != pred.shape[:1]:
-        raise ValueError(
+        raise InputError(
             f"pck: of {pred.shape[0]} people with {pred.shape[1]} joints, mask must be (N, K) and "
             f"normaliser (N,), got {counts.shape} and {normaliser.shape}"
         )
     usable = np.isfinite(normaliser) & (normaliser > 1e-3)
     counts &= usable[:, None] & np.isfinite(target).all(axis=2)
     if not counts.any():
-        raise ValueError(
+        raise InputError(
             "pck: nothing to count: no joint is labelled on a person with a usable size"
         )
     placed, right = (np.where(counts[..., None], points, 0) for points in (pred, target))
@@ -150,13 +150,13 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
     """
     target = np.asarray(target, dtype=float)
     if target.ndim != 3 or target.shape[1:] != (LSP14.num_keypoints, 2):
-        raise ValueError(f"lsp_pck: target must be (N, 14, 2), got {target.shape}")
+        raise InputError(f"lsp_pck: target must be (N, 14, 2), got {target.shape}")
     shoulder, hip = LSP14.joints.index("left shoulder"), LSP14.joints.index("right hip")
     normaliser = np.linalg.norm(target[:, shoulder] - target[:, hip], axis=1)
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)
         if mask.shape != target.shape[:2]:
-            raise ValueError(f"lsp_pck: mask must be {target.shape[:2]}, got {mask.shape}")
+            raise InputError(f"lsp_pck: mask must be {target.shape[:2]}, got {mask.shape}")
         known = mask[:, [shoulder, hip]].all(axis=1)
         normaliser = np.where(known, normaliser, np.nan)
     columns = {"Head": joint_indices(LSP14, ("neck", "head top")), **limb_columns(LSP14)}
@@ -221,7 +221,7 @@ def pckh(
         or missing.shape != (people, joints)
         or missing.dtype != bool
     ):
-        raise ValueError(
+        raise InputError(
             f"pckh: head_boxes must be (N, 4) and missing (N, {joints}) bool, got "
             f"{head_boxes.shape} and {missing.shape} of {missing.dtype}"
         )
@@ -286,9 +286,11 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise ImportError('OKS needs pycocotools: pip install "gatedpose[train]"') from error
+        raise MissingPackageError(
+            'OKS needs pycocotools: pip install "gatedpose[train]"'
+        ) from error
     if not results:
-        raise ValueError("oks_ap: there are no results to score")
+        raise InputError("oks_ap: there are no results to score")
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         annotated = COCO(str(truth))
         annotated.dataset = scorable(Table(Path(truth), annotated))
@@ -296,9 +298,9 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
             person["id"] = number
         annotated.createIndex()
         if unknown := {r["image_id"] for r in results} - set(annotated.getImgIds()):
-            raise ValueError(f"oks_ap: {truth} has no image {sorted(unknown, key=str)[0]}")
+            raise InputError(f"oks_ap: {truth} has no image {sorted(unknown, key=str)[0]}")
         if unknown := {r["category_id"] for r in results} - set(annotated.getCatIds()):
-            raise ValueError(f"oks_ap: {truth} has no category {sorted(unknown, key=str)[0]}")
+            raise InputError(f"oks_ap: {truth} has no category {sorted(unknown, key=str)[0]}")
         run = COCOeval(annotated, annotated.loadRes([dict(r) for r in results]), "keypoints")
         run.evaluate()
         run.accumulate()

@@ -1,15 +1,19 @@
 """Predictions made elsewhere, read from files."""
 
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import load_json, load_mat
 from gatedpose.data.samples import Sample
+from gatedpose.errors import InputError
+
+FARTHEST = 1e7  # pixels of a prediction from the image's corner
 
 Points = npt.NDArray[np.floating[Any]]
 
@@ -55,35 +59,62 @@ def load_confidences(path: str | Path, samples: Sequence[Sample]) -> Points:
 
 def _stored(path: Path, name: str, samples: Sequence[Sample], each: tuple[int, ...] = ()) -> Points:
     """An array (N, K, *each) of a file, in the order of the samples."""
-    stored = _stored_predictions(path)
+    joints = samples[0].skeleton.num_keypoints
+    stored = _stored_predictions(path, len(samples) * joints * max(1, math.prod(each)))
     if name not in stored:
-        raise ValueError(f"{path} holds {', '.join(stored) or 'nothing'}, but no {name!r}")
+        raise InputError(f"{path} holds {', '.join(stored) or 'nothing'}, but no {name!r}")
     words = ", ".join(("N", "K", *map(str, each)))
     ids = stored.get("ids")
     try:
         values = np.asarray(stored[name], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {name} must be numbers ({words}): {error}") from error
-    shape = (len(samples), samples[0].skeleton.num_keypoints, *each)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: {name} must be numbers ({words}): {error}") from error
+    shape = (len(samples), joints, *each)
     if ids is not None:
+        if np.ndim(ids) != 1 or np.ndim(values) == 0:
+            raise InputError(f"{path}: ids must be a list of {len(samples)} names")
         place = {str(name): i for i, name in enumerate(ids)}
         wanted = [sample.id for sample in samples]
         missing = [name for name in wanted if name not in place]
         unknown = sorted(set(place) - set(wanted))
         if missing or unknown or len(ids) != len(place) or len(ids) != len(values):
-            raise ValueError(
+            raise InputError(
                 f"{path}: ids must be those of the {len(wanted)} people, once each; "
                 f"missing: {', '.join(missing[:3]) or 'none'}; unknown: "
                 f"{', '.join(unknown[:3]) or 'none'}; {len(ids)} ids for {len(values)} predictions"
             )
         values = values[[place[name] for name in wanted]]
     if values.shape != shape:
-        raise ValueError(f"{path}: {name} must be ({words}) = {shape}, got {values.shape}")
+        raise InputError(f"{path}: {name} must be ({words}) = {shape}, got {values.shape}")
+    if not (bad := np.abs(values) <= FARTHEST).all():
+        person = int(np.argwhere(~bad)[0][0])
+        raise InputError(
+            f"{path}: {name} of person {person} (of {len(values)}) are no finite numbers up to "
+            f"{FARTHEST:g}"
+        )
     return values
 
 
-def _stored_predictions(path: Path) -> Mapping[str, Any]:
-    """What a file holds, by name: "keypoints" and perhaps "ids"."""
+def _unzipped(path: Path, count: int) -> dict[str, Any]:
+    """The arrays of an .npz file, none of which may be larger than predictions can be."""
+    limit = 1000 * count + 2**20  # bytes: names of people are text of 4 bytes a letter
+    with zipfile.ZipFile(path) as file:
+        for part in file.infolist():
+            if part.file_size > limit:
+                raise InputError(
+                    f"{part.filename} unpacks to {part.file_size:,} bytes, more than {limit:,}"
+                )
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _stored_predictions(path: Path, count: int) -> Mapping[str, Any]:
+    """What a file holds, by name: "keypoints" and perhaps "ids".
+
+    Args:
+        path: The file.
+        count: How many numbers are looked for: what unpacks to far more is refused.
+    """
     suffix = path.suffix.lower()
     if suffix == ".mat":
         return {"keypoints": load_mat(path, "preds")}
@@ -91,11 +122,9 @@ def _stored_predictions(path: Path) -> Mapping[str, Any]:
         found = load_json(path)
     elif suffix in (".npy", ".npz"):
         try:
-            with path.open("rb") as file:
-                found = np.load(file, allow_pickle=False)
-                found = dict(found) if suffix == ".npz" else found
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path} cannot be read as NumPy's {suffix}: {error}") from error
+            found = _unzipped(path, count) if suffix == ".npz" else np.load(path, mmap_mode="r")
+        except Exception as error:  # NumPy and zipfile raise many kinds on a damaged file
+            raise InputError(f"{path} cannot be read as NumPy's {suffix}: {error}") from error
     else:
-        raise ValueError(f"{path}: predictions are .npz, .npy, .json or .mat, not {suffix!r}")
+        raise InputError(f"{path}: predictions are .npz, .npy, .json or .mat, not {suffix!r}")
     return found if isinstance(found, dict) else {"keypoints": found}

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from gatedpose.catalogue import score_label
+from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.models.base import check_images
 from gatedpose.models.profiling import Profile, profile
-from gatedpose.models.variants import BY_NAME, Variant
+from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
 from gatedpose.models.weights import weights_table
 from gatedpose.models.zoo import find_weights, parse_name
 from gatedpose.plots import BLUE, GREEN, ORANGE, new_figure, png
@@ -67,47 +69,9 @@ def count_variant(
     )
 
 
-def model_rows(names: Sequence[str]) -> list[Facts]:
-    """Facts of models, "variant" or "variant.tag": costs at 256 x 256 and scores of weights."""
-    table = weights_table()
-    rows = []
-    for name in names:
-        variant = BY_NAME[parse_name(name)[1]]
-        row = {**cost_facts(variant, count_variant(variant)), "name": name}
-        own = [key for key in table if key == name or key.partition(".")[0] == name]
-        rows.append({**row, "weights": {key: dict(table[key].scores) for key in own}})
-    return rows
-
-
-def model_table(rows: Sequence[Facts]) -> str:
-    """A Markdown table of `model_rows`."""
-    lines = [
-        "| model | parameters | conv GMACs | the paper's row | weights: PCK@0.2 |",
-        "|---|---:|---:|---|---|",
-    ]
-    for row in rows:
-        figures = [
-            f"{row[key]:g} {unit}"
-            for key, unit in (("paper_params_m", "M"), ("paper_gflops", "GFLOPs"))
-            if row[key] is not None
-        ]
-        scores = "; ".join(
-            f"{name}: "
-            + ", ".join(
-                f"{split} {score['mean']:.2f}{_label(score)}" for split, score in own.items()
-            )
-            for name, own in row["weights"].items()
-        )
-        lines.append(
-            f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | "
-            f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
-        )
-    return "\n".join(lines)
-
-
-def _label(score: Mapping[str, Any]) -> str:
-    """What a score is that is no PCK@0.2, for behind its number."""
-    return f" % ({score['label']})" if "label" in score else ""
+def count_rows() -> list[Facts]:
+    """Costs of all variants at 256 x 256, counted anew; see `gatedpose.catalogue`."""
+    return [cost_facts(variant, count_variant(variant)) for variant in VARIANTS]
 
 
 FAMILIES = {
@@ -130,7 +94,7 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
     """
     scored = [(row, next(iter(row["weights"].values()))) for row in rows if row["weights"]]
     if not scored:
-        raise ValueError("there are no scores to plot: none of the models has weights")
+        raise InputError("there are no scores to plot: none of the models has weights")
     panels: dict[str, list[Facts]] = {}
     for row, scores in scored:
         for split, score in scores.items():
@@ -223,7 +187,7 @@ def info_text(facts: Facts) -> str:
         lines.append(f"    data: {', '.join(weights['data'])}")
         for split, score in weights["scores"].items():
             kind = "" if "label" in score else "PCK@0.2 "
-            mean = f"{kind}{score['mean']:.2f}{_label(score)}"
+            mean = f"{kind}{score['mean']:.2f}{score_label(score)}"
             lines.append(f"    {split}: {mean}; {score['command']}")
     for module, counts in facts.get("modules", {}).items():
         lines.append(f"  {module or '(all)':60} {counts['params']:>12,} {counts['conv_macs']:>15,}")

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.samples import Sample
+from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Averaging, Score, lsp_pck, pck, pckh
 from gatedpose.evaluation.people import mean_oks, torso_pck
 from gatedpose.evaluation.predictions import Points
@@ -120,7 +121,7 @@ def score_people(
     if samples[0].skeleton == MPII16:
         heads = [sample.head_box for sample in samples if sample.head_box is not None]
         if len(heads) < len(samples):
-            raise ValueError(
+            raise InputError(
                 "score_people: PCKh needs head boxes; they are in mpii_human_pose_v1_u12_1.mat "
                 "and, for val, in detections_our_format.mat: put one beside the annotations"
             )

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.media.images import Array, ImageSource, read_image
 from gatedpose.skeleton import Skeleton
 
@@ -22,13 +23,15 @@ def draw_poses(
     skeleton: Skeleton,
     *,
     boxes: Tensor | None = None,
+    box_scores: Tensor | None = None,
     min_score: float = 0.2,
     line_width: float | None = None,
     scale: int | None = None,
 ) -> Tensor:
     """Draws people's joints and limbs on a copy of an image, in one colour for each side.
 
-    A joint's dot is filled as far as its score goes: to the rim at 1, a mere core at a low score.
+    A joint's dot is filled as far as its score goes: to the rim at 1, a mere core at a low score. A
+    joint below `min_score`, but not below half of it, is a hollow ring.
 
     Args:
         image: Anything that `read_image` reads; left as it is.
@@ -36,7 +39,8 @@ def draw_poses(
         scores: Confidence (N, K) in [0, 1].
         skeleton: Names and limbs of the K joints.
         boxes: People's boxes (N, 4) as (x0, y0, x1, y1), drawn in white if given.
-        min_score: Joints below it are not drawn, nor are limbs that end in one.
+        box_scores: How sure each box is (N,), written on it; NaN for a box without.
+        min_score: Joints below it are drawn hollow, without limbs; those below half of it not.
         line_width: Width of limbs in pixels of the result; if None it follows each person's size.
         scale: Whole factor by which the picture is enlarged first; if None, images with a long side
             below 512 are enlarged to at least 512, the others kept.
@@ -48,20 +52,24 @@ def draw_poses(
     height, width = pixels.shape[1:]
     scale = max(1, math.ceil(512 / max(height, width))) if scale is None else scale
     boxes = keypoints.new_zeros(len(keypoints), 4) * math.nan if boxes is None else boxes
-    shapes = tuple(keypoints.shape), tuple(scores.shape), tuple(boxes.shape)
+    sure_of = boxes.new_full((len(keypoints),), math.nan) if box_scores is None else box_scores
+    tensors = (keypoints, scores, boxes, sure_of)
     people, joints = len(keypoints), skeleton.num_keypoints
-    if shapes != ((people, joints, 2), (people, joints), (people, 4)) or scale < 1:
-        raise ValueError(
-            f"draw_poses: keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4) and a "
-            f"scale of at least 1 are needed, got {', '.join(map(str, shapes))} and {scale}"
+    shapes = [(people, joints, 2), (people, joints), (people, 4), (people,)]
+    got = [tuple(tensor.shape) for tensor in tensors]
+    if got != shapes or scale < 1:
+        raise InputError(
+            f"draw_poses: keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4), "
+            f"box_scores (N,) and a scale of at least 1 are needed, got "
+            f"{', '.join(map(str, got))} and {scale}"
         )
     picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     picture = picture.resize((width * scale, height * scale), Image.Resampling.BICUBIC)
     fine = next((n for n in (4, 2) if n * n * picture.width * picture.height <= 2**24), 1)
     overlay = Image.new("RGBA", (picture.width * fine, picture.height * fine))  # smooths edges
     draw, zoom = ImageDraw.Draw(overlay), scale * fine
-    arrays = [tensor.detach().cpu().double().numpy() for tensor in (keypoints, scores, boxes)]
-    for points, sure, box in zip(*arrays, strict=True):
+    arrays = [tensor.detach().cpu().double().numpy() for tensor in tensors]
+    for points, sure, box, box_score in zip(*arrays, strict=True):
         shown = np.isfinite(points).all(axis=1) & (sure >= min_score)  # (K,)
         spread = np.ptp(points[shown], axis=0).max() * zoom / 80 if shown.any() else 0.0
         stroke = max(2 * fine, min(spread, max(overlay.size) / 120))
@@ -69,18 +77,46 @@ def draw_poses(
             x0, y0, x1, y1 = box * zoom - 0.5  # Pillow counts from pixel centres
             corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0), (x1, y0)]
             _stroke(draw, np.array(corners), stroke / 2, EMPTY)
+            if np.isfinite(box_score):
+                _label(draw, (x0, y0), f"{box_score:.2f}", 5 * stroke)
         stroke = stroke if line_width is None else line_width * fine
-        _draw_person(draw, points * zoom - 0.5, np.where(shown, sure, -1), skeleton, stroke)
+        faint = np.isfinite(points).all(axis=1) & (sure >= min_score / 2) & ~shown
+        points = points * zoom - 0.5
+        sides = [_side(skeleton.joints[joint]) for joint in faint.nonzero()[0]]
+        _draw_rings(draw, points[faint], sides, stroke)
+        _draw_person(draw, points, np.where(shown, sure, -1), skeleton, stroke)
     overlay = overlay.reduce(fine)
     picture.paste(overlay, (0, 0), overlay)
     return read_image(picture)
+
+
+def _side(joint: str) -> str:
+    return next((side for side in COLOURS if side in joint), "middle")
+
+
+def _draw_rings(
+    draw: ImageDraw.ImageDraw, points: Array, sides: Sequence[str], width: float
+) -> None:
+    """Draws joints that are not sure."""
+    r, line = 1.6 * width, max(1, round(width / 2))
+    for (x, y), side in zip(points, sides, strict=True):
+        place = np.rint((x - r, y - r, x + r, y + r)).tolist()
+        draw.ellipse(place, outline=COLOURS[side], width=line)
+
+
+def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, size: float) -> None:
+    """Writes on the inside of a box's upper left corner."""
+    font = ImageFont.load_default(max(10, round(size)))
+    left, top, right, bottom = draw.textbbox(corner, text, font=font)
+    draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=EDGE)
+    draw.text(corner, text, fill=EMPTY, font=font)
 
 
 def _draw_person(
     draw: ImageDraw.ImageDraw, points: Array, scores: Array, skeleton: Skeleton, width: float
 ) -> None:
     """Draws the joints whose score is not negative, and the limbs between them."""
-    sides = [next((s for s in COLOURS if s in joint), "middle") for joint in skeleton.joints]
+    sides = [_side(joint) for joint in skeleton.joints]
     for start, end in skeleton.limbs:
         if min(scores[start], scores[end]) >= 0:
             ends = {sides[start], sides[end]} - {"middle"}  # one side, or both: the middle
@@ -106,6 +142,6 @@ def contact_sheet(images: Sequence[ImageSource], columns: int) -> Tensor:
     tensors = [read_image(image) for image in images]
     sizes = sorted({(tensor.shape[2], tensor.shape[1]) for tensor in tensors})
     if len(sizes) != 1 or columns < 1:
-        raise ValueError(f"need images of one size and columns > 0, got {sizes} and {columns}")
+        raise InputError(f"need images of one size and columns > 0, got {sizes} and {columns}")
     grid: Tensor = make_grid(tensors, nrow=columns, padding=4, pad_value=255)
     return grid

@@ -1,5 +1,6 @@
 """Reading and writing images. Every one becomes the same: a uint8 RGB tensor (3, H, W), upright."""
 
+import functools
 import glob
 import io
 import logging
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.errors import ImageError
+from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
 from gatedpose.files import write_whole
 from gatedpose.media.folders import glob_once, real_files
 
@@ -31,6 +32,14 @@ SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of p
     ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
+# Others, such as EPS, would be given to programs of this computer.
+READ = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
+MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted
+LARGER = (
+    " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS; commands take "
+    "--max-megapixels."
+)
 OPENING = threading.Lock()  # the filters of warnings are those of all threads
 ORIENTATION = 0x0112  # EXIF's tag; how the stored pixels are turned upright, by its value:
 UPRIGHT = {
@@ -70,11 +79,13 @@ def read_image(source: ImageSource) -> Tensor:
         return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
     if isinstance(source, (str, os.PathLike)):
         return _from_file(Path(source))
-    raise TypeError(f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}")
+    raise InputTypeError(
+        f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}"
+    )
 
 
 def allow_megapixels(count: float) -> None:
-    """Lets pictures of up to `count` million pixels be read; beyond 89, files must be trusted."""
+    """Lets pictures of up to `count` million pixels be read; beyond 64, files must be trusted."""
     Image.MAX_IMAGE_PIXELS = int(count * 1e6)
 
 
@@ -84,14 +95,56 @@ def _from_file(path: Path) -> Tensor:
     with path.open("rb") as file, _named_errors(str(path)):
         if not path.stat().st_size:
             raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
-        with _open(file) as image:
+        with _open(file, path) as image:
             return _from_pil(image, str(path))
 
 
-def _open(file: BinaryIO) -> Image.Image:
-    """Reads the header alone."""
+def as_rgb(source: ImageSource, channels: str) -> ImageSource:
+    """An array (H, W, 3) or tensor (3, H, W) with its channels turned to RGB.
+
+    Args:
+        source: Anything that `read_image` reads.
+        channels: Their order, "rgb" or "bgr" (OpenCV's).
+
+    Raises:
+        InputError: For another order, or for "bgr" of a file or PIL image, whose order is known.
+    """
+    check_choice("channels", channels, ("rgb", "bgr"))
+    if channels == "rgb":
+        return source
+    if isinstance(source, np.ndarray):
+        return source[..., ::-1] if source.ndim == 3 else source
+    if isinstance(source, Tensor):
+        return source.flip(0) if source.ndim == 3 else source
+    raise InputError(
+        f'channels="bgr" is for arrays and tensors; a {type(source).__name__} is read in its own '
+        "order"
+    )
+
+
+def decode_image(data: bytes, name: str) -> Tensor:
+    """Reads the bytes of an image file, as `read_image` does; `name` is for messages.
+
+    Raises:
+        ImageError: For what is not a whole image of at least 2 x 2 pixels.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
+    with _named_errors(name), _open(io.BytesIO(data), name) as image:
+        return _from_pil(image, name)
+
+
+def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image:
+    """Reads the header alone; refuses more pixels than are allowed."""
     with _warnings_settled():
-        return Image.open(file)
+        image = Image.open(file, formats=readable())
+    pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if limit == PILLOWS_LIMIT and pixels > MAX_PIXELS:  # else somebody has chosen one
+        raise ImageError(
+            f"{path} has {image.width} x {image.height} = {pixels / 1e6:.1f} million pixels, the "
+            f"limit is {MAX_PIXELS / 1e6:g} million.{LARGER}"
+        )
+    return image
 
 
 @contextmanager
@@ -124,7 +177,7 @@ def image_header(path: str | os.PathLike[str]) -> Header:
         ImageError: For what is no image.
         FileNotFoundError: For a path that does not exist.
     """
-    with Path(path).open("rb") as file, _named_errors(str(path)), _open(file) as image:
+    with Path(path).open("rb") as file, _named_errors(str(path)), _open(file, path) as image:
         turned = _orientation(image) in (5, 6, 7, 8)
         return Header(*(image.size[::-1] if turned else image.size), turned)
 
@@ -151,6 +204,13 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
+@functools.cache
+def readable() -> list[str]:
+    """The formats that are read, of those that this Pillow has: never by another program."""
+    Image.init()
+    return [name for name in READ if name in Image.OPEN]
+
+
 @contextmanager
 def _named_errors(name: str) -> Iterator[None]:
     """Turns whatever Pillow's decoders raise on a bad image into an `ImageError` about `name`."""
@@ -161,10 +221,7 @@ def _named_errors(name: str) -> Iterator[None]:
     except Exception as error:
         text = f"{name} is not a whole image that Pillow can read: {error}"
         if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
-            text += (
-                " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS; commands "
-                "take --max-megapixels."
-            )
+            text += LARGER
         raise ImageError(text) from error
 
 
@@ -264,11 +321,16 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
 
 
+def to_pil(image: Tensor) -> Image.Image:
+    """A picture (3, H, W) uint8 as Pillow's."""
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
 def write_image(image: ImageSource, path: str | os.PathLike[str]) -> None:
     """Writes an image as PNG or JPEG, by the path's suffix, through `write_whole`."""
     kind = FORMATS.get(Path(path).suffix.lower())
     if kind is None:
         raise ImageError(f"cannot write {path}: the suffix must be one of {', '.join(FORMATS)}")
     data = io.BytesIO()
-    Image.fromarray(read_image(image).permute(1, 2, 0).numpy()).save(data, kind, quality=92)
+    to_pil(read_image(image)).save(data, kind, quality=92, compress_level=1)
     write_whole(path, data.getvalue())

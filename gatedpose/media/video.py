@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatedpose.errors import VideoError
+from gatedpose.errors import MissingPackageError, VideoError
 from gatedpose.files import whole_file
 from gatedpose.media.images import ImageSource, read_image
 
@@ -240,7 +240,7 @@ def _import_av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise ImportError('video needs PyAV: pip install "gatedpose[video]"') from error
+        raise MissingPackageError('video needs PyAV: pip install "gatedpose[video]"') from error
     return av
 
 

@@ -1,1 +1,3 @@
-"""Networks by name, with weights."""
+"""Networks by name, with weights. Whoever imports one of them has all registered with timm."""
+
+from gatedpose.models import zoo as zoo

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gatedpose.errors import InputError, InputTypeError
 from gatedpose.heatmaps import STRIDE
 
 LIMITS = {
@@ -34,7 +35,7 @@ def check_sizes(config: object, **limits: tuple[int, int]) -> None:
             continue
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+            raise InputError(f"{name} must be an integer from {low} to {high}, got {value!r}")
 
 
 def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtype) -> None:
@@ -46,16 +47,16 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
             enough.
     """
     if not isinstance(images, Tensor):
-        raise TypeError(f"forward: images must be a torch.Tensor, got {type(images).__name__}")
+        raise InputTypeError(f"forward: images must be a torch.Tensor, got {type(images).__name__}")
     shape = tuple(images.shape)
     if images.dim() != 4:
-        raise ValueError(f"forward: images must be (B, {channels}, H, W), got shape {shape}")
+        raise InputError(f"forward: images must be (B, {channels}, H, W), got shape {shape}")
     if shape[1] != channels:
-        raise ValueError(f"forward: expected {channels} channels in dimension 1, got shape {shape}")
+        raise InputError(f"forward: expected {channels} channels in dimension 1, got shape {shape}")
     kind = images.device.type
     autocast = kind != "meta" and torch.is_autocast_enabled(kind)
     if not images.is_floating_point() or (images.dtype != dtype and not autocast):
-        raise TypeError(
+        raise InputTypeError(
             f"forward: images are {images.dtype} but the weights are {dtype}; convert them (uint8 "
             "images must be divided by 255 and normalised first, as Predictor does)"
         )
@@ -64,7 +65,7 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
         good = tuple(
             max(multiple, -(-int(side) // multiple) * multiple) for side in (height, width)
         )
-        raise ValueError(
+        raise InputError(
             f"forward: height and width must be multiples of {multiple}, got {height} x {width}; "
             f"the next good size is {good[0]} x {good[1]}"
         )
@@ -183,7 +184,7 @@ class HeatmapNetwork(nn.Module):
         from timm.models._features import feature_take_indices
 
         if output_fmt != "NCHW":
-            raise ValueError(
+            raise InputError(
                 f'forward_intermediates: output_fmt must be "NCHW", got {output_fmt!r}'
             )
         take, last = feature_take_indices(self.num_stacks, indices)
@@ -231,7 +232,7 @@ class HeatmapNetwork(nn.Module):
             ValueError: For fewer than one keypoint, or a `global_pool` (heatmaps are not pooled).
         """
         if num_classes < 1 or global_pool:
-            raise ValueError(
+            raise InputError(
                 f"reset_classifier: needs at least one keypoint and no pooling, got {num_classes}, "
                 f"{global_pool!r}"
             )

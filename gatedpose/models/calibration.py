@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from gatedpose.errors import InputError
 
+SHARES = (0.005, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.25, 0.4, 0.6, 0.8)  # of the joints, from low
+FEWEST = 10  # joints of a group
+
 Numbers = npt.NDArray[np.floating[Any]]
 
 
@@ -52,30 +55,36 @@ class Calibration:
         return np.interp(peaks, self.peaks, self.chances).astype(np.float32)
 
 
-def fit_calibration(peaks: Numbers, right: npt.NDArray[np.bool_], knots: int = 12) -> Calibration:
+def fit_calibration(
+    peaks: Numbers, right: npt.NDArray[np.bool_], shares: Sequence[float] = SHARES
+) -> Calibration:
     """The map that makes peaks into chances: shares of right joints among peaks of like height.
+
+    It begins at a chance of 0 for no peak at all.
 
     Args:
         peaks: (M,) of joints whose truth is known.
         right: (M,) bool, whether each lies within a fifth of the torso; False for joints that are
             out of the picture.
-        knots: Groups of as many joints each.
+        shares: Where the sorted joints are parted into groups. Low peaks get small ones, since
+            there the chance changes most.
 
     Raises:
-        InputError: For fewer joints than ten a group, or shapes that differ.
+        InputError: For fewer than ten joints a group, or shapes that differ.
     """
-    if peaks.shape != right.shape or peaks.ndim != 1 or len(peaks) < 10 * knots:
+    cuts = [round(share * len(peaks)) for share in shares] if peaks.ndim == 1 else []
+    sizes = np.diff([0, *cuts, len(peaks)])
+    if peaks.shape != right.shape or peaks.ndim != 1 or sizes.min() < FEWEST:
         raise InputError(
-            f"fit_calibration: needs (M,) peaks and as many bools, M at least {10 * knots}; got "
-            f"{peaks.shape} and {right.shape}"
+            f"fit_calibration: needs (M,) peaks and as many bools, M for {FEWEST} joints in each "
+            f"of {len(sizes)} groups; got {peaks.shape} and {right.shape}"
         )
-    order = np.argsort(peaks, kind="stable")
-    groups = np.array_split(order, knots)
-    heights = [float(peaks[group].mean()) for group in groups]
-    shares = _not_falling([float(right[group].mean()) for group in groups])
-    rising = [i for i in range(knots) if i == 0 or heights[i] > heights[i - 1]]
-    digits = [(round(heights[i], 4), round(shares[i], 4)) for i in rising]
-    return Calibration(tuple(h for h, _ in digits), tuple(s for _, s in digits))
+    groups = np.split(np.argsort(peaks, kind="stable"), cuts)
+    heights = [round(float(peaks[group].mean()), 4) for group in groups]
+    chances = _not_falling([float(right[group].mean()) for group in groups])
+    knots = dict(zip(heights[::-1], (round(chance, 4) for chance in chances[::-1]), strict=True))
+    rising = sorted((height, chance) for height, chance in knots.items() if height > 0)
+    return Calibration((0.0, *(h for h, _ in rising)), (0.0, *(c for _, c in rising)))
 
 
 def _not_falling(values: Sequence[float]) -> list[float]:

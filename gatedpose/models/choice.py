@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.engines import (
     NEEDS,
@@ -103,4 +104,4 @@ def _measured(
             network(images)
             if turn:  # the first prepares
                 best[name] = min(best[name], 1000 * (time.perf_counter() - start))
-    return json.dumps({"milliseconds": best}).encode()
+    return to_json({"milliseconds": best}).encode()

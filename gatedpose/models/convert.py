@@ -37,8 +37,10 @@ def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]
         raise WeightsError(f"{target} does not end in .safetensors, the format that is written")
     try:
         held = torch.load(source, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{source} cannot be read: {error.strerror or error}") from error
     except (
-        OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError,
+        EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError,
         IndexError, pickle.UnpicklingError,
     ) as error:  # fmt: skip
         reason = str(error).partition("\n")[0]

@@ -1,4 +1,15 @@
-"""The coupled U-Nets that the paper compares with."""
+"""CU-Net, which the paper compares with, behind the interface of `GatedHourglass`.
+
+Tang, Peng, Geng, Zhu & Metaxas, "CU-Net: Coupled U-Nets", BMVC 2018; layout of its authors' code
+(zhiqiangdon/CU-Net, models/cu_net.py), which was read for the layout; none of it is here.
+
+Deviations:
+
+- Order-1 coupling only, a loss after each U-Net, concatenations kept in memory (the authors
+  recompute them). The batch norm and ReLU before a head belong to the stack, not to the head.
+- Batch norm's scale starts from 1, as PyTorch's; the authors draw it from uniform(0, 1).
+  Convolutions start from PyTorch's uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)), as in the source.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -37,7 +48,7 @@ class CUNetConfig:
     neck: int = 4
 
     def __post_init__(self) -> None:
-        check_sizes(self, growth=(1, 65_536), neck=(1, 64))
+        check_sizes(self)
 
 
 class DenseBlock(nn.Module):

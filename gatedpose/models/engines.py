@@ -7,7 +7,6 @@ and starts at once from then on. None reports to anybody what it is used for.
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import logging
 import threading
 import time
@@ -17,7 +16,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, MissingPackageError
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.kept import Facts, Parts, keep
@@ -159,7 +159,7 @@ def check_installed(engine: Engine, run_only: bool = False) -> None:
     needed = packages[:1] if run_only else packages
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f"engine {engine!r} needs {', '.join(missing)}: {command}")
+        raise MissingPackageError(f"engine {engine!r} needs {', '.join(missing)}: {command}")
 
 
 def to_engine(
@@ -208,7 +208,7 @@ def _facts(model: HeatmapNetwork, engine: Engine, kind: str, ranges: Ranges | No
     return {
         "structure": hashlib.sha256(repr(model).encode()).hexdigest(),
         "weights": weights_digest(model),
-        "ranges": hashlib.sha256(json.dumps(ranges).encode()).hexdigest(),
+        "ranges": hashlib.sha256(to_json(ranges).encode()).hexdigest(),
         "kind": kind,
         "versions": {name: package_version(name) for name in packages},
     }

@@ -83,18 +83,19 @@ class GatedFinder(HeatmapNetwork):
         self.remap_features, self.remap_heatmaps = pose.remap_features, pose.remap_heatmaps
         self._calm_head()
 
+    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields the stack's features and maps, (B, *, H/8, W/8); None for a pruned head."""
+        self.check_input(images)
+        x = self.stem(images)  # (B, C, H/8, W/8)
+        features = self.run(self.stacks[0], x)  # (B, C, H/8, W/8)
+        yield features, self.heads[0](features) if len(self.heads) else None  # (B, 5, H/8, W/8)
+
     def _calm_head(self) -> None:
         """A fresh head that finds nobody, and boxes of a middling size."""
         bias = self.heads[0].get_parameter("bias")
         with torch.no_grad():
             bias[0] = math.log(RARE / (1 - RARE))
             bias[1:] = math.log(DISTANCE)
-
-    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yields the one stack's features and maps, (B, *, H/8, W/8); None for a pruned head."""
-        self.check_input(images)
-        features = self.run(self.stacks[0], self.stem(images))
-        yield features, self.heads[0](features) if len(self.heads) else None
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from gatedpose.errors import InputError, InputTypeError
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.hourglass import GatedHourglass
 
@@ -31,15 +32,15 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
     """
     if not (isinstance(small, GatedHourglass) and isinstance(large, GatedHourglass)):
         kinds = f"{type(small).__name__} and {type(large).__name__}"
-        raise TypeError(f"grow: only gated hourglasses grow into each other, got {kinds}")
+        raise InputTypeError(f"grow: only gated hourglasses grow into each other, got {kinds}")
     old, new = small.config, large.config
     if replace(old, width=new.width, stacks=new.stacks) != new or new.merge == "grouped":
-        raise ValueError(
+        raise InputError(
             f"grow: networks may differ in width and stacks only, and not have grouped merges; got "
             f"{old} and {new}"
         )
     if old.width > new.width or old.stacks > new.stacks:
-        raise ValueError(
+        raise InputError(
             f"grow: {old.stacks} stacks of width {old.width} do not fit into {new.stacks} of "
             f"width {new.width}"
         )

@@ -15,7 +15,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gatedpose.errors import check_choice
+from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork, check_sizes
 from gatedpose.models.layers import (
     MERGES,
@@ -77,9 +77,9 @@ class GatedHourglassConfig:
         check_choice("skip", self.skip, SKIPS)
         for name in ("norm_layer", "act_layer"):  # names, so that config.json can hold them
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be timm's name, got {getattr(self, name)!r}")
+                raise InputError(f"{name} must be timm's name, got {getattr(self, name)!r}")
         if self.merge == "grouped" and self.width % 4:
-            raise ValueError(f'merge="grouped" needs a width that 4 divides, got {self.width}')
+            raise InputError(f'merge="grouped" needs a width that 4 divides, got {self.width}')
 
 
 class HybridHourglass(nn.Module):
@@ -114,7 +114,7 @@ class HybridHourglass(nn.Module):
     ) -> None:
         super().__init__()
         if depth < 1:
-            raise ValueError(f"HybridHourglass: depth must be at least 1, got {depth}")
+            raise InputError(f"HybridHourglass: depth must be at least 1, got {depth}")
         self.depth = depth
         layers = NormAct(norm_layer=norm_layer, act_layer=act_layer)
         block = partial(SoftGatedResidual, channels, gate=gate, **layers)
@@ -131,7 +131,7 @@ class HybridHourglass(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         if x.shape[-2] % 2**self.depth or x.shape[-1] % 2**self.depth:
-            raise ValueError(
+            raise InputError(
                 f"HybridHourglass: height and width must be multiples of {2**self.depth} to "
                 f"be halved {self.depth} times, got {x.shape[-2]} x {x.shape[-1]}"
             )

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gatedpose.errors import InputError
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 
 Facts: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, bytes]
@@ -34,7 +36,7 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
         facts: All that the parts depend on, versions too; of JSON's kinds.
         make: Gives named parts.
     """
-    text = json.dumps(facts, sort_keys=True)
+    text = to_json(facts, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     path = cache_folder() / f"{name}-{digest[:16]}"
     if path.is_file():
@@ -55,14 +57,14 @@ def _packed(facts: str, parts: Parts) -> bytes:
     data = b"".join(parts.values())
     sizes = {name: len(part) for name, part in parts.items()}
     head = {"facts": facts, "sizes": sizes, "sha256": hashlib.sha256(data).hexdigest()}
-    return json.dumps(head).encode() + b"\n" + data
+    return to_json(head).encode() + b"\n" + data
 
 
 def _read(path: Path, facts: str) -> Parts:
     line, _, data = path.read_bytes().partition(b"\n")
     head = json.loads(line)
     if head["facts"] != facts or hashlib.sha256(data).hexdigest() != head["sha256"]:
-        raise ValueError("its checksum is another")
+        raise InputError("its checksum is another")
     parts, start = {}, 0
     for name, size in head["sizes"].items():
         parts[name] = data[start : start + size]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from timm.layers import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
-from gatedpose.errors import check_choice
+from gatedpose.errors import InputError, check_choice
 
 Gate: TypeAlias = Literal["channel", "scalar"] | float
 Layer: TypeAlias = str | Callable[..., nn.Module]  # timm's name, or what builds the layer
@@ -41,13 +41,13 @@ def check_gate(gate: Gate) -> Gate:
         return gate
     if isinstance(gate, (int, float)) and not isinstance(gate, bool) and abs(gate) < float("inf"):
         return float(gate)
-    raise ValueError(f'gate must be "channel", "scalar" or a finite number, got {gate!r}')
+    raise InputError(f'gate must be "channel", "scalar" or a finite number, got {gate!r}')
 
 
 def check_width(what: str, channels: int) -> None:
     """Raises ValueError unless `channels` is an even number of at least 4 (blocks split it)."""
     if isinstance(channels, bool) or not isinstance(channels, int) or channels < 4 or channels % 2:
-        raise ValueError(f"{what} must be an even integer of at least 4, got {channels!r}")
+        raise InputError(f"{what} must be an even integer of at least 4, got {channels!r}")
 
 
 def norm(layer: Layer, channels: int) -> nn.Module:
@@ -66,11 +66,11 @@ def _build(what: str, factory: Callable[[Layer], Layer], layer: Layer, *size: in
         if isinstance(made, str) or not callable(made):
             raise KeyError(layer)
     except (KeyError, AssertionError) as error:
-        raise ValueError(f"timm knows no {what} {layer!r}; it takes a name or a class") from error
+        raise InputError(f"timm knows no {what} {layer!r}; it takes a name or a class") from error
     try:
         return made(*size)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{what} {layer!r} cannot be built for {size}: {error}") from error
+        raise InputError(f"{what} {layer!r} cannot be built for {size}: {error}") from error
 
 
 class SoftGate(nn.Module):
@@ -169,7 +169,7 @@ class SoftGatedResidual(nn.Module):
         check_width("SoftGatedResidual: out_channels", out_channels)
         half, quarter = out_channels // 2, out_channels // 4
         if in_channels % groups or half % groups:
-            raise ValueError(
+            raise InputError(
                 f"SoftGatedResidual: {groups} groups must divide in_channels ({in_channels}) and "
                 f"half of out_channels ({half})"
             )

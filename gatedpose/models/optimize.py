@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.allocator import keep_freed_memory
+from gatedpose.device import find_device
 from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.choice import Choice, choose_engine, fast_precision
@@ -97,7 +98,7 @@ class OptimizedNetwork(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "OptimizedNetwork":
         like = next(self.network.parameters())
         kind = like.device, like.dtype
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         like = next(self.network.parameters())
         if kind != (like.device, like.dtype):
             self._forget("moved or cast")
@@ -199,12 +200,10 @@ def optimize(
     """
     check_choice("optimize: engine", engine, ENGINES)
     check_choice("optimize: precision", precision, ASKED)
-    wanted = torch.device(device) if device else next(model.parameters()).device
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"optimize: device {str(wanted)!r} is not there: PyTorch finds no GPU")
+    wanted = find_device(device) if device else next(model.parameters()).device
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
-        raise ValueError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
+        raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
     channels, *side = model.pretrained_cfg["input_size"]
     shape = example_shape or (8, channels, *side)
     like = torch.empty(shape, device="meta")

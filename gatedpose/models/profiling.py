@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from gatedpose.errors import InputError, InputTypeError
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -56,9 +58,11 @@ def profile(
     """
     is_pair = isinstance(size, (tuple, list)) and len(size) == 2
     if not is_pair or any(isinstance(n, bool) or not isinstance(n, int) for n in size):
-        raise TypeError(f"profile: size must be a pair of integers (height, width), got {size!r}")
+        raise InputTypeError(
+            f"profile: size must be a pair of integers (height, width), got {size!r}"
+        )
     if min(size) < 1:
-        raise ValueError(f"profile: height and width must be positive, got {size[0]} x {size[1]}")
+        raise InputError(f"profile: height and width must be positive, got {size[0]} x {size[1]}")
     parameter = next(model.parameters(), torch.empty(0))
     channels = getattr(model, "in_channels", 3)
     images = torch.zeros(1, channels, *size, device=parameter.device, dtype=parameter.dtype)

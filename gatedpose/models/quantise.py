@@ -7,7 +7,7 @@ The rounding is PyTorch's own fake quantisation, which OpenVINO knows.
 
 Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
 inference", CVPR 2018. Rounded is what convolutions read, behind each ReLU. What blocks add up is
-not: it costs half a point of PCK, and where the processor has bfloat16 it makes nothing faster.
+not: where the processor has bfloat16 that would make nothing faster.
 """
 
 import copy
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gatedpose.errors import WeightsError
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.weights import WEIGHTS_DIR
@@ -97,18 +98,25 @@ class Extremes(nn.Module):
         self.network = _needed(model)
         self.places = _places(self.network)
         for name in self.places:
-            _hook(self.network, name, self._watch)
-        self.found: list[Tensor] = []
+            _hook(self.network, name, self._watch(name))
+        self.found: dict[str, Tensor] = {}  # (2, B): the smallest, and the largest negated
 
-    def _watch(self, module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
-        values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
-        self.found.append(torch.stack((values.amin(1), values.amax(1))))
+    def _watch(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
+            values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
+            ends = torch.stack((values.amin(1), -values.amax(1)))
+            # Some networks call a ReLU several times.
+            self.found[name] = torch.minimum(self.found.get(name, ends), ends)
+
+        return hook
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        self.found = []
-        self.network(images)  # which runs each place once, in their order
-        return torch.stack(self.found)
+        self.found = {}
+        self.network(images)
+        none = torch.zeros(2, len(images))  # of what is never called
+        signs = torch.tensor([1.0, -1.0]).view(2, 1)
+        return torch.stack([self.found.get(name, none) * signs for name in self.places])
 
 
 def find_ranges(
@@ -173,7 +181,7 @@ def ranges_file(model: HeatmapNetwork) -> Path:
 def save_ranges(model: HeatmapNetwork, ranges: Ranges, path: Path) -> None:
     """Writes ranges for `stored_ranges`."""
     short = {name: [float(f"{end:.4g}") for end in ends] for name, ends in ranges.items()}
-    write_whole(path, json.dumps({"weights": weights_digest(model), "ranges": short}) + "\n")
+    write_whole(path, to_json({"weights": weights_digest(model), "ranges": short}) + "\n")
 
 
 def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:

@@ -5,10 +5,13 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import safetensors
 import timm
 import torch
 
+from gatedpose.errors import InputError
 from gatedpose.files import whole_folder
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.variants import BY_NAME
@@ -41,7 +44,7 @@ def save_model(
         ValueError: If the skeleton has another number of joints than the model.
     """
     if skeleton and skeleton.num_keypoints != model.num_keypoints:
-        raise ValueError(
+        raise InputError(
             f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
             f"model has {model.num_keypoints} heatmaps"
         )
@@ -54,13 +57,16 @@ def save_model(
     }
     told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:
-        timm.models.save_for_hf(
-            copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
-            part,
-            model_config={**({"skeleton": asdict(skeleton)} if skeleton else {}), **told},
-            model_args={**changed, "in_chans": model.in_channels},
-            safe_serialization=True,
-        )
+        try:
+            timm.models.save_for_hf(
+                copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
+                part,
+                model_config={**({"skeleton": asdict(skeleton)} if skeleton else {}), **told},
+                model_args={**changed, "in_chans": model.in_channels},
+                safe_serialization=True,
+            )
+        except safetensors.SafetensorError as error:  # a full disk, for example
+            raise OSError(f"cannot write {folder}: {error}") from error
         config = json.loads((part / "config.json").read_text("utf-8"))
         config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
-        (part / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+        (part / "config.json").write_text(to_json(config, indent=2), "utf-8")

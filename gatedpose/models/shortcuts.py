@@ -16,6 +16,7 @@ from timm.models import _efficientnet_blocks as efficientnet
 from timm.models import convnext, regnet, resnet, resnetv2, vision_transformer
 from torch import Tensor, nn
 
+from gatedpose.errors import InputError
 from gatedpose.models.layers import Gate, SoftGate, check_gate
 
 # Blocks and the module of their shortcut, which is called on the block's input.
@@ -96,11 +97,11 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
         ValueError: If it has no such block, or gates already; it is unchanged then.
     """
     if list_gates(model):
-        raise ValueError("gate_shortcuts: this network has gates already; see ungate_shortcuts")
+        raise InputError("gate_shortcuts: this network has gates already; see ungate_shortcuts")
     check_gate(gate)
     gated = [_gate(module, init, gate) for module in list(model.modules())]
     if not any(gated):
-        raise ValueError(
+        raise InputError(
             f"gate_shortcuts: {type(model).__name__} has no residual block that is known; known "
             f"are those of {KNOWN}"
         )

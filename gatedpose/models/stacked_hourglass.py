@@ -1,18 +1,15 @@
-"""The networks that the paper's tables compare with, behind the interface of `GatedHourglass`.
+"""Stacked hourglass, which the paper compares with, behind the interface of `GatedHourglass`.
 
-Stacked hourglass: Newell, Yang & Deng, "Stacked hourglass networks for human pose estimation", ECCV
-2016; layout of W. Yang's port to PyTorch (bearpaw/pytorch-pose, pose/models/hourglass.py). CU-Net:
-Tang, Peng, Geng, Zhu & Metaxas, "CU-Net: Coupled U-Nets", BMVC 2018; layout of its authors' code
-(zhiqiangdon/CU-Net, models/cu_net.py). Both were read for the layout; none of their code is here.
+Newell, Yang & Deng, "Stacked hourglass networks for human pose estimation", ECCV 2016; layout of W.
+Yang's port to PyTorch (bearpaw/pytorch-pose, pose/models/hourglass.py), which was read for the
+layout; none of its code is here.
 
 Deviations:
 
-- Hourglass: one residual where the port's hg1, hg2 and hg4 have 8, 4 and 2 of them in a row; hg8 is
-  the paper's and has one. The stem is width / 4, width / 2, then width: 64, 128, 256 as published.
-- CU-Net: order-1 coupling only, a loss after each U-Net, concatenations kept in memory (the authors
-  recompute them). The batch norm and ReLU before a head belong to the stack, not to the head.
-- Both: batch norm's scale starts from 1, as PyTorch's; CU-Net's authors draw it from uniform(0, 1).
-  Convolutions start from PyTorch's uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)), as in both sources.
+- One residual where the port's hg1, hg2 and hg4 have 8, 4 and 2 of them in a row; hg8 is the
+  paper's and has one. The stem is width / 4, width / 2, then width: 64, 128, 256 as published.
+- Batch norm's scale starts from 1, as PyTorch's. Convolutions start from PyTorch's
+  uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)), as in the source.
 """
 
 from collections import OrderedDict
@@ -22,6 +19,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatedpose.errors import InputError
 from gatedpose.models.base import HeatmapNetwork, check_sizes
 from gatedpose.models.layers import upsample2
 
@@ -50,7 +48,7 @@ class HourglassConfig:
     def __post_init__(self) -> None:
         check_sizes(self)
         if self.width % 4:
-            raise ValueError(f"width must be a multiple of 4, got {self.width}")
+            raise InputError(f"width must be a multiple of 4, got {self.width}")
 
 
 class Bottleneck(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
-from gatedpose.errors import UnknownModelError, did_you_mean
+from gatedpose.errors import InputTypeError, UnknownModelError, did_you_mean
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.cu_net import CUNet, CUNetConfig
 from gatedpose.models.finder import FinderConfig, GatedFinder
@@ -47,7 +47,7 @@ class Variant:
         """
         valid = [option.name for option in fields(self.config)]
         if unknown := [name for name in changes if name not in valid]:
-            raise TypeError(
+            raise InputTypeError(
                 f"{self.name}: unknown option {', '.join(unknown)}; valid are {', '.join(valid)}"
             )
         return NETWORKS[type(self.config)](replace(self.config, **changes))
@@ -81,3 +81,10 @@ def find_variant(name: str) -> Variant:
     if name not in BY_NAME:
         raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, BY_NAME)}")
     return BY_NAME[name]
+
+
+def keypoint_modules(config: Config) -> tuple[str, ...]:
+    """Names of the modules whose shape depends on the number of keypoints."""
+    remaps = 0 if isinstance(config, CUNetConfig) else config.stacks - 1
+    heads = [f"heads.{s}" for s in range(config.stacks)]
+    return (*heads, *(f"remap_heatmaps.{s}" for s in range(remaps)))

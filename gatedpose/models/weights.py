@@ -22,8 +22,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from gatedpose.errors import WeightsError
+from gatedpose.errors import JsonError, WeightsError
+from gatedpose.json_files import read_json
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.configs import check_config
 from gatedpose.models.variants import VARIANTS
 
 WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
@@ -138,11 +140,10 @@ def read_config(source: str, place: str, cache_dir: str | Path | None = None) ->
             f"there is no model in {place}: it holds no {file} (a training writes it at its end)"
         )
     try:
-        config = json.loads(path.read_text("utf-8"))
-        config["architecture"] = str(config["architecture"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} is no config.json of timm's: {error!r}") from error
-    return dict(config)
+        config = read_json(path)
+    except JsonError as error:
+        raise WeightsError(f"{path} is no config.json of timm's: {error}") from error
+    return check_config(config, str(path))
 
 
 def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -171,7 +172,17 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
         raise WeightsError(f"{path} cannot be read: {error}") from error
     while tensors and (wrapped := [p for p in PREFIXES if all(k.startswith(p) for k in tensors)]):
         tensors = {key.removeprefix(wrapped[0]): tensor for key, tensor in tensors.items()}
+    require_finite(tensors, path)
     return tensors
+
+
+def require_finite(tensors: Mapping[str, Tensor], origin: object) -> None:
+    """Raises WeightsError, naming the tensor, for NaN, infinity or a variance below 0."""
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
+            raise WeightsError(f"{origin}: {key} holds values that are not finite ({tensor.dtype})")
+        if key.endswith("running_var") and tensor.numel() and float(tensor.min()) < 0:
+            raise WeightsError(f"{origin}: {key} holds a variance below 0")
 
 
 def load_tensors(
@@ -181,8 +192,29 @@ def load_tensors(
     new_keypoints: bool = False,
 ) -> None:
     """Loads `tensors` into `model`, all of them or none; see `load_weights`."""
+    check_fit(model, tensors, origin, new_keypoints)
     state = model.state_dict()
-    fresh = tuple(f"{name}." for name in model.keypoint_modules()) if new_keypoints else ()
+    fresh = _fresh(model, new_keypoints)
+    kept = {key: value for key, value in state.items() if key.startswith(fresh)}
+    cast = {key: tensor.to(state[key].dtype) for key, tensor in tensors.items()}
+    require_finite(cast, origin)
+    model.load_state_dict({**cast, **kept})
+
+
+def _fresh(model: HeatmapNetwork, new_keypoints: bool) -> tuple[str, ...]:
+    """What keys of parts for other keypoints begin with."""
+    return tuple(f"{name}." for name in model.keypoint_modules()) if new_keypoints else ()
+
+
+def check_fit(
+    model: HeatmapNetwork,
+    tensors: Mapping[str, Tensor],
+    origin: object,
+    new_keypoints: bool = False,
+) -> None:
+    """Raises WeightsError unless `tensors` are a model's, which may be on the meta device."""
+    state = model.state_dict()
+    fresh = _fresh(model, new_keypoints)
     have, want = _shapes(tensors), _shapes(state)
     problems = {
         "missing": [key for key in want if key not in have],
@@ -200,8 +232,21 @@ def load_tensors(
             if keys
         )
         raise WeightsError(f"{origin} does not fit this network: {found}. {_looks_like(tensors)}")
-    kept = {key: value for key, value in state.items() if key.startswith(fresh)}
-    model.load_state_dict({**tensors, **kept})
+
+
+def require_described(
+    tensors: Mapping[str, Tensor], origin: object, keypoints: int, channels: int
+) -> None:
+    """Raises WeightsError if a model's description has other numbers than its tensors."""
+    told = {
+        "heads.0.weight": (0, keypoints, "keypoints"),
+        f"{FIRST_CONV}.weight": (1, channels, "input channels"),
+    }
+    for key, (axis, number, what) in told.items():
+        if key in tensors and tensors[key].ndim == 4 and tensors[key].shape[axis] != number:
+            raise WeightsError(
+                f"{origin} has {tensors[key].shape[axis]} {what}, what describes it says {number}"
+            )
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:

@@ -6,7 +6,9 @@ file (packaged first, then the Hub through its cache), `gatedpose.models.weights
 it.
 """
 
+import difflib
 import fnmatch
+import functools
 import re
 import warnings
 from collections.abc import Callable
@@ -26,21 +28,31 @@ from timm.models import (
 )
 from torch import nn
 
-from gatedpose.errors import InputError, UnknownModelError, WeightsError, did_you_mean
+from gatedpose.catalogue import WORDS
+from gatedpose.device import find_device
+from gatedpose.errors import (
+    InputError,
+    InputTypeError,
+    UnknownModelError,
+    WeightsError,
+    did_you_mean,
+)
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
-from gatedpose.models.cu_net import CUNetConfig
 from gatedpose.models.finder import FinderConfig
-from gatedpose.models.variants import BY_NAME, VARIANTS, Config, Variant, find_variant
+from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, find_variant, keypoint_modules
 from gatedpose.models.weights import (
     FIRST_CONV,
     HUB_FILE,
     Weights,
+    check_fit,
     hub_file,
     load_tensors,
     load_weights,
     read_config,
     read_tensors,
+    require_described,
+    require_finite,
     weights_table,
 )
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -66,6 +78,18 @@ def parse_name(name: str) -> tuple[str, str, str]:
         )
     source, place, variant, tag = match.groups(default="")
     return source, place or variant, tag
+
+
+def find_word(name: str) -> str:
+    """The model that a word of `WORDS` stands for; any other name as it is.
+
+    Raises:
+        UnknownModelError: For what is nearly a word and no name.
+    """
+    close = difflib.get_close_matches(str(name), WORDS)
+    if close and name not in WORDS:
+        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
+    return WORDS.get(name, name)
 
 
 def find_weights(name: str) -> Weights:
@@ -99,11 +123,8 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     if pretrained:
         table = [key for key, weights in weights_table().items() if weights.obtainable]
         names = [key for name in names for key in table if key.split(".")[0] == name]
-    return [
-        name
-        for name in names
-        if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split(".")[0], pattern)
-    ]
+    fits = functools.partial(fnmatch.fnmatchcase, pat=pattern)
+    return [name for name in names if fits(name) or fits(name.split(".")[0])]
 
 
 def skeleton_of(model: nn.Module) -> Skeleton | None:
@@ -175,6 +196,7 @@ def create_model(
     pretrained: bool = False,
     *,
     num_keypoints: int | None = None,
+    num_classes: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     checkpoint_path: str | Path | None = None,
@@ -190,6 +212,7 @@ def create_model(
             repository or folder. Without it any network is random, "hf-hub:" too, as in timm.
         num_keypoints: Heatmap channels K; as the weights or the variant (16) have it if None. With
             another number than the weights', exactly the heads and heatmap remaps are random.
+        num_classes: timm's word for `num_keypoints`.
         device: Where to put the network, the CPU if None.
         dtype: Floating point type of its weights, float32 if None.
         checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
@@ -202,21 +225,30 @@ def create_model(
         TypeError: For an option that the configuration has not; the message has the valid ones.
         ValueError: For a value that the configuration refuses.
     """
+    if None not in (num_keypoints, num_classes) and num_keypoints != num_classes:
+        raise InputError(
+            f"create_model: num_keypoints and num_classes are the same, got {num_keypoints} and "
+            f"{num_classes}"
+        )
+    num_keypoints = num_classes if num_keypoints is None else num_keypoints
     source, place, tag = parse_name(name)
     if source:
         _check_architecture(source, place, config.get("cache_dir"))
     elif tag or place not in BY_NAME:
         find_weights(name)
     if pretrained and checkpoint_path:
-        raise ValueError("create_model: pretrained and checkpoint_path exclude each other")
+        raise InputError("create_model: pretrained and checkpoint_path exclude each other")
     if config.get("features_only"):
-        raise TypeError("create_model: features_only is an option of timm.create_model")
+        raise InputTypeError("create_model: features_only is an option of timm.create_model")
     model: HeatmapNetwork = timm.create_model(
         name, pretrained=pretrained, num_classes=num_keypoints, **config
     )
     if checkpoint_path:
         load_weights(model, checkpoint_path)
-    return model.to(device=device, dtype=dtype)
+    model = model.to(device=None if device is None else find_device(device), dtype=dtype)
+    if dtype is not None and (pretrained or checkpoint_path):
+        require_finite(model.state_dict(), f"{name} in {dtype}")
+    return model
 
 
 def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
@@ -240,19 +272,15 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
         "first_conv": FIRST_CONV,
-        "classifier": _keypoint_modules(variant.config),
+        "classifier": keypoint_modules(variant.config),
         "architecture": variant.name,
     }
     if weights:
-        cfg |= {"file": str(weights.path), "hf_hub_id": weights.hub_id, "license": weights.license}
+        # What cannot be had has no place, so that timm.list_models(pretrained=True) leaves it out.
+        file = str(weights.path) if weights.obtainable else None
+        cfg |= {"file": file, "hf_hub_id": weights.hub_id, "license": weights.license}
         cfg |= {"num_classes": weights.num_keypoints}
     return cfg
-
-
-def _keypoint_modules(config: Config) -> tuple[str, ...]:
-    remaps = 0 if isinstance(config, CUNetConfig) else config.stacks - 1
-    heads = [f"heads.{s}" for s in range(config.stacks)]
-    return (*heads, *(f"remap_heatmaps.{s}" for s in range(remaps)))
 
 
 def _entry(variant: Variant) -> Callable[..., nn.Module]:
@@ -272,16 +300,22 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
             if ours in options:
                 options.setdefault(theirs, options.pop(ours))
         config = replace(variant.config, stacks=options.get("stacks", variant.config.stacks))
-        cfg = replace(cfg, classifier=_keypoint_modules(config))
+        cfg = replace(cfg, classifier=keypoint_modules(config))
 
         def build(num_classes: int, in_chans: int, **changes: Any) -> HeatmapNetwork:
-            model = variant.build(num_keypoints=num_classes, in_channels=in_chans, **changes)
-            if pretrained:
-                path, sha256 = locate(cfg, cache_dir)
-                tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
-                if stem in tensors and in_chans != cfg.input_size[0]:
-                    tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
-                load_tensors(model, tensors, path, new_keypoints=num_classes != cfg.num_classes)
+            sizes = {"num_keypoints": num_classes, "in_channels": in_chans, **changes}
+            if not pretrained:
+                return variant.build(**sizes)
+            path, sha256 = locate(cfg, cache_dir)
+            tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
+            require_described(tensors, path, cfg.num_classes, cfg.input_size[0])
+            if stem in tensors and in_chans != cfg.input_size[0]:
+                tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
+            fresh = num_classes != cfg.num_classes
+            with torch.device("meta"):  # a network of any size, before memory is asked for
+                check_fit(variant.build(**sizes), tensors, path, fresh)
+            model = variant.build(**sizes)
+            load_tensors(model, tensors, path, fresh)
             return model
 
         features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}

@@ -1,12 +1,12 @@
-"""Boxes of people: from a file, or from torchvision's detector.
+"""Detectors of people that load their weights: the zoo's finder, or torchvision's networks.
 
-Anything else that finds people will do, too: a callable that takes an image (3, H, W) uint8 and
-returns boxes (N, 4), each (x0, y0, x1, y1), is a detector for `Predictor` and `Tracker`.
+Anything else that finds people will do, too, see `gatedpose.predict.people`.
 """
 
 import os
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.data.boxes import MIN_PERSON, PERSON
-from gatedpose.errors import DetectorError, WeightsError
+from gatedpose.device import find_device
+from gatedpose.errors import DetectorError, UnknownModelError, WeightsError, did_you_mean
 from gatedpose.models.weights import read_tensors
-from gatedpose.predict.predictor import Detector
+from gatedpose.models.zoo import list_models
+from gatedpose.predict.finder import MIN_SCORE, PersonFinder
+from gatedpose.predict.people import Detector
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
+FINDERS = "gated_finder_*"  # the zoo's networks whose maps are boxes of people
 
 
 def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON) -> Tensor:
@@ -30,7 +34,7 @@ def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON
         min_score: Detections below are left out.
 
     Returns:
-        (N, 4) float32 on the CPU, the surest first; N may be 0.
+        (N, 5) float32 on the CPU, each (x0, y0, x1, y1, score), the surest first; N may be 0.
 
     Raises:
         DetectorError: If the model returns something else than torchvision's detectors do.
@@ -43,42 +47,113 @@ def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON
         [found] = result
         boxes, labels, scores = found["boxes"], found["labels"], found["scores"]
         kept = (labels == PERSON) & (scores >= min_score)
-        return torch.as_tensor(boxes[kept].float().cpu())
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        return torch.cat((boxes[kept], scores[kept, None]), dim=1).float().cpu()
+    except (
+        TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError,
+    ) as error:  # fmt: skip
         raise DetectorError(
             f"detect_people: {type(model).__name__} did not return a list of one dict with boxes, "
             f"labels and scores: {error!r}"
         ) from error
 
 
+@dataclass(frozen=True)
+class Download:
+    """Where the weights of one of torchvision's detectors come from, and where they belong.
+
+    Attributes:
+        name: Of the architecture.
+        url: torchvision's own.
+        megabytes: Length of the file.
+        path: In torch.hub's folder of downloads.
+    """
+
+    name: str
+    url: str
+    megabytes: float
+    path: Path
+
+    def fetch(self) -> Path:
+        """The file, downloaded and checked against the hash in its name unless it is there.
+
+        Raises:
+            WeightsError: If it cannot be had, or came cut off or altered.
+        """
+        if self.path.is_file():
+            return self.path
+        prefix = self.path.stem.rpartition("-")[2]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(self.url, str(self.path), prefix, progress=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise WeightsError(
+                f"the weights of {self.name} cannot be downloaded from {self.url} to {self.path}: "
+                f"{error}"
+            ) from error
+        return self.path
+
+
+def find_download(name: str = ARCHITECTURE) -> Download:
+    """The trained weights of the detector of torchvision that is called `name`.
+
+    Raises:
+        UnknownModelError: If there is none; the message has close matches.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models.detection)
+    if name not in known:
+        finders = list_models(FINDERS, pretrained=True)
+        raise UnknownModelError(
+            f"unknown detector {name!r}; {did_you_mean(name, [*finders, *known])}"
+        )
+    weights = models.get_model_weights(name).DEFAULT
+    url: str = weights.url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    return Download(name, url, float(weights.meta["_file_size"]), path)
+
+
 def load_detector(
     weights: str | os.PathLike[str] | None = None,
     *,
+    name: str = ARCHITECTURE,
+    download: bool = False,
     min_score: float = MIN_PERSON,
     device: str | torch.device = "cpu",
 ) -> Detector:
-    """Torchvision's fasterrcnn_mobilenet_v3_large_320_fpn as a detector of people.
+    """One of torchvision's networks as a detector of people.
 
     Args:
         weights: File of its weights, safetensors or a state dict that PyTorch reads with
-            weights_only=True; torch.hub's folder of downloads if None. Nothing is downloaded.
+            weights_only=True; the file in torch.hub's folder of downloads if None.
+        name: Which network, "ssdlite320_mobilenet_v3_large" for example.
+        download: Whether torchvision's weights are downloaded if they are not there.
         min_score: See `detect_people`.
         device: Where it runs.
 
     Raises:
+        UnknownModelError: If torchvision has no such detector.
         WeightsError: If the weights are not there, cannot be read or do not fit.
     """
     from torchvision.models import detection
 
-    path = _downloaded() if weights is None else Path(weights)
+    source = find_download(name)
+    if weights is None and not (download or source.path.is_file()):
+        raise WeightsError(
+            f"the weights of torchvision's {name} are not here: have them downloaded by "
+            f"load_detector(download=True) (gatedpose predict --detector {name}), download "
+            f"{source.url} to {source.path}, or name the file by --detector-weights (in Python: "
+            "load_detector(file))"
+        )
+    path = source.fetch() if weights is None else Path(weights)
     tensors = read_tensors(path) if path.suffix == ".safetensors" else _read_state_dict(path)
-    model = getattr(detection, ARCHITECTURE)(weights=None, weights_backbone=None)
+    model = getattr(detection, name)(weights=None, weights_backbone=None)
     try:
         model.load_state_dict(tensors)
     except (RuntimeError, TypeError) as error:
         message = " ".join(str(error).split())
-        raise WeightsError(f"{path} does not fit {ARCHITECTURE}: {message:.300}") from error
-    model.to(device).eval()
+        raise WeightsError(f"{path} does not fit {name}: {message:.300}") from error
+    model.to(find_device(device)).eval()
 
     def detect(image: Tensor) -> Tensor:
         return detect_people(model, image, min_score)
@@ -86,19 +161,32 @@ def load_detector(
     return detect
 
 
-def _downloaded() -> Path:
-    """Where torch.hub keeps the detector's weights, if they are there."""
-    from torchvision.models.detection import FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
+def load_finder(
+    name: str, *, min_score: float | None = None, device: str | torch.device = "cpu"
+) -> Detector:
+    """A finder of the zoo as a detector; `min_score` None is its own.
 
-    url: str = FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1.url
-    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-    if not path.is_file():
-        raise WeightsError(
-            f"the weights of torchvision's person detector are not here, and nothing is downloaded "
-            f"unasked: download {url} to {path}, or name the file by --detector-weights (in "
-            "Python: load_detector(file))"
-        )
-    return path
+    Raises:
+        UnknownModelError: For an unknown name or tag.
+        WeightsError: If its weights cannot be had.
+    """
+    least = MIN_SCORE if min_score is None else min_score
+    return PersonFinder(name, min_score=least, device=device)
+
+
+def find_detector(
+    min_score: float | None = None, device: str | torch.device = "cpu"
+) -> Detector | None:
+    """The best detector whose weights are here: the zoo's finder, torchvision's default, or none.
+
+    Nothing is downloaded.
+    """
+    for name in list_models(FINDERS, pretrained=True)[:1]:
+        return load_finder(name, min_score=min_score, device=device)
+    if find_download().path.is_file():
+        sure = MIN_PERSON if min_score is None else min_score
+        return load_detector(min_score=sure, device=device)
+    return None
 
 
 def _read_state_dict(path: Path) -> Mapping[str, Any]:

@@ -61,8 +61,9 @@ class PersonFinder:
         self.mean, self.std = preprocessing.scales(self.device, white=255)
 
     def __call__(self, image: ImageSource) -> Tensor:
-        """Boxes (N, 4) of the people in a picture, see `find`."""
-        return self.find(image)[0]
+        """Boxes of the people in a picture with their scores, (N, 5), see `find`."""
+        boxes, scores = self.find(image)
+        return torch.cat((boxes, scores[:, None]), dim=1)
 
     @torch.inference_mode()
     def find(self, image: ImageSource) -> tuple[Tensor, Tensor]:

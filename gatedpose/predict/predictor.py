@@ -1,75 +1,74 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
+import functools
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import torch
 from torch import Tensor, nn
 
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import BoxError, DetectorError, GatedPoseError, WeightsError, check_choice
-from gatedpose.geometry import Boxes, as_boxes, crop_image, crop_matrices, invert, transform_points
+from gatedpose.device import find_device
+from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice
+from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
-from gatedpose.media.images import ImageSource, read_image
+from gatedpose.media.images import ImageSource, as_rgb, read_image
 from gatedpose.models.optimize import OptimizedNetwork
-from gatedpose.models.zoo import calibration_of, skeleton_of
+from gatedpose.models.zoo import calibration_of, create_model, find_word, skeleton_of
 from gatedpose.pose import Pose
+from gatedpose.predict.detector import find_detector
 from gatedpose.predict.exported import ExportedNetwork
+from gatedpose.predict.networks import count_keypoints, describe, warn_of_untrained
+from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
 from gatedpose.predict.threads import ahead, default_threads
-from gatedpose.skeleton import Skeleton
+from gatedpose.skeleton import SKELETONS, Skeleton
 
-Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box
-Detector: TypeAlias = Callable[[Tensor], Boxes]  # image (3, H, W) uint8 to boxes, perhaps none
-
-
-def find_people(detector: Detector, image: Tensor) -> Tensor:
-    """Boxes (N, 4) float32 of the people that a detector finds in an image; N may be 0.
-
-    Raises:
-        DetectorError: If it returns no sequence of boxes (x0, y0, x1, y1), or one that is not
-            finite, has no area or lies outside the image (3, H, W).
-    """
-    found = detector(image)
-    name = getattr(detector, "__name__", type(detector).__name__)
-    try:
-        if len(found) == 0:
-            return torch.zeros(0, 4)
-        return as_boxes(found, *image.shape[1:]).cpu()
-    except (BoxError, TypeError) as error:
-        kind = type(found).__name__
-        raise DetectorError(
-            f"the detector {name} returned no boxes but a {kind}: {error}"
-        ) from error
+Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box with score
+People: TypeAlias = Boxes | Detector | Literal["whole"] | None
 
 
 class Predictor:
     """Finds keypoints of people in images.
 
     Args:
-        model: A network of the zoo, optimised or not, or any module with `num_keypoints` K, (B, 3,
-            H, W) -> (B, S, K, H/4, W/4); it is moved to `device` and set to evaluation mode.
+        model: The name of trained weights, as `create_model` knows them, or "fast", "balanced" or
+            "best"; a network of the zoo, optimised or not; or any module with `num_keypoints` or
+            timm's `num_classes` K, (B, 3, H, W) -> (B, S, K, H/4, W/4). It is moved to `device` and
+            set to evaluation mode.
         skeleton: The K joints; known for weights of the zoo.
         flip_test: Average with the prediction on the mirrored image: half as fast, a little better.
         decoder: See `gatedpose.heatmaps.decode`.
         size: (height, width) of the network's input; the model's own if None.
         batch_size: Largest number of people that go through the network at once.
-        device: The model's own if None.
+        device: If None, a network's own; for a name CUDA where it is, else the CPU.
+        detector: What finds people where no boxes are given, such as
+            `gatedpose.predict.detector.load_detector` makes. If None, it is the best one whose
+            weights are here (see `find_detector`), or else the network itself finds at most one
+            person by a look at the whole picture. With a skeleton of one's own, which need not be
+            of people, the whole picture is taken.
+        min_person: People whom that best detector is less sure of are left out; its own limit if
+            None.
         workers: Threads that read the files of a `stream`; as many as PyTorch has if None, none if
             0.
 
     Raises:
-        TypeError: If the model is no network.
+        TypeError: If the model is no network, or does not say how many keypoints it has.
+        UnknownModelError: For an unknown name.
+        WeightsError: If the name's weights cannot be had.
         ValueError: If the skeleton is not known and not given, or does not have K joints; for less
             than no workers.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | str,
         skeleton: Skeleton | None = None,
         *,
+        detector: Detector | None = None,
+        min_person: float | None = None,
         flip_test: bool = False,
         decoder: Decoder = DEFAULT_DECODER,
         size: tuple[int, int] | None = None,
@@ -78,37 +77,35 @@ class Predictor:
         workers: int | None = None,
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"Predictor: needs a network, got {type(model).__name__}; create_model makes one"
-            )
-        if not hasattr(model, "num_keypoints"):
-            raise TypeError(
-                f"Predictor: {type(model).__name__} does not say its num_keypoints; of what "
-                "wraps a network, as DataParallel, pass .module"
-            )
+        if isinstance(model, str):
+            model = create_model(find_word(model), pretrained=True)
+            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        keypoints = count_keypoints(model)
         skeleton = skeleton or (
             model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
         )
-        keypoints: Any = model.num_keypoints
         if skeleton is None:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
                 "Pass skeleton=, one of gatedpose.skeleton or your own"
             )
         if skeleton.num_keypoints != keypoints:
-            raise ValueError(
+            raise InputError(
                 f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
                 f"model has {keypoints} heatmaps"
             )
         if workers is not None and workers < 0:
-            raise ValueError(f"Predictor: workers must be 0 or more threads, got {workers}")
+            raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
         preprocessing = Preprocessing.of(model)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
-        self.device = torch.device(device) if device else like.device
+        self.device = find_device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
+        warn_of_untrained(model)
+        self.detector, self.min_person = detector, min_person
         self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
         self.calibration = (  # None: scores are peaks
             model.calibration if isinstance(model, ExportedNetwork) else calibration_of(model)
@@ -118,29 +115,65 @@ class Predictor:
         self.workers = default_threads() if workers is None else workers
         self.mean, self.std = preprocessing.scales(self.device, white=255)
 
-    def __call__(self, image: ImageSource, boxes: Boxes | Detector | None = None) -> list[Pose]:
-        """Poses of the people in one image, one for each box.
+    @functools.cached_property
+    def finder(self) -> Detector | None:
+        """What finds people where no boxes are given; None if the whole picture is taken."""
+        if self.detector or self.skeleton not in SKELETONS.values():
+            return self.detector
+        return find_detector(self.min_person, self.device) or FirstLook(self)
+
+    @overload
+    def __call__(
+        self, image: ImageSource, boxes: People = None, *, channels: str = "rgb"
+    ) -> list[Pose]: ...
+
+    @overload
+    def __call__(
+        self,
+        image: list[ImageSource] | tuple[ImageSource, ...],
+        boxes: Sequence[People] | Detector | Literal["whole"] | None = None,
+        *,
+        channels: str = "rgb",
+    ) -> list[list[Pose]]: ...
+
+    def __call__(self, image: Any, boxes: Any = None, *, channels: str = "rgb") -> Any:
+        """Poses of the people in one image, or in each of several.
 
         Args:
-            image: Path, PIL image, array or tensor; RGB. See `gatedpose.media.images.read_image`.
-            boxes: (N, 4), each (x0, y0, x1, y1) about a person; or what finds them, called with the
-                image as a uint8 tensor (3, H, W); the whole image if None.
+            image: Path, PIL image, array or tensor, see `gatedpose.media.images.read_image`; or a
+                list of them.
+            boxes: (N, 4), each (x0, y0, x1, y1) about a person, or (N, 5) with a score; one such
+                row; "whole" for the whole image; or what finds people, called with the image as a
+                uint8 tensor (3, H, W). If None people are looked for, see `detector`. For a list of
+                images a list, one entry an image.
+            channels: "bgr" for arrays and tensors as OpenCV gives them.
 
         Returns:
-            N poses, in the order of the boxes; none if a detector finds nobody.
+            N poses, in the order of the boxes; none if there is nobody. For a list of images a list
+            of such lists.
 
         Raises:
             ImageError: If the image cannot be read.
             BoxError: If a box has no area, is not finite or lies outside.
             DetectorError: If a detector returns such boxes, or none at all.
+            InputError: For boxes that are not one entry an image, or channels of a file.
         """
+        if isinstance(image, (list, tuple)):
+            each = boxes if isinstance(boxes, (list, tuple)) else [boxes] * len(image)
+            if len(each) != len(image):
+                raise InputError(
+                    f"Predictor: {len(image)} images need a list of as many boxes, one entry an "
+                    f"image, got {len(each)}"
+                )
+            images = (as_rgb(one, channels) for one in image)
+            return list(self.stream(zip(images, each, strict=True)))
         # One image needs no thread to read it.
-        [poses] = self.stream([(read_image(image), boxes)])
+        [poses] = self.stream([(read_image(as_rgb(image, channels)), boxes)])
         return poses
 
     def stream(
         self,
-        images: Iterable[tuple[ImageSource, Boxes | Detector | None]],
+        images: Iterable[tuple[ImageSource, People]],
         *,
         on_error: Callable[[ImageSource, Exception], object] | None = None,
     ) -> Iterator[list[Pose]]:
@@ -191,7 +224,7 @@ class Predictor:
                         yield from known(1)
                         raise
                     on_error(source, error)
-                    chosen = torch.zeros(0, 4)
+                    chosen = torch.zeros(0, 5)
                 wanted.append(len(chosen))
                 for crop in self._crops(pixels, chosen) if len(chosen) else ():
                     waiting.append(crop)
@@ -201,8 +234,8 @@ class Predictor:
         yield from known(1)
 
     def _begun(
-        self, pool: Executor, images: Iterable[tuple[ImageSource, Boxes | Detector | None]]
-    ) -> Iterator[tuple[ImageSource | None, Any, Boxes | Detector | None]]:
+        self, pool: Executor, images: Iterable[tuple[ImageSource, People]]
+    ) -> Iterator[tuple[ImageSource | None, Any, People]]:
         """Each source, with itself or, of a file, a future of its pixels, and boxes.
 
         An error of `images` comes as a last future, of no source.
@@ -225,17 +258,22 @@ class Predictor:
             maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
         return maps
 
-    def _people(self, pixels: Tensor, boxes: Boxes | Detector | None) -> Tensor:
+    def _people(self, pixels: Tensor, boxes: People) -> Tensor:
+        """Whom to look at, (N, 5) as of `as_people`."""
         height, width = pixels.shape[1:]
-        if callable(boxes):
-            return find_people(boxes, pixels)
-        return as_boxes([[0, 0, width, height]] if boxes is None else boxes, height, width)
+        chosen = self.finder or WHOLE if boxes is None else boxes
+        if callable(chosen):
+            return find_people(chosen, pixels)
+        if isinstance(chosen, str):
+            check_choice("Predictor: boxes that are a word", chosen, (WHOLE,))
+            chosen = [[0, 0, width, height]]
+        return as_people(chosen, height, width)
 
-    def _crops(self, pixels: Tensor, boxes: Tensor) -> Iterator[Crop]:
-        pixels, boxes = pixels.to(self.device), boxes.to(self.device)
-        matrices = crop_matrices(boxes, self.size)
-        for matrix, box in zip(matrices, boxes, strict=True):
-            yield crop_image(pixels, matrix, self.size, self.mean), matrix, box
+    def _crops(self, pixels: Tensor, people: Tensor) -> Iterator[Crop]:
+        pixels, people = pixels.to(self.device), people.to(self.device)
+        matrices = crop_matrices(people[:, :4], self.size)
+        for matrix, person in zip(matrices, people, strict=True):
+            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
@@ -244,7 +282,7 @@ class Predictor:
         maps = self.heatmaps(batch.to(self.dtype))
         if not bool(maps.sum(dtype=torch.float32).isfinite()):
             raise WeightsError(
-                f"Predictor: {_name(self.model)} gave heatmaps that are not finite numbers, in "
+                f"Predictor: {describe(self.model)} gave heatmaps that are not finite numbers, in "
                 f"{self.dtype}: its weights are damaged, or their products too large for the dtype"
             )
         located, peaks = decode(maps, self.decoder)
@@ -252,14 +290,16 @@ class Predictor:
         scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
         return [
-            Pose(points.cpu().numpy(), score, box.cpu().numpy(), self.skeleton)
+            Pose(
+                points.cpu().numpy(),
+                score,
+                box[:4].cpu().numpy(),
+                self.skeleton,
+                box_score=_score(float(box[4])),
+            )
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
 
 
-def _name(model: nn.Module) -> str:
-    """What messages call a model: its weights' name, and where they are if it is a folder."""
-    cfg = getattr(model, "pretrained_cfg", {})
-    parts = [cfg.get(key) for key in ("architecture", "tag")]
-    name = ".".join(filter(None, parts)) or type(model).__name__
-    return f"{name} of {cfg['file']}" if cfg.get("source") == "local-dir" else name
+def _score(value: float) -> float | None:
+    return None if math.isnan(value) else value

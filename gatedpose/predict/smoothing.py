@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gatedpose.errors import InputError
+
 Values = npt.NDArray[np.floating[Any]]
 
 
@@ -27,7 +29,7 @@ class OneEuro:
         self, min_cutoff: float = 1.0, beta: float = 0.0, speed_cutoff: float = 1.0
     ) -> None:
         if not (min_cutoff > 0 and speed_cutoff > 0 and beta >= 0):
-            raise ValueError(
+            raise InputError(
                 f"OneEuro: cutoffs must be positive and beta at least 0, got min_cutoff "
                 f"{min_cutoff}, beta {beta}, speed_cutoff {speed_cutoff}"
             )
@@ -51,7 +53,7 @@ class OneEuro:
             return values
         before, filtered, speeds = self._last
         if not time > before or values.shape != filtered.shape:
-            raise ValueError(
+            raise InputError(
                 f"OneEuro: need values {filtered.shape} later than {before} s, got {values.shape} "
                 f"at {time} s"
             )

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.pose import Pose
-from gatedpose.predict.predictor import Detector, Predictor, find_people
+from gatedpose.predict.people import Detector, find_people
+from gatedpose.predict.predictor import Predictor
 from gatedpose.predict.smoothing import OneEuro
 
 GROWTH = 1.1  # of the tight box of the joints: room to move until the next frame
@@ -91,7 +93,7 @@ class Tracker:
         smooth: Callable[[], OneEuro] | None = None,
     ) -> None:
         if detect_every < 1:
-            raise ValueError(f"Tracker: detect_every must be at least 1 frame, got {detect_every}")
+            raise InputError(f"Tracker: detect_every must be at least 1 frame, got {detect_every}")
         self.predictor, self.detector, self.boxes = predictor, detector, boxes
         self.min_confidence, self.detect_every, self.smooth = min_confidence, detect_every, smooth
         self._tracks: list[_Track] = []
@@ -115,7 +117,7 @@ class Tracker:
             ValueError: If smoothing lacks the time.
         """
         if self.smooth and time is None:
-            raise ValueError("Tracker: smoothing needs the time of each frame in seconds")
+            raise InputError("Tracker: smoothing needs the time of each frame in seconds")
         pixels = read_image(image)
         self._frame += 1
         if self._frame == 0:
@@ -190,7 +192,7 @@ class Tracker:
                 track.restart(self._likeliest(pixels, track))
             return lost
         placed: list[_Track] = []
-        for box in find_people(self.detector, pixels):
+        for box in find_people(self.detector, pixels)[:, :4]:
             if self._is_taken(box) or any(_overlap(box, t.box) >= OVERLAP for t in placed):
                 continue
             if lost:

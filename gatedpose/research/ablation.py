@@ -1,7 +1,6 @@
 """Networks trained alike: which gate (Table II), which merge (Table IV), which variant."""
 
 import bisect
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.reports import cost_facts, count_variant, plot_scores
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.models.variants import Variant, find_variant
 from gatedpose.models.zoo import create_model
 from gatedpose.plots import BLUE, new_figure, png
@@ -140,7 +140,7 @@ def _train_alike(
 
 
 def _write(out: Path, name: str, rows: Sequence[Mapping[str, Any]], plot: bytes) -> None:
-    write_whole(out / f"{name}.json", json.dumps(rows, indent=1))
+    write_whole(out / f"{name}.json", to_json(rows, indent=1))
     write_whole(out / f"{name}.png", plot)
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.errors import check_choice
+from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.optimize import optimize
@@ -120,7 +120,7 @@ def _in_order(modes: Sequence[Mode], device: str) -> list[Mode]:
         check_choice("benchmark: mode", mode, tuple(MODES))
     kept = [mode for mode in modes if mode not in ("eager", "optimized")]
     if kept and torch.device(device).type != "cpu":
-        raise ValueError(f"benchmark: {kept[0]} is timed on the CPU, not on {device!r}")
+        raise InputError(f"benchmark: {kept[0]} is timed on the CPU, not on {device!r}")
     return [mode for mode in MODES if mode in modes]
 
 
@@ -128,7 +128,7 @@ def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn
     torch.manual_seed(0)
     if name in PEERS:
         if config:
-            raise ValueError(f"benchmark: {name} has no {', '.join(config)} to change")
+            raise InputError(f"benchmark: {name} has no {', '.join(config)} to change")
         return PEERS[name](size).eval().to(device)
     return create_model(name, num_keypoints=KEYPOINTS, **config).eval().to(device)
 

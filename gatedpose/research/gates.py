@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gatedpose.errors import InputError
 from gatedpose.models.layers import SoftGatedResidual
 from gatedpose.plots import BLUE, GREEN, GREY, ORANGE, new_figure, png
 
@@ -98,7 +99,7 @@ def find_gates(model: nn.Module) -> list[BlockGates]:
         if isinstance(block, SoftGatedResidual) and block.gate.alpha is not None
     ]
     if not gates:
-        raise ValueError(f"{type(model).__name__} has no learnt gates")
+        raise InputError(f"{type(model).__name__} has no learnt gates")
     return gates
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from gatedpose.data.corrections import Corrections
 from gatedpose.data.samples import Sample
+from gatedpose.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         if min(self.better, self.far) <= 0 or not 0 <= (self.sure or 0) <= 1:
-            raise ValueError(f"distances must be positive and sure a confidence, got {self}")
+            raise InputError(f"distances must be positive and sure a confidence, got {self}")
 
 
 def find_corrections(
@@ -54,9 +55,9 @@ def find_corrections(
     labelled = np.stack([sample.labelled for sample in samples])
     boxes = np.stack([sample.box for sample in samples])
     if keypoints.ndim != 4 or keypoints.shape[1:] != labels.shape:
-        raise ValueError(f"predictions must be (M, *{labels.shape}), got {keypoints.shape}")
+        raise InputError(f"predictions must be (M, *{labels.shape}), got {keypoints.shape}")
     if scores.shape != keypoints.shape[:3]:
-        raise ValueError(f"confidences must be {keypoints.shape[:3]}, got {scores.shape}")
+        raise InputError(f"confidences must be {keypoints.shape[:3]}, got {scores.shape}")
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
 
     def distances(labels: np.ndarray) -> np.ndarray:  # (M, N, K)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import timm
 from torch import Tensor, nn
 
+from gatedpose.errors import MissingPackageError
 from gatedpose.skeleton import LSP14
 
 KEYPOINTS = LSP14.num_keypoints
@@ -50,7 +51,7 @@ class ViTPose(nn.Module):
         try:
             from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
         except ImportError as error:
-            raise ImportError(
+            raise MissingPackageError(
                 "vitpose_base needs transformers: pip install transformers"
             ) from error
         backbone = VitPoseBackboneConfig(image_size=list(size), out_indices=[12])

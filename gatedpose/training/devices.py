@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.training.groups import Precision
 
 # What launchers set that changes a training, what it is to be, and what says so instead.
@@ -50,16 +50,18 @@ def make_accelerator(precision: Precision) -> Any:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
     except ImportError as error:
-        raise ImportError('training needs accelerate: pip install "gatedpose[train]"') from error
+        raise MissingPackageError(
+            'training needs accelerate: pip install "gatedpose[train]"'
+        ) from error
     check_environment(precision)
     AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
     plain = Accelerator()
     if precision == "fp16" and plain.device.type == "cpu":
-        raise ValueError(
+        raise InputError(
             'precision "fp16" needs a GPU, and training would run on the CPU: take "bf16" or "no"'
         )
     if int(os.environ.get("WORLD_SIZE", "1")) != plain.num_processes:
-        raise ValueError(
+        raise InputError(
             "these processes do not know each other and would train apart; on a CPU set "
             "ACCELERATE_USE_CPU=1"
         )

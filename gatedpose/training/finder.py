@@ -22,9 +22,12 @@ from gatedpose.boxmaps import (
 from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.data.views import ViewBatch, draw_views
+from gatedpose.errors import InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
-from gatedpose.files import JsonLines, write_whole
+from gatedpose.files import write_whole
 from gatedpose.geometry import warp
+from gatedpose.journal import JsonLines
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training.devices import sigterm
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
@@ -185,16 +188,16 @@ class FinderTrainer:
             update_bn(batches, self.ema.module)
 
     def _note_recipe(self) -> None:
-        path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
+        path, now = self.out / "recipe.json", json.loads(to_json(asdict(self.recipe)))
         if (self.out / CHECKPOINT).exists():
             if (before := json.loads(path.read_text("utf-8"))) != now:
                 changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-                raise ValueError(
+                raise InputError(
                     f"{self.out} holds a training by another recipe ({', '.join(changed)} differ): "
                     "resume it with that one, or train into another folder"
                 )
         else:
-            write_whole(path, json.dumps(now, indent=1))
+            write_whole(path, to_json(now, indent=1))
 
     def _save(self) -> None:
         state = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.files import write_whole
 from gatedpose.media.images import write_image
 from gatedpose.plots import BLUE, RED, new_figure, png
@@ -32,8 +33,14 @@ class Journal:
         self.rows: list[dict[str, Any]] = []
         self.writer: SummaryWriter | None = None
         if (out / LOG).exists():
-            with (out / LOG).open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            try:
+                with (out / LOG).open(newline="", encoding="utf-8") as file:
+                    self.rows = [row for row in csv.DictReader(file) if _numbered(row) <= step]
+            except (csv.Error, KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{out / LOG} is no table of a training ({error!r}): remove it, or train into "
+                    "another folder"
+                ) from error
 
     def __enter__(self) -> "Journal":
         return self
@@ -66,6 +73,13 @@ class Journal:
         write_whole(self.out / LOG, table.getvalue())
         write_whole(self.out / "curves.png", _curves(self.rows))
         write_image(sheet, self.out / "samples.png")
+
+
+def _numbered(row: Mapping[str, Any]) -> int:
+    """A row's step; all that is drawn of it must be numbers."""
+    for name in ("size", "images", "loss", "val_pck_no_flip"):
+        float(row[name])
+    return int(row["step"])
 
 
 def _curves(rows: list[dict[str, Any]]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
 from gatedpose.errors import InputError, check_ranges, did_you_mean
-from gatedpose.files import from_json
+from gatedpose.json_files import from_json
 from gatedpose.training.groups import (
     RANGES,
     Averaging,
@@ -71,7 +71,7 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
         """
         path, equals, written = text.partition("=")
         if not path or not equals:
-            raise ValueError(f"{text!r} is not FIELD=VALUE")
+            raise InputError(f"{text!r} is not FIELD=VALUE")
         try:
             value = json.loads(written)
         except ValueError:
@@ -204,7 +204,7 @@ def find_recipe(name: str) -> Recipe:
 def _read_recipe(path: Path) -> Recipe:
     fields = load_json(path)
     if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold an object with the fields of a recipe")
+        raise InputError(f"{path} must hold an object with the fields of a recipe")
     fields = {"name": path.stem, **fields}
     base = find_recipe(str(fields.pop("base"))) if "base" in fields else None
     return from_json(Recipe, fields, str(path), base)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from gatedpose.data.crops import Crops
 from gatedpose.data.joints import check_known, join_skeletons, joint_groups
 from gatedpose.data.sides import pairs_text
 from gatedpose.data.sources import Source, open_source
-from gatedpose.errors import DatasetError, UnknownModelError
-from gatedpose.files import check_replaceable
+from gatedpose.errors import DatasetError, InputError, UnknownModelError
+from gatedpose.files import check_replaceable, held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.growth import grow, keep_shared_joints
 from gatedpose.models.saved import MODEL_FILES, save_model
@@ -73,6 +74,9 @@ def train(
         raise FileExistsError(
             f"{out} holds a training: go on with it by --resume, or train into another folder"
         )
+    for dataset, folder in folders.items():
+        if out.resolve() == folder.resolve():
+            raise InputError(f"{out} is the folder of {dataset}: train into another one")
     check_replaceable(out / "model", MODEL_FILES)
     accelerator = make_accelerator(recipe.precision)
     sources, watched, skeleton = _open(recipe, folders)
@@ -86,19 +90,21 @@ def train(
     model = _model(name, recipe, skeleton, config or {})
     teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
     out.mkdir(parents=True, exist_ok=True)
-    packs = crops or out
-    with accelerator.main_process_first():  # the others read what the first has packed
-        train_crops = _crops(sources, chosen, packs, skeleton)
-        val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
-    if corrections:
-        train_crops = corrected(train_crops, corrections, skeleton)
-    draws = torch.tensor(weights).repeat_interleave(counts)
-    people = train_crops, draws, val_crops, skeleton
-    trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
-    averaged = trainer.run()
-    if not trainer.main:
-        return None
-    save_model(averaged, out / "model", skeleton)
+    alone = held(out / ".lock", f"another program trains into {out}")
+    with alone if accelerator.is_main_process else nullcontext():
+        packs = crops or out
+        with accelerator.main_process_first():  # the others read what the first has packed
+            train_crops = _crops(sources, chosen, packs, skeleton)
+            val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
+        if corrections:
+            train_crops = corrected(train_crops, corrections, skeleton)
+        draws = torch.tensor(weights).repeat_interleave(counts)
+        people = train_crops, draws, val_crops, skeleton
+        trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
+        averaged = trainer.run()
+        if not trainer.main:
+            return None
+        save_model(averaged, out / "model", skeleton)
     return out / "model"
 
 
@@ -117,7 +123,7 @@ def _teacher(name: str, skeleton: Skeleton) -> HeatmapNetwork:
     model = create_model(name, pretrained=True)
     if (known := skeleton_of(model)) != skeleton:
         joints = known.name if known else "unknown joints"
-        raise ValueError(f"the teacher {name} predicts {joints}, not {skeleton.name}")
+        raise InputError(f"the teacher {name} predicts {joints}, not {skeleton.name}")
     return model
 
 

@@ -1,7 +1,10 @@
 """Where a training stands, and the learning rate there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from gatedpose.errors import InputError
 from gatedpose.training.recipes import Recipe
 
 
@@ -12,6 +15,14 @@ class Progress:
     phase: int = 0
     images: int = 0  # seen in this phase
     step: int = 0  # over all phases
+
+    def checked(self, recipe: Recipe) -> "Progress":
+        """Itself, seen to be of a training by this recipe; raises InputError if not."""
+        numbers = (self.phase, self.images, self.step)
+        good = all(type(number) is int and number >= 0 for number in numbers)
+        if not good or self.phase > len(recipe.phases):
+            raise InputError(f"{self} is no progress of the recipe {recipe.name}")
+        return self
 
     def share(self, recipe: Recipe) -> float:
         """Share of the whole work that is done, 0 to 1."""
@@ -37,23 +48,31 @@ def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) ->
     """
     shares = processes * recipe.accumulate
     if odd := [p.batch_size for p in recipe.phases if p.batch_size % shares]:
-        raise ValueError(
+        raise InputError(
             f"a batch of {odd[0]} images cannot be shared alike by {processes} processes in "
             f"{recipe.accumulate} parts each"
         )
     if large := [p.batch_size for p in recipe.phases if p.batch_size > people]:
-        raise ValueError(
+        raise InputError(
             f"a batch of {large[0]} is more than the {people} people to train on: add people "
             "or make the batches of --phase smaller"
         )
     for phase in recipe.phases:
         images = min(phase.batch_size // shares, people if recipe.calibrate else phase.batch_size)
         if images == 1 and phase.size <= coarsest:
-            raise ValueError(
+            raise InputError(
                 f"one picture of {phase.size} pixels at a time is a single value in the network's "
                 f"coarsest features, which batch norm cannot learn from: take a --phase of "
                 f"{2 * phase.size} pixels, or batches (and people) of at least 2 a part"
             )
+
+
+def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises InputError, which begins with `what`, unless all fields are as before."""
+    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in names):
+        text = "resume it with that one, or train into another folder"
+        raise InputError(f"{what} ({changes}): {text}")
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:

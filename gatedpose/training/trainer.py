@@ -1,14 +1,12 @@
 """The training loop: crops in, averaged weights out, resumable at every checkpoint."""
 
 import io
-import json
 import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,17 +16,19 @@ from tqdm import tqdm
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, in_range
+from gatedpose.errors import DivergedError, InputError, WeightsError, in_range
 from gatedpose.files import write_whole
+from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.weights import require_finite
 from gatedpose.skeleton import Skeleton
 from gatedpose.training.devices import make_accelerator, sigterm
 from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer
-from gatedpose.training.recipes import Recipe
-from gatedpose.training.schedule import Progress, check_batches, learning_rate
+from gatedpose.training.recipes import Recipe, find_recipe
+from gatedpose.training.schedule import Progress, check_batches, learning_rate, require_same
 from gatedpose.training.watch import watch
 
 CHECKPOINT = "last.pt"
@@ -105,7 +105,7 @@ class Trainer:
             The network of averaged weights, on the CPU, in evaluation mode.
 
         Raises:
-            FloatingPointError: If the loss is not finite; the last checkpoint is kept.
+            DivergedError: If the loss is not finite; the last checkpoint is kept.
             SystemExit: After SIGTERM, once the checkpoint is written.
         """
         form = "{percentage:5.1f}%|{bar}| {elapsed} gone, {remaining} to go"
@@ -159,7 +159,7 @@ class Trainer:
         self.model.train()
         loss = self._learn(batch, phase)
         if not math.isfinite(loss):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"the loss became {loss} at {self.progress}, with the batch of "
                 f"{', '.join(batch.ids) or 'people without ids'}; {self.out / CHECKPOINT}, if "
                 "there is one, is of before"
@@ -257,17 +257,12 @@ class Trainer:
 
     def _note_recipe(self) -> None:
         """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
-        path, now = self.out / "recipe.json", json.loads(json.dumps(asdict(self.recipe)))
+        path = self.out / "recipe.json"
         if (self.out / CHECKPOINT).exists():
-            self._require_same("by another recipe", json.loads(path.read_text("utf-8")), now)
+            before, now = (asdict(recipe) for recipe in (find_recipe(str(path)), self.recipe))
+            require_same(f"{self.out} holds a training by another recipe", before, now)
         elif self.main:
-            write_whole(path, json.dumps(now, indent=1))
-
-    def _require_same(self, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-        fields = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in fields):
-            text = "resume it with that one, or train into another folder"
-            raise ValueError(f"{self.out} holds a training {what} ({changes}): {text}")
+            write_whole(path, to_json(asdict(self.recipe), indent=1))
 
     def _save(self) -> None:
         if not self.main:
@@ -295,15 +290,34 @@ class Trainer:
         write_whole(self.out / BEST, save(weights, about))
 
     def _restore(self) -> None:
-        state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
+        path = self.out / CHECKPOINT
         # A checkpoint of an earlier version has not yet all fields, which are at their defaults.
         standard = vars(type(self.ema.module.config)())
-        before = {**standard, **state["network"]}
-        self._require_same("of another network", before, self.network)
-        self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
-        self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
-        self.losses, self.best = list(state["losses"]), tuple(state["best"])
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            network = {**standard, **state["network"]}
+        except Exception as error:  # of a file that was damaged, there are many kinds
+            raise self._damaged(error) from error
+        require_same(f"{self.out} holds a training of another network", network, self.network)
+        try:
+            self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+            self.ema.module.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.accelerator.scaler and state["scaler"]:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.progress = Progress(**state["progress"]).checked(self.recipe)
+            self.losses = [float(loss) for loss in state["losses"]]
+            phase, score = state["best"]
+            self.best = int(phase), float(score)
+            for part in ("model", "ema"):
+                require_finite(state[part], f"{path}, {part}")
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> WeightsError:
+        reason = str(error).strip().partition("\n")[0]
+        return WeightsError(
+            f"{self.out / CHECKPOINT} is damaged ({type(error).__name__}: {reason:.200}): put a "
+            f"copy of it in its place, or begin anew in another folder; {BEST}, if there is one, "
+            "can be given to --init"
+        )

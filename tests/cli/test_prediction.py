@@ -78,13 +78,15 @@ def test_video_of_other_suffixes(suffix: str, film_file: Path, tmp_path: Path) -
 
 def test_results_are_lines_and_pictures(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = run(photos, "--out", out)
+    result = run(photos, "--whole", "--out", out)
     assert result.stdout == f"5 pictures, 5 people -> {out / 'poses.jsonl'}\n"
     assert "5/5" in result.stderr
     rows = lines((out / "poses.jsonl").read_text())
     assert [row["image"] for row in rows] == [str(path) for path in sorted(photos.iterdir())]
     assert all(Path(row["picture"]).stat().st_size for row in rows)
-    printed = lines(run(photos, "--out", tmp_path / "other", "--json", "--no-pictures").stdout)
+    printed = lines(
+        run(photos, "--whole", "--out", tmp_path / "other", "--json", "--no-pictures").stdout
+    )
     assert [row["poses"] for row in printed] == [row["poses"] for row in rows]
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["poses.jsonl"]
 
@@ -124,16 +126,16 @@ def test_results_are_not_overwritten_unasked(photos: Path, tmp_path: Path) -> No
 
 def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
-    run(photos, "--out", whole, "--coco", whole / "coco.json")
-    run(photos, "--out", out, "--resume")  # nothing there yet
+    run(photos, "--whole", "--out", whole, "--coco", whole / "coco.json")
+    run(photos, "--whole", "--out", out, "--resume")  # nothing there yet
     log = out / "poses.jsonl"
     kept = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(kept[:3]) + kept[3][:40])  # killed within the fourth line
     for picture in out.glob("*.png"):
         picture.unlink()
-    result = run(photos, "--out", out, "--resume", "--json", "--coco", out / "coco.json")
+    result = run(photos, "--whole", "--out", out, "--resume", "--json", "--coco", out / "coco.json")
     assert len(result.stdout.splitlines()) == 2
-    assert sorted(path.name for path in out.glob("*.png")) == ["004.png.png", "005.png.png"]
+    assert sorted(path.name for path in out.glob("*.png")) == ["004.png", "005.png"]
     rows = lines(log.read_text())
     expected = lines((whole / "poses.jsonl").read_text())
     assert [row["image"] for row in rows] == [row["image"] for row in expected]
@@ -143,14 +145,14 @@ def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
     assert [row["image_id"] for row in results[0]] == [1, 2, 3, 4, 5]
     for found, wanted in zip(*results, strict=True):
         assert found["keypoints"] == pytest.approx(wanted["keypoints"], abs=2e-3)
-    again = run(photos, "--out", out, "--resume")
+    again = run(photos, "--whole", "--out", out, "--resume")
     assert log.read_text() == "".join(json.dumps(row) + "\n" for row in rows)
     assert "5 pictures" in again.stdout
 
     log.write_bytes(kept[0] + b"nonsense\n" + kept[1])
     assert (
         "poses.jsonl, line 2: no JSON object but b'nonsense'"
-        in run(photos, "--out", out, "--resume", code=1).output
+        in run(photos, "--whole", "--out", out, "--resume", code=1).output
     )
 
 
@@ -179,7 +181,7 @@ def test_a_corrupt_picture_is_reported_and_the_rest_goes_on(photos: Path, tmp_pa
     whole = (photos / "002.png").read_bytes()
     (photos / "002.png").write_bytes(whole[: len(whole) // 2])
     (photos / "004.png").write_bytes(b"")
-    arguments = (photos, "--out", tmp_path / "out", "--coco", tmp_path / "coco.json")
+    arguments = (photos, "--whole", "--out", tmp_path / "out", "--coco", tmp_path / "coco.json")
     result = run(*arguments, code=1)
     assert "002.png is not a whole image" in result.output
     assert "004.png is empty" in result.output
@@ -200,13 +202,14 @@ def test_names_that_are_no_numbers_and_folders_in_folders(photos: Path, tmp_path
     (photos / "001.png").rename(photos / "a" / "002.png")
     (photos / "003.png").rename(photos / "c3.png")
     out = tmp_path / "out"
-    twice = run(photos / "**" / "*.png", "--out", out, "--coco", tmp_path / "c.json", code=1)
+    options = ("--whole", "--out", out)
+    twice = run(photos / "**" / "*.png", *options, "--coco", tmp_path / "c.json", code=1)
     assert re.search(r"/002.png and \S+/002.png would\s+both be '002.png'", twice.output)
     assert not (tmp_path / "c.json").exists()
     (photos / "a" / "002.png").rename(photos / "a" / "001.png")
-    run(photos / "**" / "*.png", "--out", out, "--coco", out / "coco.json")
+    run(photos / "**" / "*.png", *options, "--coco", out / "coco.json")
     pictures = {str(path.relative_to(out)) for path in out.rglob("*.png")}
-    assert pictures == {"002.png.png", "004.png.png", "005.png.png", "a/001.png.png", "c3.png.png"}
+    assert pictures == {"002.png", "004.png", "005.png", "a/001.png", "c3.png"}
     ids = [row["image_id"] for row in json.loads((out / "coco.json").read_text())]
     assert sorted(ids) == ["001.png", "002.png", "004.png", "005.png", "c3.png"]
 
@@ -255,8 +258,8 @@ def test_poses_do_not_depend_on_the_batch(photos: Path, box_file: Path) -> None:
     for size in (1, 2, 32):
         out = photos.parent / f"out{size}"
         result = run(photos, "--boxes", box_file, "--out", out, "--batch-size", size, "--json")
-        assert "001.png: no people found" in result.stderr
-        assert "005.png: no people found" in result.stderr  # not in the file
+        assert "001.png: nobody found" in result.stderr
+        assert "005.png: nobody found" in result.stderr  # not in the file
         rows = lines(result.stdout)
         assert [len(row["poses"]) for row in rows] == [0, 1, 2, 3, 0]
         assert rows[3]["poses"][1]["box"] == [50.5, 20, 280, 260]
@@ -313,13 +316,13 @@ def test_the_detector_finds_the_people(photos: Path, tmp_path: Path) -> None:
     boxes = np.array([row["poses"][0]["box"] for row in rows])
     np.testing.assert_allclose(boxes, [[0, 0, 300, 280 + 10 * n] for n in range(1, 6)], atol=0.1)
     result = run(photos / "001.png", *weights, "--min-person", 1, "--out", tmp_path / "a.png")
-    assert "001.png: no people found" in result.stderr
+    assert "001.png: nobody found" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--detect"], "nothing is downloaded unasked: download https://"),
+        (["--detect"], "cannot be downloaded from https://"),
         (["--detector-weights", "absent.pth"], "absent.pth cannot be read"),
         (["--model", "cu_net_2"], "has no weights"),
     ],
@@ -365,10 +368,10 @@ def test_video_without_pictures(
     film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run(film_file, "--no-pictures")
+    result = run(film_file, "--whole", "--no-pictures")
     assert result.stdout == "12 frames, 1 people\n"
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
-    assert run(film_file).stdout == "12 frames, 1 people -> poses.mp4\n"
+    assert run(film_file, "--whole").stdout == "12 frames, 1 people -> poses.mp4\n"
 
 
 def test_odd_sides_are_told(tmp_path: Path) -> None:
@@ -408,7 +411,7 @@ def test_webcam_until_ctrl_c(
     film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(film, "read_camera", lambda number: Webcam(film_file))
-    result = run("--camera", 0, "--out", tmp_path / "drawn.mp4")
+    result = run("--camera", 0, "--whole", "--out", tmp_path / "drawn.mp4")
     assert result.stdout == f"5 frames, 1 people -> {tmp_path / 'drawn.mp4'}\n"
     assert len(list(read_video(tmp_path / "drawn.mp4"))) == 5
 
@@ -417,7 +420,7 @@ def test_ctrl_c_leaves_no_part_of_a_video(
     film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(film, "read_video", Webcam)
-    run(film_file, "--out", tmp_path / "drawn.mp4", code=1)
+    run(film_file, "--whole", "--out", tmp_path / "drawn.mp4", code=1)
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
@@ -430,17 +433,17 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{film}", "--box", "900,900,950,950"], "outside the image of 320 x 240"),
         (["{film}", "--coco", "{folder}/c.json"], "--coco is for pictures"),
         (["{film}", "--boxes", "{folder}/b.json"], "--boxes is for pictures; a video takes --box"),
-        (["{film}", "--resume"], "--resume is for a folder or a pattern"),
+        (["{film}", "--resume"], "--resume is for several pictures"),
         (["{folder}/absent.mp4"], "there is no file"),
         (["{folder}/bad.mp4"], "bad.mp4 is no video that ffmpeg can read"),
         (["--camera", "97"], "cannot open webcam /dev/video97"),
-        (["--camera", "97", "{film}"], "give a photo, a folder, a pattern or a video"),
+        (["--camera", "97", "{film}"], "give photos, folders, patterns or a video"),
         (["{photos}", "--smooth"], "--smooth is for a video"),
         (["{photos}", "--resume", "--overwrite"], "not both"),
-        (["{photos}", "--box", "1,2,30,40", "--detect"], "one of --box, --boxes and --detect"),
+        (["{photos}", "--box", "1,2,30,40", "--detect"], "one of --box, --boxes, --whole and"),
         (["{photos}", "--coco", "{folder}/none/c.json"], "there is no folder"),
         (["{photos}", "--boxes", "{folder}/absent.json"], "absent.json cannot be read as JSON"),
-        (["{photos}/001.png", "--overwrite"], "--overwrite is for a folder or a pattern"),
+        (["{photos}/001.png", "--overwrite"], "--overwrite is for several pictures"),
         (["{photos}/001.png", "--out", "{photos}/001.png"], "is the photo itself"),
     ],
 )  # fmt: skip
@@ -463,7 +466,7 @@ def test_bad_input_is_one_line(
 def test_fast_finds_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     eager = partial(gatedpose.optimize, compile=False)  # compiling is tested elsewhere
     monkeypatch.setattr(gatedpose, "optimize", eager)
-    options = ["--json", "--no-pictures", "--batch-size", 2, "--out"]
+    options = ["--json", "--whole", "--no-pictures", "--batch-size", 2, "--out"]
     slow = lines(run(photos, *options, photos.parent / "slow").stdout)
     fast = lines(run(photos, *options, photos.parent / "fast", "--fast").stdout)
     for before, after in zip(numbers(slow), numbers(fast), strict=True):

@@ -417,3 +417,12 @@ def test_batches_respect_the_weights() -> None:
     heavy = (drawn < 30).mean()  # 30 people of weight 4 and 60 of weight 1: 120 / 180
     assert heavy == pytest.approx(2 / 3, abs=0.04)
     assert len(set(drawn.tolist())) == 90
+
+
+@pytest.mark.parametrize("side", [1e-30, 0.5, 3e38, float("nan")])
+def test_boxes_of_nobody_are_named(side: float, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "x.png")
+    box = np.array([3, 4, 3 + side, 4 + side], np.float32)
+    points, labelled = np.ones((2, 2), np.float32), np.ones(2, bool)
+    with pytest.raises(DatasetError, match=r"own/7/1: a box of .* pixels"):
+        pack([Sample("own/7/1", tmp_path / "x.png", points, labelled, box, PAIR)], 32)

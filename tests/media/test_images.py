@@ -17,7 +17,7 @@ from gatedpose import files
 from gatedpose.errors import ImageError
 from gatedpose.media import demo, drawing
 from gatedpose.media.drawing import draw_poses
-from gatedpose.media.images import find_images, read_image, write_image
+from gatedpose.media.images import find_images, image_header, read_image, write_image
 from gatedpose.skeleton import LSP14, Skeleton
 
 H, W = 12, 20
@@ -336,7 +336,7 @@ def test_draws_joints_and_limbs_where_they_are(scene: tuple[Tensor, Tensor, Tens
 def test_joints_left_out(bad: str, scene: tuple[Tensor, Tensor, Tensor]) -> None:
     image, keypoints, scores = scene
     if "score" in bad or bad == "unsure":
-        scores[0, 0] = math.nan if "NaN" in bad else 0.19
+        scores[0, 0] = math.nan if "NaN" in bad else 0.09
     else:
         keypoints[0, 0, 1] = math.nan if "NaN" in bad else math.inf
     picture = draw_poses(image, keypoints, scores, CHAIN, scale=10)
@@ -345,6 +345,29 @@ def test_joints_left_out(bad: str, scene: tuple[Tensor, Tensor, Tensor]) -> None
     assert changed(picture)[205, 705]  # the other person is whole
     keypoints[0, 0], scores[0, 0] = keypoints[0, 1], 0  # it has no say in the width either
     assert torch.equal(picture, draw_poses(image, keypoints, scores, CHAIN, scale=10))
+
+
+def test_joints_that_are_not_sure_are_hollow(scene: tuple[Tensor, Tensor, Tensor]) -> None:
+    image, keypoints, scores = scene
+    scores[0, 1] = 0.15  # the joint without a limb, at (40.5, 50.5)
+    marks = changed(draw_poses(image, keypoints, scores, CHAIN, scale=1, line_width=4))
+    assert not marks[49:52, 39:42].any()
+    assert marks[50, 33:38].any()
+    assert marks[50, 43:48].any()
+
+
+def test_scores_are_written_on_boxes(scene: tuple[Tensor, Tensor, Tensor]) -> None:
+    image, keypoints, scores = scene
+    boxes = torch.tensor([[4.0, 10.0, 44.0, 56.0], [60.0, 2.0, 86.0, 50.0]])
+    options = {"boxes": boxes, "scale": 1}
+    plain = draw_poses(image, keypoints, scores * 0, CHAIN, **options)
+    sure = torch.tensor([0.75, math.nan])
+    picture = draw_poses(image, keypoints, scores * 0, CHAIN, box_scores=sure, **options)
+    rows, columns = torch.where((picture != plain).any(dim=0))
+    assert rows.min() >= 8
+    assert rows.max() < 30
+    assert columns.min() >= 2
+    assert columns.max() < 44
 
 
 def test_large_images_are_drawn_to_the_pixel_in_the_colour_of_the_side() -> None:
@@ -526,3 +549,22 @@ def test_demo_image_prefers_scikit_image(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "gatedpose\[demo\]"'):
         demo.demo_image()
+
+
+def test_other_programs_are_never_given_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\nshowpage\n%%EOF\n")
+    with Image.open(path) as opened:
+        assert opened.format == "EPS"  # which Pillow gives to Ghostscript
+    with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
+        read_image(path)
+    with pytest.raises(ImageError, match=r"x\.jpg is not a whole image"):
+        image_header(path)
+
+
+def test_a_small_file_of_many_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (9000, 8000)).save(path)  # 72 million pixels in some 9 kB
+    assert path.stat().st_size < 20_000
+    with pytest.raises(ImageError, match=r"9000 x 8000 = 72\.0 million pixels, the limit is 64"):
+        read_image(path)

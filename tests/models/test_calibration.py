@@ -43,14 +43,16 @@ def test_a_fit_gives_the_shares_back() -> None:
     error, points = calibration_error(fitted(peaks), right)
     assert error < 0.02
     assert sum(count for _, _, count in points) == 20_000
-    with pytest.raises(InputError, match="M at least 120"):
+    with pytest.raises(InputError, match="10 joints in each of 12 groups"):
         fit_calibration(peaks[:50], right[:50])
 
 
 def test_shares_that_fall_are_pooled() -> None:
-    peaks = np.arange(40.0)
+    peaks = np.arange(1.0, 41.0)
     right = np.concatenate([np.zeros(10), np.ones(10), np.zeros(10), np.ones(10)]).astype(bool)
-    assert fit_calibration(peaks, right, knots=4).chances == (0.0, 0.5, 0.5, 1.0)
+    fitted = fit_calibration(peaks, right, shares=(0.25, 0.5, 0.75))
+    assert fitted.peaks == (0.0, 5.5, 15.5, 25.5, 35.5)
+    assert fitted.chances == (0.0, 0.0, 0.5, 0.5, 1.0)
 
 
 def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:

@@ -112,5 +112,7 @@ def test_no_code_is_run(tmp_path: Path) -> None:
         assert told.exit_code == 1
         assert f"{name} cannot be read as tensors alone" in told.output
     assert not (tmp_path / "sprung").exists()
+    absent = CliRunner().invoke(main, ["convert", str(tmp_path / "no.pt"), "o.safetensors"])
+    assert "no.pt cannot be read: No such file" in absent.output
     wrong = CliRunner().invoke(main, ["convert", str(tmp_path / "in.pt"), str(tmp_path / "o.pt")])
     assert "does not end in .safetensors" in wrong.output

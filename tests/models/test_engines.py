@@ -229,7 +229,7 @@ def test_kept_parts(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.mark.slow
 def test_eight_bits_move_few_joints(real_data: Path) -> None:
-    model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
+    model = gatedpose.create_model("gated_hg_2s_128.lsp", pretrained=True).eval()
     shape = (8, 3, 256, 256)
     ways = {
         precision: gatedpose.optimize(
@@ -250,7 +250,7 @@ def test_eight_bits_move_few_joints(real_data: Path) -> None:
     assert (np.concatenate(moved) < 2).mean() >= 0.95
 
 
-@pytest.mark.parametrize("name", gatedpose.list_models("gated_hg_*", pretrained=True))
+@pytest.mark.parametrize("name", ["gated_hg_2s_128.lsp"])
 def test_weights_come_with_ranges(name: str) -> None:
     model = gatedpose.create_model(name, pretrained=True)
     ranges = stored_ranges(model)

@@ -1,4 +1,4 @@
-"""profile: architecture.md's counts to the digit, and a model that is left as it was."""
+"""profile: published counts to the digit, and a model that is left as it was."""
 
 import copy
 
@@ -10,7 +10,7 @@ from gatedpose.models import zoo
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.profiling import profile
 
-# Billions of MACs of the convolutions, K = 16, 256 x 256, as architecture.md has them.
+# Billions of MACs of the convolutions, K = 16, 256 x 256, counted by hand from the layers.
 # The rest of its table is counted without fvcore in test_hourglass.py and test_baselines.py.
 GMACS = {
     "gated_hg_1s_68": "0.8089",
@@ -30,7 +30,7 @@ def small(**config: object) -> HeatmapNetwork:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GMACS)
-def test_macs_are_those_of_architecture_md(name: str) -> None:
+def test_macs_are_those_that_were_counted_by_hand(name: str) -> None:
     # A convolution's MACs grow with the area: a quarter of the side counts a sixteenth, exactly,
     # since even the deepest map (1 cell) stays a whole number of cells.
     counted = 16 * profile(zoo.create_model(name), (64, 64)).conv_macs

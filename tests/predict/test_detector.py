@@ -1,7 +1,9 @@
 """Boxes of people from files and from torchvision's detector, and detectors that err."""
 
 import gzip
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 import gatedpose
 from gatedpose.data.boxes import read_boxes
-from gatedpose.errors import DatasetError, DetectorError, WeightsError
-from gatedpose.predict.detector import detect_people, load_detector
-from gatedpose.predict.predictor import Predictor, find_people
+from gatedpose.errors import DatasetError, DetectorError, UnknownModelError, WeightsError
+from gatedpose.predict import detector
+from gatedpose.predict.detector import detect_people, find_download, load_detector
+from gatedpose.predict.people import find_people
+from gatedpose.predict.predictor import Predictor
 
 H, W = 60, 90
 
@@ -60,9 +64,11 @@ def test_people_are_kept_by_label_and_score(image: Tensor) -> None:
             }
         ]
     )
-    assert detect_people(model, image).tolist() == boxes[[0, 3]].tolist()
-    assert detect_people(model, image, 0.2).tolist() == boxes[[0, 2, 3]].tolist()
-    assert detect_people(model, image, 0.95).shape == (0, 4)
+    found = detect_people(model, image)
+    assert found[:, :4].tolist() == boxes[[0, 3]].tolist()
+    assert found[:, 4].tolist() == pytest.approx([0.9, 0.7])
+    assert detect_people(model, image, 0.2)[:, :4].tolist() == boxes[[0, 2, 3]].tolist()
+    assert detect_people(model, image, 0.95).shape == (0, 5)
     torch.testing.assert_close(model.seen[0], image / 255)
 
 
@@ -182,7 +188,6 @@ def test_nobody_is_an_empty_list(nobody: Any, image: Tensor) -> None:
         (3, "a int: object of type 'int'"),
         ("people", "a str: boxes must be numbers"),
         ([[1, 2, 3]], r"a list: boxes must have shape \(N, 4\)"),
-        ([1, 2, 30, 40], r"a list: boxes must have shape \(N, 4\)"),
         (np.zeros((2, 3, 4)), "a ndarray: boxes must have shape"),
         ([[1, 2, float("nan"), 4]], "a list: .*not finite"),
         ([[30, 2, 20, 40]], "a list: .*has no area"),
@@ -278,3 +283,52 @@ def test_bad_files_are_named(data: object, message: str, tmp_path: Path) -> None
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"absent\.json cannot be read as JSON"):
         read_boxes(tmp_path / "absent.json")
+
+
+# Which detector
+
+
+def test_downloads_are_named_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector_state: dict[str, Tensor]
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    source = find_download("ssdlite320_mobilenet_v3_large")
+    assert source.path.parent == tmp_path / "checkpoints"
+    assert source.url.startswith("https://")
+    assert 10 < source.megabytes < 20
+    assert find_download().name == "fasterrcnn_mobilenet_v3_large_320_fpn"
+    with pytest.raises(
+        UnknownModelError, match="unknown detector 'ssdlite320_mobilenet'; did you mean"
+    ):
+        find_download("ssdlite320_mobilenet")
+
+    data = tmp_path / "weights.pth"
+    torch.save(detector_state, data)
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()[:8]
+    good = tmp_path / f"good-{digest}.pth"
+    assert replace(source, url=data.as_uri(), path=good).fetch() == good
+    assert good.read_bytes() == data.read_bytes()
+    bad = replace(source, url=data.as_uri(), path=tmp_path / "altered-00000000.pth")
+    with pytest.raises(WeightsError, match=r"cannot be downloaded from file:.*invalid hash"):
+        bad.fetch()
+    assert not bad.path.exists()
+    none = replace(source, url=(tmp_path / "none").as_uri(), path=tmp_path / "none-00000000.pth")
+    with pytest.raises(WeightsError, match="cannot be downloaded"):
+        none.fetch()
+
+
+def test_the_best_detector_is_the_one_that_is_here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    detector_state: dict[str, Tensor],
+    image: Tensor,
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(detector, "list_models", lambda *_, **__: [])  # as before it was trained
+    assert detector.find_detector() is None
+    path = find_download().path
+    path.parent.mkdir()
+    torch.save(detector_state, path)
+    found = detector.find_detector(0.0)
+    assert found is not None
+    assert len(find_people(found, image))

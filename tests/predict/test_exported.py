@@ -83,7 +83,7 @@ def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:
 def test_command(tmp_path: Path) -> None:
     runner, file = CliRunner(), str(tmp_path / "p.xml")
     made = runner.invoke(
-        main, ["export", "gated_hg_1s_68", "--format", "openvino", "--int8", "--out", file]
+        main, ["export", "gated_hg_2s_128", "--format", "openvino", "--int8", "--out", file]
     )
     assert made.exit_code == 0, made.output
     assert "OpenVINO against PyTorch in float32" in made.output

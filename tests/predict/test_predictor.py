@@ -359,7 +359,7 @@ def test_zoo_model_takes_its_skeleton_and_size() -> None:
     predictor = Predictor(model)
     assert predictor.skeleton is LSP14
     assert predictor.size == (256, 256)
-    assert len(predictor(np.zeros((70, 90, 3), dtype=np.uint8))[0].scores) == 14
+    assert len(predictor(np.zeros((70, 90, 3), dtype=np.uint8), "whole")[0].scores) == 14
 
 
 @pytest.mark.parametrize(
@@ -379,9 +379,10 @@ def test_bad_predictor(keypoints: int, options: dict[str, object], message: str)
 def test_bad_boxes_and_images(finder: DotFinder, tmp_path: Path) -> None:
     predictor = Predictor(finder, THREE)
     image = np.zeros((40, 60, 3), dtype=np.uint8)
-    for boxes in ([[0, 0, 0, 10]], [[70, 0, 90, 10]], [[0, 0, float("nan"), 10]], [[0, 0, 5]], []):
+    for boxes in ([[0, 0, 0, 10]], [[70, 0, 90, 10]], [[0, 0, float("nan"), 10]], [[0, 0, 5]]):
         with pytest.raises(BoxError):
             predictor(image, boxes)
+    assert predictor(image, []) == []
     (tmp_path / "empty.png").touch()
     with pytest.raises(ImageError, match=r"empty\.png"):
         predictor(tmp_path / "empty.png")

@@ -506,6 +506,20 @@ def test_another_recipe_does_not_resume(uninterrupted: tuple[Path, dict[str, Ten
     assert json.loads((out / "recipe.json").read_text())["seed"] == 5
 
 
+def test_a_training_of_before_there_were_more_fields_resumes(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(uninterrupted[0], out)
+    recipe = json.loads((out / "recipe.json").read_text())
+    del recipe["whole"], recipe["joints"]
+    (out / "recipe.json").write_text(json.dumps(recipe))
+    state = torch.load(out / "last.pt", weights_only=True)
+    del state["network"]["norm_layer"], state["network"]["act_layer"]
+    torch.save(state, out / "last.pt")
+    assert trainer_of(Trainer, out).progress == Progress(2, 0, 6)
+
+
 class Fails(Interrupted):
     before = 1
 

@@ -1,0 +1,87 @@
+"""What `gatedpose list` prints, without PyTorch: the stored counts of the networks, and scores.
+
+weights/counts.json is what `gatedpose list --recount` prints of the networks themselves; a test
+compares the two.
+"""
+
+import fnmatch
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Facts = dict[str, Any]
+
+# The words for who does not care for names.
+WORDS = {"fast": "gated_hg_1s_68.people", "balanced": "gated_hg_2s_128", "best": "gated_hg_4s_144"}
+DEFAULT_WORD = "fast"  # the only one that was trained on everyday people, and the best on them
+FOLDER = Path(__file__).parent / "weights"
+
+
+def stored_rows(pattern: str = "*", pretrained: bool = False) -> list[Facts]:
+    """Facts of the models that fit a pattern: costs at 256 x 256 and scores of weights.
+
+    Args:
+        pattern: Wildcards; what fits a variant fits its weights, too.
+        pretrained: Whether to list weights that can be had, "variant.tag", and not variants.
+    """
+    counts = json.loads((FOLDER / "counts.json").read_text("utf-8"))
+    table = json.loads((FOLDER / "weights.json").read_text("utf-8"))
+    rows = []
+    for count in counts:
+        own = {key: table[key]["scores"] for key in table if key.partition(".")[0] == count["name"]}
+        names = [count["name"]]
+        if pretrained:
+            names = [n for n in own if table[n]["hub"] or (FOLDER / table[n]["file"]).is_file()]
+        for name in names:
+            if any(fnmatch.fnmatchcase(word, pattern) for word in (name, count["name"])):
+                scores = {name: own[name]} if pretrained else own
+                rows.append({**count, "name": name, "weights": scores})
+    return rows
+
+
+def model_table(rows: Sequence[Facts]) -> str:
+    """A Markdown table of `stored_rows`."""
+    lines = [
+        "| model | parameters | conv GMACs | the paper's row | weights: PCK@0.2 |",
+        "|---|---:|---:|---|---|",
+    ]
+    for row in rows:
+        figures = [
+            f"{row[key]:g} {unit}"
+            for key, unit in (("paper_params_m", "M"), ("paper_gflops", "GFLOPs"))
+            if row[key] is not None
+        ]
+        scores = "; ".join(
+            f"{name}: "
+            + ", ".join(
+                f"{split} {score['mean']:.2f}{score_label(score)}" for split, score in own.items()
+            )
+            for name, own in row["weights"].items()
+        )
+        lines.append(
+            f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | "
+            f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
+        )
+    return "\n".join(lines)
+
+
+def word_table() -> str:
+    """A Markdown table of the three models that have a word, with the weights that it means."""
+    table = json.loads((FOLDER / "weights.json").read_text("utf-8"))
+    lines = ["| `--model` | weights | parameters | file | PCK@0.2 |", "|---|---|---:|---:|---|"]
+    for word, meant in WORDS.items():
+        [count] = stored_rows(meant.partition(".")[0])
+        name = meant if meant in count["weights"] else next(iter(count["weights"]))
+        scores = ", ".join(
+            f"{split} {score['mean']:.1f}{score_label(score)}"
+            for split, score in count["weights"][name].items()
+        )
+        size = f"{table[name]['size'] / 1e6:.1f} MB"
+        lines.append(f"| {word} | {name} | {count['params'] / 1e6:.1f} M | {size} | {scores} |")
+    return "\n".join(lines)
+
+
+def score_label(score: Mapping[str, Any]) -> str:
+    """What a score is that is no PCK@0.2, for behind its number."""
+    return f" % ({score['label']})" if "label" in score else ""

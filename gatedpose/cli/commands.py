@@ -1,0 +1,106 @@
+"""The group of all commands: errors as one line, a quiet end where nobody reads on."""
+
+import os
+import shlex
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from gatedpose.cli.notes import notes_shown
+from gatedpose.errors import GatedPoseError
+
+DEBUG = "gatedpose.debug"
+
+
+class Commands(click.Group):
+    """Shows our own errors as one line, and asks for a report of any other."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command line; a closed stdin, stdout or stderr stands for /dev/null."""
+        _open_streams()
+        return super().main(*args, **kwargs)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Adds a command, and --debug to it."""
+        super().add_command(cmd, name)
+        add_debug(cmd)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; bad input ends with exit code 1 and the message."""
+        try:
+            with notes_shown():
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) and "cannot write" not in str(error):
+                _end_by_pipe()
+            if ctx.meta.get(DEBUG):
+                raise
+            raise click.ClickException(_message(error)) from error
+
+
+def add_debug(command: click.Command) -> None:
+    """Gives a command, and those below it, the option --debug."""
+
+    def note(context: click.Context, param: click.Parameter, given: bool) -> None:
+        if given:
+            context.meta[DEBUG] = True
+
+    if any(param.name == "debug" for param in command.params):
+        return  # known by two names
+    command.params.append(
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=note,
+            help="Show the traceback of an error.",
+        )
+    )
+    for below in getattr(command, "commands", {}).values():
+        add_debug(below)
+
+
+def _message(error: Exception) -> str:
+    """What a person is to know of an error."""
+    text = str(error)
+    if isinstance(error, GatedPoseError | ImportError):
+        return text
+    if isinstance(error, OSError):  # the system's: of a file, or of none
+        return text if error.filename or not text.startswith("[Errno") else f"{text} ({_call()})"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory: take a smaller --batch-size, model or picture ({_call()})"
+    first = text.strip().partition("\n")[0]
+    return (
+        f"{type(error).__name__}: {first:.200}\n"
+        f"That is a bug of gatedpose in `{_call()}`. Please report it, with what the same command "
+        "prints with --debug."
+    )
+
+
+def _call() -> str:
+    return shlex.join(["gatedpose", *sys.argv[1:]])[:300]
+
+
+def _end_by_pipe() -> NoReturn:
+    """Ends as `cat` does where the reader has gone, `| head -1` for example."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed goes nowhere
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+    raise SystemExit(1)
+
+
+def _open_streams() -> None:
+    """Else the next file to be opened would be taken for stderr by whatever writes there."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)

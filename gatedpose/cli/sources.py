@@ -1,0 +1,113 @@
+"""What `gatedpose predict` is given: files, folders, patterns, addresses, standard input."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from torch import Tensor
+
+from gatedpose.errors import ImageError
+from gatedpose.media.download import LARGEST, download, file_name, is_url
+from gatedpose.media.images import decode_image, find_images, read_image
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture.
+
+    Attributes:
+        name: As results call it: the path, the address, or "-".
+        file: The path, or what a file of that picture may be called.
+        remote: Whether it is no file.
+    """
+
+    name: str
+    file: Path
+    remote: bool = False
+
+    def read(self) -> Tensor:
+        """The picture, (3, H, W) uint8.
+
+        Raises:
+            ImageError: If it cannot be had, or is none.
+            FileNotFoundError: For a path that does not exist.
+        """
+        if not self.remote:
+            return read_image(self.file)
+        if self.name != STDIN:
+            return decode_image(download(self.name), self.name)
+        data = sys.stdin.buffer.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise ImageError(f"standard input has more than {LARGEST:,} bytes")
+        return decode_image(data, "standard input")
+
+    def state(self) -> dict[str, int]:
+        """What tells a file from another one of the same name."""
+        if self.remote:
+            return {}
+        found = self.file.stat()
+        return {"bytes": found.st_size, "modified": found.st_mtime_ns}
+
+
+def find_sources(words: Sequence[str]) -> list[Source]:
+    """The pictures that words of the command line stand for, each once, at least one a word.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, or no image in it.
+    """
+    found: dict[str, Source] = {}
+    for word in words:
+        if word == STDIN:
+            found[word] = Source(word, Path("stdin"), remote=True)
+        elif is_url(word):
+            found[word] = Source(word, Path(file_name(word)), remote=True)
+        else:
+            found |= {str(path): Source(str(path), path) for path in find_images(word)}
+    return list(found.values())
+
+
+def targets(sources: Sequence[Source], folder: Path, suffix: str | None) -> dict[str, Path]:
+    """Where the picture of each source goes, by its name.
+
+    A JPEG is drawn as JPEG and keeps its name; other files get .png for their suffix, or all of
+    them `suffix`. Two of one name keep their old suffix as well: a.gif.png.
+
+    Args:
+        sources: The pictures.
+        folder: Where to; the order of the files below a common folder is kept there.
+        suffix: With its dot; by the source if None.
+
+    Raises:
+        BadParameter: If a drawing would replace a picture that is read.
+    """
+    places: dict[str, Path] = {}
+    parents = [source.file.absolute().parent for source in sources if not source.remote]
+    root = Path(os.path.commonpath(parents)) if parents else Path()
+    for source in sources:
+        file = source.file if source.remote else source.file.absolute().relative_to(root)
+        new = file.with_suffix(suffix_of(file)) if suffix is None else file.with_suffix(suffix)
+        new = file if suffix_of(new, "") == suffix_of(file, "") else new
+        places[source.name] = folder / new
+    taken = list(places.values())
+    for source in sources:
+        place = places[source.name]
+        if taken.count(place) > 1:
+            places[source.name] = place.with_name(f"{source.file.name}{place.suffix}")
+    read = {source.file.resolve() for source in sources if not source.remote}
+    for place in places.values():
+        if place.resolve() in read:
+            raise click.BadParameter(
+                f"{place} is one of the photos themselves: take another folder", param_hint="--out"
+            )
+    return places
+
+
+def suffix_of(file: Path, other: str = ".png") -> str:
+    """The suffix that a drawing of a file gets: .jpg for a JPEG, .png for a PNG, or `other`."""
+    kind = file.suffix.lower()
+    return {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png"}.get(kind, other)

@@ -1,0 +1,127 @@
+"""JSON, typed and strict: what is wrong with a file is named, and no bare NaN is written."""
+
+import dataclasses
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from huggingface_hub.dataclasses import type_validator
+
+from gatedpose.errors import InputError, JsonError, did_you_mean
+
+LARGEST_JSON = 200  # times its compressed size
+
+
+def parse_json(data: bytes | str, where: str) -> Any:
+    """What JSON holds; a whole number of more digits than a computer counts becomes a float.
+
+    Raises:
+        JsonError: For what is no JSON, or is nested too deep.
+    """
+
+    def whole(digits: str) -> int | float:
+        return int(digits) if len(digits) < 20 else float(digits)  # infinite from 309 digits on
+
+    try:
+        return json.loads(data, parse_int=whole)
+    except (ValueError, RecursionError) as error:
+        raise JsonError(f"{where} cannot be read as JSON: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a .json or .json.gz file holds.
+
+    Raises:
+        JsonError: For a file that is missing or cut off, and as `parse_json`.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            limit = LARGEST_JSON * len(data) + 2**20
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(limit + 1)
+            if len(data) > limit:
+                raise InputError(f"it unpacks to more than {limit:,} bytes")
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise JsonError(f"{path} cannot be read as JSON: {error}") from error
+    return parse_json(data, str(path))
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """JSON of `value`, which may hold finite numbers only.
+
+    Raises:
+        InputError: For NaN or infinity, which are no JSON.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError as error:
+        raise InputError(f"a result is no number, and JSON has no word for it: {error}") from error
+
+
+Fields = TypeVar("Fields")
+
+
+def from_json(kind: type[Fields], values: Any, where: str, base: Fields | None = None) -> Fields:
+    """An instance of a dataclass from what `dataclasses.asdict` and JSON make of one.
+
+    Args:
+        kind: The dataclass; its fields may be dataclasses, or tuples of them.
+        values: Object of JSON. It may leave fields out that have a default or that `base` has.
+        where: Its name, for messages.
+        base: What the fields that are left out are taken from.
+
+    Raises:
+        ValueError: For a field that is unknown (with a near match), missing, or of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where} must be an object of JSON, got {values!r:.80}")
+    hints = get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            raise InputError(f"{where} has no field {name!r}; {did_you_mean(str(name), hints)}")
+    given = {
+        name: _typed(value, hints[name], f"{where}, field {name!r}", getattr(base, name, None))
+        for name, value in values.items()
+    }
+    try:
+        if base is not None:
+            return dataclasses.replace(base, **given)  # type: ignore[type-var]
+        return kind(**given)
+    except TypeError as error:  # a field without a default is missing
+        raise InputError(f"{where}: {error}") from error
+
+
+def _typed(value: Any, hint: Any, where: str, base: Any) -> Any:
+    """A value as its field's type wants it: JSON has lists for tuples, and 1 for 1.0."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value, where, base)
+    kinds = get_args(hint)
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(each) != len(value):
+            raise InputError(f"{where} must have {len(each)} values, got {value!r:.80}")
+        items = zip(value, each, strict=True)
+        return tuple(_typed(item, k, f"{where}[{i}]", None) for i, (item, k) in enumerate(items))
+    if get_origin(hint) is dict and isinstance(value, Mapping):
+        return {
+            key: _typed(item, kinds[1], f"{where}[{key!r}]", None) for key, item in value.items()
+        }
+    if type(value) is int and float in (hint, *kinds):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: {value} is no finite number")
+    try:
+        type_validator(where, value, hint)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: got {value!r:.80}, and not {_words(hint)}") from error
+    return value
+
+
+def _words(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")

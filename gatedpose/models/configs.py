@@ -1,0 +1,96 @@
+"""What config.json of a saved network says, held against itself and against the weights."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from timm.models import PretrainedCfg
+
+from gatedpose.errors import InputError, WeightsError
+from gatedpose.skeleton import Skeleton
+
+LARGEST_SIDE = 8192  # of an input, in pixels
+CFG_FIELDS = {field.name for field in dataclasses.fields(PretrainedCfg)}
+
+
+def check_config(config: Any, where: str) -> dict[str, Any]:
+    """A config.json of timm's, each of whose fields that matters has been checked.
+
+    Raises:
+        WeightsError: For a field that is missing, of another kind, out of its range or in
+            contradiction to another one; the message names it.
+    """
+
+    def bad(text: str) -> WeightsError:
+        return WeightsError(f"{where} is no config.json of timm's: {text}")
+
+    if not isinstance(config, Mapping) or not isinstance(config.get("architecture"), str):
+        raise bad("it must be an object with the name of an 'architecture'")
+    cfg = config.get("pretrained_cfg", config)
+    arguments = config.get("model_args", {})
+    for name, part in (("pretrained_cfg", cfg), ("model_args", arguments)):
+        if not isinstance(part, Mapping):
+            raise bad(f"{name!r} must be an object, got {part!r:.80}")
+    if "pretrained_cfg" in config and (unknown := sorted(set(cfg) - CFG_FIELDS)):
+        raise bad(f"'pretrained_cfg' has the unknown field {unknown[0]!r}")
+    channels = _agreed(
+        {
+            "input_size": _input_size(cfg, bad)[0],
+            "in_chans": arguments.get("in_chans"),
+            "in_channels": arguments.get("in_channels"),
+        },
+        bad,
+    )
+    keypoints = _agreed(
+        {
+            "num_classes": config.get("num_classes"),
+            "num_classes of pretrained_cfg": cfg.get("num_classes"),
+            "num_classes of model_args": arguments.get("num_classes"),
+            "num_keypoints of model_args": arguments.get("num_keypoints"),
+        },
+        bad,
+    )
+    for name in ("mean", "std"):
+        values = cfg.get(name, [1] * channels)
+        if not _numbers(values, channels) or (name == "std" and min(values) <= 0):
+            kind = "positive numbers" if name == "std" else "numbers"
+            raise bad(f"{name!r} must be {channels} finite {kind}, got {values!r:.80}")
+    if told := config.get("skeleton"):
+        try:
+            joints = Skeleton.from_dict(told).num_keypoints
+        except InputError as error:
+            raise bad(str(error)) from error
+        if keypoints not in (None, joints):
+            raise bad(f"num_classes is {keypoints}, the skeleton has {joints} joints")
+    return dict(config)
+
+
+def _input_size(cfg: Mapping[str, Any], bad: Any) -> tuple[int, ...]:
+    size = cfg.get("input_size", (3, 256, 256))
+    whole = isinstance(size, list | tuple) and all(type(n) is int for n in size)
+    if not whole or len(size) != 3 or not all(1 <= n <= LARGEST_SIDE for n in size):
+        raise bad(
+            f"'input_size' must be channels, height and width up to {LARGEST_SIDE}, "
+            f"got {size!r:.80}"
+        )
+    return tuple(size)
+
+
+def _agreed(values: Mapping[str, Any], bad: Any) -> Any:
+    """The one number that several fields give, None if none does."""
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if type(value) is not int or value < 1:
+            raise bad(f"{name} must be a whole number from 1, got {value!r:.80}")
+    if len(set(given.values())) > 1:
+        raise bad("; ".join(f"{name} is {value}" for name, value in given.items()))
+    return next(iter(given.values()), None)
+
+
+def _numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == count
+        and all(type(v) in (int, float) and math.isfinite(v) and abs(v) < 1e6 for v in values)
+    )

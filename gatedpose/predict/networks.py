@@ -1,0 +1,47 @@
+"""What a predictor asks of a network, whoever built it."""
+
+import warnings
+
+from torch import nn
+
+from gatedpose.errors import InputTypeError
+
+
+def count_keypoints(model: nn.Module) -> int:
+    """How many heatmaps a network has, by `num_keypoints` or timm's `num_classes`.
+
+    Raises:
+        InputTypeError: For what is no network, or does not say.
+    """
+    kind = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise InputTypeError(
+            f"Predictor: needs a network or a name, got {kind}; create_model makes one"
+        )
+    for name in ("num_keypoints", "num_classes"):
+        if isinstance(keypoints := getattr(model, name, None), int):
+            return keypoints
+    raise InputTypeError(
+        f"Predictor: {kind} does not say its num_keypoints (timm's num_classes); of what wraps a "
+        "network, as DataParallel, pass .module"
+    )
+
+
+def describe(model: nn.Module) -> str:
+    """What messages call a model: its weights' name, and where they are if it is a folder."""
+    cfg = getattr(model, "pretrained_cfg", {})
+    parts = [cfg.get(key) for key in ("architecture", "tag")]
+    name = ".".join(filter(None, parts)) or type(model).__name__
+    return f"{name} of {cfg['file']}" if cfg.get("source") == "local-dir" else name
+
+
+def warn_of_untrained(model: nn.Module) -> None:
+    """Says so if a network was never trained: all its running statistics are as at birth."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    fresh = [m.running_mean is not None and not bool(m.running_mean.any()) for m in norms]
+    if fresh and all(fresh):
+        warnings.warn(
+            f"Predictor: this {type(model).__name__} is untrained, its keypoints mean nothing: "
+            "create_model(name, pretrained=True) loads weights",
+            stacklevel=3,
+        )

@@ -1,0 +1,181 @@
+"""What the command line makes of bad numbers, bugs, closed streams, and outputs that are inputs."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.cli.commands import Commands
+
+ROOT = Path(gatedpose.__file__).parents[1]
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n in range(3):
+        pixels = np.random.default_rng(n).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+    return folder
+
+
+def numbers() -> list[tuple[str, click.Option]]:
+    """Every option of every command that takes a number."""
+    found, groups = [], [("", main)]
+    while groups:
+        prefix, group = groups.pop()
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                groups.append((f"{prefix}{name} ", command))
+            found += [
+                (prefix + name, option)
+                for option in command.params
+                if isinstance(option, click.Option)
+                and isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType))
+            ]
+    return found
+
+
+def test_every_number_has_a_range() -> None:
+    assert {f"{name} {option.opts[0]}" for name, option in numbers()} >= {
+        "predict --batch-size", "predict --min-score", "predict --min-person", "predict --camera",
+        "train --epochs", "train --lr", "train --limit", "train --seed", "train --watch-every",
+        "evaluate --shift", "evaluate --threshold", "evaluate --size", "bench --seconds",
+        "bench --batch", "data pack --size", "data clean --far", "demo --port",
+    }  # fmt: skip
+    for name, option in numbers():
+        kinds = (click.IntRange, click.FloatRange)
+        assert isinstance(option.type, kinds), f"{name} {option.opts[0]}"
+        for bad in ("nan", "inf", "-inf", "1e999", "9" * 5000):
+            with pytest.raises(click.BadParameter):
+                option.type.convert(bad, option, None)
+    failed = run("predict", "--demo", "--batch-size", 0, code=2)
+    assert "'--batch-size': 0 is not in the range" in failed.output
+    for size in ("-64x64", "64x99999", "64", "axb"):
+        assert "--size" in run("info", "gated_hg_1s_68", f"--size={size}", code=2).output
+    assert "--device" in (text := run("predict", "--demo", "--device", "nonsense", code=2).output)
+    assert "there are cpu" in text
+    assert "--device" in run("predict", "--demo", "--device", "meta", code=2).output
+
+
+def test_a_bug_names_the_call_and_is_a_traceback_with_debug() -> None:
+    @click.group(cls=Commands)
+    def group() -> None:
+        pass
+
+    @click.command()
+    @click.argument("name")
+    def work(name: str) -> None:
+        raise {"key": KeyError("joint"), "end": EOFError(), "disk": OSError(28, "No space left")}[
+            name
+        ]
+
+    group.add_command(work)
+    result = CliRunner().invoke(group, ["work", "key"])
+    assert result.exit_code == 1
+    assert "KeyError: 'joint'\nThat is a bug of gatedpose in `gatedpose" in result.output
+    assert "Please report it" in result.output
+    assert "EOFError" in CliRunner().invoke(group, ["work", "end"]).output  # not "Aborted!"
+    assert "No space left (gatedpose" in CliRunner().invoke(group, ["work", "disk"]).output
+    debug = CliRunner().invoke(group, ["work", "key", "--debug"])
+    assert isinstance(debug.exception, KeyError)
+
+
+def test_outputs_are_not_inputs(photos: Path, tmp_path: Path) -> None:
+    failed = run("predict", photos, "--out", photos, code=2)
+    assert "would be taken for photos the next time" in failed.output
+    failed = run("predict", photos / "**" / "*.png", "--out", photos / "drawn", code=2)
+    assert "would be taken for photos" in failed.output
+    assert len(list(photos.glob("**/*.png"))) == 3
+    table = tmp_path / "train.json"
+    table.write_text('{"images": []}')
+    failed = run("gates", "gated_hg_1s_68.lsp", "--out", table, code=2)
+    assert "does not end in .png" in failed.output
+    clean = ("data", "clean", "--dataset", "own", "--data", tmp_path, "--predictions", "p.npz")
+    assert "would be lost" in run(*clean, "--out", table, code=2).output
+    named = tmp_path / "table.png"
+    named.write_text("no picture")
+    failed = run("list", "gated_hg_1s_68", "--plot", named, code=2)
+    assert "no PNG picture: it would be lost" in failed.output
+    failed = run("predict", photos, "--boxes", table, "--coco", table, "--out", tmp_path, code=2)
+    assert "it would be written over" in failed.output
+    assert table.read_text() == '{"images": []}'
+
+
+def test_a_plot_goes_into_a_device(tmp_path: Path) -> None:
+    run("list", "gated_hg_1s_68", "--pretrained", "--plot", "/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "poses.jsonl").read_text().splitlines()]
+
+
+def test_resume_by_other_options_is_refused(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("predict", photos, "--out", out, "--no-pictures")
+    first = rows(out)
+    assert first[0]["made_by"]["model"] == "gated_hg_1s_68.lsp"
+    again = ("predict", photos, "--out", out, "--no-pictures", "--resume")
+    assert "flip False -> True" in run(*again, "--flip", code=1).output
+    assert (
+        "boxes None -> [[1.0, 2.0, 30.0, 40.0]]" in run(*again, "--box", "1,2,30,40", code=1).output
+    )
+    assert rows(out) == first
+    relative = os.path.relpath(photos)
+    run("predict", relative, "--out", out, "--no-pictures", "--resume")  # the same photos
+    assert rows(out) == first
+    Image.new("RGB", (50, 70)).save(photos / "0.png")  # another photo of the same name
+    run(*again)
+    found = rows(out)
+    assert [Path(row["image"]).name for row in found] == ["1.png", "2.png", "0.png"]
+    assert found[2]["bytes"] == (photos / "0.png").stat().st_size
+    assert found[0]["made_by"] == first[0]["made_by"]
+    text = (out / "poses.jsonl").read_text()
+    (out / "poses.jsonl").write_text(text + text.splitlines(keepends=True)[1])
+    assert "2.png 2 times" in run(*again, code=1).output
+    (out / "poses.jsonl").write_text('{"image": "x.png"}\n')
+    assert "line 1: no such line but" in run(*again, code=1).output
+
+
+def shell(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=folder, check=False,
+        env={**os.environ, "PY": sys.executable, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_a_reader_that_goes_ends_it_quietly(photos: Path) -> None:
+    command = '"$PY" -m gatedpose.cli list --json | true; echo ${PIPESTATUS[0]}'
+    done = shell(command, photos)
+    assert done.stdout.splitlines() == [str(128 + signal.SIGPIPE)]
+    assert done.stderr == ""
+
+
+def test_closed_stderr_and_no_asserts(photos: Path) -> None:
+    command = '"$PY" -O -m gatedpose.cli predict . --out ../out --no-pictures --json 2>&-'
+    done = shell(command, photos)
+    assert done.returncode == 0
+    assert [Path(json.loads(line)["image"]).name for line in done.stdout.splitlines()] == [
+        "0.png", "1.png", "2.png"
+    ]  # fmt: skip
+    assert len(rows(photos.parent / "out")) == 3

@@ -1,0 +1,268 @@
+"""Where photos come from and where drawings go, as a person at the command line sees it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import gatedpose
+from gatedpose.catalogue import stored_rows
+from gatedpose.cli import COMMANDS, RESEARCH, main
+from gatedpose.cli.sources import Source, find_sources, targets
+from gatedpose.errors import ImageError
+from gatedpose.evaluation.reports import count_rows
+from gatedpose.media import download as web
+from gatedpose.media.demo import demo_image
+from gatedpose.media.download import download, file_name, is_url
+
+FAST = ("--model", "fast")
+
+
+def run(*arguments: object, code: int = 0, stdin: bytes | None = None) -> Result:
+    result = CliRunner().invoke(main, ["predict", *map(str, arguments)], input=stdin)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def rows(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def jpeg(width: int = 90, height: int = 60, shade: int = 128) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (width, height), (shade, shade, shade)).save(data, "JPEG")
+    return data.getvalue()
+
+
+# The web
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A picture, and all that may come in its place."""
+
+    def do_GET(self) -> None:
+        path, host = self.path, self.headers["Host"]
+        if path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header(
+                "Location", path.removeprefix("/to/").replace("HOST", f"http://{host}")
+            )
+            self.end_headers()
+            return
+        data = {"/a%20b.jpg": jpeg(), "/page.html": b"<html>", "/large": bytes(5000)}.get(path)
+        self.send_response(200 if data or path == "/slow" else 404)
+        self.end_headers()
+        if path == "/slow":
+            for _ in range(40):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.05)
+        self.wfile.write(data or b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_picture_from_the_web(server: str, tmp_path: Path) -> None:
+    url = f"{server}/a%20b.jpg"
+    assert download(url) == jpeg()
+    assert download(f"{server}/to/HOST/a%20b.jpg") == jpeg()
+    out = tmp_path / "out.png"
+    [row] = rows(run(url, *FAST, "--whole", "--out", out, "--json").stdout)
+    assert row["image"] == url
+    with Image.open(out) as picture:
+        assert picture.size == (90 * 6, 60 * 6)
+    folder = tmp_path / "several"
+    Image.new("RGB", (64, 64)).save(tmp_path / "c.png")
+    run(url, tmp_path / "c.png", *FAST, "--whole", "--out", folder)
+    assert {path.name for path in folder.iterdir()} == {"a_b.jpg", "c.png", "poses.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/page.html", "page.html is not a whole image"),
+        ("/none.jpg", "none.jpg answers 404, not a picture"),
+        ("/to/file:///etc/passwd", "leads elsewhere: only http and https are followed"),
+        ("/to/ftp://127.0.0.1/a.jpg", "leads elsewhere: only http and https are followed"),
+    ],
+)
+def test_what_is_no_picture_on_the_web(server: str, path: str, message: str) -> None:
+    assert message in run(server + path, "--no-pictures", *FAST, code=1).output
+
+
+def test_limits_of_size_and_time(server: str) -> None:
+    with pytest.raises(ImageError, match="/large has more than 4,999 bytes"):
+        download(f"{server}/large", largest=4999)
+    assert len(download(f"{server}/large", largest=5000)) == 5000
+    start = time.monotonic()
+    with pytest.raises(ImageError, match=r"/slow takes longer than 0\.3 seconds"):
+        download(f"{server}/slow", seconds=0.3)
+    assert time.monotonic() - start < 1.5
+    with pytest.raises(ImageError, match="cannot be had"):
+        download("http://127.0.0.1:9/a.jpg")
+    for url in ("file:///etc/passwd", "ftp://127.0.0.1/a.jpg"):
+        with pytest.raises(ImageError, match="is no address of http or https"):
+            download(url)
+
+
+def test_addresses_and_their_names() -> None:
+    assert is_url("https://a.b/c.jpg")
+    assert is_url("s3://bucket/c.jpg")
+    assert not is_url("photos/c.jpg")
+    assert not is_url("C:/photos/c.jpg")
+    assert file_name("https://a.b/c/d%2F..%2Fe.jpg?x=/y.png") == "e.jpg"
+    assert file_name("https://a.b/.hidden") == "hidden"
+    assert file_name("https://a.b/") == "picture"
+
+
+# Standard input, and several words
+
+
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [row] = rows(run("-", *FAST, "--whole", "--json", "--no-pictures", stdin=jpeg()).stdout)
+    assert row["image"] == "-"
+    assert "standard input is empty" in run("-", "--no-pictures", *FAST, code=1, stdin=b"").output
+    wrong = run("-", "--no-pictures", *FAST, code=1, stdin=b"no picture")
+    assert "standard input is not a whole image" in wrong.output
+
+
+def test_files_folders_and_patterns_are_taken_once(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "in/c.png", "in/d.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 30)).save(tmp_path / name)
+    words = [f"{tmp_path}/b.jpg", f"{tmp_path}/*.jpg", f"{tmp_path}/in"]
+    sources = find_sources(words)
+    assert [source.file.name for source in sources] == ["b.jpg", "a.jpg", "c.png", "d.gif"]
+    with pytest.raises(FileNotFoundError):
+        find_sources([*words, f"{tmp_path}/none.jpg"])
+    out = tmp_path / "out"
+    found = run(*words, *FAST, "--out", out)
+    assert "4 pictures, 0 people, nobody found in 4 ->" in found.stdout
+    assert f"{tmp_path}/a.jpg: nobody found" in found.stderr
+    drawn = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert drawn == {"a.jpg", "b.jpg", "in/c.png", "in/d.png", "poses.jsonl"}
+
+
+def test_a_video_is_given_alone(tmp_path: Path) -> None:
+    message = run("walk.mp4", "a.jpg", code=2).output
+    assert "walk.mp4 is a video: give it alone" in message
+
+
+# Drawings
+
+
+def test_drawings_keep_names_and_formats() -> None:
+    sources = [Source(name, Path(name)) for name in ("x/a.JPG", "x/b.jpeg", "x/c.webp", "x/d.png")]
+    names = [str(path) for path in targets(sources, Path("out"), None).values()]
+    assert names == ["out/a.JPG", "out/b.jpeg", "out/c.png", "out/d.png"]
+    names = [str(path) for path in targets(sources, Path("out"), ".png").values()]
+    assert names == ["out/a.png", "out/b.png", "out/c.png", "out/d.png"]
+    same = [Source(name, Path(name)) for name in ("x/a.gif", "x/a.png", "x/b.jpg")]
+    names = [str(path) for path in targets(same, Path("out"), None).values()]
+    assert names == ["out/a.gif.png", "out/a.png.png", "out/b.jpg"]
+    with pytest.raises(click.BadParameter, match="is one of the photos themselves"):
+        targets(sources, Path("x"), None)
+
+
+def test_jpegs_are_drawn_as_jpeg_and_made_smaller(tmp_path: Path) -> None:
+    photo = tmp_path / "in" / "a.jpg"
+    photo.parent.mkdir()
+    with Image.open(demo_image()) as image:
+        image.convert("RGB").resize((900, 600)).save(photo)
+    box = ("--box", "90,0,800,600")
+    out = tmp_path / "out"
+    run(photo, *FAST, *box, "--out", tmp_path / "one.jpg", "--max-side", 300)
+    with Image.open(tmp_path / "one.jpg") as picture:
+        assert (picture.format, picture.size) == ("JPEG", (300, 200))
+    for options, name, kind in (((), "a.jpg", "JPEG"), (("--format", "png"), "a.png", "PNG")):
+        run(photo.parent, *FAST, *box, "--out", out, "--overwrite", *options)
+        with Image.open(out / name) as picture:
+            assert (picture.format, picture.size) == (kind, (900, 600))
+
+
+def test_a_small_drawing_is_the_large_one_made_small(tmp_path: Path) -> None:
+    box = ("--box", "20,10,440,510")
+    run(demo_image(), *FAST, *box, "--out", tmp_path / "large.png")
+    run(demo_image(), *FAST, *box, "--out", tmp_path / "small.png", "--max-side", 256)
+    with Image.open(tmp_path / "large.png") as large, Image.open(tmp_path / "small.png") as small:
+        assert small.size == (256, 256)
+        difference = np.abs(np.asarray(large.resize((256, 256)), float) - np.asarray(small, float))
+    assert difference.mean() < 8
+
+
+# The command itself
+
+
+def test_light_commands_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from gatedpose.cli import main\n"
+        "try: main(sys.argv[1:], prog_name='gatedpose')\n"
+        "except SystemExit: pass\n"
+        "print(*sorted(n for n in ('torch', 'timm', 'numpy', 'PIL') if n in sys.modules), 'END')"
+    )
+    for words in (
+        ["--version"],
+        ["--help"],
+        ["list"],
+        ["list", "--pretrained"],
+        ["research", "-h"],
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == "END", (words, done.stdout, done.stderr)
+    done = subprocess.run([sys.executable, "-m", "gatedpose", "--version"], capture_output=True)
+    assert gatedpose.__version__.encode() in done.stdout
+
+
+def test_help_is_that_of_the_commands_and_not_cut() -> None:
+    for entry in (*COMMANDS, *RESEARCH):
+        said = " ".join((entry.load().help or "").partition("\n\n")[0].split())
+        assert entry.summary == said, entry.name
+    text = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
+    for entry in COMMANDS:
+        assert entry.summary in text
+    assert "ablate" not in text
+    assert "..." not in text.replace("[ARGS]...", "")
+    for words in (["ablate", "--help"], ["research", "ablate", "--help"]):  # old names are kept
+        assert CliRunner().invoke(main, words).exit_code == 0
+
+
+def test_stored_counts_are_those_of_the_networks() -> None:
+    stored = [{k: v for k, v in row.items() if k != "weights"} for row in stored_rows()]
+    assert stored == json.loads(json.dumps(count_rows())), (
+        "gatedpose list --recount > gatedpose/weights/counts.json"
+    )
+    assert [row["name"] for row in stored] == gatedpose.list_models()
+    names = [row["name"] for row in stored_rows(pretrained=True)]
+    assert names == gatedpose.list_models(pretrained=True)
+    assert [row["name"] for row in stored_rows("*_80.lsp", True)] == ["gated_hg_2s_80.lsp"]
+
+
+def test_the_limit_of_a_download_is_said() -> None:
+    assert (web.LARGEST, web.SECONDS) == (64 * 2**20, 30.0)
