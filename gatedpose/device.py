@@ -13,7 +13,8 @@ def find_device(name: str | torch.device) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()
+        if device.type != "meta":  # which holds no numbers
+            torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         if torch.backends.mps.is_available():

@@ -115,7 +115,7 @@ def test_bad_input_writes_nothing(
     network: GatedHourglass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.onnx"
-    with pytest.raises(ValueError, match="must be one of 'onnx', 'torch-export', got 'tflite'"):
+    with pytest.raises(ValueError, match=r"must be one of 'onnx', .* got 'tflite'"):
         export(network, path, "tflite")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="multiple"):
         export(network, path, size=(96, 64))

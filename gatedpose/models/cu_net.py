@@ -48,7 +48,7 @@ class CUNetConfig:
     neck: int = 4
 
     def __post_init__(self) -> None:
-        check_sizes(self)
+        check_sizes(self, growth=(1, 65_536), neck=(1, 64))
 
 
 class DenseBlock(nn.Module):

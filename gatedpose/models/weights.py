@@ -26,6 +26,7 @@ from gatedpose.errors import JsonError, WeightsError
 from gatedpose.json_files import read_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.configs import check_config
+from gatedpose.models.finder import FinderConfig
 from gatedpose.models.variants import VARIANTS
 
 WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
@@ -260,7 +261,8 @@ def _looks_like(tensors: Mapping[str, Tensor]) -> str:
     if heads and stem is not None and stem.ndim == heads[0].ndim == 4:
         keypoints, width = heads[0].shape[:2]
         for variant in VARIANTS:
-            if (variant.config.stacks, variant.config.width) == (len(heads), width):
+            sizes = (variant.config.stacks, variant.config.width)
+            if sizes == (len(heads), width) and not isinstance(variant.config, FinderConfig):
                 with torch.device("meta"):
                     like = variant.build(num_keypoints=keypoints, in_channels=stem.shape[1])
                 if _shapes(like.state_dict()) == _shapes(tensors):

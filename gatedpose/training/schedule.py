@@ -40,7 +40,8 @@ def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) ->
         recipe: See `Recipe`.
         processes: That share a batch.
         people: To train on.
-        coarsest: Pixels of the input that are one cell of the network's coarsest features.
+        coarsest: Pixels of the input that are one cell of the network's coarsest features; 0 for a
+            network without batch norm.
 
     Raises:
         ValueError: If processes cannot share them alike, they are larger than the people, or batch

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
@@ -91,7 +92,8 @@ class Trainer:
         if recipe.compile:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        coarsest = self.ema.module.size_multiple
+        normed = any(isinstance(layer, _BatchNorm) for layer in model.modules())
+        coarsest = self.ema.module.size_multiple if normed else 0
         check_batches(recipe, self.accelerator.num_processes, len(crops), coarsest)
         out.mkdir(parents=True, exist_ok=True)
         self._note_recipe()

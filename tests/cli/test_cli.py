@@ -12,7 +12,7 @@ from PIL import Image
 import gatedpose
 from gatedpose.cli import main
 from gatedpose.evaluation import reports
-from gatedpose.skeleton import LSP14
+from gatedpose.skeleton import PEOPLE19
 
 
 def run(*arguments: object, code: int = 0) -> Result:
@@ -109,7 +109,7 @@ def test_predict_demo(tmp_path: Path) -> None:
     with Image.open(picture) as image:
         assert min(image.size) >= 512
     [pose] = facts["poses"]  # type: ignore[misc]
-    assert list(pose["keypoints"]) == list(LSP14.joints)
+    assert list(pose["keypoints"]) == list(PEOPLE19.joints)
     # The astronaut's head fills the upper middle of the portrait, seen by eye once.
     x, y, score = pose["keypoints"]["head top"]
     assert 130 < x < 320

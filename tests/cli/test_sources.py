@@ -50,6 +50,13 @@ def jpeg(width: int = 90, height: int = 60, shade: int = 128) -> bytes:
 # The web
 
 
+class Quiet(ThreadingHTTPServer):
+    """Says nothing where a client goes before the end, as it does from an answer too large."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 class Answers(BaseHTTPRequestHandler):
     """A picture, and all that may come in its place."""
 
@@ -80,7 +87,7 @@ class Answers(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+    with Quiet(("127.0.0.1", 0), Answers) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -220,5 +220,5 @@ def test_command_tells_errors_in_a_line(kites: Path, tmp_path: Path) -> None:
     assert "p.npz holds keypoints, but no 'scores'" in clean(*given, code=1)
     np.savez(file, keypoints=np.zeros((3, 3, 2)), scores=np.ones((3, 2)))
     assert "scores must be (N, K) = (3, 3), got (3, 2)" in clean(*given, code=1)
-    assert "distances must be positive" in clean(*given, "--far", 0, code=1)
+    assert "0.0 is not in the range" in clean(*given, "--far", 0, code=2)
     assert not out.exists()

@@ -330,8 +330,8 @@ def test_damaged_shards_are_named(
         ({"version": 2}, r"field 'version': must be one of \(1,\), got 2"),
         ({"margin": 1.5}, r"field 'margin': must be one of \(2.0,\), got 1.5"),
         ({"people": 6}, "field 'people': is 6, but the shards have 5"),
-        ({"people": True}, "field 'people': must be a whole number from 1, got True"),
-        ({"size": 0}, "field 'size': must be a whole number from 1, got 0"),
+        ({"people": True}, "field 'people': must be a whole number from 1 .*got True"),
+        ({"size": 0}, "field 'size': must be a whole number from 1 .*got 0"),
         ({"size": 32}, r"tar, 00000000\.jpg has shape \(3, 48, 48\) and not \(3, 32, 32\)"),
         ({"skeleton": {"name": "trio"}}, "field 'skeleton': no skeleton"),
         ({"skeleton": {**asdict(TRIO), "joints": ["a", "b"]}}, "field 'skeleton': .* must index 2"),
@@ -410,7 +410,7 @@ def test_a_picture_of_another_format_is_named(folder: Path) -> None:
 
 
 def test_a_shard_that_is_no_tar(folder: Path) -> None:
-    (folder / "train-00001.tar").write_bytes(b"404: not found" * 100)
+    (folder / "train-00001.tar").write_bytes(b"404: not found" * 1000)
     agree(folder)
     with pytest.raises(DatasetError, match=r"train-00001\.tar is no tar file"):
         load_shards(folder, "train")

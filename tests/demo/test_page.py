@@ -97,7 +97,7 @@ def test_overlays_are_hot_where_the_joints_are(finder: PoseFinder, photo: Path) 
 
 
 def test_low_scores_are_not_drawn(finder: PoseFinder, photo: Path) -> None:
-    bare = finder(photo, SMALL, min_score=1.0).picture
+    bare = finder(photo, SMALL, min_score=2.5).picture  # hollow from half of it on
     np.testing.assert_array_equal(bare, np.asarray(Image.open(photo)))
     assert (finder(photo, SMALL).picture != bare).any(axis=2).mean() > 0.005
 

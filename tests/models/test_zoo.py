@@ -289,7 +289,8 @@ def test_pretrained(shelved: Path) -> None:
 
 
 def test_weights_are_listed_in_the_order_of_the_zoo() -> None:
-    variants = [name.split(".")[0] for name in zoo.list_models(pretrained=True)]
+    names = zoo.list_models(pretrained=True)
+    variants = list(dict.fromkeys(name.split(".")[0] for name in names))
     assert len(variants) > 5
     assert variants == [name for name in zoo.list_models() if name in variants]
 
@@ -591,7 +592,7 @@ def test_local_dir_is_strict_and_safetensors_only(tmp_path: Path) -> None:
 def test_a_folder_that_lies_about_its_keypoints(tmp_path: Path) -> None:
     saved = folder_of(tiny(), tmp_path / "saved")
     save_file(tiny(num_keypoints=7).state_dict(), saved / "model.safetensors")
-    with pytest.raises(zoo.WeightsError, match=r"of another shape \(heads.0.weight"):
+    with pytest.raises(zoo.WeightsError, match="has 7 keypoints, what describes it says 3"):
         zoo.create_model(f"local-dir:{saved}", pretrained=True)
 
 
@@ -603,7 +604,7 @@ def test_a_folder_that_lies_about_its_keypoints(tmp_path: Path) -> None:
             zoo.UnknownModelError,
             "is a 'resnet18', not a network of",
         ),
-        ('{"architecture": ["x"]}', zoo.UnknownModelError, "not a network of this zoo"),
+        ('{"architecture": ["x"]}', zoo.WeightsError, "with the name of an 'architecture'"),
         ("{}", zoo.WeightsError, "is no config.json of timm's"),
         ("[1", zoo.WeightsError, "is no config.json of timm's"),
         (None, zoo.WeightsError, "there is no model in .*it holds no config.json"),

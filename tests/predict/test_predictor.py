@@ -310,7 +310,7 @@ import gatedpose, torch
 def keypoints(photo):
     torch.manual_seed(0)
     model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14, width=8)
-    return gatedpose.Predictor(model, size=(64, 64))(photo)[0].keypoints.tolist()
+    return gatedpose.Predictor(model, size=(64, 64))(photo, "whole")[0].keypoints.tolist()
 
 if __name__ == "__main__":
     here = keypoints(sys.argv[1])  # has used PyTorch's threads
