@@ -173,7 +173,7 @@ def gatedpose_commands(page: str) -> dict[tuple[str, ...], bool]:
 def parse(arguments: Sequence[str]) -> bool:
     """Whether all parameters are there; raises a `click.UsageError` for what is not taken."""
     command: click.Command = gatedpose.cli.main
-    left = list(arguments)
+    left = ["cpu" if word == "cuda" else word for word in arguments]  # there may be no GPU
     while isinstance(command, click.Group):
         name = left.pop(0)
         found = command.get_command(click.Context(command), name)
