@@ -43,7 +43,7 @@ def gates(
     if features:
         picture = photo or demo_image()
         with watch_skips(model) as skips:
-            gatedpose.Predictor(model)(picture)
+            gatedpose.Predictor(model)(picture, "whole")
         facts |= {"photo": str(picture), "skips": [skip.facts() for skip in skips.values()]}
         write_whole(features, plot_skips(f"{name}: features of {picture.name}", skips))
         text.append(f"features of {picture} drawn in {features}")

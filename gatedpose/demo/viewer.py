@@ -20,6 +20,7 @@ from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.zoo import create_model, find_weights, list_models, parse_name
 from gatedpose.pose import Pose, stack_poses
+from gatedpose.predict.people import WHOLE
 from gatedpose.predict.predictor import Predictor
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
@@ -130,7 +131,7 @@ class PoseFinder:
             predictor.flip_test = flip
             start = time.perf_counter()
             pixels = read_image(photo)
-            [pose] = predictor(pixels, [given] if given else None)
+            [pose] = predictor(pixels, [given] if given else WHOLE)
             stop = time.perf_counter()
             first, predictor.used = not predictor.used, True
             began, ended = predictor.began, predictor.ended

@@ -56,13 +56,13 @@ def test_shares_that_fall_are_pooled() -> None:
 
 
 def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:
-    model = gatedpose.create_model("gated_hg_1s_68", pretrained=True)
+    model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True)
     plain = gatedpose.Predictor(model)
     image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
-    [raw] = plain(image)
+    [raw] = plain(image, "whole")
     save_model(model, tmp_path / "net", LSP14, Calibration((0.0, 1.0), (0.25, 0.75)))
     again = gatedpose.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True)
-    [pose] = gatedpose.Predictor(again)(image)
+    [pose] = gatedpose.Predictor(again)(image, "whole")
     np.testing.assert_allclose(pose.scores, 0.25 + 0.5 * raw.scores.clip(0, 1), atol=1e-5)
     np.testing.assert_allclose(pose.keypoints, raw.keypoints, atol=1e-4)
     config = tmp_path / "net" / "config.json"

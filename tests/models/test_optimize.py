@@ -195,7 +195,7 @@ def test_bad_input(model) -> None:
     with pytest.raises(ValueError, match="expected 3 channels"):
         gatedpose.optimize(model, example_shape=(1, 1, 64, 64))
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="'cuda' is not there"):
+        with pytest.raises(ValueError, match="'cuda' cannot be used"):
             gatedpose.optimize(model, device="cuda")
     fast = gatedpose.optimize(model, compile=False)
     with pytest.raises(RuntimeError, match="only predicts"):

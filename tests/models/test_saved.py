@@ -98,9 +98,8 @@ def test_damaged_skeleton_is_named(wrong: dict[str, object], tmp_path: Path) -> 
     save_model(kite_model(), tmp_path / "saved", KITE)
     path = tmp_path / "saved" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "skeleton": wrong}))
-    model = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
-    with pytest.raises(ValueError, match=r"[Ss]keleton"):
-        gatedpose.Predictor(model)
+    with pytest.raises(gatedpose.WeightsError, match=r"[Ss]keleton"):
+        gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
 
 
 def test_skeletons_survive_json() -> None:

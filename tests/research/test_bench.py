@@ -99,7 +99,7 @@ def test_bad_input() -> None:
         ValueError, match="mode must be one of 'eager', 'optimized', 'onnx', 'openvino'"
     ):
         list(benchmark(["gated_hg_1s_68"], ["fast"]))
-    with pytest.raises(ValueError, match="onnxruntime is timed on the CPU, not on 'cuda'"):
+    with pytest.raises(ValueError, match="onnx is timed on the CPU, not on 'cuda'"):
         list(benchmark(["gated_hg_1s_68"], ["onnx"], device="cuda"))
     with pytest.raises(gatedpose.UnknownModelError, match="did you mean gated_hg_1s_68"):
         list(benchmark(["gated_hg_1s_6"], ["eager"], size=(64, 64)))
