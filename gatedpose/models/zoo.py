@@ -245,7 +245,7 @@ def create_model(
     )
     if checkpoint_path:
         load_weights(model, checkpoint_path)
-    model = model.to(device=None if device is None else find_device(device), dtype=dtype)
+    model = model.to(device=None if device is None else find_device(device, meta=True), dtype=dtype)
     if dtype is not None and (pretrained or checkpoint_path):
         require_finite(model.state_dict(), f"{name} in {dtype}")
     return model

@@ -61,8 +61,8 @@ def test_every_number_has_a_range() -> None:
     assert {f"{name} {option.opts[0]}" for name, option in numbers()} >= {
         "predict --batch-size", "predict --min-score", "predict --min-person", "predict --camera",
         "train --epochs", "train --lr", "train --limit", "train --seed", "train --watch-every",
-        "evaluate --shift", "evaluate --threshold", "evaluate --size", "bench --seconds",
-        "bench --batch", "data pack --size", "data clean --far", "demo --port",
+        "evaluate --shift", "evaluate --threshold", "evaluate --size", "research bench --seconds",
+        "research bench --batch", "data pack --size", "data clean --far", "demo --port",
     }  # fmt: skip
     for name, option in numbers():
         kinds = (click.IntRange, click.FloatRange)

@@ -41,7 +41,7 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-def predict(photo: Path, name: str = SMALL, boxes: Any = None, **options: Any) -> gatedpose.Pose:
+def predict(photo: Path, name: str = SMALL, boxes: Any = "whole", **options: Any) -> gatedpose.Pose:
     model = gatedpose.create_model(name, pretrained=True)
     [pose] = gatedpose.Predictor(model, **options)(photo, boxes)
     return pose
