@@ -1,4 +1,4 @@
-"""Prints what it gives that a process keeps the memory it frees: see `gatedpose.allocator`.
+"""Prints what it gives that a process keeps the memory it frees: see `gatedpose.device`.
 
     python examples/benchmark_allocator.py [--model gated_hg_1s_68 --batch-size 32]
 
@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 import gatedpose
-from gatedpose.allocator import keep_freed_memory
+from gatedpose.device import keep_freed_memory
 from gatedpose.models.rates import timer
 
 WAYS = ("returned", "kept")

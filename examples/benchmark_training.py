@@ -25,9 +25,9 @@ import torch
 from tqdm import tqdm
 
 import gatedpose
-from gatedpose.allocator import keep_freed_memory
 from gatedpose.data.augment import Batch
 from gatedpose.data.crops import PACK_SIZE, Crops
+from gatedpose.device import keep_freed_memory
 from gatedpose.research.bench import peak_mb
 from gatedpose.skeleton import LSP14
 from gatedpose.training.groups import Phase

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from gatedpose.evaluation.detection import evaluate_finder
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 from gatedpose.models.weights import WEIGHTS_DIR
 from gatedpose.models.zoo import register
 

@@ -32,7 +32,7 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.calibration import known_joints
 from gatedpose.evaluation.reports import score_facts
 from gatedpose.evaluation.run import evaluate
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 from gatedpose.models.calibration import fit_calibration
 from gatedpose.models.weights import WEIGHTS_DIR
 from gatedpose.models.zoo import skeleton_of

@@ -19,7 +19,7 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
 from gatedpose.evaluation.calibration import known_joints, plot_reliability
 from gatedpose.evaluation.run import evaluate
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 from gatedpose.media.images import image_size
 from gatedpose.models.calibration import calibration_error
 

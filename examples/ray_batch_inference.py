@@ -28,10 +28,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 import gatedpose
-from gatedpose.allocator import keep_freed_memory
 from gatedpose.data.boxes import read_boxes
+from gatedpose.device import keep_freed_memory
 from gatedpose.errors import BoxError, ImageError
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 from gatedpose.geometry import Boxes, as_boxes
 from gatedpose.media.images import find_images, read_image
 from gatedpose.predict.people import Detector

@@ -11,7 +11,7 @@ from torchvision.utils import draw_bounding_boxes
 
 import gatedpose
 from gatedpose.errors import InputError, WeightsError
-from gatedpose.files import whole_folder, write_whole
+from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.media.demo import DEMO_BOX, demo_image
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import read_image, write_image

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from gatedpose.errors import InputError, JsonError
-from gatedpose.files import held, whole_file, whole_folder, write_whole
-from gatedpose.journal import JsonLines
-from gatedpose.json_files import LARGEST_JSON, read_json, to_json
+from gatedpose.files.journal import JsonLines
+from gatedpose.files.typed_json import LARGEST_JSON, read_json, to_json
+from gatedpose.files.whole import held, whole_file, whole_folder, write_whole
 
 
 def test_a_device_stays_a_device_and_a_pipe_is_written_to(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_mode_stays_and_links_are_followed(tmp_path: Path) -> None:
 
 def test_what_a_killed_program_left_is_written_over(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from gatedpose.files import whole_file\n"
+        "import sys, time; from gatedpose.files.whole import whole_file\n"
         "with whole_file(sys.argv[1]) as part:\n"
         "    part.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
     )

@@ -52,7 +52,7 @@ RESEARCH = (
 def _keep_memory(context: click.Context) -> None:
     """Has freed memory kept, except for the group of others and for plain programs' times."""
     if context.invoked_subcommand not in ("research", "bench", "list"):
-        from gatedpose.allocator import keep_freed_memory
+        from gatedpose.device import keep_freed_memory
 
         keep_freed_memory()
 

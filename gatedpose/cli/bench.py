@@ -11,7 +11,7 @@ import click
 
 import gatedpose
 from gatedpose.cli.options import BATCH, PICTURE, POSITIVE, device_option, json_option, size_option
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
 PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
@@ -73,7 +73,7 @@ def bench(
     NAMES are of the zoo ("gated_hg_*" for several), hrnet_w32 (of timm) or vitpose_base (of
     transformers).
     """
-    from gatedpose.files import write_whole
+    from gatedpose.files.whole import write_whole
 
     device = device or "cpu"
     chosen = _chosen([*(names or DEFAULTS), *(PEERS if peers else ())])

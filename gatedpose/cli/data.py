@@ -17,7 +17,7 @@ from gatedpose.cli.options import (
 from gatedpose.data.corrections import load_corrections
 from gatedpose.data.crops import PACK_SIZE
 from gatedpose.errors import DatasetError
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 from gatedpose.media.images import write_image
 
 

@@ -22,7 +22,7 @@ from gatedpose.cli.options import (
     pixels_option,
 )
 from gatedpose.evaluation.metrics import AVERAGINGS, Score
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 
 BATCH = 32  # people at once
 

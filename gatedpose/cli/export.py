@@ -6,7 +6,7 @@ import click
 
 import gatedpose
 from gatedpose.cli.options import checked, json_option, parse_size
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 
 
 @click.command()

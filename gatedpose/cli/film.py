@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gatedpose.cli.people import Job
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 from gatedpose.media.video import VideoWriter, read_camera, read_video
 from gatedpose.predict.smoothing import joint_filter
 from gatedpose.predict.tracker import Tracker

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gatedpose.cli.options import COUNT, POSITIVE, SEED, SHARE, json_option
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 
 PARTLY = "of which some people may have no box"
 

@@ -6,7 +6,7 @@ import click
 
 import gatedpose
 from gatedpose.cli.options import PICTURE, check_apart, json_option
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 
 
 @click.command()
@@ -24,7 +24,7 @@ def gates(
     name: str, out: Path | None, features: Path | None, photo: Path | None, as_json: bool
 ) -> None:
     """Says how the factors of the skip connections of the trained model NAME are distributed."""
-    from gatedpose.files import write_whole
+    from gatedpose.files.whole import write_whole
     from gatedpose.media.demo import demo_image
     from gatedpose.research.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
 

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from gatedpose.cli.options import json_option
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 
 
 @click.command()

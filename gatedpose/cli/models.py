@@ -21,7 +21,7 @@ def list_command(
     """Lists models with what they cost at 256 x 256 and the paper's own figures."""
     if recount:
         from gatedpose.evaluation.reports import count_rows
-        from gatedpose.json_files import to_json
+        from gatedpose.files.typed_json import to_json
 
         click.echo(to_json(count_rows(), indent=1))
         return
@@ -31,11 +31,11 @@ def list_command(
     rows = stored_rows(pattern, pretrained)
     if plot:
         from gatedpose.evaluation.reports import plot_models
-        from gatedpose.files import write_whole
+        from gatedpose.files.whole import write_whole
 
         write_whole(plot, plot_models(rows))
     if as_json:
-        from gatedpose.json_files import to_json
+        from gatedpose.files.typed_json import to_json
     click.echo(to_json(rows, indent=1) if as_json else model_table(rows))
 
 
@@ -47,7 +47,7 @@ def list_command(
 def info(name: str, size: tuple[int, int], by_module: bool, as_json: bool) -> None:
     """Says what a model costs, next to the paper's figures, and how its weights were made."""
     from gatedpose.evaluation.reports import describe_model, info_text
-    from gatedpose.json_files import to_json
+    from gatedpose.files.typed_json import to_json
 
     facts = describe_model(name, size, by_module=by_module)
     click.echo(to_json(facts, indent=1) if as_json else info_text(facts))

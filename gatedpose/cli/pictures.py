@@ -18,8 +18,8 @@ from gatedpose.data.boxes import BoxTable
 from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
-from gatedpose.journal import JsonLines
-from gatedpose.json_files import to_json
+from gatedpose.files.journal import JsonLines
+from gatedpose.files.typed_json import to_json
 from gatedpose.media.download import is_url
 from gatedpose.media.images import FORMATS, write_image
 from gatedpose.pose import Pose

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from gatedpose.cli.options import COUNT, POSITIVE, SEED, json_option, pixels_option
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

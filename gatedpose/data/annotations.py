@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.errors import DatasetError, JsonError, MissingPackageError
-from gatedpose.json_files import read_json
+from gatedpose.files.typed_json import read_json
 
 
 def load_json(file: Path) -> Any:

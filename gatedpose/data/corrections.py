@@ -16,8 +16,8 @@ from gatedpose.data.annotations import load_json
 from gatedpose.data.crops import Crops
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
-from gatedpose.files import write_whole
-from gatedpose.json_files import from_json, to_json
+from gatedpose.files.typed_json import from_json, to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton
 
 LSPET = Path(__file__).parent / "lspet_corrections.json"

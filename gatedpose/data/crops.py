@@ -17,7 +17,8 @@ from gatedpose.data.joints import Groups, group_means
 from gatedpose.data.jpegs import QUALITY, JpegImages
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
-from gatedpose.files import write_whole
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.geometry import (
     CROP_MARGIN,
     FARTHEST,
@@ -26,7 +27,6 @@ from gatedpose.geometry import (
     crop_matrices,
     transform_points,
 )
-from gatedpose.json_files import to_json
 from gatedpose.media.images import read_image
 
 PACK_SIZE = 320  # pixels; the square that becomes a 256 px input lies within at full resolution

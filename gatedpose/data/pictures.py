@@ -16,8 +16,8 @@ from torch import Tensor
 from gatedpose.data.boxes import read_boxes
 from gatedpose.data.jpegs import JpegImages
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.files import write_whole
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.media.images import find_images, read_image
 
 SIDE = 320  # of packed pictures, in pixels

@@ -26,8 +26,8 @@ from gatedpose.data.crops import PACK_MARGIN, PACK_SIZE, Crops, cut
 from gatedpose.data.jpegs import encode_jpeg
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, ImageError, JsonError
-from gatedpose.files import write_whole
-from gatedpose.json_files import parse_json, to_json
+from gatedpose.files.typed_json import parse_json, to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.media.images import read_image
 from gatedpose.skeleton import Skeleton
 

@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from gatedpose.data.samples import Sample
 from gatedpose.evaluation.people import torso_lengths
+from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.evaluation.run import Evaluation
 from gatedpose.models.calibration import calibration_error
-from gatedpose.plots import new_figure, png
 
 REACH = 0.2  # of the torso: what a score is the chance of
 

@@ -12,8 +12,8 @@ from gatedpose.data.annotations import load_json, rows
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.metrics import Score, oks_ap
-from gatedpose.files import write_whole
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.pose import Pose
 from gatedpose.skeleton import COCO17
 

@@ -19,7 +19,7 @@ from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Averaging, Score, lsp_pck, pck, pckh
 from gatedpose.evaluation.people import mean_oks, torso_pck
 from gatedpose.evaluation.predictions import Points
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19
 

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 from gatedpose.media.folders import glob_once, real_files
 
 Array: TypeAlias = np.ndarray[Any, Any]

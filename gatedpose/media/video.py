@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.errors import MissingPackageError, VideoError
-from gatedpose.files import whole_file
+from gatedpose.files.whole import whole_file
 from gatedpose.media.images import ImageSource, read_image
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")  # of files that are written

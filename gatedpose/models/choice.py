@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.engines import (
     NEEDS,

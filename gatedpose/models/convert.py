@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gatedpose.errors import WeightsError
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 
 NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights")
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, MissingPackageError
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.kept import Facts, Parts, keep

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from gatedpose.errors import InputError
-from gatedpose.files import write_whole
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 
 Facts: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, bytes]

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.allocator import keep_freed_memory
-from gatedpose.device import find_device
+from gatedpose.device import find_device, keep_freed_memory
 from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.choice import Choice, choose_engine, fast_precision
@@ -168,7 +167,7 @@ def optimize(
     it. On a CPU a kept engine runs it, see `gatedpose.models.engines`: it is converted once, in
     seconds, and starts at once from then on. PyTorch runs it in channels_last, compiled by
     torch.compile, with CUDA graphs on GPUs; that takes up to a minute or two in each process. With
-    it a process on a CPU keeps the memory it frees from now on, see `gatedpose.allocator`.
+    it a process on a CPU keeps the memory it frees from now on, see `gatedpose.device`.
 
     Args:
         model: A network of the zoo, trained.

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import WeightsError
-from gatedpose.files import write_whole
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.weights import WEIGHTS_DIR

@@ -10,8 +10,8 @@ import timm
 import torch
 
 from gatedpose.errors import InputError
-from gatedpose.files import whole_folder
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.variants import BY_NAME

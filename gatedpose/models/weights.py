@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.errors import JsonError, WeightsError
-from gatedpose.json_files import read_json
+from gatedpose.files.typed_json import read_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.configs import check_config
 from gatedpose.models.finder import FinderConfig

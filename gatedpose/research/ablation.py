@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from gatedpose.data.readers import read_dataset
+from gatedpose.evaluation.plots import BLUE, new_figure, png
 from gatedpose.evaluation.reports import cost_facts, count_variant, plot_scores
 from gatedpose.evaluation.run import evaluate
-from gatedpose.files import write_whole
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.models.variants import Variant, find_variant
 from gatedpose.models.zoo import create_model
-from gatedpose.plots import BLUE, new_figure, png
 from gatedpose.predict.predictor import Predictor
 from gatedpose.training.recipes import Recipe, find_recipe
 from gatedpose.training.run import train

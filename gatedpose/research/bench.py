@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, check_choice
+from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.optimize import optimize
 from gatedpose.models.rates import copy_rate, matrix_rate, timer
 from gatedpose.models.zoo import create_model
-from gatedpose.plots import new_figure, png
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS
 from gatedpose.research.roofline import best_seconds
@@ -37,7 +37,7 @@ class Timing:
     Attributes:
         model: Its name.
         mode: "eager" is float32 as `create_model` gives it, in a plain program; "optimized" what
-            `gatedpose.optimize` makes of it, and of the process (see `gatedpose.allocator`);
+            `gatedpose.optimize` makes of it, and of the process (see `gatedpose.device`);
             "onnx" the exported file in onnxruntime, float32 (of the zoo's only); "openvino" and
             "openvino-int8" that engine in its fastest precision and in eight bits.
         how: Dtype, and whether it is compiled.

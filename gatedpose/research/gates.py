@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError
+from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, new_figure, png
 from gatedpose.models.layers import SoftGatedResidual
-from gatedpose.plots import BLUE, GREEN, GREY, ORANGE, new_figure, png
 
 NEAR_ZERO = 0.1  # a factor of less is called near zero
 SAMPLES = 4096  # values kept of a feature map

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gatedpose.allocator import keep_freed_memory
-from gatedpose.plots import BLUE, GREY, new_figure, png
+from gatedpose.device import keep_freed_memory
+from gatedpose.evaluation.plots import BLUE, GREY, new_figure, png
 from gatedpose.research.bench import Timing, benchmark
 from gatedpose.research.ways import Mode
 
@@ -44,7 +44,7 @@ def measure_scaling(
 ) -> Iterator[Scaling]:
     """Times a variant of the zoo along each axis while the others are fixed.
 
-    The process keeps its freed memory (see `gatedpose.allocator`): it is the network's operations
+    The process keeps its freed memory (see `gatedpose.device`): it is the network's operations
     that are timed, not the system's zeroing of pages, which begins at some size of tensors.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, RED
 from gatedpose.export import export, onnx_session
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.choice import fast_precision
@@ -17,7 +18,6 @@ from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.optimize import OptimizedNetwork, Shape, make_fast, optimize
 from gatedpose.models.quantise import find_ranges, quantised
 from gatedpose.models.runtimes import openvino_run, to_openvino
-from gatedpose.plots import BLUE, GREEN, GREY, ORANGE, RED
 
 Run: TypeAlias = Callable[[Tensor], object]
 Mode: TypeAlias = Literal["eager", "optimized", "onnx", "openvino", "openvino-int8"]

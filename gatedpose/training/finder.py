@@ -24,10 +24,10 @@ from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.data.views import ViewBatch, draw_views
 from gatedpose.errors import InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
-from gatedpose.files import write_whole
+from gatedpose.files.journal import JsonLines
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.geometry import warp
-from gatedpose.journal import JsonLines
-from gatedpose.json_files import to_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training.devices import sigterm
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gatedpose.data.pictures import Pictures, read_empty, read_labelled
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.files import check_replaceable
+from gatedpose.files.whole import check_replaceable
 from gatedpose.models.finder import GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass
 from gatedpose.models.saved import MODEL_FILES, save_model

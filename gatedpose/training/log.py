@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from gatedpose.errors import InputError
-from gatedpose.files import write_whole
+from gatedpose.evaluation.plots import BLUE, RED, new_figure, png
+from gatedpose.files.whole import write_whole
 from gatedpose.media.images import write_image
-from gatedpose.plots import BLUE, RED, new_figure, png
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -9,7 +9,7 @@ from typing import Any
 from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
 from gatedpose.errors import InputError, check_ranges, did_you_mean
-from gatedpose.json_files import from_json
+from gatedpose.files.typed_json import from_json
 from gatedpose.training.groups import (
     RANGES,
     Averaging,

@@ -14,7 +14,7 @@ from gatedpose.data.joints import check_known, join_skeletons, joint_groups
 from gatedpose.data.sides import pairs_text
 from gatedpose.data.sources import Source, open_source
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
-from gatedpose.files import check_replaceable, held
+from gatedpose.files.whole import check_replaceable, held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.growth import grow, keep_shared_joints
 from gatedpose.models.saved import MODEL_FILES, save_model

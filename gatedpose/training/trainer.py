@@ -18,8 +18,8 @@ from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import DivergedError, InputError, WeightsError, in_range
-from gatedpose.files import write_whole
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.weights import require_finite
 from gatedpose.skeleton import Skeleton

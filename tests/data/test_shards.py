@@ -23,7 +23,7 @@ from gatedpose.data.crops import pack
 from gatedpose.data.samples import Sample
 from gatedpose.data.shards import holds_shards, load_shards, pack_shards
 from gatedpose.errors import DatasetError, ImageError
-from gatedpose.files import write_whole
+from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton
 
 TRIO = Skeleton("trio", ("right a", "left a", "b"), flip_pairs=((0, 1),), limbs=((0, 2), (2, 1)))

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose import files
 from gatedpose.errors import ImageError
+from gatedpose.files import whole as files
 from gatedpose.media import demo, drawing
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import find_images, image_header, read_image, write_image

@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner
 
 import gatedpose
-from gatedpose.allocator import keep_freed_memory
 from gatedpose.cli import main
+from gatedpose.device import keep_freed_memory
 from gatedpose.models.optimize import make_fast
 from gatedpose.research import bench
 from gatedpose.research.bench import Timing, benchmark, peak_mb, table

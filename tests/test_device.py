@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from gatedpose.allocator import keep_freed_memory
+from gatedpose.device import keep_freed_memory
 
 FAULTS = """
 import resource, torch
-from gatedpose.allocator import keep_freed_memory
+from gatedpose.device import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

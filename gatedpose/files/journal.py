@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gatedpose.errors import InputError
-from gatedpose.files import lock, write_whole
-from gatedpose.json_files import to_json
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import lock, write_whole
 
 Row = dict[str, Any]
 
