@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
+from gatedpose.catalogue import DEFAULT_DECODER
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import CROP_MARGIN
-from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
+from gatedpose.heatmaps import STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.engines import check_installed
 from gatedpose.models.finder import GatedFinder

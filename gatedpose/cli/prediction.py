@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from gatedpose.catalogue import DEFAULT_WORD
-from gatedpose.cli.decoding import decoder_option
 from gatedpose.cli.options import (
     BATCH,
     SHARE,
     check_apart,
+    decoder_option,
     device_option,
     fast_option,
     json_option,

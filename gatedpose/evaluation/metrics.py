@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gatedpose.catalogue import AVERAGINGS, Averaging
 from gatedpose.data.coco_table import Table, scorable
 from gatedpose.errors import InputError, MissingPackageError, check_choice
 from gatedpose.skeleton import LSP14, MPII16, Skeleton
@@ -22,8 +23,6 @@ from gatedpose.skeleton import LSP14, MPII16, Skeleton
 Array = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
-Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]
-AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
 LIMBS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")  # columns of a left and a right
 HEAD_SIZE = 0.6  # of the diagonal of MPII's head box
 

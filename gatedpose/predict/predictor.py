@@ -10,11 +10,12 @@ from typing import Any, Literal, TypeAlias, overload
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
 from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
-from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
+from gatedpose.heatmaps import decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb, read_image
 from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.zoo import calibration_of, create_model, find_word, skeleton_of
