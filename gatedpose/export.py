@@ -35,7 +35,7 @@ from gatedpose.models.runtimes import (
     openvino,
     openvino_parts,
 )
-from gatedpose.models.zoo import calibration_of
+from gatedpose.models.saved import calibration_of
 from gatedpose.predict.exported import METADATA
 from gatedpose.skeleton import Skeleton
 

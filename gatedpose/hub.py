@@ -15,9 +15,9 @@ from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.media.demo import DEMO_BOX, demo_image
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import read_image, write_image
-from gatedpose.models.saved import MODEL_FILES, save_model
+from gatedpose.models.saved import MODEL_FILES, calibration_of, save_model
 from gatedpose.models.weights import HUB_FILE, Weights
-from gatedpose.models.zoo import calibration_of, create_model, find_weights
+from gatedpose.models.zoo import create_model, find_weights
 from gatedpose.pose import stack_poses
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor

@@ -38,7 +38,6 @@ from gatedpose.errors import (
     did_you_mean,
 )
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.calibration import Calibration
 from gatedpose.models.finder import FinderConfig
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, find_variant, keypoint_modules
 from gatedpose.models.weights import (
@@ -55,7 +54,6 @@ from gatedpose.models.weights import (
     require_finite,
     weights_table,
 )
-from gatedpose.skeleton import SKELETONS, Skeleton
 
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
 
@@ -125,46 +123,6 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
         names = [key for name in names for key in table if key.split(".")[0] == name]
     fits = functools.partial(fnmatch.fnmatchcase, pat=pattern)
     return [name for name in names if fits(name) or fits(name.split(".")[0])]
-
-
-def skeleton_of(model: nn.Module) -> Skeleton | None:
-    """The joints that a model predicts, None if unknown, or if it finds boxes.
-
-    They are those of its weights' tag, or what config.json of its folder or repository says. A
-    model without either, or with another number of keypoints, is taken to have the package's
-    skeleton of as many joints, if there is one.
-    """
-    cfg = getattr(model, "pretrained_cfg", {})
-    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    known = [SKELETONS[weights.skeleton]] if weights and weights.skeleton else []
-    source = cfg.get("source")
-    if source in ("local-dir", "hf-hub"):
-        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
-        told = read_config(source, place).get("skeleton")
-        known = [Skeleton.from_dict(told)] if told else []
-    keypoints = getattr(model, "num_keypoints", None)
-    return next((s for s in [*known, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
-
-
-def calibration_of(model: nn.Module) -> Calibration | None:
-    """What the peaks of a model's heatmaps are worth, None if that is not known.
-
-    Raises:
-        InputError: If config.json of its folder or repository holds one that is not monotone.
-    """
-    cfg = getattr(model, "pretrained_cfg", {})
-    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    told = weights.calibration if weights and weights.num_keypoints == model.num_keypoints else None
-    source = cfg.get("source")
-    if source in ("local-dir", "hf-hub"):
-        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
-        told = read_config(source, place).get("calibration")
-    if told is None:
-        return None
-    try:
-        return Calibration(**told)
-    except TypeError as error:
-        raise InputError(f"calibration: needs peaks and chances, got {told!r:.80}") from error
 
 
 def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:

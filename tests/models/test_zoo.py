@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gatedpose.models import weights as checkpoints
 from gatedpose.models import zoo
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.saved import skeleton_of
 from gatedpose.skeleton import COCO17, LSP14, MPII16, SKELETONS
 
 PACKAGE = Path(__file__).parents[2] / "gatedpose"
@@ -280,7 +281,7 @@ def test_pretrained(shelved: Path) -> None:
             model = create(name, pretrained=True)
             assert model.num_keypoints == 14
             assert same(model.state_dict(), want)
-            assert zoo.skeleton_of(model) is LSP14
+            assert skeleton_of(model) is LSP14
             assert model.pretrained_cfg["tag"] == "lsp"
             assert model.pretrained_cfg["license"] == "cc-by-nc-4.0"
     half = zoo.create_model(COCO, pretrained=True)
@@ -360,7 +361,7 @@ def test_other_keypoints_leave_exactly_the_keypoint_modules_fresh(shelved: Path)
         assert all(
             torch.equal(state[k], v) for k, v in fresh.state_dict().items() if k.startswith(heads)
         )
-        assert zoo.skeleton_of(model) is None
+        assert skeleton_of(model) is None
 
 
 def test_other_channels_load_as_timm_does(shelved: Path) -> None:
@@ -419,8 +420,8 @@ def test_timms_overlay_still_chooses_the_file(shelved: Path, tmp_path: Path) -> 
 
 def test_skeleton_of() -> None:
     for keypoints, skeleton in ((14, LSP14), (16, MPII16), (17, COCO17), (3, None)):
-        assert zoo.skeleton_of(tiny(num_keypoints=keypoints)) is skeleton
-    assert zoo.skeleton_of(nn.Linear(1, 1)) is None
+        assert skeleton_of(tiny(num_keypoints=keypoints)) is skeleton
+    assert skeleton_of(nn.Linear(1, 1)) is None
 
 
 # Files of one's own
