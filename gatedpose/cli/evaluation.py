@@ -93,12 +93,8 @@ def evaluate(
     check_apart("--save", save, predictions, truth)
     notes = notes_for_json(as_json)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
-    facts = {
-        "model": name or str(predictions),
-        "dataset": dataset,
-        "split": split,
-        "people": len(samples),
-    }
+    facts: dict[str, Any] = {"model": name or str(predictions), "dataset": dataset, "split": split}
+    facts["people"] = len(samples)
     settings = {"threshold": threshold, "averaging": averaging}
     if predictions:
         score = _score_file(predictions, samples, truth, shift, **settings)
@@ -106,11 +102,8 @@ def evaluate(
         predictor = _predictor(name or "", samples[0].skeleton.num_keypoints, **network)
         result = run(predictor, samples, progress=not as_json, **settings)
         score = _save_and_score(result, samples, truth, save)
-        facts |= {
-            "flip_test": network["flip"],
-            "decoder": network["decoder"],
-            "size": list(predictor.size),
-        }
+        facts |= {"flip_test": network["flip"], "decoder": network["decoder"]}
+        facts["size"] = list(predictor.size)
     facts = {**score_facts(score, samples[0].skeleton, facts), "notes": notes}
     click.echo(to_json(facts, indent=1) if as_json else score_text(facts))
 

@@ -17,7 +17,8 @@ from gatedpose.errors import ImageError
 from gatedpose.files import whole as files
 from gatedpose.media import demo, drawing
 from gatedpose.media.drawing import draw_poses
-from gatedpose.media.images import find_images, image_header, read_image, write_image
+from gatedpose.media.folders import find_images
+from gatedpose.media.images import image_header, read_image, write_image
 from gatedpose.skeleton import LSP14, Skeleton
 
 H, W = 12, 20
