@@ -83,9 +83,7 @@ def allow_megapixels(count: float) -> None:
 
 def _from_file(path: Path) -> Tensor:
     if path.is_dir():
-        raise ImageError(
-            f"{path} is a folder, not an image: find_images lists the images in it"
-        )
+        raise ImageError(f"{path} is a folder, not an image: find_images lists the images in it")
     with path.open("rb") as file, _named_errors(str(path)):
         if not path.stat().st_size:
             raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
