@@ -98,13 +98,13 @@ class _AfterTimm:
 
             def load_and_register(module: Any) -> None:
                 load(module)
-                importlib.import_module("gatedpose.models.zoo")
+                importlib.import_module("gatedpose.models.zoo").register()
 
             spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
         return spec
 
 
 if "timm" in sys.modules:
-    importlib.import_module("gatedpose.models.zoo")
+    importlib.import_module("gatedpose.models.zoo").register()
 else:
     sys.meta_path.insert(0, _AfterTimm())

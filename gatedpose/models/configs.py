@@ -5,13 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models import PretrainedCfg
-
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.skeleton import Skeleton
 
 LARGEST_SIDE = 8192  # of an input, in pixels
-CFG_FIELDS = {field.name for field in dataclasses.fields(PretrainedCfg)}
 
 
 def check_config(config: Any, where: str) -> dict[str, Any]:
@@ -32,7 +29,7 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
     for name, part in (("pretrained_cfg", cfg), ("model_args", arguments)):
         if not isinstance(part, Mapping):
             raise bad(f"{name!r} must be an object, got {part!r:.80}")
-    if "pretrained_cfg" in config and (unknown := sorted(set(cfg) - CFG_FIELDS)):
+    if "pretrained_cfg" in config and (unknown := sorted(set(cfg) - _cfg_fields())):
         raise bad(f"'pretrained_cfg' has the unknown field {unknown[0]!r}")
     channels = _agreed(
         {
@@ -64,6 +61,12 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
         if keypoints not in (None, joints):
             raise bad(f"num_classes is {keypoints}, the skeleton has {joints} joints")
     return dict(config)
+
+
+def _cfg_fields() -> set[str]:
+    from timm.models import PretrainedCfg  # takes long
+
+    return {field.name for field in dataclasses.fields(PretrainedCfg)}
 
 
 def _input_size(cfg: Mapping[str, Any], bad: Any) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
-"""The zoo's door: models by name, registered with timm on import.
+"""The zoo's door: models by name, registered with timm as soon as timm is imported.
 
 timm is the registry: after `import gatedpose`, `timm.create_model`, `timm.list_models`, "hf-hub:"
-and "local-dir:" know every variant. Weights take one way, whoever asks for them: `locate` finds the
-file (packaged first, then the Hub through its cache), `gatedpose.models.weights` verifies and loads
-it.
+and "local-dir:" know every variant. Our own names need no timm, whose import takes longer than all
+else. Weights take one way, whoever asks for them: `locate` finds the file (packaged first, then the
+Hub through its cache), `gatedpose.models.weights` verifies and loads it.
 """
 
 import difflib
@@ -12,20 +12,11 @@ import functools
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import (
-    adapt_input_conv,
-    build_model_with_cfg,
-    generate_default_cfgs,
-    register_model,
-    resolve_pretrained_cfg,
-)
 from torch import nn
 
 from gatedpose.catalogue import WORDS
@@ -55,6 +46,7 @@ from gatedpose.models.weights import (
     weights_table,
 )
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # timm's, too
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
 
 
@@ -198,9 +190,15 @@ def create_model(
         raise InputError("create_model: pretrained and checkpoint_path exclude each other")
     if config.get("features_only"):
         raise InputTypeError("create_model: features_only is an option of timm.create_model")
-    model: HeatmapNetwork = timm.create_model(
-        name, pretrained=pretrained, num_classes=num_keypoints, **config
-    )
+    config = {option: value for option, value in config.items() if value is not None}
+    known = {field.name for field in fields(BY_NAME[place].config)} if place in BY_NAME else set()
+    model: HeatmapNetwork
+    if source or set(config) - known - {"cache_dir"}:
+        import timm
+
+        model = timm.create_model(name, pretrained=pretrained, num_classes=num_keypoints, **config)
+    else:
+        model = _create(name, pretrained, num_keypoints, **config)
     if checkpoint_path:
         load_weights(model, checkpoint_path)
     model = model.to(device=None if device is None else find_device(device, meta=True), dtype=dtype)
@@ -217,8 +215,10 @@ def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -
         )
 
 
-def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any]:
-    """What timm's `PretrainedCfg` is to say of a variant and its weights."""
+def _timm_cfg(
+    variant: Variant, weights: Weights | None = None, stacks: int | None = None
+) -> dict[str, Any]:
+    """What timm's `PretrainedCfg` is to say of a variant, of so many stacks, and its weights."""
     side = 256
     if isinstance(variant.config, FinderConfig):
         side = weights.recipe["phases"][-1]["size"] if weights else 320
@@ -227,10 +227,10 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
         "input_size": (3, side, side),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
         "first_conv": FIRST_CONV,
-        "classifier": keypoint_modules(variant.config),
+        "classifier": keypoint_modules(variant.config, stacks),
         "architecture": variant.name,
     }
     if weights:
@@ -241,8 +241,64 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
     return cfg
 
 
+def _create(
+    name: str,
+    pretrained: bool,
+    num_keypoints: int | None,
+    cache_dir: str | Path | None = None,
+    **changes: Any,
+) -> HeatmapNetwork:
+    """A network by a name of our own, as timm would make it."""
+    _, place, tag = parse_name(name)
+    variant = BY_NAME[place]
+    weights = find_weights(name) if pretrained or tag else None
+    cfg = _timm_cfg(variant, weights, changes.get("stacks"))
+    sizes = {"num_keypoints": cfg["num_classes"], **changes}
+    if num_keypoints is not None:
+        sizes["num_keypoints"] = num_keypoints
+    if pretrained and weights:
+        file = weights.fetch(cache_dir), weights.sha256
+        model = _trained(variant, sizes, *file, cfg["num_classes"], cfg["input_size"][0])
+    else:
+        model = variant.build(**sizes)
+    named = {"architecture": place, "custom_load": False, "fixed_input_size": False}
+    cfg = {**cfg, **named, "crop_mode": "center", "pool_size": None}
+    if weights:
+        cfg["tag"] = weights.name.partition(".")[2]
+    model.pretrained_cfg = {
+        key: value for key, value in cfg.items() if value is not None or key == "pool_size"
+    }
+    model.default_cfg = model.pretrained_cfg  # timm's other name
+    return model
+
+
+def _trained(
+    variant: Variant,
+    sizes: dict[str, Any],
+    path: Path,
+    sha256: str | None,
+    keypoints: int,
+    channels: int,
+) -> HeatmapNetwork:
+    """A network of these sizes with the weights in a file, which are for so many keypoints."""
+    tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
+    require_described(tensors, path, keypoints, channels)
+    wanted = sizes.get("in_channels", channels)
+    if stem in tensors and wanted != channels:
+        from timm.models import adapt_input_conv
+
+        tensors[stem] = adapt_input_conv(wanted, tensors[stem])
+    fresh = sizes["num_keypoints"] != keypoints
+    with torch.device("meta"):  # a network of any size, before memory is asked for
+        check_fit(variant.build(**sizes), tensors, path, fresh)
+    model = variant.build(**sizes)
+    load_tensors(model, tensors, path, fresh)
+    return model
+
+
 def _entry(variant: Variant) -> Callable[..., nn.Module]:
     """The function that timm calls to build a variant."""
+    from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 
     def entry(
         pretrained: bool = False,
@@ -264,17 +320,8 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
             sizes = {"num_keypoints": num_classes, "in_channels": in_chans, **changes}
             if not pretrained:
                 return variant.build(**sizes)
-            path, sha256 = locate(cfg, cache_dir)
-            tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
-            require_described(tensors, path, cfg.num_classes, cfg.input_size[0])
-            if stem in tensors and in_chans != cfg.input_size[0]:
-                tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
-            fresh = num_classes != cfg.num_classes
-            with torch.device("meta"):  # a network of any size, before memory is asked for
-                check_fit(variant.build(**sizes), tensors, path, fresh)
-            model = variant.build(**sizes)
-            load_tensors(model, tensors, path, fresh)
-            return model
+            file = locate(cfg, cache_dir)
+            return _trained(variant, sizes, *file, cfg.num_classes, cfg.input_size[0])
 
         features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}
         model: nn.Module = build_model_with_cfg(
@@ -289,6 +336,8 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
 
 def register() -> None:
     """Registers every variant, with the weights that the table has now, with timm; repeatable."""
+    from timm.models import generate_default_cfgs, register_model
+
     table = weights_table()
     cfgs = {name: _timm_cfg(BY_NAME[name.partition(".")[0]], table[name]) for name in table}
     trained = {name.partition(".")[0] for name in cfgs}
@@ -301,4 +350,3 @@ def register() -> None:
 
 
 default_cfgs: dict[str, Any] = {}  # where timm's register_model looks for them
-register()

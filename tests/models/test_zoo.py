@@ -239,6 +239,15 @@ def test_options_that_are_refused(
         zoo.create_model("gated_hg_1s_68", **options)
 
 
+def test_what_networks_say_of_themselves_is_as_timm_has_it() -> None:
+    names = [("gated_hg_1s_68.lsp", {}), ("gated_finder_320", {}), ("gated_hg_2s_68", {"stacks": 3})]
+    for name, changes in names:
+        for pretrained in (False, *([True] if not changes else [])):
+            mine = zoo.create_model(name, pretrained, **changes)
+            theirs = timm.create_model(name, pretrained, **changes)
+            assert mine.pretrained_cfg == mine.default_cfg == theirs.pretrained_cfg
+
+
 def test_the_networks_of_timm() -> None:
     model = timm.create_model("gated_hg_2s_128", num_classes=17)
     assert model.num_keypoints == model.num_classes == 17
