@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from gatedpose.data.corrections import corrected, load_corrections
 from gatedpose.data.crops import Crops
 from gatedpose.data.joints import check_known, join_skeletons, joint_groups
+from gatedpose.data.own import has_validation
+from gatedpose.data.samples import Sample
 from gatedpose.data.sides import pairs_text
 from gatedpose.data.sources import Source, open_source
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
@@ -18,7 +21,7 @@ from gatedpose.files.whole import check_replaceable, held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.growth import grow, keep_shared_joints
 from gatedpose.models.saved import MODEL_FILES, save_model, skeleton_of
-from gatedpose.models.zoo import create_model
+from gatedpose.models.zoo import create_model, list_models
 from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.recipes import Recipe
@@ -41,8 +44,8 @@ def train(
 ) -> Path | None:
     """Trains a variant on the "train" split of datasets; the first one's "val" split watches it.
 
-    Joints of several datasets are joined by name; a joint that a dataset lacks counts as not
-    labelled there.
+    Own data without a "val" split lends a fifth of its pictures. Joints of several datasets are
+    joined by name; a joint that a dataset lacks counts as not labelled there.
 
     Args:
         name: A variant of the zoo.
@@ -134,6 +137,8 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
     sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")
+    if first.partition(":")[0] == "own" and not isinstance(watched.people, Crops):
+        sources[0] = _without(sources[0], watched.people, folders[first])
     try:
         if recipe.joints:
             skeleton = SKELETONS[recipe.joints]
@@ -145,6 +150,14 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
         raise DatasetError(f"{', '.join(folders)} cannot be learnt together: {error}") from error
     LOG.info(pairs_text(skeleton))
     return sources, watched, skeleton
+
+
+def _without(source: Source, watched: Sequence[Sample], folder: Path) -> Source:
+    """A source without the people it shares with "val", where they come from one table."""
+    if has_validation(folder) or isinstance(source.people, Crops):
+        return source
+    held = {person.image for person in watched}
+    return replace(source, people=[p for p in source.people if p.image not in held])
 
 
 def _with_whole_pictures(
@@ -209,8 +222,9 @@ def starting_model(
         name: A variant of the zoo.
         skeleton: The joints to predict, or their number K if they have no names.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
-            "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
-            see `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
+            "pretrained" for the default ones; or "people|pretrained" for the first of several that
+            there is; or "grow:" and the name of a smaller trained model, see
+            `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
             joints of the same name are kept and the others start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
@@ -223,7 +237,8 @@ def starting_model(
         model = create_model(name, num_keypoints=count, **config)
         grow(_with_joints(init.removeprefix(GROW), skeleton), model)
         return model
-    full = name if init == "pretrained" else f"{name}.{init}"
+    *first, last = (name if tag == "pretrained" else f"{name}.{tag}" for tag in init.split("|"))
+    full = next((one for one in first if one in list_models(pretrained=True)), last)
     try:
         return _with_joints(full, skeleton, **config)
     except UnknownModelError as error:

@@ -1,6 +1,7 @@
 """The training loop: crops in, averaged weights out, resumable at every checkpoint."""
 
 import io
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from gatedpose.errors import DivergedError, InputError, WeightsError, in_range
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.weights import require_finite
+from gatedpose.models.weights import load_weights, require_finite
 from gatedpose.skeleton import Skeleton
 from gatedpose.training.devices import make_accelerator, sigterm
 from gatedpose.training.groups import Phase
@@ -32,6 +33,7 @@ from gatedpose.training.recipes import Recipe, find_recipe
 from gatedpose.training.schedule import Progress, check_batches, learning_rate, require_same
 from gatedpose.training.watch import watch
 
+LOG = logging.getLogger(__name__)
 CHECKPOINT = "last.pt"
 BEST = "best.safetensors"
 CALIBRATION_BATCH = 64
@@ -41,14 +43,15 @@ class Trainer:
     """Trains one network by a recipe, on whatever device and processes accelerate finds.
 
     Writes into `out`: recipe.json; last.pt, from which it goes on if it is there; the averaged
-    weights that scored best in the last phase so far, best.safetensors; and what `Journal` does,
-    its samples being predictions of the averaged network. SIGTERM saves and stops.
+    weights that scored best in the last phase so far (of all phases, if `Averaging.result` is
+    "best"), best.safetensors; and what `Journal` does, its samples being predictions of the
+    averaged network. SIGTERM saves and stops.
 
     Args:
         model: Network of `skeleton.num_keypoints` heatmaps, freshly made.
         crops: Training people.
         draws: (N,) how often each of them is drawn, in relation to the others.
-        val: People to watch the training by. The result is the last weights all the same.
+        val: People to watch the training by.
         skeleton: The joints.
         recipe: See `Recipe`.
         out: Folder, made if it is not there.
@@ -79,7 +82,7 @@ class Trainer:
         self.main = self.accelerator.is_main_process
         self.progress = Progress()
         self.losses: list[float] = []  # since the last look at `val`
-        self.best = (-1, 0.0)  # phase and score: finer inputs come before higher scores
+        self.best = (-1, -1.0)  # phase and score
         self.network = {"class": type(model).__name__, **vars(model.config)}
         self.preprocessing = Preprocessing.of(model)
         device = self.accelerator.device
@@ -104,7 +107,8 @@ class Trainer:
         """Trains to the end of the recipe.
 
         Returns:
-            The network of averaged weights, on the CPU, in evaluation mode.
+            The network of averaged weights, the last or the best, on the CPU, in evaluation mode;
+            its input is as large as in their phase.
 
         Raises:
             DivergedError: If the loss is not finite; the last checkpoint is kept.
@@ -132,6 +136,12 @@ class Trainer:
                 self.progress.phase, self.progress.images = self.progress.phase + 1, 0
                 self._save()
         averaged: HeatmapNetwork = self.ema.module.cpu().eval()
+        best, score = self.best
+        if self.recipe.result == "best" and self.main and best >= 0:
+            size = self.recipe.phases[best].size
+            load_weights(averaged, self.out / BEST)
+            averaged.pretrained_cfg["input_size"] = (averaged.in_channels, size, size)
+            LOG.info(f"kept the weights that scored best: {score:.2f} at {size} px")
         return averaged
 
     def batches(self, phase: Phase) -> Iterator[Batch]:
@@ -226,7 +236,10 @@ class Trainer:
             tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
             journal.look(row, sheet)
             journal.scalars(self.progress.step, {"val_pck_no_flip": score.mean})
-            if (now := (self.progress.phase, score.mean)) > self.best:
+            now = self.progress.phase, score.mean
+            # Of the last weights finer inputs come before higher scores.
+            better = now > self.best if self.recipe.result == "last" else now[1] > self.best[1]
+            if better:
                 self.best = now
                 self._save_best()
         self.losses.clear()
