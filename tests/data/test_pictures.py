@@ -76,7 +76,13 @@ def test_a_folder_without_labels_is_named(yolo: Path, tmp_path: Path) -> None:
         read_labelled(yolo, "train")
 
 
-@pytest.mark.parametrize("line", ["0 0.1 0.2 0.3", "0 a b c d", "0 0.1 0.2 0.3 0.4 0.5"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 0.1 0.2 0.3", "0 a b c d", "0 0.1 0.2 0.3 0.4 0.5", "0 nan 0.5 0.1 0.1",
+        "0 0.5 0.5 inf 1", "0 20 30 40 50", "0 0.5 0.5 -0.1 0.2", "0 0.1 0.1 0.9 0.1 0.5 1e30",
+    ],
+)  # fmt: skip
 def test_a_bad_line_is_named(yolo: Path, line: str) -> None:
     (yolo / "train" / "labels" / "a.txt").write_text(f"0 0.5 0.5 1 1\n{line}\n")
     with pytest.raises(DatasetError, match=r"a.txt, line 2: must be a class and x y"):
