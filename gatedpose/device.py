@@ -44,8 +44,8 @@ def keep_freed_memory() -> bool:
     glibc hands large freed blocks back to the system, which zeroes each page anew when it is asked
     again; the tensors of a network on the CPU are such blocks, time and again. Kept, they are
     ready. The process then holds on to the most memory that it ever needed, but for blocks of more
-    than 1 GiB. `gatedpose.optimize` does this on CPUs, and so do all commands. New threads share one
-    pool: each would else keep the most that it ever needed, and a server has many.
+    than 1 GiB. `gatedpose.optimize` does this on CPUs, and so do all commands. New threads share
+    one pool: each would else keep the most that it ever needed, and a server has many.
 
     Returns:
         Whether it could be done: on Linux with glibc, and there with its own `malloc`.

@@ -73,7 +73,9 @@ def train_finder(
             weights.append(torch.full((len(part),), weight))
             val |= watched
         if not val:
-            raise DatasetError("a finder needs pictures with people: name at least one folder of them")
+            raise DatasetError(
+                "a finder needs pictures with people: name at least one folder of them"
+            )
         draws = _with_empty(parts, weights)
         trainer = FinderTrainer(
             model, Pictures.join(parts), draws, val, recipe, out, watch_every=watch_every
