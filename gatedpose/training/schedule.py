@@ -90,6 +90,7 @@ def damaged(path: Path, error: Exception) -> WeightsError:
     """What is wrong with a checkpoint that cannot be gone on with, and what to do."""
     reason = str(error).strip().partition("\n")[0]
     return WeightsError(
-        f"{path} is damaged ({type(error).__name__}: {reason:.200}): put a copy of it in its place, "
-        "or begin anew in another folder; best.safetensors, if there is one, can be given to --init"
+        f"{path} is damaged ({type(error).__name__}: {reason:.200}): put a copy of it in its "
+        "place, or begin anew in another folder; best.safetensors, if there is one, can be given "
+        "to --init"
     )
