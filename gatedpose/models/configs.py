@@ -32,8 +32,9 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
     for name, part in (("pretrained_cfg", cfg), ("model_args", arguments)):
         if not isinstance(part, Mapping):
             raise bad(f"{name!r} must be an object, got {part!r:.80}")
-    if "pretrained_cfg" in config and (unknown := sorted(set(cfg) - CFG_FIELDS)):
-        raise bad(f"'pretrained_cfg' has the unknown field {unknown[0]!r}")
+    if unknown := sorted(set(cfg) - CFG_FIELDS):
+        place = "'pretrained_cfg'" if "pretrained_cfg" in config else "without 'pretrained_cfg' it"
+        raise bad(f"{place} has the unknown field {unknown[0]!r}")
     channels = _agreed(
         {
             "input_size": _input_size(cfg, bad)[0],

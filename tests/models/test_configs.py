@@ -57,6 +57,7 @@ def everywhere(config: dict[str, Any]) -> None:
         (lambda c: c["skeleton"]["joints"].pop(), "flip pairs and limbs must index 13 joints"),
         (lambda c: c["skeleton"].update(flip_pairs=[[0, 10**400]]), "no skeleton"),
         (lambda c: c.update(pretrained_cfg=[]), "'pretrained_cfg' must be an object"),
+        (lambda c: c.pop("pretrained_cfg"), "without 'pretrained_cfg' it has the unknown field"),
         (lambda c: c.update(architecture=7), "the name of an 'architecture'"),
         (lambda c: c["model_args"].update(width=4096), "does not fit this network"),
         (lambda c: c["model_args"].update(depth="deep"), "depth must be an integer"),

@@ -109,7 +109,7 @@ def test_a_damaged_training_is_named(folders: dict[str, list[Path]], tmp_path: P
     path = out / "last.pt"
     state = torch.load(path, weights_only=True)
     weights = {name: tensor.clone() for name, tensor in state["ema"].items()}
-    next(iter(weights.values())).view(-1)[0] = float("nan")
+    next(iter(weights.values())).fill_(float("nan"))
     for part, value in (
         ("progress", (0, -4, 2, 0.5)), ("progress", "x"), ("model", {}), ("optimizer", []),
         ("ema", weights),
@@ -154,8 +154,19 @@ def test_a_folder_is_for_one_training(folders: dict[str, list[Path]], tmp_path: 
         train_finder("gated_finder_320", TINY, folders, out)
     with pytest.raises(InputError, match="is a folder of pictures"):
         train_finder("gated_finder_320", TINY, folders, folders["partly"][0])
-    with pytest.raises(DivergedError, match="the loss became"):
-        train_finder("gated_finder_320", replace(TINY, boxes=1e9, lr=1e3), folders, out)
+
+
+def test_a_loss_that_is_not_finite_stops(
+    folders: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(name: str, **options: object) -> torch.nn.Module:
+        model = gatedpose.create_model(name, width=8, depth=2, **options)
+        torch.nn.init.constant_(next(model.parameters()), float("nan"))
+        return model
+
+    monkeypatch.setattr("gatedpose.training.finder_run.create_model", create)
+    with pytest.raises(DivergedError, match="the loss became nan at step 0"):
+        train_finder("gated_finder_320", TINY, folders, tmp_path / "run")
 
 
 @pytest.mark.slow
