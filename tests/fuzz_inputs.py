@@ -29,14 +29,14 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
 from gatedpose.data.shards import load_shards, pack_shards
 from gatedpose.errors import GatedPoseError
-from gatedpose.evaluation.coco_results import load_results
+from gatedpose.evaluation.coco_results import load_results, score_results
 from gatedpose.evaluation.predictions import load_predictions
 from gatedpose.export import export
 from gatedpose.media.images import read_image
 from gatedpose.media.video import VideoWriter, read_video
 from gatedpose.models.saved import save_model
 from gatedpose.predict.exported import ExportedNetwork
-from gatedpose.skeleton import LSP14
+from gatedpose.skeleton import COCO17, LSP14
 from gatedpose.training.log import Journal
 from gatedpose.training.recipes import RECIPES, Phase, Recipe, find_recipe
 from gatedpose.training.trainer import Trainer
@@ -447,10 +447,15 @@ def results(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]
     row = {"image_id": 1, "category_id": 1, "keypoints": [5.0, 6.0, 0.5] * 17, "score": 0.9}
     data = text([row, row], draw)
     (folder / "results.json").write_bytes(data)
+    truth = folder / "truth.json"
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [5, 6, 2] * 17}
+    categories = [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}]
+    images = [{"id": 1, "file_name": "a.jpg"}]
+    tables = {"images": images, "annotations": [person], "categories": categories}
+    truth.write_text(json.dumps(tables))
 
     def good() -> bool:
-        found = load_results(folder / "results.json")
-        return all(finite(row["keypoints"]) and finite(row["score"]) for row in found)
+        return 0 <= score_results(truth, load_results(folder / "results.json")).mean <= 100
 
     return repr(data), good
 

@@ -114,6 +114,7 @@ def _read_coco(folder: Path, split: str) -> list[Labelled]:
     for name, boxes in table.by_image.items():
         stacked = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
         found.append(Labelled(folder / "images" / str(name), stacked))
+    table.check_pictures([one.path for one in found])
     return found
 
 

@@ -68,6 +68,14 @@ def test_coco_boxes_are_read(coco: Path) -> None:
     assert one.pixels(160, 80).tolist() == [[16, 32, 48, 96]]
 
 
+def test_coco_boxes_of_other_pictures_are_doubted(
+    coco: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(coco / "images" / "c.jpg", 40, 80, None)
+    read_labelled(coco, "train")
+    assert "(c.jpg is 40 x 80, there 80 x 160): resized after they were labelled?" in caplog.text
+
+
 def test_a_folder_without_labels_is_named(yolo: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds neither valid/images"):
         read_labelled(tmp_path / "yolo" / "train", "val")
