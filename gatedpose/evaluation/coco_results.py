@@ -60,7 +60,7 @@ def load_results(path: Path) -> list[Result]:
         raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
     entries = rows(path, "results", load_json(path))
     for row in entries:
-        row.get("image_id")
+        row.identity("image_id")
         row.choice("category_id", (1,))
         row.numbers("keypoints", (3 * COCO17.num_keypoints,))
         row.numbers("score")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import timm
 import torch
 from torch import nn
 
@@ -49,6 +48,8 @@ def save_model(
         FileNotFoundError: If it has no parent.
         ValueError: If the skeleton has another number of joints than the model.
     """
+    from timm.models import save_for_hf
+
     if skeleton and skeleton.num_keypoints != model.num_keypoints:
         raise InputError(
             f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
@@ -64,7 +65,7 @@ def save_model(
     told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:
         try:
-            timm.models.save_for_hf(
+            save_for_hf(
                 copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
                 part,
                 model_config={**({"skeleton": asdict(skeleton)} if skeleton else {}), **told},

@@ -22,18 +22,20 @@ from gatedpose.boxmaps import (
 from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.data.views import ViewBatch, draw_views
-from gatedpose.errors import InputError
+from gatedpose.errors import DivergedError, InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
 from gatedpose.files.journal import JsonLines
-from gatedpose.files.typed_json import to_json
+from gatedpose.files.typed_json import read_json, to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.weights import require_finite
 from gatedpose.training.devices import sigterm
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
 from gatedpose.training.groups import Optimisation
 from gatedpose.training.losses import finder_loss
 from gatedpose.training.optimizer import make_optimizer
+from gatedpose.training.schedule import Progress, damaged, require_same
 
 CHECKPOINT = "last.pt"
 BEST = "best.safetensors"
@@ -92,7 +94,7 @@ class FinderTrainer:
         """Trains to the end of the recipe; returns the network of averaged weights.
 
         Raises:
-            FloatingPointError: If the loss is not finite; the last checkpoint is kept.
+            DivergedError: If the loss is not finite; the last checkpoint is kept.
             SystemExit: After SIGTERM, once the checkpoint is written.
         """
         with sigterm() as stop, JsonLines(self.out / "log.jsonl", resume=True) as log:
@@ -141,7 +143,7 @@ class FinderTrainer:
         centres, boxes = finder_loss(maps, targets)
         loss = centres + self.recipe.boxes * boxes
         if not math.isfinite(value := loss.item()):
-            raise FloatingPointError(f"the loss became {value} at step {self.step_number}")
+            raise DivergedError(f"the loss became {value} at step {self.step_number}")
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -190,12 +192,10 @@ class FinderTrainer:
     def _note_recipe(self) -> None:
         path, now = self.out / "recipe.json", json.loads(to_json(asdict(self.recipe)))
         if (self.out / CHECKPOINT).exists():
-            if (before := json.loads(path.read_text("utf-8"))) != now:
-                changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-                raise InputError(
-                    f"{self.out} holds a training by another recipe ({', '.join(changed)} differ): "
-                    "resume it with that one, or train into another folder"
-                )
+            before = read_json(path)
+            if not isinstance(before, dict):
+                raise InputError(f"{path} holds no recipe, but {before!r:.80}")
+            require_same(f"{self.out} holds a training by another recipe", before, now)
         else:
             write_whole(path, to_json(now, indent=1))
 
@@ -211,11 +211,19 @@ class FinderTrainer:
         write_whole(self.out / CHECKPOINT, buffer.getvalue())
 
     def _restore(self) -> None:
-        state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
-        self.model.load_state_dict(state["model"])
-        self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.phase, self.images, self.step_number, self.best = state["progress"]
+        path = self.out / CHECKPOINT
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            self.model.load_state_dict(state["model"])
+            self.ema.module.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            phase, images, step, best = state["progress"]
+            Progress(phase, images, step).checked(len(self.recipe.phases))
+            self.phase, self.images, self.step_number, self.best = phase, images, step, float(best)
+            for part in ("model", "ema"):
+                require_finite(state[part], f"{path}, {part}")
+        except Exception as error:  # of a file that was damaged, there are many kinds
+            raise damaged(path, error) from error
 
 
 @torch.inference_mode()

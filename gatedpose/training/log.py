@@ -67,7 +67,7 @@ class Journal:
         """
         self.rows.append(dict(row))
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, list(row), lineterminator="\n")
+        writer = csv.DictWriter(table, list(row), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_whole(self.out / LOG, table.getvalue())

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, WeightsError
 from gatedpose.training.recipes import Recipe
 
 
@@ -16,12 +17,12 @@ class Progress:
     images: int = 0  # seen in this phase
     step: int = 0  # over all phases
 
-    def checked(self, recipe: Recipe) -> "Progress":
-        """Itself, seen to be of a training by this recipe; raises InputError if not."""
+    def checked(self, phases: int) -> "Progress":
+        """Itself, seen to be of a training of so many phases; raises InputError if not."""
         numbers = (self.phase, self.images, self.step)
         good = all(type(number) is int and number >= 0 for number in numbers)
-        if not good or self.phase > len(recipe.phases):
-            raise InputError(f"{self} is no progress of the recipe {recipe.name}")
+        if not good or self.phase > phases:
+            raise InputError(f"{self} is no progress of a training of {phases} phases")
         return self
 
     def share(self, recipe: Recipe) -> float:
@@ -83,3 +84,13 @@ def learning_rate(recipe: Recipe, progress: Progress) -> float:
     if recipe.drops:
         return warm * [recipe.lr, *(rate for start, rate in recipe.drops if share >= start)][-1]
     return recipe.lr * warm * (1 - share)
+
+
+def damaged(path: Path, error: Exception) -> WeightsError:
+    """What is wrong with a checkpoint that cannot be gone on with, and what to do."""
+    reason = str(error).strip().partition("\n")[0]
+    return WeightsError(
+        f"{path} is damaged ({type(error).__name__}: {reason:.200}): put a copy of it in its "
+        "place, or begin anew in another folder; best.safetensors, if there is one, can be given "
+        "to --init"
+    )

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DivergedError, InputError, WeightsError, in_range
+from gatedpose.errors import DivergedError, InputError, in_range
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
@@ -30,7 +30,13 @@ from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer
 from gatedpose.training.recipes import Recipe, find_recipe
-from gatedpose.training.schedule import Progress, check_batches, learning_rate, require_same
+from gatedpose.training.schedule import (
+    Progress,
+    check_batches,
+    damaged,
+    learning_rate,
+    require_same,
+)
 from gatedpose.training.watch import watch
 
 LOG = logging.getLogger(__name__)
@@ -312,7 +318,7 @@ class Trainer:
             state = torch.load(path, weights_only=True, map_location="cpu")
             network = {**standard, **state["network"]}
         except Exception as error:  # of a file that was damaged, there are many kinds
-            raise self._damaged(error) from error
+            raise damaged(path, error) from error
         require_same(f"{self.out} holds a training of another network", network, self.network)
         try:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
@@ -320,19 +326,11 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.accelerator.scaler and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
-            self.progress = Progress(**state["progress"]).checked(self.recipe)
+            self.progress = Progress(**state["progress"]).checked(len(self.recipe.phases))
             self.losses = [float(loss) for loss in state["losses"]]
             phase, score = state["best"]
             self.best = int(phase), float(score)
             for part in ("model", "ema"):
                 require_finite(state[part], f"{path}, {part}")
         except Exception as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> WeightsError:
-        reason = str(error).strip().partition("\n")[0]
-        return WeightsError(
-            f"{self.out / CHECKPOINT} is damaged ({type(error).__name__}: {reason:.200}): put a "
-            f"copy of it in its place, or begin anew in another folder; {BEST}, if there is one, "
-            "can be given to --init"
-        )
+            raise damaged(path, error) from error
