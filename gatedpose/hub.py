@@ -16,9 +16,10 @@ from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.media.demo import DEMO_BOX, demo_image
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import read_image, write_image
+from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.saved import MODEL_FILES, calibration_of, save_model
 from gatedpose.models.weights import HUB_FILE, Weights, read_config
-from gatedpose.models.zoo import create_model, find_weights, parse_name
+from gatedpose.models.zoo import create_model
 from gatedpose.pose import stack_poses
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor

@@ -17,9 +17,10 @@ from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_cho
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb, read_image
+from gatedpose.models.names import find_word
 from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.saved import calibration_of
-from gatedpose.models.zoo import create_model, find_word
+from gatedpose.models.zoo import create_model
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_detector
 from gatedpose.predict.networks import describe, find_skeleton, warn_of_untrained

@@ -20,8 +20,9 @@ from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import check_replaceable, held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.growth import grow, keep_shared_joints
+from gatedpose.models.names import list_models
 from gatedpose.models.saved import MODEL_FILES, save_model, skeleton_of
-from gatedpose.models.zoo import create_model, list_models
+from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.recipes import Recipe
