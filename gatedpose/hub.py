@@ -117,7 +117,7 @@ def _use(weights: Weights, repository: str) -> str:
 finder = PersonFinder("hf-hub:{repository}")
 boxes, scores = finder.find("photo.jpg")  # (N, 4) as x0, y0, x1, y1 in pixels of the photo; (N,)"""
     return f"""model = gatedpose.create_model("hf-hub:{repository}", pretrained=True)
-poses = gatedpose.Predictor(model)("photo.jpg", boxes=[[10, 20, 210, 420]])  # x0, y0, x1, y1
+poses = gatedpose.Predictor(model)("photo.jpg")  # finds the people; or boxes=[[x0, y0, x1, y1]]
 poses[0].keypoints  # pixels of the photo"""
 
 
@@ -132,9 +132,17 @@ def _how_scored(weights: Weights) -> str:
 def _cautions(weights: Weights) -> str:
     if weights.skeleton is None:
         return "Expect misses of small people, of crowds, and of people who are cut off or lie."
+    if weights.calibration is None:
+        return (
+            "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
+            "calibrated\nprobabilities."
+        )
     return (
-        "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
-        "calibrated\nprobabilities."
+        "Expect mistakes on crossed limbs, unusual views, people upside down and people who cover "
+        "each\nother. The score of a joint is the chance that it lies within a fifth of the torso, "
+        "fitted on people\nthat no score above is taken on; below 0.35 it is marked as not found. "
+        "Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
+        "near the network is to such labels."
     )
 
 
