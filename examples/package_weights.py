@@ -35,8 +35,8 @@ from gatedpose.evaluation.reports import score_facts
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files.whole import write_whole
 from gatedpose.models.calibration import fit_calibration
+from gatedpose.models.saved import skeleton_of
 from gatedpose.models.weights import WEIGHTS_DIR
-from gatedpose.models.zoo import skeleton_of
 
 LICENSE = (
     "research use: trained on LSP and LSP-extended, which their authors published for research "
