@@ -54,7 +54,6 @@ def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
         tags=["gatedpose", "pose-estimation", "human-pose"],
         eval_results=list(_results(weights)),
     )
-    purpose, use, scored, cautions = _words(weights, repository)
     recipe = weights.recipe
     phases = _phases(recipe["phases"])
     return f"""---
@@ -63,12 +62,12 @@ def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
 
 # {weights.name}
 
-{purpose}
+{_purpose(weights)}
 
 ```python
 import gatedpose
 
-{use}
+{_use(weights, repository)}
 ```
 
 Images are RGB. After `import gatedpose`, timm loads the same network:
@@ -76,7 +75,7 @@ Images are RGB. After `import gatedpose`, timm loads the same network:
 
 ## How well it does
 
-{scored}
+{_how_scored(weights)}
 
 {_score_table(weights)}
 
@@ -86,7 +85,7 @@ Images are RGB. After `import gatedpose`, timm loads the same network:
 - Recipe {recipe["name"]}: {phases}; seed {recipe["seed"]}; commit {recipe["commit"]}.
 - {recipe.get("note") or "No deviations from the recipe."}
 
-{cautions}
+{_cautions(weights)}
 
 ## Licence
 
@@ -144,34 +143,50 @@ poses = gatedpose.Predictor(model)("photo.jpg", boxes=[[10, 20, 210, 420]])  # x
 poses[0].keypoints  # pixels of the photo"""
 
 
-def _words(weights: Weights, repository: str) -> tuple[str, str, str, str]:
-    """What is said of finders or of networks of joints: purpose, use, how scored, cautions."""
+def _purpose(weights: Weights) -> str:
     if weights.skeleton is None:
-        use = f"""from gatedpose.predict.finder import PersonFinder
-
-finder = PersonFinder("hf-hub:{repository}")
-boxes, scores = finder.find("photo.jpg")  # (N, 4) as x0, y0, x1, y1 in pixels of the photo; (N,)"""
-        scores = (f"- {split}: {score['metric']}" for split, score in weights.scores.items())
-        return (
-            """Boxes of the people in a picture, from a network of the blocks of "Toward fast and
+        return """Boxes of the people in a picture, from a network of the blocks of "Toward fast and
 accurate human pose estimation via soft-gated skip connections" (FG 2020), in a use of our own.
 
-![People found on a photograph by NASA](people.png)""",
-            use,
-            "On validation pictures:\n\n" + "\n".join(scores),
-            "Expect misses of small people, of crowds, and of people who are cut off or lie.",
-        )
-    return (
-        f"""Keypoints of a person ({weights.num_keypoints} joints, {weights.skeleton}), \
+![People found on a photograph by NASA](people.png)"""
+    return f"""Keypoints of a person ({weights.num_keypoints} joints, {weights.skeleton}), \
 a network of
 "Toward fast and accurate human pose estimation via soft-gated skip connections" (FG 2020).
 
-![Predicted keypoints on a photograph by NASA](poses.png)""",
-        _use_own(repository),
-        f"{next(iter(weights.scores.values()))['metric']}; 256 px, flip test, from annotated boxes, "
-        "on\nvalidation people.",
-        "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
-        "calibrated\nprobabilities.",
+![Predicted keypoints on a photograph by NASA](poses.png)"""
+
+
+def _use(weights: Weights, repository: str) -> str:
+    if weights.skeleton is None:
+        return f"""from gatedpose.predict.finder import PersonFinder
+
+finder = PersonFinder("hf-hub:{repository}")
+boxes, scores = finder.find("photo.jpg")  # (N, 4) as x0, y0, x1, y1 in pixels of the photo; (N,)"""
+    return _use_own(repository)
+
+
+def _how_scored(weights: Weights) -> str:
+    if weights.skeleton is None:
+        lines = (f"- {split}: {score['metric']}" for split, score in weights.scores.items())
+        return "On validation pictures:\n\n" + "\n".join(lines)
+    metric = next(iter(weights.scores.values()))["metric"]
+    return f"{metric}; 256 px, flip test, from annotated boxes, on\nvalidation people."
+
+
+def _cautions(weights: Weights) -> str:
+    if weights.skeleton is None:
+        return "Expect misses of small people, of crowds, and of people who are cut off or lie."
+    if weights.calibration is None:
+        return (
+            "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
+            "calibrated\nprobabilities."
+        )
+    return (
+        "Expect mistakes on crossed limbs, unusual views, people upside down and people who cover "
+        "each\nother. The score of a joint is the chance that it lies within a fifth of the torso, "
+        "fitted on people\nthat no score above is taken on; below 0.35 it is marked as not found. "
+        "Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
+        "near the network is to such labels."
     )
 
 
@@ -247,7 +262,8 @@ def write_repository(
             write_whole(part / "README.md", card or own_card(Path(place), repository))
         return Path(folder).resolve()
     weights = find_weights(name)
-    check_card(text := card or model_card(weights, repository), weights)
+    text = card or model_card(weights, repository)
+    check_card(text, weights)
     with whole_folder(folder, FILES) as part:
         model = create_model(weights.name, pretrained=True)
         skeleton = SKELETONS[weights.skeleton] if weights.skeleton else None
