@@ -15,8 +15,8 @@ from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.media.images import ImageSource, to_pil
 from gatedpose.skeleton import Skeleton
 
-# The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores. Of
-# people-val's joints below the latter, docs/research/people.md says how many are there all the same.
+# The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
+# (chosen in docs/research/people.md).
 TRUST, TRUST_CALIBRATED = 0.2, 0.35
 
 

@@ -1,7 +1,6 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -275,12 +274,8 @@ class Predictor:
                 score,
                 box[:4].cpu().numpy(),
                 self.skeleton,
-                box_score=_score(float(box[4])),
+                box_score=None if box[4].isnan() else float(box[4]),
                 trust=self.trust,
             )
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
-
-
-def _score(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -369,7 +369,7 @@ class Fixed(DotFinder):
     """Sees its three joints at the same places of every crop."""
 
     def forward(self, images: Tensor) -> Tensor:
-        places = torch.tensor([[[128.0, 128.0], [4.0, 128.0], [128.0, 250.0]]])
+        places = torch.tensor([[[128.0, 128.0], [16.0, 128.0], [128.0, 236.0]]])
         maps = encode(places, (64, 64), 1.5)
         return maps[:, None].expand(len(images), -1, -1, -1, -1)
 
@@ -378,7 +378,7 @@ def test_a_joint_outside_of_the_picture_has_no_score() -> None:
     picture = torch.zeros(3, 40, 60, dtype=torch.uint8)
     [pose] = Predictor(Fixed(), THREE)(picture, [[0, 0, 60, 40]])
     # A square of 75 pixels about (30, 20), from -7.5 to 67.5 and from -17.5 to 57.5.
-    wanted = [[30, 20], [-7.5 + 75 * 4 / 256, 20], [30, -17.5 + 75 * 250 / 256]]
+    wanted = [[30, 20], [-7.5 + 75 * 16 / 256, 20], [30, -17.5 + 75 * 236 / 256]]
     np.testing.assert_allclose(pose.keypoints, wanted, atol=0.3)
     assert pose.scores[0] > 0.8
     assert pose.scores[1:].tolist() == [0, 0]
