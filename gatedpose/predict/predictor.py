@@ -20,14 +20,14 @@ from gatedpose.models.names import find_word
 from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
-from gatedpose.pose import Pose
+from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict.detector import find_detector
 from gatedpose.predict.networks import describe, find_skeleton, warn_of_untrained
 from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
 from gatedpose.predict.queues import Batches, ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
 
-Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box with score
+Crop: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # picture, matrix, box and score, edge
 People: TypeAlias = Boxes | Detector | Literal["whole"] | None
 
 
@@ -100,6 +100,11 @@ class Predictor:
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
         self.mean, self.std = preprocessing.scales(self.device, white=255)
+
+    @property
+    def trust(self) -> float:
+        """Score from which on a joint counts as found."""
+        return TRUST if self.calibration is None else TRUST_CALIBRATED
 
     @functools.cached_property
     def finder(self) -> Detector | None:
@@ -243,12 +248,13 @@ class Predictor:
     def _crops(self, pixels: Tensor, people: Tensor) -> Iterator[Crop]:
         pixels, people = pixels.to(self.device), people.to(self.device)
         matrices = crop_matrices(people[:, :4], self.size)
+        edge = torch.tensor(pixels.shape[:0:-1], device=self.device)  # width, height
         for matrix, person in zip(matrices, people, strict=True):
-            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person
+            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person, edge
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
-        pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
+        pictures, matrices, boxes, edges = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
         maps = self.heatmaps(batch.to(self.dtype))
         if not bool(maps.sum(dtype=torch.float32).isfinite()):
@@ -260,6 +266,8 @@ class Predictor:
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
+        inside = ((keypoints >= 0) & (keypoints <= torch.stack(edges)[:, None])).all(dim=-1)
+        scores = scores * inside.cpu().numpy()
         return [
             Pose(
                 points.cpu().numpy(),
@@ -267,6 +275,7 @@ class Predictor:
                 box[:4].cpu().numpy(),
                 self.skeleton,
                 box_score=None if box[4].isnan() else float(box[4]),
+                trust=self.trust,
             )
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
