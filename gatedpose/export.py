@@ -159,7 +159,7 @@ def export(
         size: (height, width) of the input, fixed in the file.
         half: Weights and arithmetic in half precision; inputs and outputs stay float32.
         int8: Weights and activations in eight bits, of the zoo's weights and for OpenVINO only.
-        dynamic_batch: Any number of images; one if not.
+        dynamic_batch: Any number of images; one if not. Not with `int8`.
         with_decode: Keypoints and scores as outputs, too; of a finder boxes and scores.
 
     Raises:
@@ -170,6 +170,11 @@ def export(
     check_choice("export: format", format, FORMATS)
     if (half and format == "openvino") or (int8 and format != "openvino"):
         raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
+    if int8 and dynamic_batch:
+        raise InputError(
+            "export: OpenVINO computes eight bits wrongly where a file takes any number of images; "
+            "leave out dynamic_batch or int8"
+        )
     if format == "onnx":
         _require_onnx()
     if format == "openvino":

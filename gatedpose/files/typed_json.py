@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-
 from gatedpose.errors import InputError, JsonError, did_you_mean
 
 LARGEST_JSON = 200  # times its compressed size

@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.engines import check_installed
-from gatedpose.models.runtimes import compile_openvino, onnxruntime_session, openvino
+from gatedpose.models.runtimes import onnxruntime_session, openvino, openvino_run
 from gatedpose.skeleton import Skeleton
 
 SUFFIXES = (".onnx", ".xml")
@@ -109,12 +108,16 @@ def _xml(path: Path) -> tuple[Any, int | None, str]:
     """As `_onnx`."""
     model = openvino().Core().read_model(path)
     text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
-    kinds = {op.get_type_name() for op in model.get_ops()}
-    compiled = compile_openvino(model, "int8" if "FakeQuantize" in kinds else "float32")
-    batch = model.input(0).partial_shape[0]
+    rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
+    shape, batch = model.input(0).partial_shape, model.input(0).partial_shape[0]
+    parts = {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
+    run = openvino_run(
+        parts,
+        "int8" if rounded else "float32",
+        None if batch.is_dynamic else tuple(shape.to_shape()),
+    )
 
-    def run(pictures: Any) -> Any:
-        request = compiled.create_infer_request()  # each for one thread at a time
-        return np.array(request.infer([pictures], share_inputs=True)[compiled.output(0)])
+    def numbers(pictures: Any) -> Any:
+        return run(torch.from_numpy(pictures)).numpy()
 
-    return run, None if batch.is_dynamic else batch.get_length(), text
+    return numbers, None if batch.is_dynamic else batch.get_length(), text
