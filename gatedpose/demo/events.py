@@ -84,7 +84,7 @@ class Events:
 
         def clicked(path: str) -> list[Any]:
             scale = max(1, math.ceil(SMALLEST / max(image_size(path))))
-            x, y = (value / scale for value in _numbers(at) if value is not None)
+            x, y = (value / scale for value in _place(at))
             if mode == MARKS:
                 before = [number for number in _numbers(box) if number is not None]
                 if len(before) != 2:
@@ -177,6 +177,14 @@ def _numbers(box: Sequence[Any]) -> list[float | None]:
     if any(number is not None and not abs(number) <= LARGEST_BOX for number in numbers):
         raise BoxError(f"a box has pixels up to {LARGEST_BOX:,}, got {list(box)!r:.80}")
     return numbers
+
+
+def _place(at: Any) -> tuple[float, float]:
+    numbers = _numbers(at) if isinstance(at, list | tuple) else []
+    x, y = numbers if len(numbers) == 2 else (None, None)
+    if x is None or y is None:
+        raise InputError(f"a click is at a column and a row of the picture, got {at!r:.80}")
+    return x, y
 
 
 def _person(number: Any) -> int:

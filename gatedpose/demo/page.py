@@ -175,7 +175,7 @@ def _table(gr: Any) -> Any:
         column_widths=["37%", "22%", "22%", "19%"],
         label="Pixels of the photo; scores from 0 to 1",
         interactive=False,
-        max_height=700,
+        max_height=950,
         elem_id="table",
     )
 
