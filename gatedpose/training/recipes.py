@@ -138,7 +138,7 @@ FINETUNE = Recipe(
     datasets={},
     phases=(
         Phase(size=128, images=1_600, batch_size=16, sigma=1.0),
-        Phase(size=256, images=384, batch_size=16, sigma=1.5),
+        Phase(size=256, images=800, batch_size=8, sigma=1.5),
     ),
     optimizer="nmuon",
     lr=3e-3,
