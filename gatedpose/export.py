@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, MissingPackageError, check_choice
+from gatedpose.errors import InputError, MissingPackageError, check_choice, check_range
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.engines import check_installed
 from gatedpose.models.finder import GatedFinder
 from gatedpose.models.kept import Parts
@@ -168,6 +169,7 @@ def export(
         OSError: If the file cannot be written.
     """
     check_choice("export: format", format, FORMATS)
+    check_range("export: size, (height, width),", size, (1, LARGEST_SIDE), count=2)
     if (half and format == "openvino") or (int8 and format != "openvino"):
         raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
     if format == "onnx":

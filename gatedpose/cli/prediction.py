@@ -9,8 +9,10 @@ from gatedpose.catalogue import DEFAULT_WORD
 from gatedpose.cli.decoding import decoder_option
 from gatedpose.cli.options import (
     BATCH,
+    RESULTS,
     SHARE,
     check_apart,
+    check_replaced,
     device_option,
     fast_option,
     json_option,
@@ -161,6 +163,7 @@ def predict(
         pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
         files = [picture.file for picture in pictures if not picture.remote]
         check_apart("--coco", coco, options["table"], *files)
+        check_replaced("--coco", coco, *RESULTS)
         keep = True if resume else False if overwrite else None
         recursive = any("**" in source for source in sources)
         suffix = kind and f".{kind}"

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
+from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice, check_range
 from gatedpose.files.whole import write_whole
 from gatedpose.media.folders import glob_once, real_files
 
@@ -86,6 +86,7 @@ def read_image(source: ImageSource) -> Tensor:
 
 def allow_megapixels(count: float) -> None:
     """Lets pictures of up to `count` million pixels be read; beyond 64, files must be trusted."""
+    check_range("allow_megapixels: count", count, (1.0, 1e4))
     Image.MAX_IMAGE_PIXELS = int(count * 1e6)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE, decode_boxes
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, check_range
 from gatedpose.geometry import crop_image, invert, transform_points
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.base import HeatmapNetwork
@@ -53,6 +53,7 @@ class PersonFinder:
                 f"PersonFinder: {type(network).__name__} is a network of joints, not one of boxes; "
                 f"{FINDER} is"
             )
+        check_range("PersonFinder: min_score", min_score, (0.0, 1.0))
         self.min_score = min_score
         self.device = torch.device(device or "cpu")
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()

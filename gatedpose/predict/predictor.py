@@ -21,7 +21,12 @@ from gatedpose.models.zoo import calibration_of, create_model, find_word, skelet
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_detector
 from gatedpose.predict.exported import ExportedNetwork
-from gatedpose.predict.networks import count_keypoints, describe, warn_of_untrained
+from gatedpose.predict.networks import (
+    check_options,
+    count_keypoints,
+    describe,
+    warn_of_untrained,
+)
 from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
 from gatedpose.predict.threads import ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -94,10 +99,7 @@ class Predictor:
                 f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
                 f"model has {keypoints} heatmaps"
             )
-        if workers is not None and workers < 0:
-            raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
+        check_options(size, batch_size, workers, min_person, detector)
         preprocessing = Preprocessing.of(model)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
         self.device = find_device(device) if device else like.device
