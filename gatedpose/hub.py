@@ -10,14 +10,16 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torchvision.utils import draw_bounding_boxes
 
 import gatedpose
+from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.media.demo import DEMO_BOX, demo_image
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import read_image, write_image
-from gatedpose.models.saved import MODEL_FILES, save_model
-from gatedpose.models.weights import HUB_FILE, Weights
-from gatedpose.models.zoo import calibration_of, create_model, find_weights
+from gatedpose.models.names import find_weights, parse_name
+from gatedpose.models.saved import MODEL_FILES, calibration_of, save_model
+from gatedpose.models.weights import HUB_FILE, Weights, read_config
+from gatedpose.models.zoo import create_model
 from gatedpose.pose import stack_poses
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
@@ -53,7 +55,7 @@ def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
         eval_results=list(_results(weights)),
     )
     recipe = weights.recipe
-    phases = ", ".join(f"{p['images']:,} images of {p['size']} px" for p in recipe["phases"])
+    phases = _phases(recipe["phases"])
     return f"""---
 {data.to_yaml()}
 ---
@@ -97,6 +99,50 @@ Weights: {weights.license}. Code: Apache-2.0.
 """
 
 
+def own_card(folder: Path, repository: str = "ORGANISATION/NAME") -> str:
+    """The card of a network of one's own, from what its folder and its training's tell."""
+    config = read_config("local-dir", str(folder))
+    if not (joints := config.get("skeleton", {}).get("joints")):
+        raise InputError(
+            f"push: {folder / 'config.json'} names no joints; give a --card of your own"
+        )
+    data = ModelCardData(library_name="timm", pipeline_tag="keypoint-detection", tags=["gatedpose"])
+    told = "Not told: no recipe.json lies beside it."
+    if (recipe := folder.parent / "recipe.json").is_file():
+        done = load_json(recipe)
+        phases = _phases(done["phases"])
+        told = f"Recipe {done['name']}: {phases}; from {done['init'] or 'fresh weights'}."
+    return f"""---
+{data.to_yaml()}
+---
+
+# {repository.rpartition("/")[2]}
+
+{len(joints)} joints ({", ".join(joints)}), found by {config["architecture"]}, a network of
+"Toward fast and accurate human pose estimation via soft-gated skip connections" (FG 2020).
+
+```python
+import gatedpose
+
+{_use_own(repository)}
+```
+
+## How it was made
+
+{told} The packaged weights are for research, and so is what a training makes of them.
+"""
+
+
+def _phases(phases: list[dict[str, int]]) -> str:
+    return ", ".join(f"{phase['images']:,} images of {phase['size']} px" for phase in phases)
+
+
+def _use_own(repository: str) -> str:
+    return f"""model = gatedpose.create_model("hf-hub:{repository}", pretrained=True)
+poses = gatedpose.Predictor(model)("photo.jpg", boxes=[[10, 20, 210, 420]])  # x0, y0, x1, y1
+poses[0].keypoints  # pixels of the photo"""
+
+
 def _purpose(weights: Weights) -> str:
     if weights.skeleton is None:
         return """Boxes of the people in a picture, from a network of the blocks of "Toward fast and
@@ -116,9 +162,7 @@ def _use(weights: Weights, repository: str) -> str:
 
 finder = PersonFinder("hf-hub:{repository}")
 boxes, scores = finder.find("photo.jpg")  # (N, 4) as x0, y0, x1, y1 in pixels of the photo; (N,)"""
-    return f"""model = gatedpose.create_model("hf-hub:{repository}", pretrained=True)
-poses = gatedpose.Predictor(model)("photo.jpg", boxes=[[10, 20, 210, 420]])  # x0, y0, x1, y1
-poses[0].keypoints  # pixels of the photo"""
+    return _use_own(repository)
 
 
 def _how_scored(weights: Weights) -> str:
@@ -132,9 +176,17 @@ def _how_scored(weights: Weights) -> str:
 def _cautions(weights: Weights) -> str:
     if weights.skeleton is None:
         return "Expect misses of small people, of crowds, and of people who are cut off or lie."
+    if weights.calibration is None:
+        return (
+            "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
+            "calibrated\nprobabilities."
+        )
     return (
-        "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
-        "calibrated\nprobabilities."
+        "Expect mistakes on crossed limbs, unusual views, people upside down and people who cover "
+        "each\nother. The score of a joint is the chance that it lies within a fifth of the torso, "
+        "fitted on people\nthat no score above is taken on; below 0.35 it is marked as not found. "
+        "Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
+        "near the network is to such labels."
     )
 
 
@@ -185,21 +237,30 @@ def write_repository(
     """Writes all files of a Hub repository; the folder appears whole, in place of an older one.
 
     Args:
-        name: Trained weights, "variant.tag".
+        name: Trained weights, "variant.tag"; or "local-dir:run/model", a network of one's own.
         folder: Where to write; its parent must exist.
         repository: What the card calls it.
         card: README.md to take instead of `model_card`'s.
 
     Returns:
         The folder with model.safetensors (the packaged file, byte for byte), config.json in timm's
-        schema, README.md and poses.png, or people.png of a finder.
+        schema, README.md and poses.png, or people.png of a finder; of a network of one's own
+        without a picture.
 
     Raises:
         UnknownModelError: For an unknown name.
         FileExistsError: If the folder holds other files, which would be lost.
-        ValueError: If a card's numbers are not those of the table.
+        ValueError: If a card's numbers are not those of the table; one's own are not looked at.
         WeightsError: If the weights are not here.
     """
+    source, place, _ = parse_name(name)
+    if source == "local-dir":
+        create_model(name, pretrained=True)  # what does not load is not pushed
+        with whole_folder(folder, FILES) as part:
+            for file in MODEL_FILES:
+                write_whole(part / file, Path(place, file).read_bytes())
+            write_whole(part / "README.md", card or own_card(Path(place), repository))
+        return Path(folder).resolve()
     weights = find_weights(name)
     text = card or model_card(weights, repository)
     check_card(text, weights)

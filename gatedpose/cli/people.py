@@ -18,7 +18,7 @@ from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.errors import BoxError
 from gatedpose.media.drawing import draw_poses
-from gatedpose.models.zoo import find_word
+from gatedpose.models.names import find_word
 from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.detector import FINDERS, find_download, load_detector, load_finder
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork

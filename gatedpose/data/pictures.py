@@ -20,7 +20,8 @@ from gatedpose.data.jpegs import JpegImages
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
-from gatedpose.media.images import find_images, read_image
+from gatedpose.media.folders import find_images
+from gatedpose.media.images import read_image
 
 SIDE = 320  # of packed pictures, in pixels
 QUALITY = 88

@@ -12,10 +12,10 @@ from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.evaluation.plots import BLUE, GREEN, ORANGE, new_figure, png
 from gatedpose.models.base import check_images
+from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.profiling import Profile, profile
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
 from gatedpose.models.weights import weights_table
-from gatedpose.models.zoo import find_weights, parse_name
 from gatedpose.skeleton import Skeleton
 
 Facts = dict[str, Any]

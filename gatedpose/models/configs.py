@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models import PretrainedCfg
-
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.variants import BY_NAME
@@ -13,7 +11,6 @@ from gatedpose.skeleton import SKELETONS, Skeleton
 
 LARGEST_SIDE = 8192  # of an input, in pixels
 COLOURS = {"mean": (-10.0, 10.0), "std": (1e-3, 10.0)}  # of colours from 0 to 1
-CFG_FIELDS = {field.name for field in dataclasses.fields(PretrainedCfg)}
 
 
 def check_config(config: Any, where: str) -> dict[str, Any]:
@@ -34,14 +31,11 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
     for name, part in (("pretrained_cfg", cfg), ("model_args", arguments)):
         if not isinstance(part, Mapping):
             raise bad(f"{name!r} must be an object, got {part!r:.80}")
-    if unknown := sorted(set(cfg) - CFG_FIELDS):
+    if unknown := sorted(set(cfg) - _cfg_fields()):
         place = "'pretrained_cfg'" if "pretrained_cfg" in config else "without 'pretrained_cfg' it"
         raise bad(f"{place} has the unknown field {unknown[0]!r}")
     if variant := BY_NAME.get(config["architecture"]):
-        known = {field.name for field in dataclasses.fields(variant.config)} | {
-            "in_chans",
-            "num_classes",
-        }
+        known = {"in_chans", "num_classes", *(f.name for f in dataclasses.fields(variant.config))}
         if unknown := sorted(set(arguments) - known):
             raise bad(f"'model_args' has the unknown field {unknown[0]!r}")
     channels = _agreed(
@@ -86,6 +80,12 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
         except (InputError, TypeError, ValueError) as error:
             raise bad(f"'calibration': {error}") from error
     return dict(config)
+
+
+def _cfg_fields() -> set[str]:
+    from timm.models import PretrainedCfg  # takes long
+
+    return {field.name for field in dataclasses.fields(PretrainedCfg)}
 
 
 def _input_size(cfg: Mapping[str, Any], bad: Any) -> tuple[int, ...]:

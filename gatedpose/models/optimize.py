@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import ENGINES, PRECISIONS
 from gatedpose.device import find_device, keep_freed_memory
 from gatedpose.errors import InputError, check_choice, check_range
 from gatedpose.models.base import HeatmapNetwork, check_images
@@ -27,8 +28,6 @@ APART: Any = (
     if "isolate_recompiles" in inspect.signature(torch.compile).parameters
     else {}  # before torch 2.14 or so: from the ninth network on compilation fails
 )
-ASKED = ("auto", "float32", "bfloat16", "int8")  # precisions
-ENGINES = ("auto", "torch", "openvino", "onnxruntime")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -198,7 +197,7 @@ def optimize(
         RuntimeError: If `compile` is True and compilation fails.
     """
     check_choice("optimize: engine", engine, ENGINES)
-    check_choice("optimize: precision", precision, ASKED)
+    check_choice("optimize: precision", precision, PRECISIONS)
     if example_shape is not None:
         check_range("optimize: example_shape", tuple(example_shape), (1, 65_536), count=4)
     wanted = find_device(device) if device else next(model.parameters()).device

@@ -22,8 +22,8 @@ from gatedpose.errors import (
     check_range,
     did_you_mean,
 )
+from gatedpose.models.names import list_models
 from gatedpose.models.weights import read_tensors
-from gatedpose.models.zoo import list_models
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 from gatedpose.predict.people import Detector
 

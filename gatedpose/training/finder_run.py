@@ -9,13 +9,14 @@ from torch import Tensor
 
 from gatedpose.data.pictures import Pictures, read_empty, read_labelled
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.files.whole import check_replaceable, held
+from gatedpose.files.whole import held
 from gatedpose.models.finder import GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass
-from gatedpose.models.saved import MODEL_FILES, save_model
+from gatedpose.models.saved import save_model
 from gatedpose.models.zoo import create_model
-from gatedpose.training.finder import CHECKPOINT, FinderTrainer
+from gatedpose.training.finder import FinderTrainer
 from gatedpose.training.finder_recipe import FinderRecipe
+from gatedpose.training.folder import check_folder
 
 EMPTY = 1 / 30  # share of the draws that pictures without people get
 WATCHED = 300  # pictures of a validation split that watch a training
@@ -51,14 +52,7 @@ def train_finder(
         InputError: For a network that is no finder, weights that it cannot start from, or an `out`
             that another program trains into.
     """
-    if (out / CHECKPOINT).exists() and not resume:
-        raise FileExistsError(
-            f"{out} holds a training: go on with it by --resume, or train into another folder"
-        )
-    for folder in itertools.chain(*folders.values()):
-        if out.resolve() == folder.resolve():
-            raise InputError(f"{out} is a folder of pictures: train into another one")
-    check_replaceable(out / "model", MODEL_FILES)
+    check_folder(out, resume, itertools.chain(*folders.values()))
     torch.manual_seed(recipe.seed)
     model = _model(name, recipe.init)
     size = recipe.phases[-1].size

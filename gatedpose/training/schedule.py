@@ -1,11 +1,8 @@
 """Where a training stands, and the learning rate there."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from gatedpose.errors import InputError, WeightsError
+from gatedpose.errors import InputError
 from gatedpose.training.recipes import Recipe
 
 
@@ -69,14 +66,6 @@ def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) ->
             )
 
 
-def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises InputError, which begins with `what`, unless all fields are as before."""
-    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in names):
-        text = "resume it with that one, or train into another folder"
-        raise InputError(f"{what} ({changes}): {text}")
-
-
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
     """Linear warm-up over steps, then the recipe's drops or a linear fall to 0."""
     warm = min(1.0, (progress.step + 1) / max(1, recipe.warmup))
@@ -84,13 +73,3 @@ def learning_rate(recipe: Recipe, progress: Progress) -> float:
     if recipe.drops:
         return warm * [recipe.lr, *(rate for start, rate in recipe.drops if share >= start)][-1]
     return recipe.lr * warm * (1 - share)
-
-
-def damaged(path: Path, error: Exception) -> WeightsError:
-    """What is wrong with a checkpoint that cannot be gone on with, and what to do."""
-    reason = str(error).strip().partition("\n")[0]
-    return WeightsError(
-        f"{path} is damaged ({type(error).__name__}: {reason:.200}): put a copy of it in its "
-        "place, or begin anew in another folder; best.safetensors, if there is one, can be given "
-        "to --init"
-    )

@@ -10,8 +10,7 @@ import torch
 import gatedpose
 from gatedpose.errors import InputError
 from gatedpose.models.calibration import Calibration, calibration_error, fit_calibration
-from gatedpose.models.saved import save_model
-from gatedpose.models.zoo import calibration_of
+from gatedpose.models.saved import calibration_of, save_model
 from gatedpose.skeleton import LSP14
 
 

@@ -157,7 +157,7 @@ def test_a_folder_is_for_one_training(people: Path, tmp_path: Path) -> None:
     ):
         trained(people, out)
     assert not list(out.iterdir())
-    with pytest.raises(InputError, match="is the folder of own"):
+    with pytest.raises(InputError, match="is a folder of pictures"):
         trained(people, people)
 
 
