@@ -113,7 +113,7 @@ def test_damaged_checkpoints_are_named(copy: Path, people: Path) -> None:
     words = ["train", "gated_hg_1s_68", "--data", f"own={people}", "--out", str(copy), "--resume"]
     told = CliRunner().invoke(main, [*words, "--recipe", str(copy / "recipe.json")])
     assert told.exit_code == 1
-    assert "last.pt is damaged (EOFError" in told.output
+    assert "last.pt is damaged (" in told.output
 
 
 @pytest.mark.parametrize(
