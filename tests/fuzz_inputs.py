@@ -392,7 +392,7 @@ def bomb(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]:
         data = path.read_bytes().replace(b"(4, 14, 2)", b"(4000000, 14, 2)")
         path.write_bytes(data)
     elif kind == "png":
-        side = draw.randrange(8_100, 16_000)
+        side = draw.randrange(8_001, 9_000)
         Image.new("1", (side, side)).save(path)
     elif not path.exists():
         Image.new("RGB", (8_100, 8_100)).save(path, method=0)

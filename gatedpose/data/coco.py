@@ -21,6 +21,7 @@ from gatedpose.data.coco_table import (
     is_crowd,
     joint_categories,
     joint_names,
+    joint_numbers,
     load_table,
 )
 from gatedpose.data.samples import Sample, require_images
@@ -153,15 +154,8 @@ def _people(
 
 
 def _joints(row: Row, skeleton: Skeleton) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Keypoints (K, 2) and which of them are labelled (K,); triples may be lists of their own."""
-    flat = row.get("keypoints")
-    if isinstance(flat, list) and all(isinstance(part, list) for part in flat):
-        flat = [number for part in flat for number in part]
-    if isinstance(flat, list) and None in flat and len(flat) % 3 == 0:
-        visible = [v for v in flat[2::3] for _ in range(3)]  # else there is no place
-        flat = [0 if n is None and not v else n for n, v in zip(flat, visible, strict=True)]
-    plain = Row(row.file, row.name, {"keypoints": flat})
-    numbers = plain.numbers("keypoints", (3 * skeleton.num_keypoints,)).reshape(-1, 3)
+    """Keypoints (K, 2) and which of them are labelled (K,)."""
+    numbers = joint_numbers(row, skeleton.num_keypoints)
     if not np.isin(numbers[:, 2], (0, 1, 2)).all():
         raise row.error("keypoints", "every third number, the visibility, must be 0, 1 or 2")
     labelled = numbers[:, 2] > 0

@@ -436,6 +436,14 @@ def test_joints_that_are_not_plain(keypoints: Any, tmp_path: Path) -> None:
         own(tmp_path, "train", check_images=False)
 
 
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    content = table()
+    content["images"][0]["file_name"] = "é" * 200 + ".jpg"
+    write(tmp_path / "train.json", content)
+    with pytest.raises(DatasetError, match=r"images\[0\], field 'file_name': must be a file name"):
+        own(tmp_path, "train")
+
+
 def test_limbs_from_0_and_no_pairs(tmp_path: Path) -> None:
     content = table()
     content["categories"][0] |= {"skeleton": [[0, 1], [0, 2]], "flip_pairs": None}
