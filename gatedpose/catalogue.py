@@ -23,6 +23,8 @@ Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]  # of PCKh
 AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
 ENGINES = ("auto", "torch", "openvino", "onnxruntime")  # that run an optimised network
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # that it computes in
+# Of colours from 0 to 1, as all networks here take images; timm's, too.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 FOLDER = Path(__file__).parent / "weights"
 

@@ -248,6 +248,7 @@ def pose_text(facts: Facts) -> str:
         lines.append(f"person {number}, box {', '.join(f'{v:g}' for v in pose['box'])}")
         lines += [
             f"  {joint:15} x {x:8.2f}  y {y:8.2f}  confidence {score:.2f}"
+            f"{'  not found' if joint in pose['unsure'] else ''}"
             for joint, (x, y, score) in pose["keypoints"].items()
         ]
     return "\n".join(lines)

@@ -63,6 +63,12 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
                 f"{name!r} must be {channels} numbers from {low:g} to {high:g}, of colours from 0 "
                 f"to 1, got {values!r:.80}"
             )
+    _check_told(config, keypoints, bad)
+    return dict(config)
+
+
+def _check_told(config: Mapping[str, Any], keypoints: int | None, bad: Any) -> None:
+    """Sees that joints and calibration are such, and the joints as many as heatmaps."""
     if told := config.get("skeleton"):
         try:
             skeleton = Skeleton.from_dict(told)
@@ -79,7 +85,6 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
             Calibration(**told)
         except (InputError, TypeError, ValueError) as error:
             raise bad(f"'calibration': {error}") from error
-    return dict(config)
 
 
 def _cfg_fields() -> set[str]:

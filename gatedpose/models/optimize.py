@@ -257,7 +257,8 @@ def make_fast(
         try:
             fast.compile_for(shape)
         except Exception as error:  # compilers raise anything
-            fast.reason = f"torch.compile failed: {_first_line(error)}"
+            first = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            fast.reason = f"torch.compile failed: {first}"
             if compile is True:
                 raise RuntimeError(f"optimize: {fast.reason}") from error
             warnings.warn(f"optimize: runs without {fast.reason}", stacklevel=3)
@@ -273,7 +274,3 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         return torch.float32
     half, full = (matrix_rate("cpu", dtype) for dtype in (torch.bfloat16, torch.float32))
     return torch.bfloat16 if half > 1.25 * full else torch.float32
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]

@@ -6,7 +6,7 @@ A folder is laid out as a Hub repository: timm's config.json and the weights.
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,9 @@ def save_model(
         )
     standard = BY_NAME[model.pretrained_cfg["architecture"]].config
     changed = {
-        field.name: value
-        for field in fields(standard)
-        if field.name not in ("num_keypoints", "in_channels")
-        and (value := getattr(model.config, field.name)) != getattr(standard, field.name)
+        name: value
+        for name, value in vars(model.config).items()
+        if name not in ("num_keypoints", "in_channels") and value != getattr(standard, name)
     }
     told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gatedpose.catalogue import IMAGENET_MEAN, IMAGENET_STD
 from gatedpose.device import find_device
 from gatedpose.errors import InputError, InputTypeError, UnknownModelError, WeightsError
 from gatedpose.models.base import HeatmapNetwork
@@ -35,8 +36,6 @@ from gatedpose.models.weights import (
     require_finite,
     weights_table,
 )
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # timm's, too
 
 
 def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:

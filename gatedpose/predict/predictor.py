@@ -1,7 +1,6 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from gatedpose.models.names import find_word
 from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
-from gatedpose.pose import Pose
+from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict.detector import find_detector
 from gatedpose.predict.networks import (
     check_options,
@@ -33,7 +32,7 @@ from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find
 from gatedpose.predict.queues import Batches, ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
 
-Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box with score
+Crop: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # picture, matrix, box and score, edge
 People: TypeAlias = Boxes | Detector | Literal["whole"] | None
 
 
@@ -103,6 +102,11 @@ class Predictor:
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
         self.mean, self.std = preprocessing.scales(self.device, white=255)
+
+    @property
+    def trust(self) -> float:
+        """Score from which on a joint counts as found."""
+        return TRUST if self.calibration is None else TRUST_CALIBRATED
 
     @functools.cached_property
     def finder(self) -> Detector | None:
@@ -246,12 +250,13 @@ class Predictor:
     def _crops(self, pixels: Tensor, people: Tensor) -> Iterator[Crop]:
         pixels, people = pixels.to(self.device), people.to(self.device)
         matrices = crop_matrices(people[:, :4], self.size)
+        edge = torch.tensor(pixels.shape[:0:-1], device=self.device)  # width, height
         for matrix, person in zip(matrices, people, strict=True):
-            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person
+            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person, edge
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
-        pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
+        pictures, matrices, boxes, edges = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
         maps = self.heatmaps(batch.to(self.dtype))
         if not bool(maps.sum(dtype=torch.float32).isfinite()):
@@ -263,17 +268,16 @@ class Predictor:
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
+        inside = ((keypoints >= 0) & (keypoints <= torch.stack(edges)[:, None])).all(dim=-1)
+        scores = scores * inside.cpu().numpy()
         return [
             Pose(
                 points.cpu().numpy(),
                 score,
                 box[:4].cpu().numpy(),
                 self.skeleton,
-                box_score=_score(float(box[4])),
+                box_score=None if box[4].isnan() else float(box[4]),
+                trust=self.trust,
             )
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
-
-
-def _score(value: float) -> float | None:
-    return None if math.isnan(value) else value

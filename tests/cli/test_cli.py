@@ -243,7 +243,7 @@ def test_data_check(photos: Path, tmp_path: Path) -> None:
     with Image.open(str(facts["picture"])) as sheet:
         assert sheet.size == (2 * 228 + 4, 228 + 4)
     assert "tail                 2 labelled (100.0 %)" in run("data", "check", *where).output
-    assert "has the splits train, not 'val'" in run("data", "check", *where[:4], code=1).output
+    assert "has no val.json: 1 of the 2 pictures" in run("data", "check", *where[:4]).output
 
     (folder / "images" / "a2.png").write_bytes(b"no picture")
     assert "a2.png" in run("data", "check", *where, code=1).output
