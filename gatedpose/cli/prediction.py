@@ -9,8 +9,10 @@ import click
 from gatedpose.catalogue import DEFAULT_WORD
 from gatedpose.cli.options import (
     BATCH,
+    RESULTS,
     SHARE,
     check_apart,
+    check_replaced,
     decoder_option,
     device_option,
     fast_option,
@@ -143,6 +145,7 @@ def predict(
     pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
     files = [picture.file for picture in pictures if not picture.remote]
     check_apart("--coco", coco, options["table"], *files)
+    check_replaced("--coco", coco, *RESULTS)
     keep = True if resume else False if overwrite else None
     recursive = any("**" in source for source in sources)
     suffix = kind and f".{kind}"

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from gatedpose.errors import DatasetError, JsonError, MissingPackageError
 from gatedpose.files.typed_json import read_json
 
+LONGEST_NAME = 255  # bytes of a file's, on all usual file systems
+
 
 def load_json(file: Path) -> Any:
     """What a .json or .json.gz file holds.
@@ -94,7 +96,8 @@ class Row:
     def file_name(self, key: str) -> str:
         """The field `key`, which must name a file within a folder."""
         value = self.get(key)
-        if not isinstance(value, str) or not value:
+        parts = Path(value).parts if isinstance(value, str) else ()
+        if not parts or any(len(part.encode()) > LONGEST_NAME for part in parts):
             raise self.error(key, f"must be a file name, got {value!r:.80}")
         if Path(value).is_absolute() or ".." in Path(value).parts:
             raise self.error(key, f"must lie in the folder of images, got {value!r}")
