@@ -330,7 +330,7 @@ def test_processes_are_spawned(dots: tuple[Image.Image, np.ndarray], tmp_path: P
 
 
 def test_less_than_no_workers(finder: DotFinder) -> None:
-    with pytest.raises(ValueError, match="0 or more threads, got -1"):
+    with pytest.raises(ValueError, match="whole number from 0 to 1024, got -1"):
         Predictor(finder, THREE, workers=-1)
 
 

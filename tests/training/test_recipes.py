@@ -178,7 +178,7 @@ def test_a_missing_file() -> None:
 def test_epochs_scale_all_phases_alike() -> None:
     assert FINETUNE.scaled(100) is FINETUNE
     short = replace(FINETUNE, epochs=2.48)
-    assert [phase.images for phase in short.scaled(400).phases] == [800, 192]
+    assert [phase.images for phase in short.scaled(400).phases] == [661, 331]
     assert short.scaled(400).scaled(400) == short.scaled(400)
     assert replace(MPII, epochs=200.0).scaled(22_246).phases == MPII.phases
 
