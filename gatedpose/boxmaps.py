@@ -142,4 +142,4 @@ def surest(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
     for row in range(len(order)):
         if not any(over[surer][row] for surer in kept):
             kept.append(row)
-    return order[kept].tolist()  # type: ignore[no-any-return]
+    return order[kept].tolist()

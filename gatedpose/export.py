@@ -156,7 +156,7 @@ def export(
         size: (height, width) of the input, fixed in the file.
         half: Weights and arithmetic in half precision; inputs and outputs stay float32.
         int8: Weights and activations in eight bits, of the zoo's weights and for OpenVINO only.
-        dynamic_batch: Any number of images; one if not.
+        dynamic_batch: Any number of images; one if not. Not with `int8`.
         with_decode: Keypoints and scores as outputs, too; of a finder boxes and scores.
 
     Raises:
@@ -164,7 +164,7 @@ def export(
         ValueError: For an unknown format or a size that the network cannot take.
         OSError: If the file cannot be written.
     """
-    _check_asked(format, Path(path), half, int8)
+    _check_asked(format, Path(path), half, int8, dynamic_batch)
     check_range("export: size, (height, width),", size, (1, LARGEST_SIDE), count=2)
     model = copy.deepcopy(model).cpu().float().eval()
     batches = (1, 3, 8) if dynamic_batch else (1,)
@@ -198,11 +198,16 @@ def export(
     return Exported(Path(path), format, length, names, batches, heatmaps, keypoints)
 
 
-def _check_asked(format: Format, path: Path, half: bool, int8: bool) -> None:
+def _check_asked(format: Format, path: Path, half: bool, int8: bool, dynamic_batch: bool) -> None:
     """Raises unless a format is known, has its packages and can hold what is asked for."""
     check_choice("export: format", format, FORMATS)
     if (half and format == "openvino") or (int8 and format != "openvino"):
         raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
+    if int8 and dynamic_batch:
+        raise InputError(
+            "export: OpenVINO computes eight bits wrongly where a file takes any number of images; "
+            "leave out dynamic_batch or int8"
+        )
     if format == "onnx":
         check_installed("onnxruntime")
     if format == "openvino":

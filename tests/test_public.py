@@ -100,7 +100,7 @@ def test_prediction_starts_without_what_takes_long(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "gatedpose.predict.predictor" in loaded
-    assert not loaded & {"timm", "torchvision", "torch._dynamo", "huggingface_hub", "scipy"}
+    assert not loaded & {"timm", "torchvision", "torch._dynamo", "httpx2", "scipy"}
 
 
 def test_every_module_of_the_package_is_in_the_import_contract() -> None:

@@ -174,7 +174,7 @@ def _create(
     variant = BY_NAME[place]
     weights = find_weights(name) if pretrained or tag else None
     cfg = _timm_cfg(variant, weights, changes.get("stacks"))
-    sizes = {"num_keypoints": cfg["num_classes"], **changes}
+    sizes: dict[str, Any] = {"num_keypoints": cfg["num_classes"], **changes}
     if num_keypoints is not None:
         sizes["num_keypoints"] = num_keypoints
     if pretrained and weights:
@@ -189,7 +189,6 @@ def _create(
     model.pretrained_cfg = {
         key: value for key, value in cfg.items() if value is not None or key == "pool_size"
     }
-    model.default_cfg = model.pretrained_cfg  # timm's other name
     return model
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from gatedpose.files.typed_json import parse_json
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.configs import check_config
 from gatedpose.models.engines import check_installed
-from gatedpose.models.runtimes import compile_openvino, onnxruntime_session, openvino
+from gatedpose.models.runtimes import onnxruntime_session, openvino, openvino_run
 from gatedpose.skeleton import Skeleton
 
 SUFFIXES = (".onnx", ".xml")
@@ -120,15 +119,16 @@ def _xml(path: Path) -> Started:
     """As `_onnx`."""
     model = openvino().Core().read_model(path)
     text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
-    kinds = {op.get_type_name() for op in model.get_ops()}
-    compiled = compile_openvino(model, "int8" if "FakeQuantize" in kinds else "float32")
-
-    def run(pictures: Any) -> Any:
-        request = compiled.create_infer_request()  # each for one thread at a time
-        return np.array(request.infer([pictures], share_inputs=True)[compiled.output(0)])
-
+    rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
     shape, maps = (
         [None if side.is_dynamic else side.get_length() for side in port.partial_shape]
         for port in (model.input(0), model.output(0))
     )
-    return run, shape, maps[1], text
+    parts = {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
+    fixed = None if None in shape else tuple(model.input(0).partial_shape.to_shape())
+    run = openvino_run(parts, "int8" if rounded else "float32", fixed)
+
+    def numbers(pictures: Any) -> Any:
+        return run(torch.from_numpy(pictures)).numpy()
+
+    return numbers, shape, maps[1], text
