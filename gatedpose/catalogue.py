@@ -1,4 +1,4 @@
-"""What `gatedpose list` prints, without PyTorch: the stored counts of the networks, and scores.
+"""What users choose by name, and what `gatedpose list` prints, without PyTorch.
 
 weights/counts.json is what `gatedpose list --recount` prints of the networks themselves; a test
 compares the two.
@@ -8,13 +8,24 @@ import fnmatch
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 Facts = dict[str, Any]
 
 # The words for who does not care for names.
 WORDS = {"fast": "gated_hg_1s_68.people", "balanced": "gated_hg_2s_128", "best": "gated_hg_4s_144"}
 DEFAULT_WORD = "fast"  # the only one that was trained on everyday people, and the best on them
+
+Decoder: TypeAlias = Literal["argmax", "quarter", "dark", "softargmax"]
+DECODERS: tuple[Decoder, ...] = get_args(Decoder)
+DEFAULT_DECODER: Decoder = "softargmax"  # measured, see docs/decoders.md
+Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]  # of PCKh
+AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
+ENGINES = ("auto", "torch", "openvino", "onnxruntime")  # that run an optimised network
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # that it computes in
+# Of colours from 0 to 1, as all networks here take images; timm's, too.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 FOLDER = Path(__file__).parent / "weights"
 
 

@@ -23,8 +23,11 @@ from gatedpose.files.typed_json import to_json
 def push(
     name: str, repo: str | None, dry_run: Path | None, card: Path | None, as_json: bool
 ) -> None:
-    """Makes a complete Hub repository of the trained weights NAME and uploads it."""
-    from gatedpose.hub import check_repository, push, write_repository
+    """Makes a complete Hub repository of the trained weights NAME and uploads it.
+
+    NAME may be a network of your own, local-dir:run/model; say with --card how well it does.
+    """
+    from gatedpose.hub.repositories import check_repository, push, write_repository
 
     if repo is None and dry_run is None:
         raise click.UsageError("give --repo ORG/NAME, or --dry-run DIR")

@@ -1,5 +1,6 @@
 """Reader of a user's own data: COCO's format with any joints, which the file itself names."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ LOG = logging.getLogger(__name__)
 ROBOFLOW = "_annotations.coco.json"
 KEYPOINTS = "person_keypoints_"  # how CVAT's and COCO's files begin
 ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
+HELD_OUT = 5  # one in so many pictures validates where there is no split of its own for that
 
 
 def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
@@ -36,7 +38,9 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             0, that are sure to be out of the picture: training then teaches that they are not
             there.
         split: Any for which there is a file: "train", "val" and so on; "val" also finds "valid" and
-            "validation". See `splits_in`.
+            "validation"; "train" is also the only table there is, whatever its name. See
+            `splits_in`. Where "val" has no table it is one in five of the pictures of "train",
+            always the same ones, which `gatedpose.training.train` then leaves out of "train".
         check_images: Whether the images must be there.
 
     Returns:
@@ -48,7 +52,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             file, row and field.
         ImportError: Without pycocotools.
     """
-    place = _place(Path(folder), split)
+    held = split.lower() in ALIASES[1] and not has_validation(folder)
+    place = _place(Path(folder), "train" if held else split)
     table = load_table(place.file)
     categories = joint_categories(table)
     skeleton = _skeleton(categories[0])
@@ -56,6 +61,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     names = {table.image_name(row) for row in table.annotations()}
     images = _image_folder(place, names) if check_images else place.images[0]
     people = read_people(table, categories, images, "own", skeleton)
+    if held:
+        people = _held_out(people, place.file)
     if check_images:
         require_images(images, {person.image.relative_to(images).as_posix() for person in people})
         check_pictures([Label.of(person) for person in people])
@@ -99,6 +106,32 @@ def _places(folder: Path) -> dict[str, Place]:
     return {name: place for name, place in found.items() if not name.startswith(".")}
 
 
+def has_validation(folder: str | Path) -> bool:
+    """Whether a folder of a user's own data has a table for "val"."""
+    return bool(set(ALIASES[1]) & {name.lower() for name in _places(Path(folder))})
+
+
+def _held_out(people: list[Sample], file: Path) -> list[Sample]:
+    """The people in a fifth of the pictures.
+
+    Raises:
+        DatasetError: For people of a single picture.
+    """
+    names = {person.image: person.image.name.encode() for person in people}
+    pictures = sorted(names, key=lambda image: hashlib.sha256(names[image]).digest())
+    held = set(pictures[: max(1, len(pictures) // HELD_OUT)])
+    if len(pictures) == 1:
+        raise DatasetError(
+            f"{file} has people in one picture only, and nothing is left to validate by: label "
+            "more, or add val.json"
+        )
+    LOG.info(
+        f"{file.parent} has no val.json: {len(held)} of the {len(pictures)} pictures of "
+        f"{file.name} are kept for validation"
+    )
+    return [person for person in people if person.image in held]
+
+
 def _place(folder: Path, split: str) -> Place:
     """The split of that name, in whatever case, or of one that means the same.
 
@@ -110,7 +143,10 @@ def _place(folder: Path, split: str) -> Place:
     places = _places(folder)
     lower = {name.lower(): place for name, place in reversed(places.items())}
     meant = next((names for names in ALIASES if split.lower() in names), (split.lower(),))
-    for place in (places.get(split), *(lower.get(name) for name in (split.lower(), *meant))):
+    found = [places.get(split), *(lower.get(name) for name in (split.lower(), *meant))]
+    if meant == ALIASES[0] and len(places) == 1 and not set(lower) & set(ALIASES[1] + ALIASES[2]):
+        found += places.values()
+    for place in found:
         if place:
             if place.split != split:
                 LOG.info(f"{folder}: {split!r} is {place.file.relative_to(folder)}")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatedpose.models.zoo import IMAGENET_MEAN, IMAGENET_STD
+from gatedpose.catalogue import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,6 @@ else. Weights take one way, whoever asks for them: `locate` finds the file (pack
 Hub through its cache), `gatedpose.models.weights` verifies and loads it.
 """
 
-import difflib
-import fnmatch
-import functools
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -19,19 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from gatedpose.catalogue import WORDS
+from gatedpose.catalogue import IMAGENET_MEAN, IMAGENET_STD
 from gatedpose.device import find_device
-from gatedpose.errors import (
-    InputError,
-    InputTypeError,
-    UnknownModelError,
-    WeightsError,
-    did_you_mean,
-)
+from gatedpose.errors import InputError, InputTypeError, UnknownModelError, WeightsError
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.calibration import Calibration
 from gatedpose.models.finder import FinderConfig
-from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, find_variant, keypoint_modules
+from gatedpose.models.names import find_weights, parse_name
+from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, keypoint_modules
 from gatedpose.models.weights import (
     FIRST_CONV,
     HUB_FILE,
@@ -46,117 +36,6 @@ from gatedpose.models.weights import (
     require_finite,
     weights_table,
 )
-from gatedpose.skeleton import SKELETONS, Skeleton
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # timm's, too
-NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
-
-
-def parse_name(name: str) -> tuple[str, str, str]:
-    """Splits a model name into (source, variant or place, tag); source and tag may be "".
-
-    >>> parse_name("gated_hg_1s_68.lsp"), parse_name("hf-hub:gatedpose/x@main")
-    (('', 'gated_hg_1s_68', 'lsp'), ('hf-hub', 'gatedpose/x@main', ''))
-
-    Raises:
-        UnknownModelError: For anything but "variant", "variant.tag", "hf-hub:organisation/name"
-            (with an optional "@revision") and "local-dir:path".
-    """
-    match = NAME.fullmatch(name) if isinstance(name, str) else None
-    if match is None:
-        raise UnknownModelError(
-            f'{name!r} is no model name; names are "variant", "variant.tag", '
-            '"hf-hub:organisation/name" and "local-dir:path"'
-        )
-    source, place, variant, tag = match.groups(default="")
-    return source, place or variant, tag
-
-
-def find_word(name: str) -> str:
-    """The model that a word of `WORDS` stands for; any other name as it is.
-
-    Raises:
-        UnknownModelError: For what is nearly a word and no name.
-    """
-    close = difflib.get_close_matches(str(name), WORDS)
-    if close and name not in WORDS:
-        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
-    return WORDS.get(name, name)
-
-
-def find_weights(name: str) -> Weights:
-    """The weights called "variant.tag", or the default ones of "variant".
-
-    Raises:
-        UnknownModelError: If there is no such variant or tag; the message has close matches.
-        WeightsError: If the variant has no weights; the message names those that there are.
-    """
-    source, variant, tag = parse_name(name)
-    table = weights_table()
-    if source or variant not in BY_NAME:
-        find_variant(name)  # raises, with close matches
-    mine = [weights for key, weights in table.items() if key.partition(".")[0] == variant]
-    if tag and name not in table:
-        hint = did_you_mean(name, table) if table else "there are no weights"
-        raise UnknownModelError(f"unknown tag {tag!r} of {variant}; {hint}")
-    if not mine:
-        raise WeightsError(f"{variant} has no weights; there are {', '.join(table) or 'none yet'}")
-    return table[name] if tag else mine[0]
-
-
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names of the zoo in its order: variants, or with `pretrained` their weights ("variant.tag").
-
-    Args:
-        pattern: Wildcards; a pattern that fits the variant fits its weights too.
-        pretrained: Whether to list what `create_model(name, pretrained=True)` can load.
-    """
-    names = list(BY_NAME)
-    if pretrained:
-        table = [key for key, weights in weights_table().items() if weights.obtainable]
-        names = [key for name in names for key in table if key.split(".")[0] == name]
-    fits = functools.partial(fnmatch.fnmatchcase, pat=pattern)
-    return [name for name in names if fits(name) or fits(name.split(".")[0])]
-
-
-def skeleton_of(model: nn.Module) -> Skeleton | None:
-    """The joints that a model predicts, None if unknown, or if it finds boxes.
-
-    They are those of its weights' tag, or what config.json of its folder or repository says. A
-    model without either, or with another number of keypoints, is taken to have the package's
-    skeleton of as many joints, if there is one.
-    """
-    cfg = getattr(model, "pretrained_cfg", {})
-    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    known = [SKELETONS[weights.skeleton]] if weights and weights.skeleton else []
-    source = cfg.get("source")
-    if source in ("local-dir", "hf-hub"):
-        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
-        told = read_config(source, place).get("skeleton")
-        known = [Skeleton.from_dict(told)] if told else []
-    keypoints = getattr(model, "num_keypoints", None)
-    return next((s for s in [*known, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
-
-
-def calibration_of(model: nn.Module) -> Calibration | None:
-    """What the peaks of a model's heatmaps are worth, None if that is not known.
-
-    Raises:
-        InputError: If config.json of its folder or repository holds one that is not monotone.
-    """
-    cfg = getattr(model, "pretrained_cfg", {})
-    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    told = weights.calibration if weights and weights.num_keypoints == model.num_keypoints else None
-    source = cfg.get("source")
-    if source in ("local-dir", "hf-hub"):
-        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
-        told = read_config(source, place).get("calibration")
-    if told is None:
-        return None
-    try:
-        return Calibration(**told)
-    except TypeError as error:
-        raise InputError(f"calibration: needs peaks and chances, got {told!r:.80}") from error
 
 
 def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:

@@ -156,11 +156,15 @@ class Averaging(Group):
         calibrate: Images that the averaged network's batch norm takes its statistics from anew,
             before each look at the validation people and in the end; 0 for the averages of
             training, which lag behind and come from small batches.
+        result: "last" for the averaged weights in the end; "best" for those of the look, of all
+            phases, that scored best on the validation people. The finest input is not always the
+            best where there are few people.
     """
 
     ema: float = 0.999
     keep: float = 0.0
     calibrate: int = 1024
+    result: Literal["last", "best"] = "last"
 
 
 @dataclass(frozen=True)

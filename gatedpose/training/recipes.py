@@ -145,8 +145,9 @@ FINETUNE = Recipe(
     warmup=20,
     ema=0.98,
     calibrate=64,
+    result="best",
     augmentation=Augmentation(shift=0.03),
-    init="pretrained",
+    init="people|pretrained",
 )
 
 # Section III-C of the paper: 200 epochs of 22,246 people. Its text lost the ranges of rotation and

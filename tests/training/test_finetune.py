@@ -1,15 +1,27 @@
 """A user's own joints: from drawings to a network that finds them, by the commands of the docs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 import gatedpose
 from gatedpose.cli import main
+from gatedpose.data.own import own
+from gatedpose.errors import DatasetError
+from gatedpose.evaluation.metrics import Score
+from gatedpose.skeleton import LSP14, PEOPLE19
+from gatedpose.training.recipes import FINETUNE
+from gatedpose.training.run import starting_model
+from gatedpose.training.watch import watch
 
 JOINTS = ["left tip", "right tip", "head"]
 COLOURS = ["royalblue", "darkorange", "seagreen"]
@@ -74,8 +86,8 @@ def test_a_misspelt_joint_is_named_before_training(tmp_path: Path) -> None:
     write_split(tmp_path, "val", 2, seed=1)
     for split in ("train", "val"):
         table = (tmp_path / f"{split}.json").read_text()
-        for own, joint in zip(JOINTS, ("left ankle", "right ankel", "nose"), strict=True):
-            table = table.replace(f'"{own}"', f'"{joint}"')
+        for name, joint in zip(JOINTS, ("left ankle", "right ankel", "nose"), strict=True):
+            table = table.replace(f'"{name}"', f'"{joint}"')
         (tmp_path / f"{split}.json").write_text(table)
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"base": "finetune", "joints": "people19"}')
@@ -114,3 +126,84 @@ def test_own_joints_are_learnt_scored_and_found(
     model = gatedpose.create_model(name, pretrained=True)
     assert gatedpose.Predictor(model).skeleton.flip_pairs == ((1, 0),)
     assert gatedpose.Predictor(model).skeleton.limbs == ((0, 1), (1, 2), (2, 0))
+
+
+def test_pictures_are_kept_for_validation_where_there_is_no_val(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twelve pictures two: nobody is learnt from who validates, and evaluate takes the same."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    data, out = tmp_path / "kites", tmp_path / "run"
+    write_split(data, "train", 12, seed=0)
+    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--data", f"own={data}"]
+    result = CliRunner().invoke(main, [*arguments, "--phase", "64,4,2,1", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "has no val.json: 2 of the 12 pictures of train.json are kept" in result.stderr
+    learnt, watched = (load_crops(out / f"own-{split}.safetensors") for split in ("train", "val"))
+    assert (learnt, watched) == (10, 2)
+    held = {person.image.name for person in own(data, "val")}
+    assert len(held) == 2
+    assert held == {person.image.name for person in own(data, "validation")}
+    assert len(own(data, "train")) == 12
+    name = f"local-dir:{out / 'model'}"
+    told = json.loads(run("evaluate", name, "--dataset", "own", "--data", data, "--json"))
+    assert told["people"] == 2
+
+    (data / "train.json").rename(data / "result.json")  # as Label Studio calls it
+    assert {person.image.name for person in own(data, "val")} == held
+    assert len(own(data, "train")) == 12
+    write_split(tmp_path / "one", "train", 1, seed=0)
+    with pytest.raises(DatasetError, match="in one picture only, and nothing is left"):
+        own(tmp_path / "one", "val")
+
+
+def load_crops(file: Path) -> int:
+    """How many people are packed in a file."""
+    with safe_open(file, framework="pt") as packed:
+        return len(packed.get_tensor("keypoints"))
+
+
+def test_the_best_of_all_phases_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at 64 px scores best: the network has its weights and its size, and is pushed."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    data, out = tmp_path / "kites", tmp_path / "run"
+    for split in ("train", "val"):
+        write_split(data, split, 3, seed=0)
+    scores = iter((40.0, 30.0, 20.0))
+
+    def fake(*args: Any) -> tuple[Score, Any]:
+        score, sheet = watch(*args)
+        return replace(score, mean=next(scores)), sheet
+
+    monkeypatch.setattr("gatedpose.training.trainer.watch", fake)
+    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--data", f"own={data}"]
+    for size in (64, 128, 192):
+        arguments += ["--phase", f"{size},4,2,1"]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "kept the weights that scored best: 40.00 at 64 px" in result.stderr
+    name = f"local-dir:{out / 'model'}"
+    model = gatedpose.create_model(name, pretrained=True)
+    assert gatedpose.Predictor(model).size == (64, 64)
+    best = load_file(out / "best.safetensors")
+    assert all(torch.equal(model.state_dict()[key], best[key]) for key in best)
+
+    run("push", name, "--dry-run", tmp_path / "dry")
+    assert {file.name for file in (tmp_path / "dry").iterdir()} == {
+        "README.md", "config.json", "model.safetensors",
+    }  # fmt: skip
+    card = (tmp_path / "dry" / "README.md").read_text()
+    assert "3 joints (left tip, right tip, head), found by gated_hg_1s_68" in card
+    assert "Recipe finetune: 4 images of 64 px, 4 images of 128 px" in card
+    again = gatedpose.create_model(f"local-dir:{tmp_path / 'dry'}", pretrained=True).state_dict()
+    assert all(torch.equal(again[key], best[key]) for key in best)
+
+
+def test_finetuning_starts_from_everyday_people_where_there_are_such_weights() -> None:
+    """Names of the joints are known, so their channels stay; 80 channels have no such weights."""
+    people = gatedpose.create_model("gated_hg_1s_68.people", pretrained=True).state_dict()
+    started = starting_model("gated_hg_1s_68", PEOPLE19, FINETUNE.init).state_dict()
+    assert all(torch.equal(started[key], people[key]) for key in people)
+    sports = gatedpose.create_model("gated_hg_2s_80.lsp", pretrained=True).state_dict()
+    started = starting_model("gated_hg_2s_80", LSP14, FINETUNE.init).state_dict()
+    assert all(torch.equal(started[key], sports[key]) for key in sports)
