@@ -44,9 +44,9 @@ class ExportedNetwork(nn.Module):
             self.skeleton = Skeleton.from_dict(self.facts["skeleton"])
             told = self.facts.get("calibration")
             self.calibration = Calibration(**told) if told else None
-            cfg = {"input_size": [3, *self.facts["size"]]}
+            cfg: dict[str, Any] = {"input_size": [3, *self.facts["size"]]}
             cfg |= {name: tuple(self.facts[name]) for name in ("mean", "std")}
-            check_config({"architecture": "exported", "pretrained_cfg": cfg}, "what it says")
+            check_config({"architecture": "exported", **cfg}, "what it says")
             self._check_shapes(cfg["input_size"])
         except (ValueError, KeyError, TypeError, WeightsError) as error:
             raise WeightsError(

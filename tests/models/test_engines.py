@@ -16,7 +16,7 @@ from gatedpose.errors import InputError, WeightsError
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.media.demo import demo_image
 from gatedpose.media.images import read_image
-from gatedpose.models import engines, kept
+from gatedpose.models import engines, kept, runtimes
 from gatedpose.models.engines import EngineNetwork
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.models.quantise import (
@@ -199,6 +199,18 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path) -> None:
         gatedpose.optimize(
             small, engine="openvino", precision="int8", ranges=ranges, example_shape=SHAPE
         )
+
+
+def test_processor_without_eight_bits(
+    small: GatedHourglass, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranges = find_ranges(small, [torch.randn(2, 3, 64, 128)])
+    monkeypatch.setattr(runtimes, "capabilities", lambda: ["FP32"])
+    fast = gatedpose.optimize(
+        small, engine="openvino", precision="int8", ranges=ranges, example_shape=SHAPE
+    )
+    assert "no instructions for eight bits" in caplog.text
+    assert fast(torch.zeros(SHAPE)).isfinite().all()
 
 
 def test_bad_input(small: GatedHourglass) -> None:
