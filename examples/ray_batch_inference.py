@@ -33,7 +33,8 @@ from gatedpose.device import keep_freed_memory
 from gatedpose.errors import BoxError, ImageError
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import Boxes, as_boxes
-from gatedpose.media.images import find_images, read_image
+from gatedpose.media.folders import find_images
+from gatedpose.media.images import read_image
 from gatedpose.predict.people import Detector
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports nothing to its makers

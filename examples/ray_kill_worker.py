@@ -17,7 +17,7 @@ import psutil  # accelerate brings it
 import torch
 
 import gatedpose
-from gatedpose.media.images import find_images
+from gatedpose.media.folders import find_images
 
 SCRIPT = Path(__file__).with_name("ray_batch_inference.py")
 MODEL = "gated_hg_1s_68.lsp"

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from gatedpose.errors import UnknownModelError, WeightsError
     from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
     from gatedpose.models.layers import SoftGate, SoftGatedResidual
+    from gatedpose.models.names import list_models
     from gatedpose.models.optimize import optimize
     from gatedpose.models.profiling import Profile, profile
     from gatedpose.models.shortcuts import gate_shortcuts
     from gatedpose.models.weights import load_weights
-    from gatedpose.models.zoo import create_model, list_models
+    from gatedpose.models.zoo import create_model
     from gatedpose.pose import Pose
     from gatedpose.predict.oneline import predict
     from gatedpose.predict.predictor import Predictor
@@ -63,7 +64,8 @@ _HOMES = {
     "models.profiling": ("Profile", "profile"),
     "models.shortcuts": ("gate_shortcuts",),
     "models.weights": ("load_weights",),
-    "models.zoo": ("create_model", "list_models"),
+    "models.names": ("list_models",),
+    "models.zoo": ("create_model",),
     "pose": ("Pose",),
     "predict.predictor": ("Predictor",),
     "skeleton": ("COCO17", "LSP14", "MPII16", "PEOPLE19", "Skeleton"),
@@ -98,13 +100,13 @@ class _AfterTimm:
 
             def load_and_register(module: Any) -> None:
                 load(module)
-                importlib.import_module("gatedpose.models.zoo")
+                importlib.import_module("gatedpose.models.zoo").register()
 
             spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
         return spec
 
 
 if "timm" in sys.modules:
-    importlib.import_module("gatedpose.models.zoo")
+    importlib.import_module("gatedpose.models.zoo").register()
 else:
     sys.meta_path.insert(0, _AfterTimm())

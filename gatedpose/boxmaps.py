@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import nms
 
 BOX_STRIDE = 8  # image pixels a cell
 BOX_CHANNELS = 5
@@ -123,6 +122,24 @@ def decode_boxes(
     for peaks, cells in zip(peaks_of_cells(maps), boxes_of_cells(maps), strict=True):
         chosen = (peaks >= min_score) & (peaks > 0)
         boxes, scores = cells[chosen], peaks[chosen]
-        kept = nms(boxes, scores, overlap)[:most]
+        kept = surest(boxes, scores, overlap)[:most]
         found.append((boxes[kept], scores[kept]))
     return found
+
+
+def surest(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
+    """Which boxes no surer one that is kept overlaps by more, the surest first.
+
+    It is torchvision's `nms`, whose import takes half as long as a start of all else.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    low, high = boxes[order].chunk(2, dim=1)
+    area = (high - low).prod(dim=1)
+    inside = torch.minimum(high[:, None], high) - torch.maximum(low[:, None], low)
+    shared = inside.clamp_min(0).prod(dim=2)
+    over = (shared > overlap * (area[:, None] + area - shared)).tolist()
+    kept: list[int] = []
+    for row in range(len(order)):
+        if not any(over[surer][row] for surer in kept):
+            kept.append(row)
+    return order[kept].tolist()

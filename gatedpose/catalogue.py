@@ -1,4 +1,4 @@
-"""What `gatedpose list` prints, without PyTorch: the stored counts of the networks, and scores.
+"""What users choose by name, and what `gatedpose list` prints, without PyTorch.
 
 weights/counts.json is what `gatedpose list --recount` prints of the networks themselves; a test
 compares the two.
@@ -8,7 +8,7 @@ import fnmatch
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 Facts = dict[str, Any]
 
@@ -17,6 +17,17 @@ WORDS = {"fast": "gated_hg_1s_68.people", "balanced": "gated_hg_2s_128", "best":
 DEFAULT_WORD = "fast"  # the only one that was trained on everyday people, and the best on them
 # A person's time on two CPU cores, float32, as `gatedpose bench` measured it (docs/speed.md).
 MILLISECONDS = {"gated_hg_1s_68": 20, "gated_hg_2s_128": 58, "gated_hg_4s_144": 146}
+
+Decoder: TypeAlias = Literal["argmax", "quarter", "dark", "softargmax"]
+DECODERS: tuple[Decoder, ...] = get_args(Decoder)
+DEFAULT_DECODER: Decoder = "softargmax"  # measured, see docs/decoders.md
+Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]  # of PCKh
+AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
+ENGINES = ("auto", "torch", "openvino", "onnxruntime")  # that run an optimised network
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # that it computes in
+# Of colours from 0 to 1, as all networks here take images; timm's, too.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 FOLDER = Path(__file__).parent / "weights"
 
 

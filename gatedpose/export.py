@@ -7,7 +7,6 @@ asked for. What a program must know to feed it is written inside, see `input_fac
 import copy
 import io
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
+from gatedpose.catalogue import DEFAULT_DECODER
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, MissingPackageError, check_choice
+from gatedpose.errors import InputError, check_choice
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import CROP_MARGIN
-from gatedpose.heatmaps import DEFAULT_DECODER, STRIDE, decode
+from gatedpose.heatmaps import STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.engines import check_installed
 from gatedpose.models.finder import GatedFinder
@@ -34,13 +34,14 @@ from gatedpose.models.runtimes import (
     openvino,
     openvino_parts,
 )
-from gatedpose.models.zoo import calibration_of
+from gatedpose.models.saved import calibration_of
 from gatedpose.predict.exported import METADATA
 from gatedpose.skeleton import Skeleton
 
 Format: TypeAlias = Literal["onnx", "torch-export", "openvino"]
 FORMATS: tuple[Format, ...] = ("onnx", "torch-export", "openvino")
 Run: TypeAlias = Callable[[Tensor], list[Tensor]]
+Read: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]  # coordinates and scores of maps
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class LastStack(nn.Module):
     def __init__(self, network: nn.Module, half: bool = False, with_decode: bool = False) -> None:
         super().__init__()
         self.network, self.with_decode = network, with_decode
-        self.read = reader(network)
+        self.read: Read = read_boxes if isinstance(network, GatedFinder) else decode
         self.dtype = torch.float16 if half else torch.float32
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -101,11 +102,6 @@ SHRINKING = (
     "the shrinking, as of Pillow's BILINEAR), then sampled bilinearly: a plain warp moves joints "
     "by tens of pixels"
 )
-
-
-def reader(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What makes coordinates and scores of a network's maps."""
-    return read_boxes if isinstance(network, GatedFinder) else decode
 
 
 def input_facts(
@@ -159,7 +155,7 @@ def export(
         size: (height, width) of the input, fixed in the file.
         half: Weights and arithmetic in half precision; inputs and outputs stay float32.
         int8: Weights and activations in eight bits, of the zoo's weights and for OpenVINO only.
-        dynamic_batch: Any number of images; one if not.
+        dynamic_batch: Any number of images; one if not. Not with `int8`.
         with_decode: Keypoints and scores as outputs, too; of a finder boxes and scores.
 
     Raises:
@@ -167,21 +163,14 @@ def export(
         ValueError: For an unknown format or a size that the network cannot take.
         OSError: If the file cannot be written.
     """
-    check_choice("export: format", format, FORMATS)
-    if (half and format == "openvino") or (int8 and format != "openvino"):
-        raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
-    if format == "onnx":
-        _require_onnx()
-    if format == "openvino":
-        check_installed("openvino")
-        if Path(path).suffix != ".xml":
-            raise InputError(f"export: {path} does not end in .xml")
+    _check_asked(format, Path(path), half, int8, dynamic_batch)
     model = copy.deepcopy(model).cpu().float().eval()
     batches = (1, 3, 8) if dynamic_batch else (1,)
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(b, model.in_channels, *size, generator=generator) for b in batches]
+    exact = LastStack(model, with_decode=True)
     with torch.no_grad():
-        wanted = [LastStack(model, with_decode=True)(images) for images in noise]  # checks the size
+        wanted = [exact(images) for images in noise]  # checks the size
     network: nn.Module = copy.deepcopy(model).half() if half else model
     if int8:
         network = quantised(model, stored_ranges(model))
@@ -195,44 +184,40 @@ def export(
     run = RUNNERS[format](data)
     with torch.no_grad():
         found = [run(images) for images in noise]
-    points = [out[1] if with_decode else reader(model)(out[0])[0] for out in found]
+    points = [out[1] if with_decode else exact.read(out[0])[0] for out in found]
     heatmaps = _largest([out[0] for out in found], [want[0] for want in wanted])
     keypoints = _largest(points, [want[1] for want in wanted])
     if not (math.isfinite(heatmaps) and math.isfinite(keypoints)):
-        raise InputError(
-            f"export: {path} would give values that are no numbers"
-            + ("; export it without half" if half else ": has the model trained well?")
-        )
+        hint = "; export it without half" if half else ": has the model trained well?"
+        raise InputError(f"export: {path} would give values that are no numbers{hint}")
     for suffix, part in data.items():
         write_whole(Path(path).with_suffix(suffix) if suffix else path, part)
-    return Exported(
-        path=Path(path),
-        format=format,
-        bytes=sum(map(len, data.values())),
-        outputs=names,
-        batches=batches,
-        heatmap_difference=heatmaps,
-        keypoint_difference=keypoints,
-    )
+    length = sum(map(len, data.values()))
+    return Exported(Path(path), format, length, names, batches, heatmaps, keypoints)
+
+
+def _check_asked(format: Format, path: Path, half: bool, int8: bool, dynamic_batch: bool) -> None:
+    """Raises unless a format is known, has its packages and can hold what is asked for."""
+    check_choice("export: format", format, FORMATS)
+    if (half and format == "openvino") or (int8 and format != "openvino"):
+        raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
+    if int8 and dynamic_batch:
+        raise InputError(
+            "export: OpenVINO computes eight bits wrongly where a file takes any number of images; "
+            "leave out dynamic_batch or int8"
+        )
+    if format == "onnx":
+        check_installed("onnxruntime")
+    if format == "openvino":
+        check_installed("openvino")
+        if path.suffix != ".xml":
+            raise InputError(f"export: {path} does not end in .xml")
 
 
 def _largest(found: list[Tensor], wanted: list[Tensor]) -> float:
     # A maximum of tensors keeps NaN, Python's may lose it.
     pairs = zip(found, wanted, strict=True)
     return float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
-
-
-def _require_onnx() -> None:
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is loaded
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise MissingPackageError(
-            f'export to ONNX needs {error.name}: pip install "gatedpose[export]"'
-        ) from error
-    del onnx, onnxruntime, onnxscript
 
 
 def _write_onnx(

@@ -4,19 +4,14 @@ Cell (m, n) of a heatmap is centred on crop pixel (4 (m + 0.5), 4 (n + 0.5)), so
 cell coordinate u = x / 4 - 0.5.
 """
 
-from typing import Literal, TypeAlias, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.errors import InputError, check_choice
 
 STRIDE = 4  # image pixels a heatmap cell
-Decoder: TypeAlias = Literal["argmax", "quarter", "dark", "softargmax"]
-DECODERS: tuple[Decoder, ...] = get_args(Decoder)
-DEFAULT_DECODER: Decoder = "softargmax"  # measured, see docs/decoders.md
-
 DARK_SIGMA = 1.0  # cells; smoothing before the logarithm
 DARK_RADIUS = 3  # cells that the smoothing reaches
 SOFTARGMAX_SHARPNESS = 3.0

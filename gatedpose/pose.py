@@ -15,6 +15,10 @@ from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.media.images import ImageSource, to_pil
 from gatedpose.skeleton import Skeleton
 
+# The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
+# (chosen in docs/research/people.md).
+TRUST, TRUST_CALIBRATED = 0.2, 0.35
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -23,12 +27,14 @@ class Pose:
     Attributes:
         keypoints: (K, 2) float32, (x, y) in pixels of the image; the centre of the first pixel is
             (0.5, 0.5).
-        scores: (K,) float32 in [0, 1], the height of each heatmap's peak: low for a joint that is
-            hidden or outside. No calibrated probability.
+        scores: (K,) float32 in [0, 1], 0 outside of the picture. Of calibrated weights the chance
+            that the joint lies within a fifth of the torso; of others the height of the heatmap's
+            peak. Low for a joint that is hidden.
         box: (4,) float32, (x0, y0, x1, y1), as given.
         skeleton: Names, flip pairs and limbs of the K joints.
         track: Number of the person in a video; see `gatedpose.predict.tracker`.
         box_score: How sure whoever found the box is, in [0, 1]; None if it was given without.
+        trust: Score from which on a joint counts as found.
     """
 
     keypoints: npt.NDArray[np.float32]
@@ -37,13 +43,21 @@ class Pose:
     skeleton: Skeleton
     track: int | None = None
     box_score: float | None = None
+    trust: float = TRUST
 
-    def draw(self, image: ImageSource, *, min_score: float = 0.2, box: bool = False) -> Image:
+    @property
+    def found(self) -> npt.NDArray[np.bool_]:
+        """(K,), whether each joint counts as found. The others are guesses, or not to be seen."""
+        return self.scores >= self.trust
+
+    def draw(
+        self, image: ImageSource, *, min_score: float | None = None, box: bool = False
+    ) -> Image:
         """A copy of the image with this person drawn on it.
 
         Args:
             image: Where the person is: anything that `gatedpose.media.images.read_image` reads.
-            min_score: Joints below are drawn hollow, far below not at all.
+            min_score: Joints below are drawn hollow, far below not at all; `trust` if None.
             box: Whether the box is drawn, too.
 
         Returns:
@@ -63,7 +77,7 @@ class Pose:
             self.skeleton,
             boxes=boxes,
             box_scores=scores,
-            min_score=min_score,
+            min_score=self.trust if min_score is None else min_score,
             scale=1,
         )
         return to_pil(picture)
@@ -71,7 +85,8 @@ class Pose:
     def to_dict(self) -> dict[str, object]:
         """Plain numbers for JSON: track, box, box_score, and [x, y, score] of each joint by name.
 
-        Track and box_score are left out where there are none.
+        "unsure" lists the joints that are not `found`. Track and box_score are left out where there
+        are none.
         """
         rows = self.to_numpy().astype(float).round(3).tolist()  # float32 has no short decimals
         joints = dict(zip(self.skeleton.joints, rows, strict=True))
@@ -79,6 +94,8 @@ class Pose:
         if self.box_score is not None:
             facts["box_score"] = round(self.box_score, 3)
         facts["keypoints"] = joints
+        facts["trust"] = self.trust
+        facts["unsure"] = [self.skeleton.joints[k] for k in np.flatnonzero(~self.found)]
         return facts if self.track is None else {"track": self.track, **facts}
 
     @classmethod
@@ -92,7 +109,8 @@ class Pose:
             joints = np.array([facts["keypoints"][name] for name in skeleton.joints], np.float32)
             box = np.array(facts["box"], np.float32).reshape(4)
             track, sure = facts.get("track"), facts.get("box_score")
-            return cls(joints[:, :2], joints[:, 2], box, skeleton, track, sure)
+            trust = float(facts.get("trust", TRUST))
+            return cls(joints[:, :2], joints[:, 2], box, skeleton, track, sure, trust)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"no pose of skeleton {skeleton.name!r}: {error!r}") from error
 

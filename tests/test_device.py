@@ -46,6 +46,37 @@ def test_freed_memory_is_used_again(prepare: str) -> None:
     assert faults_of(prepare) < faults_of("") / 4
 
 
+SHARED = """
+import threading, torch
+from gatedpose.device import keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+def work(megabytes, done, go):
+    torch.zeros(megabytes * 2**20, dtype=torch.uint8)  # written, and freed at once
+    done.set()
+    go.wait()  # as an idle thread of a server
+
+{prepare}
+before, go = resident(), threading.Event()
+for number in range(8):
+    done = threading.Event()
+    threading.Thread(target=work, args=(24 - number, done, go)).start()
+    done.wait()
+print(resident() - before)
+go.set()
+"""
+
+
+@pytest.mark.skipif(not keep_freed_memory(), reason="not glibc")
+def test_threads_share_the_memory_that_is_kept() -> None:
+    """Eight threads that need 24 MiB each, one after the other, keep one such block."""
+    program = [sys.executable, "-c", SHARED.format(prepare="keep_freed_memory()")]
+    told = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    assert int(told) < 48
+
+
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_freed_memory() is False

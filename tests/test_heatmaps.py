@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.geometry import crop_matrices, invert, mirror, transform_points
-from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, encode, flip_back
+from gatedpose.heatmaps import decode, encode, flip_back
 from gatedpose.skeleton import LSP14, Skeleton
 
 SIZE = (16, 20)  # cells, height and width

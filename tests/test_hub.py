@@ -18,7 +18,8 @@ from PIL import Image
 import gatedpose
 from gatedpose.cli import main
 from gatedpose.errors import WeightsError
-from gatedpose.hub import check_card, check_repository, model_card, push, write_repository
+from gatedpose.hub.cards import check_card, model_card
+from gatedpose.hub.repositories import check_repository, push, write_repository
 from gatedpose.models.weights import weights_table
 
 NAME = "gated_hg_1s_68.lsp"

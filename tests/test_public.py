@@ -89,6 +89,20 @@ def test_import_brings_nothing_heavy_beside_timm() -> None:
     assert not new & heavy
 
 
+def test_prediction_starts_without_what_takes_long(tmp_path: Path) -> None:
+    photo, out = tmp_path / "a.png", tmp_path / "b.png"
+    gatedpose.media.images.write_image(torch.zeros(3, 64, 64, dtype=torch.uint8), photo)
+    code = (
+        "import sys; from gatedpose.cli import main; "
+        f"main(['predict', {str(photo)!r}, '--out', {str(out)!r}], standalone_mode=False); "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "gatedpose.predict.predictor" in loaded
+    assert not loaded & {"timm", "torchvision", "torch._dynamo", "httpx2", "scipy"}
+
+
 def test_every_module_of_the_package_is_in_the_import_contract() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     layers = project["tool"]["importlinter"]["contracts"][0]["layers"]

@@ -22,7 +22,9 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 @click.option("--peers", is_flag=True, help="HRNet-W32, CU-Net-8 and the 8-stack hourglass, too.")
 @click.option(
     "--mode", "modes", multiple=True, 
-    type=click.Choice(["eager", "optimized", "onnx", "openvino", "openvino-int8"]),
+    type=click.Choice(
+        ["eager", "optimized", "onnx", "openvino", "openvino-float32", "openvino-int8"]
+    ),
     default=("eager", "optimized"), show_default=True, help="How to run; repeat it.",
 )  # fmt: skip
 @click.option(
@@ -51,6 +53,7 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
     help="Count the processor's seconds, where others use it, too; with OMP_NUM_THREADS=1.",
 )
 @click.option("--plot", type=PICTURE, help="Draws images per second, or the scaling (.png).")
+@click.option("--plot-scores", type=PICTURE, help="Draws scores over milliseconds (.png).")
 @json_option
 def bench(
     names: tuple[str, ...],
@@ -66,12 +69,13 @@ def bench(
     scaling: bool,
     cpu_seconds: bool,
     plot: Path | None,
+    plot_scores: Path | None,
     as_json: bool,
 ) -> None:
     """Times models: as they come, optimised, exported; peers in the same run.
 
-    NAMES are of the zoo ("gated_hg_*" for several), hrnet_w32 (of timm) or vitpose_base (of
-    transformers).
+    NAMES are of the zoo ("gated_hg_*" for several), hrnet_w32 (of timm), vitpose_base (of
+    transformers) or ONNX files, of any network of images.
     """
     from gatedpose.files.whole import write_whole
 
@@ -83,6 +87,8 @@ def bench(
         raise click.BadParameter(f"{reference} is not among {among}", param_hint="--against")
     if pipeline and (scaling or plot):
         raise click.UsageError("--pipeline goes neither with --scaling nor with --plot")
+    if plot_scores and (pipeline or scaling):
+        raise click.UsageError("--plot-scores goes neither with --pipeline nor with --scaling")
     if pipeline:
         found = _pipeline(chosen, batches, device)
     elif scaling:
@@ -93,6 +99,8 @@ def bench(
         found = _timings(chosen, modes, batches, reference, size=size, **options)
     if plot:
         write_whole(plot, found.draw())
+    if plot_scores:
+        write_whole(plot_scores, found.draw_scores())
     click.echo(to_json(found.rows, indent=1) if as_json else found.text)
 
 
@@ -102,6 +110,7 @@ class _Found(NamedTuple):
     rows: list[dict[str, Any]]
     text: str
     draw: Callable[[], bytes] = bytes
+    draw_scores: Callable[[], bytes] = bytes
 
 
 def _pipeline(names: Sequence[str], batches: Sequence[int], device: str) -> _Found:
@@ -133,9 +142,11 @@ def _timings(
     from tqdm import tqdm
 
     from gatedpose.research.bench import benchmark, draw, table
+    from gatedpose.research.scores import draw_scores
 
     done = list(tqdm(benchmark(names, modes, batches, **options), "timing", unit="row"))
-    return _Found([asdict(timing) for timing in done], table(done, reference), partial(draw, done))
+    rows, text = [asdict(timing) for timing in done], table(done, reference)
+    return _Found(rows, text, partial(draw, done), partial(draw_scores, done))
 
 
 def _chosen(names: Sequence[str]) -> list[str]:

@@ -1,7 +1,10 @@
 """`gatedpose data`: what concerns datasets."""
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,11 +17,12 @@ from gatedpose.cli.options import (
     json_option,
     pixels_option,
 )
-from gatedpose.data.corrections import load_corrections
-from gatedpose.data.crops import PACK_SIZE
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json
-from gatedpose.media.images import write_image
+
+if TYPE_CHECKING:
+    from gatedpose.data.corrections import Corrections
+    from gatedpose.data.samples import Sample
 
 
 @click.group()
@@ -56,6 +60,7 @@ def check(
     """
     from gatedpose.data.check import annotation_sheet, check_people
     from gatedpose.data.readers import read_dataset, splits_of
+    from gatedpose.media.images import write_image
 
     for split in splits or splits_of(dataset, folder):
         with notes_kept() as notes:
@@ -82,6 +87,8 @@ def check(
 
 def _check_corrections(out: Path) -> None:
     """What is written over must be corrections, too: annotations are called alike."""
+    from gatedpose.data.corrections import load_corrections
+
     if out.is_file() and out.stat().st_size:
         try:
             load_corrections(out)
@@ -122,8 +129,6 @@ def clean(
     """
     import numpy as np
 
-    from gatedpose.data.check import annotation_sheet
-    from gatedpose.data.corrections import corrected_samples
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation.predictions import load_confidences, load_predictions
     from gatedpose.research.judging import Rule, find_corrections
@@ -146,12 +151,8 @@ def clean(
         "dropped": sum(map(len, found.dropped.values())),
         "out": str(out),
     }
-    if picture and (named := {*found.swapped, *found.dropped}):
-        before = [sample for sample in samples if sample.id in named]
-        before = [before[i] for i in np.linspace(0, len(before) - 1, 12).round().astype(int)]
-        after = corrected_samples(before, found)
-        pairs = [sample for pair in zip(before, after, strict=True) for sample in pair]
-        write_image(annotation_sheet(pairs), picture)
+    if picture and found.names:
+        _draw_changed(samples, found, picture)
         facts["picture"] = str(picture)
     if as_json:
         click.echo(to_json(facts))
@@ -162,13 +163,27 @@ def clean(
     )
 
 
+def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Path) -> None:
+    """Draws a dozen people with changed labels, each before and after."""
+    import numpy as np
+
+    from gatedpose.data.check import annotation_sheet
+    from gatedpose.data.corrections import corrected_samples
+    from gatedpose.media.images import write_image
+
+    before = [sample for sample in samples if sample.id in found.names]
+    before = [before[i] for i in np.linspace(0, len(before) - 1, 12).round().astype(int)]
+    after = corrected_samples(before, found)
+    write_image(annotation_sheet(list(chain(*zip(before, after, strict=True)))), picture)
+
+
 @data.command()
 @dataset_option
 @folder_option
 @splits_option
 @click.option("--out", type=Path, required=True, help="Folder for the shards.")
 @click.option(
-    "--size", type=click.IntRange(2, 2048), default=PACK_SIZE, show_default=True,
+    "--size", type=click.IntRange(2, 2048), default=320, show_default=True,
     help="Pixels a side of a crop.",
 )  # fmt: skip
 @click.option(

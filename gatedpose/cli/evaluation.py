@@ -1,12 +1,12 @@
 """`gatedpose evaluate`: scores of a model, or of predictions made elsewhere."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import gatedpose
-from gatedpose.cli.decoding import decoder_option
+from gatedpose.catalogue import AVERAGINGS
 from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
     LARGEST_SIDE,
@@ -15,14 +15,17 @@ from gatedpose.cli.options import (
     Number,
     best_device,
     check_apart,
+    decoder_option,
     device_option,
     fast_option,
     json_option,
     make_ready,
     pixels_option,
 )
-from gatedpose.evaluation.metrics import AVERAGINGS, Score
 from gatedpose.files.typed_json import to_json
+
+if TYPE_CHECKING:
+    from gatedpose.evaluation.metrics import Score
 
 BATCH = 32  # people at once
 
@@ -90,12 +93,8 @@ def evaluate(
     check_apart("--save", save, predictions, truth)
     notes = notes_for_json(as_json)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
-    facts = {
-        "model": name or str(predictions),
-        "dataset": dataset,
-        "split": split,
-        "people": len(samples),
-    }
+    facts: dict[str, Any] = {"model": name or str(predictions), "dataset": dataset, "split": split}
+    facts["people"] = len(samples)
     settings = {"threshold": threshold, "averaging": averaging}
     if predictions:
         score = _score_file(predictions, samples, truth, shift, **settings)
@@ -103,11 +102,8 @@ def evaluate(
         predictor = _predictor(name or "", samples[0].skeleton.num_keypoints, **network)
         result = run(predictor, samples, progress=not as_json, **settings)
         score = _save_and_score(result, samples, truth, save)
-        facts |= {
-            "flip_test": network["flip"],
-            "decoder": network["decoder"],
-            "size": list(predictor.size),
-        }
+        facts |= {"flip_test": network["flip"], "decoder": network["decoder"]}
+        facts["size"] = list(predictor.size)
     facts = {**score_facts(score, samples[0].skeleton, facts), "notes": notes}
     click.echo(to_json(facts, indent=1) if as_json else score_text(facts))
 
@@ -122,7 +118,7 @@ def _coco_truth(data: Path, split: str, threshold: float | None, shift: float | 
 
 def _score_file(
     file: Path, samples: Any, truth: Path | None, shift: float | None, **settings: Any
-) -> Score:
+) -> "Score":
     from gatedpose.evaluation.coco_results import load_results, score_results
     from gatedpose.evaluation.predictions import load_predictions
     from gatedpose.evaluation.run import score_people
@@ -134,7 +130,7 @@ def _score_file(
     return score_people(samples, load_predictions(file, samples, shift), **settings)
 
 
-def _save_and_score(result: Any, samples: Any, truth: Path | None, save: Path | None) -> Score:
+def _save_and_score(result: Any, samples: Any, truth: Path | None, save: Path | None) -> "Score":
     from gatedpose.evaluation.coco_results import save_results, score_results, to_results
 
     if not truth:
@@ -157,7 +153,7 @@ def _predictor(
     flip: bool,
     decoder: Any,
     fast: Fast | None,
-) -> gatedpose.Predictor:
+) -> "gatedpose.Predictor":
     model = gatedpose.create_model(
         name,
         pretrained=weights is None,

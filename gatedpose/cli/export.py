@@ -40,7 +40,7 @@ def export(
     """Writes the model NAME for another runtime and compares it there with PyTorch."""
     from gatedpose.export import export as run
     from gatedpose.models.finder import GatedFinder
-    from gatedpose.models.zoo import skeleton_of
+    from gatedpose.models.saved import skeleton_of
 
     model = gatedpose.create_model(name, pretrained=not fresh)
     stem = name.rpartition(":")[2].rstrip("/").rpartition("/")[2]

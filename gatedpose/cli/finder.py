@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gatedpose.cli.options import COUNT, POSITIVE, SEED, SHARE, json_option
+from gatedpose.cli.options import COUNT, POSITIVE, SEED, SHARE, json_option, pixels_option
 from gatedpose.files.typed_json import to_json
 
 PARTLY = "of which some people may have no box"
@@ -49,6 +49,7 @@ def finder() -> None:
     "--watch-every", type=COUNT, default=10_000, show_default=True, help="Pictures between looks."
 )
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
+@pixels_option
 def train(name: str, out: Path, phases: tuple[str, ...], **options: Any) -> None:
     """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
     from gatedpose.training.finder_recipe import FinderRecipe
@@ -92,6 +93,7 @@ def _phase(text: str) -> Any:
     help="At which the recall is to be told.",
 )
 @click.option("--min-score", type=SHARE, help="Score of boxes that count. [the finder's own]")
+@pixels_option
 @json_option
 def evaluate(
     name: str,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import gatedpose
-from gatedpose.cli.options import PICTURE, check_apart, json_option
+from gatedpose.cli.options import PICTURE, check_apart, json_option, pixels_option
 from gatedpose.files.typed_json import to_json
 
 
@@ -19,6 +19,7 @@ from gatedpose.files.typed_json import to_json
     help="Draws features before and after the skip (.png), the paper's Fig. 4.",
 )  # fmt: skip
 @click.option("--photo", type=Path, help="Of a person, for --features. [a demo photograph]")
+@pixels_option
 @json_option
 def gates(
     name: str, out: Path | None, features: Path | None, photo: Path | None, as_json: bool

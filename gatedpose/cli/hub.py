@@ -27,7 +27,7 @@ def push(
 
     NAME may be a network of your own, local-dir:run/model; say with --card how well it does.
     """
-    from gatedpose.hub import check_repository, push, write_repository
+    from gatedpose.hub.repositories import check_repository, push, write_repository
 
     if repo is None and dry_run is None:
         raise click.UsageError("give --repo ORG/NAME, or --dry-run DIR")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 import gatedpose
+from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, ENGINES, PRECISIONS
 from gatedpose.errors import InputError
 
 Value = TypeVar("Value")
@@ -102,14 +103,15 @@ class Fast(NamedTuple):
 
 def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--fast, --engine and --precision, which the command gets as `fast`: `Fast` or None."""
-    from gatedpose.models.optimize import ASKED, ENGINES  # PyTorch: not for all commands
 
     @click.option(
         "--fast", is_flag=True, help="Prepare the model for this machine: see gatedpose.optimize."
     )
     @click.option("--engine", type=click.Choice(ENGINES), help="What runs it; with --fast. [auto]")
     @click.option(
-        "--precision", type=click.Choice(ASKED), help="What it computes in; with --fast. [auto]"
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        help="What it computes in; so. [auto]",
     )
     @functools.wraps(command)
     def with_fast(
@@ -165,6 +167,9 @@ SEED = click.IntRange(0, 2**63 - 1)
 PICTURE = PictureFile()
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+decoder_option = click.option(
+    "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
+)
 device_option = click.option(
     "--device",
     callback=checked(_device),

@@ -18,7 +18,7 @@ from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.errors import BoxError
 from gatedpose.media.drawing import draw_poses
-from gatedpose.models.zoo import find_word
+from gatedpose.models.names import find_word
 from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.detector import FINDERS, find_download, load_detector, load_finder
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
@@ -42,7 +42,7 @@ class Job:
         detector_name: Of torchvision's detectors or the zoo's finders; None for the best one here.
         detector_weights: Of torchvision's detector; its download if None.
         min_person: Score of a detection; the detector's own if None.
-        min_score: Of a joint that is drawn full.
+        min_score: Of a joint that is drawn full; what the weights say if None.
         max_side: Longest side of a drawing in pixels; the picture's own if None.
         fast: How the model is optimised first; None if it is not.
         alone: Whether people come one by one, as in a single picture or in a video.
@@ -61,7 +61,7 @@ class Job:
     detector_name: str | None
     detector_weights: Path | None
     min_person: float | None
-    min_score: float
+    min_score: float | None
     max_side: int | None
     fast: Fast | None
     alone: bool
@@ -177,7 +177,7 @@ class Job:
             self.predictor.skeleton,
             boxes=boxes if placed and not self.whole else None,
             box_scores=torch.tensor(sure, dtype=torch.float64),
-            min_score=self.min_score,
+            min_score=self.predictor.trust if self.min_score is None else self.min_score,
             scale=scale,
         )
 

@@ -24,7 +24,7 @@ from gatedpose.media.download import is_url
 from gatedpose.media.images import FORMATS, write_image
 from gatedpose.pose import Pose
 from gatedpose.predict.predictor import People
-from gatedpose.predict.threads import ahead
+from gatedpose.predict.queues import ahead
 from gatedpose.skeleton import Skeleton
 
 RESULTS = "poses.jsonl"

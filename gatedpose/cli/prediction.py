@@ -1,16 +1,17 @@
 """`gatedpose predict`: photos or video in, pictures with keypoints out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gatedpose.catalogue import DEFAULT_WORD
-from gatedpose.cli.decoding import decoder_option
 from gatedpose.cli.options import (
     BATCH,
     SHARE,
     check_apart,
+    decoder_option,
     device_option,
     fast_option,
     json_option,
@@ -86,9 +87,8 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option(
     "--min-score",
     type=SHARE,
-    default=0.2,
-    show_default=True,
-    help="Joints below are drawn hollow; below half of it not at all.",
+    help="Joints below are drawn hollow, below half of it not at all. [what the weights say: 0.35, "
+    "without calibration 0.2]",
 )
 @device_option
 @fast_option
@@ -122,33 +122,16 @@ def predict(
     from gatedpose.cli.film import predict_video
     from gatedpose.cli.people import Job
     from gatedpose.cli.pictures import predict_pictures
-    from gatedpose.cli.sources import STDIN, Source, find_sources
+    from gatedpose.cli.sources import Source, find_sources
     from gatedpose.media.demo import DEMO_BOX, demo_image
-    from gatedpose.media.download import is_url
 
     if demo + (camera is not None) + bool(sources) != 1:
         raise click.UsageError("give photos, folders, patterns or a video, --demo or --camera")
     video = camera is not None or _is_video(sources)
-    one = len(sources) == 1 and (sources[0] == STDIN or is_url(sources[0]))
-    many = not (video or demo or one or (len(sources) == 1 and Path(sources[0]).is_file()))
-    if detect or (options["detector_weights"] is not None):
+    many = not (video or demo or _is_one(sources))
+    _check_together(click.get_current_context().params, video, many)
+    if detect or options["detector_weights"] is not None:
         options["detector_name"] = options["detector_name"] or DETECTOR
-    _check_places(
-        [
-            ("--resume", resume, many, "several pictures"),
-            ("--overwrite", overwrite, many, "several pictures"),
-            ("--smooth", smooth, video, "a video"),
-            ("--coco", coco, not video, "pictures"),
-            ("--format", kind, not video, "pictures"),
-            ("--max-side", options["max_side"], not video, "pictures"),
-            ("--boxes", options["table"], not video, "pictures; a video takes --box or --detect"),
-        ]
-    )
-    if resume and overwrite:
-        raise click.UsageError("give --resume or --overwrite, not both")
-    detected = bool(options["detector_name"]) and not video
-    if bool(boxes) + bool(options["table"]) + options["whole"] + detected > 1:
-        raise click.UsageError("give one of --box, --boxes, --whole and --detect")
     job = Job(
         boxes=[_parse_box(box) for box in boxes] or ([DEMO_BOX] if demo else None),
         alone=not many,
@@ -156,15 +139,14 @@ def predict(
         **options,
     )
     if video:
-        predict_video(job, sources[0] if sources else None, camera, out, smooth)
-    else:
-        pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
-        files = [picture.file for picture in pictures if not picture.remote]
-        check_apart("--coco", coco, options["table"], *files)
-        keep = True if resume else False if overwrite else None
-        recursive = any("**" in source for source in sources)
-        suffix = kind and f".{kind}"
-        predict_pictures(job, pictures, out, not many, keep, coco, suffix, recursive)
+        return predict_video(job, sources[0] if sources else None, camera, out, smooth)
+    pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
+    files = [picture.file for picture in pictures if not picture.remote]
+    check_apart("--coco", coco, options["table"], *files)
+    keep = True if resume else False if overwrite else None
+    recursive = any("**" in source for source in sources)
+    suffix = kind and f".{kind}"
+    return predict_pictures(job, pictures, out, not many, keep, coco, suffix, recursive)
 
 
 def _is_video(sources: tuple[str, ...]) -> bool:
@@ -179,11 +161,34 @@ def _is_video(sources: tuple[str, ...]) -> bool:
     return bool(videos)
 
 
-def _check_places(rules: list[tuple[str, object, bool, str]]) -> None:
-    """Of each rule, an option that is given must be in its place."""
-    for option, given, in_place, place in rules:
-        if given and not in_place:
+def _is_one(sources: tuple[str, ...]) -> bool:
+    """Whether the sources are a single picture, and no folder or pattern."""
+    from gatedpose.cli.sources import STDIN
+    from gatedpose.media.download import is_url
+
+    [first, *others] = sources
+    return not others and (first == STDIN or is_url(first) or Path(first).is_file())
+
+
+def _check_together(given: Mapping[str, Any], video: bool, many: bool) -> None:
+    """Raises UsageError for options that do not go together, or not with what is predicted."""
+    for option, value, in_place, place in (
+        ("--resume", given["resume"], many, "several pictures"),
+        ("--overwrite", given["overwrite"], many, "several pictures"),
+        ("--smooth", given["smooth"], video, "a video"),
+        ("--coco", given["coco"], not video, "pictures"),
+        ("--format", given["kind"], not video, "pictures"),
+        ("--max-side", given["max_side"], not video, "pictures"),
+        ("--boxes", given["table"], not video, "pictures; a video takes --box or --detect"),
+    ):
+        if value and not in_place:
             raise click.UsageError(f"{option} is for {place}")
+    if given["resume"] and given["overwrite"]:
+        raise click.UsageError("give --resume or --overwrite, not both")
+    detector = given["detect"] or given["detector_name"] or given["detector_weights"]
+    people = given["boxes"], given["table"], given["whole"], detector and not video
+    if sum(map(bool, people)) > 1:
+        raise click.UsageError("give one of --box, --boxes, --whole and --detect")
 
 
 def _parse_box(text: str) -> list[float]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gatedpose.errors import ImageError
 from gatedpose.media.download import LARGEST, download, file_name, is_url
-from gatedpose.media.images import decode_image, find_images, read_image
+from gatedpose.media.folders import find_images
+from gatedpose.media.images import decode_image, read_image
 
 STDIN = "-"
 

@@ -37,6 +37,11 @@ class Corrections:
     dropped: dict[str, tuple[str, ...]]
     about: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def names(self) -> set[str]:
+        """Ids of all people whose labels change."""
+        return {*self.swapped, *self.dropped}
+
     def save(self, path: Path) -> None:
         """Writes them as JSON, a person a line."""
         write_whole(path, to_json(asdict(self), indent=0) + "\n")
@@ -93,7 +98,7 @@ def _corrected(
     corrections: Corrections,
     skeleton: Skeleton,
 ) -> tuple[Tensor, Tensor]:
-    named = {*corrections.swapped, *corrections.dropped}
+    named = corrections.names
     place = {name: i for i, name in enumerate(ids) if name in named}
     if named and not place:
         raise DatasetError(f"corrections of {min(named)} and others, but none of them is here")

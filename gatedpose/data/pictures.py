@@ -4,13 +4,15 @@ Pictures are packed once: shrunk to fit a square of `SIDE`, put into its left up
 as JPEG. Three kinds of folders are read: YOLO's, COCO's, and pictures without people.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from gatedpose.data.boxes import read_boxes
@@ -18,11 +20,13 @@ from gatedpose.data.jpegs import JpegImages
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
-from gatedpose.media.images import find_images, read_image
+from gatedpose.media.folders import find_images
+from gatedpose.media.images import read_image
 
 SIDE = 320  # of packed pictures, in pixels
 QUALITY = 88
 FILL = 124  # outside of a packed picture
+LARGEST_SHARE = 1.5  # of a side: a little outside of the picture is let through
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,11 @@ def _yolo_box(line: str, where: str) -> Tensor:
     try:
         numbers = line.split()[1:]
         values = torch.tensor([float(number) for number in numbers])
+        if not bool((values.abs() <= LARGEST_SHARE).all()):
+            raise InputError("shares of the picture are from 0 to 1")
         if len(values) == 4:
+            if float(values[2:].min()) < 0:
+                raise InputError("width and height are from 0 to 1")
             return torch.cat((values[:2] - values[2:] / 2, values[:2] + values[2:] / 2))
         corners = values.view(-1, 2)
         if len(corners) < 3:
@@ -107,6 +115,7 @@ def _read_coco(folder: Path, split: str) -> list[Labelled]:
     for name, boxes in table.by_image.items():
         stacked = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
         found.append(Labelled(folder / "images" / str(name), stacked))
+    table.check_pictures([one.path for one in found])
     return found
 
 
@@ -201,19 +210,51 @@ class Pictures:
             row[: len(boxes)] = boxes
         return padded
 
-    def save(self, path: Path) -> None:
-        """Writes a safetensors file that `load` reads."""
+    @classmethod
+    def packed(
+        cls, labelled: Sequence[Labelled], complete: bool, stretched: bool, path: Path
+    ) -> "Pictures":
+        """The pictures in `path`, packed first if the file is not there; see `pack`.
+
+        Raises:
+            DatasetError: If the file was packed from other pictures or boxes, or is damaged.
+        """
+        about = _digest(labelled, complete, stretched)
+        if not path.is_file():
+            cls.pack(labelled, complete, stretched).save(path, about)
+        return cls.load(path, about)
+
+    def save(self, path: Path, about: str = "") -> None:
+        """Writes a safetensors file that `load` reads; `about` says what it is of."""
         names = ("sizes", "boxes", "ends", "complete", "stretched")
         tensors = {name: getattr(self, name).contiguous() for name in names}
         tensors |= {"images": self.images.data, "image_ends": self.images.ends}
-        write_whole(path, save(tensors, {"side": to_json(self.images.side)}))
+        write_whole(path, save(tensors, {"side": to_json(self.images.side), "about": about}))
 
     @classmethod
-    def load(cls, path: Path) -> "Pictures":
-        """Reads what `save` wrote."""
-        tensors = load_file(path)
+    def load(cls, path: Path, about: str = "") -> "Pictures":
+        """Reads what `save` wrote.
+
+        Raises:
+            DatasetError: If it is of something else, or damaged.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                if file.metadata().get("about", "") != about:
+                    raise DatasetError(
+                        f"{path} was packed from other pictures or boxes: remove it to pack anew"
+                    )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise DatasetError(f"{path} is damaged ({error}): remove it to pack anew") from error
         images = JpegImages(tensors.pop("images"), tensors.pop("image_ends"), SIDE)
         return cls(images=images, **tensors)
+
+
+def _digest(labelled: Sequence[Labelled], complete: bool, stretched: bool) -> str:
+    """Of everything that packed pictures depend on, but for the pixels themselves."""
+    each = [[one.path.name, one.shares, one.boxes.tolist()] for one in labelled]
+    return hashlib.sha256(to_json([SIDE, QUALITY, complete, stretched, each]).encode()).hexdigest()
 
 
 def shrink(image: Tensor, side: int) -> tuple[Tensor, float]:

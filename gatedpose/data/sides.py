@@ -8,27 +8,31 @@ from collections.abc import Sequence
 from gatedpose.skeleton import Skeleton
 
 LOG = logging.getLogger(__name__)
-SIDES = (("right", "left"), ("Right", "Left"), ("RIGHT", "LEFT"))
-LETTERS = (("r", "l"), ("R", "L"))
-WORD_START = r"(?:^|(?<=[\W\d_])|(?<=[a-z])(?=[A-Z]))"  # of "front_left", "frontLeft", "2left"
-WORD_END = r"(?:$|(?=[\W\d_])|(?=[A-Z]))"
+SIDES = (  # of which names may hold one: English, German, French, Spanish, Italian
+    ("right", "left"), ("rechts", "links"), ("droite", "gauche"), ("droit", "gauche"),
+    ("derecha", "izquierda"), ("derecho", "izquierdo"), ("destra", "sinistra"),
+    ("destro", "sinistro"), ("dx", "sx"), ("r", "l"),
+)  # fmt: skip
 
 
 def guess_flip_pairs(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Pairs of joints whose names differ by the side alone.
 
-    The side is left or right anywhere in the name, or l or r as a word of it or at its start or
-    end, in any of the usual cases. A joint with two possible partners gets none.
+    The side is left or right anywhere in the name, or l or r in its place, whatever the case and
+    the signs between words. A joint with two possible partners gets none.
 
     Returns:
         Index pairs (right, left).
 
     >>> guess_flip_pairs(["nose", "left_eye", "right_eye", "paw.R", "paw.L"])
     ((2, 1), (3, 4))
-    >>> guess_flip_pairs(["front_left_paw", "front_right_paw", "hip_l_1", "hip_r_1"])
+    >>> guess_flip_pairs(["front_left_paw", "front_right_paw", "hip_FL", "hip_FR"])
     ((1, 0), (3, 2))
     """
-    place = {name: index for index, name in enumerate(joints)}
+    names = [re.sub(r"[\W_]+", " ", name).lower() for name in joints]
+    if len(set(names)) < len(names):
+        names = list(joints)
+    place = {name: index for index, name in enumerate(names)}
     pairs = {
         (index, place[other])
         for name, index in place.items()
@@ -43,26 +47,20 @@ def _mirrored(name: str) -> set[str]:
     """Names that a joint with right in its name may have on the left."""
     names = set()
     for right, left in SIDES:
-        names |= {_replaced(name, at.span(), left) for at in re.finditer(right, name)}
+        starts = (at.start() for at in re.finditer(right, name))
+        names |= {name[:at] + left + name[at + len(right) :] for at in starts}
         names.add(name.replace(right, left))  # of a finger of the hand of a side, all
-    for right, left in LETTERS:
-        found = re.finditer(f"{WORD_START}{right}{WORD_END}|^{right}|{right}$", name)
-        names |= {_replaced(name, at.span(), left) for at in found}
     return names - {name}
 
 
-def _replaced(name: str, span: tuple[int, int], text: str) -> str:
-    return name[: span[0]] + text + name[span[1] :]
-
-
 def sided(name: str) -> bool:
-    """Whether a name says left or right as a word, or begins or ends with it.
+    """Whether a name says left or right as a word, or begins or ends with it, or l or r.
 
     >>> [sided(name) for name in ("left_eye", "pawLeft", "righteye", "upright", "cleft lip")]
     [True, True, True, False, False]
     """
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return bool(re.search(r"(?i)(?<![^\W\d_])(left|right)", words))
+    return bool(re.search(r"(?i)(?<![^\W_])(left|right|[lr](?![^\W_]))", words))
 
 
 def pairs_text(skeleton: Skeleton) -> str:

@@ -1,7 +1,9 @@
-"""COCO's format of results: from predictions to a file, and from a file to a score."""
+"""COCO's results: from predictions to a file, and from a file to AP, by pycocotools."""
 
+import contextlib
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import load_json, rows
+from gatedpose.data.coco_table import Table, scorable
 from gatedpose.data.samples import Sample
-from gatedpose.errors import DatasetError
-from gatedpose.evaluation.metrics import Score, oks_ap
+from gatedpose.errors import DatasetError, InputError, MissingPackageError
+from gatedpose.evaluation.metrics import Score
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.pose import Pose
@@ -57,11 +60,59 @@ def load_results(path: Path) -> list[Result]:
         raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
     entries = rows(path, "results", load_json(path))
     for row in entries:
-        row.get("image_id")
+        row.identity("image_id")
         row.choice("category_id", (1,))
         row.numbers("keypoints", (3 * COCO17.num_keypoints,))
         row.numbers("score")
     return [dict(row.values) for row in entries]
+
+
+def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Average precision and recall of COCO keypoints, by pycocotools.
+
+    Annotations are numbered anew: pycocotools takes a person whose id is 0 for nobody, and of those
+    with the same id all but one.
+
+    Args:
+        truth: File of annotations, such as person_keypoints_val2017.json.
+        results: COCO's result format: for each detection image_id, category_id, keypoints (3 K
+            numbers, 0-based pixel indices as in the annotations) and score.
+
+    Returns:
+        "AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)", as
+        shares from 0 to 1; -1 where there is nothing to score.
+
+    Raises:
+        ValueError: If there are no results, or one names an image or category that the annotations
+            lack.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingPackageError(
+            'OKS needs pycocotools: pip install "gatedpose[train]"'
+        ) from error
+    if not results:
+        raise InputError("oks_ap: there are no results to score")
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
+        annotated = COCO(str(truth))
+        annotated.dataset = scorable(Table(Path(truth), annotated))
+        for number, person in enumerate(annotated.dataset["annotations"], 1):
+            person["id"] = number
+        annotated.createIndex()
+        if unknown := {r["image_id"] for r in results} - set(annotated.getImgIds()):
+            raise InputError(f"oks_ap: {truth} has no image {sorted(unknown, key=str)[0]}")
+        if unknown := {r["category_id"] for r in results} - set(annotated.getCatIds()):
+            raise InputError(f"oks_ap: {truth} has no category {sorted(unknown, key=str)[0]}")
+        run = COCOeval(annotated, annotated.loadRes([dict(r) for r in results]), "keypoints")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    names = [
+        f"{kind}{part}" for kind in ("AP", "AR") for part in ("", " .5", " .75", " (M)", " (L)")
+    ]
+    return dict(zip(names, map(float, run.stats), strict=True))
 
 
 def score_results(truth: Path, results: Sequence[Result]) -> Score:
@@ -72,11 +123,11 @@ def score_results(truth: Path, results: Sequence[Result]) -> Score:
         results: See `to_results`.
 
     Returns:
-        The mean is AP; the columns are those of `gatedpose.evaluation.metrics.oks_ap`; joints have
+        The mean is AP; the columns are those of `oks_ap`; joints have
         no score of their own.
 
     Raises:
-        ValueError: See `gatedpose.evaluation.metrics.oks_ap`.
+        ValueError: See `oks_ap`.
         ImportError: Without pycocotools.
     """
     stats = oks_ap(truth, results)

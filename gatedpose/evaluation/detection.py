@@ -169,13 +169,12 @@ def evaluate_finder(
     people: list[People] = []
     for labelled in tqdm(read_labelled(folder, split), disable=not progress, desc=name):
         image = read_image(labelled.path)
-        height, width = image.shape[1:]
         found.append(finder.find(image))
-        people.append(People(labelled.pixels(height, width), height))
+        people.append(People(labelled.pixels(*image.shape[1:]), image.shape[1]))
     detections = match(found, people, least)
     recall, score = detections.recall_at(precision)
     taken = MIN_SCORE if min_score is None else min_score
-    own = detections.at(taken)
+    recall_there, precision_there = detections.at(taken)
     return {
         "model": name,
         "pictures": len(found),
@@ -187,8 +186,8 @@ def evaluate_finder(
         "recall_at_precision": recall,
         "score_at_precision": score,
         "min_score": taken,
-        "recall": own[0],
-        "precision_at_min_score": own[1],
+        "recall": recall_there,
+        "precision_at_min_score": precision_there,
         "best_score": detections.best_score(),
     }
 

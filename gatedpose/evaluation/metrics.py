@@ -1,29 +1,23 @@
 """Scores of predicted keypoints, on NumPy arrays and with the datasets' own formulas.
 
-PCKh and PCK are computed here, object keypoint similarity by pycocotools. A joint's error counts as
-a hit up to and including the threshold; a prediction that is not finite is a miss.
+A joint's error counts as a hit up to and including the threshold; a prediction that is not finite
+is a miss. COCO's AP is in `gatedpose.evaluation.coco_results`.
 """
 
-import contextlib
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.data.coco_table import Table, scorable
-from gatedpose.errors import InputError, MissingPackageError, check_choice
+from gatedpose.catalogue import AVERAGINGS, Averaging
+from gatedpose.errors import InputError, check_choice
 from gatedpose.skeleton import LSP14, MPII16, Skeleton
 
 Array = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
-Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]
-AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
 LIMBS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")  # columns of a left and a right
 HEAD_SIZE = 0.6  # of the diagonal of MPII's head box
 
@@ -261,51 +255,3 @@ def area_under_curve(
     """
     means = [score_at(largest * step / steps).mean for step in range(steps + 1)]
     return (sum(means) - (means[0] + means[-1]) / 2) / steps
-
-
-def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Average precision and recall of COCO keypoints, by pycocotools.
-
-    Annotations are numbered anew: pycocotools takes a person whose id is 0 for nobody, and of those
-    with the same id all but one.
-
-    Args:
-        truth: File of annotations, such as person_keypoints_val2017.json.
-        results: COCO's result format: for each detection image_id, category_id, keypoints (3 K
-            numbers, 0-based pixel indices as in the annotations) and score.
-
-    Returns:
-        "AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)", as
-        shares from 0 to 1; -1 where there is nothing to score.
-
-    Raises:
-        ValueError: If there are no results, or one names an image or category that the annotations
-            lack.
-    """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingPackageError(
-            'OKS needs pycocotools: pip install "gatedpose[train]"'
-        ) from error
-    if not results:
-        raise InputError("oks_ap: there are no results to score")
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
-        annotated = COCO(str(truth))
-        annotated.dataset = scorable(Table(Path(truth), annotated))
-        for number, person in enumerate(annotated.dataset["annotations"], 1):
-            person["id"] = number
-        annotated.createIndex()
-        if unknown := {r["image_id"] for r in results} - set(annotated.getImgIds()):
-            raise InputError(f"oks_ap: {truth} has no image {sorted(unknown, key=str)[0]}")
-        if unknown := {r["category_id"] for r in results} - set(annotated.getCatIds()):
-            raise InputError(f"oks_ap: {truth} has no category {sorted(unknown, key=str)[0]}")
-        run = COCOeval(annotated, annotated.loadRes([dict(r) for r in results]), "keypoints")
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    names = [
-        f"{kind}{part}" for kind in ("AP", "AR") for part in ("", " .5", " .75", " (M)", " (L)")
-    ]
-    return dict(zip(names, map(float, run.stats), strict=True))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, GREY = "#1eaaff", "#ff8c1a", "#5a9e4b", "#d1495b", "#9aa5b1"
+PURPLE = "#8a63d2"
 
 
 def new_figure(width: float, height: float) -> "Figure":

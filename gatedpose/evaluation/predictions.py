@@ -71,7 +71,8 @@ def _stored(path: Path, name: str, samples: Sequence[Sample], each: tuple[int, .
         raise InputError(f"{path}: {name} must be numbers ({words}): {error}") from error
     shape = (len(samples), joints, *each)
     if ids is not None:
-        if np.ndim(ids) != 1 or np.ndim(values) == 0:
+        listed = isinstance(ids, list) or (isinstance(ids, np.ndarray) and ids.ndim == 1)
+        if not listed or np.ndim(values) == 0:
             raise InputError(f"{path}: ids must be a list of {len(samples)} names")
         place = {str(name): i for i, name in enumerate(ids)}
         wanted = [sample.id for sample in samples]

@@ -12,10 +12,10 @@ from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.evaluation.plots import BLUE, GREEN, ORANGE, new_figure, png
 from gatedpose.models.base import check_images
+from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.profiling import Profile, profile
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
 from gatedpose.models.weights import weights_table
-from gatedpose.models.zoo import find_weights, parse_name
 from gatedpose.skeleton import Skeleton
 
 Facts = dict[str, Any]
@@ -248,6 +248,7 @@ def pose_text(facts: Facts) -> str:
         lines.append(f"person {number}, box {', '.join(f'{v:g}' for v in pose['box'])}")
         lines += [
             f"  {joint:15} x {x:8.2f}  y {y:8.2f}  confidence {score:.2f}"
+            f"{'  not found' if joint in pose['unsure'] else ''}"
             for joint, (x, y, score) in pose["keypoints"].items()
         ]
     return "\n".join(lines)

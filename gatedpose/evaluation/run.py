@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from gatedpose.catalogue import Averaging
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.samples import Sample
 from gatedpose.errors import InputError
-from gatedpose.evaluation.metrics import Averaging, Score, lsp_pck, pck, pckh
+from gatedpose.evaluation.metrics import Score, lsp_pck, pck, pckh
 from gatedpose.evaluation.people import mean_oks, torso_pck
 from gatedpose.evaluation.predictions import Points
 from gatedpose.files.whole import write_whole

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from huggingface_hub.dataclasses import type_validator
-
 from gatedpose.errors import InputError, JsonError, did_you_mean
 
 LARGEST_JSON = 200  # times its compressed size
@@ -116,6 +114,8 @@ def _typed(value: Any, hint: Any, where: str, base: Any) -> Any:
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: {value} is no finite number")
+    from huggingface_hub.dataclasses import type_validator  # takes long
+
     try:
         type_validator(where, value, hint)
     except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gatedpose.errors import InputError
-from gatedpose.media.images import Array, ImageSource, read_image
+from gatedpose.media.images import Array, ImageSource, read_image, to_pil
 from gatedpose.skeleton import Skeleton
 
 EDGE, EMPTY = (20, 20, 20), (255, 255, 255)  # outline of all that is drawn; unfilled part of a dot
@@ -49,59 +49,65 @@ def draw_poses(
         Picture (3, scale * H, scale * W), uint8.
     """
     pixels = read_image(image)
-    height, width = pixels.shape[1:]
-    scale = max(1, math.ceil(512 / max(height, width))) if scale is None else scale
-    boxes = keypoints.new_zeros(len(keypoints), 4) * math.nan if boxes is None else boxes
-    sure_of = boxes.new_full((len(keypoints),), math.nan) if box_scores is None else box_scores
-    tensors = (keypoints, scores, boxes, sure_of)
-    people, joints = len(keypoints), skeleton.num_keypoints
-    shapes = [(people, joints, 2), (people, joints), (people, 4), (people,)]
-    got = [tuple(tensor.shape) for tensor in tensors]
-    if got != shapes or scale < 1:
-        raise InputError(
-            f"draw_poses: keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4), "
-            f"box_scores (N,) and a scale of at least 1 are needed, got "
-            f"{', '.join(map(str, got))} and {scale}"
-        )
-    picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    picture = picture.resize((width * scale, height * scale), Image.Resampling.BICUBIC)
+    longest = max(pixels.shape[1:])
+    scale = max(1, math.ceil(512 / longest)) if scale is None else scale
+    people = _arrays(keypoints, scores, boxes, box_scores, skeleton.num_keypoints)
+    if scale < 1:
+        raise InputError(f"draw_poses: scale must be a whole number from 1, got {scale}")
+    picture = to_pil(pixels)
+    size = picture.width * scale, picture.height * scale
+    picture = picture.resize(size, Image.Resampling.BICUBIC)
     fine = next((n for n in (4, 2) if n * n * picture.width * picture.height <= 2**24), 1)
     overlay = Image.new("RGBA", (picture.width * fine, picture.height * fine))  # smooths edges
     draw, zoom = ImageDraw.Draw(overlay), scale * fine
-    arrays = [tensor.detach().cpu().double().numpy() for tensor in tensors]
-    for points, sure, box, box_score in zip(*arrays, strict=True):
-        shown = np.isfinite(points).all(axis=1) & (sure >= min_score)  # (K,)
-        spread = np.ptp(points[shown], axis=0).max() * zoom / 80 if shown.any() else 0.0
+    for points, sure, box, box_score in zip(*people, strict=True):
+        sure = np.where(np.isfinite(points).all(axis=1), np.nan_to_num(sure, nan=-1), -1)  # (K,)
+        shown = points[sure >= min_score]
+        spread = np.ptp(shown, axis=0).max() * zoom / 80 if len(shown) else 0.0
         stroke = max(2 * fine, min(spread, max(overlay.size) / 120))
-        if np.isfinite(box).all():
-            x0, y0, x1, y1 = box * zoom - 0.5  # Pillow counts from pixel centres
-            corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0), (x1, y0)]
-            _stroke(draw, np.array(corners), stroke / 2, EMPTY)
-            if np.isfinite(box_score):
-                _label(draw, (x0, y0), f"{box_score:.2f}", 5 * stroke)
+        # Pillow counts from pixel centres.
+        _draw_box(draw, box * zoom - 0.5, box_score, stroke)
         stroke = stroke if line_width is None else line_width * fine
-        faint = np.isfinite(points).all(axis=1) & (sure >= min_score / 2) & ~shown
-        points = points * zoom - 0.5
-        sides = [_side(skeleton.joints[joint]) for joint in faint.nonzero()[0]]
-        _draw_rings(draw, points[faint], sides, stroke)
-        _draw_person(draw, points, np.where(shown, sure, -1), skeleton, stroke)
+        _draw_person(draw, points * zoom - 0.5, sure, skeleton, stroke, min_score)
     overlay = overlay.reduce(fine)
     picture.paste(overlay, (0, 0), overlay)
     return read_image(picture)
 
 
+def _arrays(
+    keypoints: Tensor,
+    scores: Tensor,
+    boxes: Tensor | None,
+    box_scores: Tensor | None,
+    joints: int,
+) -> list[Array]:
+    """Keypoints, scores, boxes and their scores, NaN where there are none, of fitting shapes."""
+    people = len(keypoints)
+    boxes = keypoints.new_full((people, 4), math.nan) if boxes is None else boxes
+    box_scores = boxes.new_full((people,), math.nan) if box_scores is None else box_scores
+    tensors = (keypoints, scores, boxes, box_scores)
+    got = [tuple(tensor.shape) for tensor in tensors]
+    if got != [(people, joints, 2), (people, joints), (people, 4), (people,)]:
+        raise InputError(
+            f"draw_poses: needs keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4) and "
+            f"box_scores (N,), got {', '.join(map(str, got))}"
+        )
+    return [tensor.detach().cpu().double().numpy() for tensor in tensors]
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: Array, score: float, width: float) -> None:
+    """Draws a box, unless it is NaN, with its score, unless that is."""
+    if not np.isfinite(box).all():
+        return
+    x0, y0, x1, y1 = box
+    corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0), (x1, y0)]
+    _stroke(draw, np.array(corners), width / 2, EMPTY)
+    if np.isfinite(score):
+        _label(draw, (x0, y0), f"{score:.2f}", 5 * width)
+
+
 def _side(joint: str) -> str:
     return next((side for side in COLOURS if side in joint), "middle")
-
-
-def _draw_rings(
-    draw: ImageDraw.ImageDraw, points: Array, sides: Sequence[str], width: float
-) -> None:
-    """Draws joints that are not sure."""
-    r, line = 1.6 * width, max(1, round(width / 2))
-    for (x, y), side in zip(points, sides, strict=True):
-        place = np.rint((x - r, y - r, x + r, y + r)).tolist()
-        draw.ellipse(place, outline=COLOURS[side], width=line)
 
 
 def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, size: float) -> None:
@@ -113,20 +119,36 @@ def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, si
 
 
 def _draw_person(
-    draw: ImageDraw.ImageDraw, points: Array, scores: Array, skeleton: Skeleton, width: float
+    draw: ImageDraw.ImageDraw,
+    points: Array,
+    scores: Array,
+    skeleton: Skeleton,
+    width: float,
+    min_score: float,
 ) -> None:
-    """Draws the joints whose score is not negative, and the limbs between them."""
+    """Draws the joints that are sure, the limbs between them, and rings for joints half as sure."""
     sides = [_side(joint) for joint in skeleton.joints]
+    joints = list(zip(points, scores, sides, strict=True))
+    for point, score, side in joints:
+        if min_score / 2 <= score < min_score:
+            line = max(1, round(width / 2))
+            draw.ellipse(_disc(point, 1.6 * width), outline=COLOURS[side], width=line)
     for start, end in skeleton.limbs:
-        if min(scores[start], scores[end]) >= 0:
+        if min(scores[start], scores[end]) >= min_score:
             ends = {sides[start], sides[end]} - {"middle"}  # one side, or both: the middle
             colour = COLOURS[ends.pop() if len(ends) == 1 else "middle"]
             _stroke(draw, points[[start, end]], width, colour)
-    for (x, y), score, side in zip(points, scores, sides, strict=True):
+    for point, score, side in joints:
         core = 1.6 * width * min(1.0, score)
         layers = (1.9 * width, EDGE), (1.6 * width, EMPTY), (core, COLOURS[side])
-        for r, colour in layers if score >= 0 else ():
-            draw.ellipse(np.rint((x - r, y - r, x + r, y + r)).tolist(), fill=colour)
+        for radius, colour in layers if score >= min_score else ():
+            draw.ellipse(_disc(point, radius), fill=colour)
+
+
+def _disc(centre: Array, radius: float) -> list[float]:
+    """What Pillow takes for a disc."""
+    found: list[float] = np.rint([*(centre - radius), *(centre + radius)]).tolist()
+    return found
 
 
 def _stroke(draw: ImageDraw.ImageDraw, points: Array, width: float, colour: Any) -> None:

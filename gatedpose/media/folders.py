@@ -1,16 +1,55 @@
-"""Files below folders, where links may lead to the same twice or in circles."""
+"""Images in folders, where links may lead to the same twice or in circles."""
 
 import glob
 import logging
 import os
-from collections import deque
+import re
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LOG = logging.getLogger(__name__)
+SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of pictures in use
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 
 
-def real_files(files: Iterable[Path]) -> list[Path]:
+def find_images(source: str | os.PathLike[str]) -> list[Path]:
+    """Lists the images that a file, a folder or a glob pattern stands for, at least one.
+
+    A file is taken whatever its suffix. Of a folder's own files (not those of folders in it) and
+    of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES` and are not
+    hidden; the log counts the others. A file that links lead to twice is taken once. Numbers in
+    names are sorted by value: im2.jpg comes before im10.jpg.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, or no image in it.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
+    if not glob.has_magic(pattern):
+        raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
+    files = [file for file in map(Path, _glob_once(pattern)) if file.is_file()]
+    named = [file for file in files if file.suffix.lower() in SUFFIXES]
+    images = _real_files(named)
+    others = Counter(file.suffix.lower() or "without suffix" for file in files)
+    others.subtract(file.suffix.lower() for file in named)
+    passed = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
+    if len(named) > len(images):
+        passed.append(f"{len(named) - len(images)} that links lead to again")
+    if not images:
+        there = f"; there are {', '.join(passed)}" if passed else ""
+        text = f"no image in {path}; image files end in {', '.join(SUFFIXES)}{there}"
+        raise FileNotFoundError(text)
+    if passed:
+        LOG.warning(f"{path}: {len(images)} pictures; files passed over: {', '.join(passed)}")
+    return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
+
+
+def _real_files(files: Iterable[Path]) -> list[Path]:
     """Each real file once, by its shortest name that is no link if there is one."""
     by_place: dict[str, Path] = {}
     for file in sorted(files, key=lambda file: (file.is_symlink(), len(file.parts), str(file))):
@@ -18,7 +57,7 @@ def real_files(files: Iterable[Path]) -> list[Path]:
     return list(by_place.values())
 
 
-def glob_once(pattern: str) -> list[str]:
+def _glob_once(pattern: str) -> list[str]:
     """What `glob.glob` finds, but "**" enters each real folder once: links may lead in circles."""
     parts = Path(pattern).parts
     if "**" not in parts:
@@ -29,7 +68,7 @@ def glob_once(pattern: str) -> list[str]:
     for start in glob.glob(head) if head else [os.curdir]:
         for folder in _folders(start):
             below = os.path.join(glob.escape(folder), *rest)
-            found += glob_once(below if head else os.path.relpath(below))
+            found += _glob_once(below if head else os.path.relpath(below))
     return list(dict.fromkeys(found))
 
 

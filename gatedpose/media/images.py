@@ -1,14 +1,11 @@
 """Reading and writing images. Every one becomes the same: a uint8 RGB tensor (3, H, W), upright."""
 
 import functools
-import glob
 import io
 import logging
 import os
-import re
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +18,11 @@ from torch import Tensor
 
 from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
 from gatedpose.files.whole import write_whole
-from gatedpose.media.folders import glob_once, real_files
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
 
 LOG = logging.getLogger(__name__)
-SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of pictures in use
-    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
-    ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
 # Others, such as EPS, would be given to programs of this computer.
 READ = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
@@ -285,40 +277,6 @@ def _from_tensor(image: Tensor, name: str) -> Tensor:
     elif image.dtype != torch.uint8:
         raise ImageError(f"{name} has the wrong dtype: an image is uint8 or float in [0, 1]")
     return image.cpu() if len(image) == 3 else image.cpu().repeat(3, 1, 1)
-
-
-def find_images(source: str | os.PathLike[str]) -> list[Path]:
-    """Lists the images that a file, a folder or a glob pattern stands for, at least one.
-
-    A file is taken whatever its suffix. Of a folder's own files (not those of folders in it) and
-    of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES` and are not
-    hidden; the log counts the others. A file that links lead to twice is taken once. Numbers in
-    names are sorted by value: im2.jpg comes before im10.jpg.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder, or no image in it.
-    """
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
-    if not glob.has_magic(pattern):
-        raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
-    files = [file for file in map(Path, glob_once(pattern)) if file.is_file()]
-    named = [file for file in files if file.suffix.lower() in SUFFIXES]
-    images = real_files(named)
-    others = Counter(file.suffix.lower() or "without suffix" for file in files)
-    others.subtract(file.suffix.lower() for file in named)
-    passed = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
-    if len(named) > len(images):
-        passed.append(f"{len(named) - len(images)} that links lead to again")
-    if not images:
-        there = f"; there are {', '.join(passed)}" if passed else ""
-        text = f"no image in {path}; image files end in {', '.join(SUFFIXES)}{there}"
-        raise FileNotFoundError(text)
-    if passed:
-        LOG.warning(f"{path}: {len(images)} pictures; files passed over: {', '.join(passed)}")
-    return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
 
 
 def to_pil(image: Tensor) -> Image.Image:

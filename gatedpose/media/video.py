@@ -110,7 +110,7 @@ def read_video(path: str | os.PathLike[str]) -> Video:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path} (looked from {Path.cwd()})")
     try:
-        return Video(av.open(str(path)), str(path))
+        return Video(av.open(str(path), metadata_errors="replace"), str(path))
     except av.FFmpegError as error:
         raise VideoError(f"{path} is no video that ffmpeg can read: {error.strerror}") from error
 

@@ -1,17 +1,16 @@
 """What config.json of a saved network says, held against itself and against the weights."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models import PretrainedCfg
-
 from gatedpose.errors import InputError, WeightsError
-from gatedpose.skeleton import Skeleton
+from gatedpose.models.calibration import Calibration
+from gatedpose.models.variants import BY_NAME
+from gatedpose.skeleton import SKELETONS, Skeleton
 
 LARGEST_SIDE = 8192  # of an input, in pixels
-CFG_FIELDS = {field.name for field in dataclasses.fields(PretrainedCfg)}
+COLOURS = {"mean": (-10.0, 10.0), "std": (1e-3, 10.0)}  # of colours from 0 to 1
 
 
 def check_config(config: Any, where: str) -> dict[str, Any]:
@@ -32,8 +31,13 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
     for name, part in (("pretrained_cfg", cfg), ("model_args", arguments)):
         if not isinstance(part, Mapping):
             raise bad(f"{name!r} must be an object, got {part!r:.80}")
-    if "pretrained_cfg" in config and (unknown := sorted(set(cfg) - CFG_FIELDS)):
-        raise bad(f"'pretrained_cfg' has the unknown field {unknown[0]!r}")
+    if unknown := sorted(set(cfg) - _cfg_fields()):
+        place = "'pretrained_cfg'" if "pretrained_cfg" in config else "without 'pretrained_cfg' it"
+        raise bad(f"{place} has the unknown field {unknown[0]!r}")
+    if variant := BY_NAME.get(config["architecture"]):
+        known = {"in_chans", "num_classes", *(f.name for f in dataclasses.fields(variant.config))}
+        if unknown := sorted(set(arguments) - known):
+            raise bad(f"'model_args' has the unknown field {unknown[0]!r}")
     channels = _agreed(
         {
             "input_size": _input_size(cfg, bad)[0],
@@ -53,17 +57,40 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
     )
     for name in ("mean", "std"):
         values = cfg.get(name, [1] * channels)
-        if not _numbers(values, channels) or (name == "std" and min(values) <= 0):
-            kind = "positive numbers" if name == "std" else "numbers"
-            raise bad(f"{name!r} must be {channels} finite {kind}, got {values!r:.80}")
+        if not _numbers(values, channels, *COLOURS[name]):
+            low, high = COLOURS[name]
+            raise bad(
+                f"{name!r} must be {channels} numbers from {low:g} to {high:g}, of colours from 0 "
+                f"to 1, got {values!r:.80}"
+            )
+    _check_told(config, keypoints, bad)
+    return dict(config)
+
+
+def _check_told(config: Mapping[str, Any], keypoints: int | None, bad: Any) -> None:
+    """Sees that joints and calibration are such, and the joints as many as heatmaps."""
     if told := config.get("skeleton"):
         try:
-            joints = Skeleton.from_dict(told).num_keypoints
+            skeleton = Skeleton.from_dict(told)
         except InputError as error:
             raise bad(str(error)) from error
+        joints, known_as = skeleton.num_keypoints, SKELETONS.get(skeleton.name, skeleton)
         if keypoints not in (None, joints):
             raise bad(f"num_classes is {keypoints}, the skeleton has {joints} joints")
-    return dict(config)
+        pairs = (sorted(map(sorted, one.flip_pairs)) for one in (skeleton, known_as))
+        if skeleton.joints != known_as.joints or len(set(map(str, pairs))) > 1:
+            raise bad(f"its skeleton is not the one that is known as {skeleton.name!r}")
+    if told := config.get("calibration"):
+        try:
+            Calibration(**told)
+        except (InputError, TypeError, ValueError) as error:
+            raise bad(f"'calibration': {error}") from error
+
+
+def _cfg_fields() -> set[str]:
+    from timm.models import PretrainedCfg  # takes long
+
+    return {field.name for field in dataclasses.fields(PretrainedCfg)}
 
 
 def _input_size(cfg: Mapping[str, Any], bad: Any) -> tuple[int, ...]:
@@ -88,9 +115,9 @@ def _agreed(values: Mapping[str, Any], bad: Any) -> Any:
     return next(iter(given.values()), None)
 
 
-def _numbers(values: Any, count: int) -> bool:
+def _numbers(values: Any, count: int, low: float, high: float) -> bool:
     return (
         isinstance(values, list | tuple)
         and len(values) == count
-        and all(type(v) in (int, float) and math.isfinite(v) and abs(v) < 1e6 for v in values)
+        and all(type(v) in (int, float) and low <= v <= high for v in values)
     )

@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias, TypedDict
 
 import torch
 import torch.nn.functional as F
-from timm.layers import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, check_choice
@@ -52,11 +51,19 @@ def check_width(what: str, channels: int) -> None:
 
 def norm(layer: Layer, channels: int) -> nn.Module:
     """A norm of so many channels, by timm's name or its class; ValueError if timm has none such."""
+    if layer == "batchnorm2d":  # needs no timm, whose import takes longer than all else
+        return nn.BatchNorm2d(channels)
+    from timm.layers import get_norm_layer
+
     return _build("norm_layer", get_norm_layer, layer, channels)
 
 
 def activation(layer: Layer) -> nn.Module:
     """An activation, by timm's name or its class; ValueError if timm has none such."""
+    if layer == "relu":
+        return nn.ReLU()
+    from timm.layers import get_act_layer
+
     return _build("act_layer", get_act_layer, layer)
 
 

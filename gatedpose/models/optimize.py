@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import ENGINES, PRECISIONS
 from gatedpose.device import find_device, keep_freed_memory
 from gatedpose.errors import InputError, check_choice
 from gatedpose.models.base import HeatmapNetwork, check_images
@@ -27,8 +28,6 @@ APART: Any = (
     if "isolate_recompiles" in inspect.signature(torch.compile).parameters
     else {}  # before torch 2.14 or so: from the ninth network on compilation fails
 )
-ASKED = ("auto", "float32", "bfloat16", "int8")  # precisions
-ENGINES = ("auto", "torch", "openvino", "onnxruntime")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -198,7 +197,7 @@ def optimize(
         RuntimeError: If `compile` is True and compilation fails.
     """
     check_choice("optimize: engine", engine, ENGINES)
-    check_choice("optimize: precision", precision, ASKED)
+    check_choice("optimize: precision", precision, PRECISIONS)
     wanted = find_device(device) if device else next(model.parameters()).device
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
@@ -256,7 +255,8 @@ def make_fast(
         try:
             fast.compile_for(shape)
         except Exception as error:  # compilers raise anything
-            fast.reason = f"torch.compile failed: {_first_line(error)}"
+            first = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            fast.reason = f"torch.compile failed: {first}"
             if compile is True:
                 raise RuntimeError(f"optimize: {fast.reason}") from error
             warnings.warn(f"optimize: runs without {fast.reason}", stacklevel=3)
@@ -272,7 +272,3 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         return torch.float32
     half, full = (matrix_rate("cpu", dtype) for dtype in (torch.bfloat16, torch.float32))
     return torch.bfloat16 if half > 1.25 * full else torch.float32
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]

@@ -56,8 +56,7 @@ def profile(
         TypeError: If `size` is not a pair of integers.
         ValueError: If the network cannot take that size; the message is the network's own.
     """
-    is_pair = isinstance(size, (tuple, list)) and len(size) == 2
-    if not is_pair or any(isinstance(n, bool) or not isinstance(n, int) for n in size):
+    if not isinstance(size, (tuple, list)) or [type(side) for side in size] != [int, int]:
         raise InputTypeError(
             f"profile: size must be a pair of integers (height, width), got {size!r}"
         )
@@ -67,11 +66,7 @@ def profile(
     channels = getattr(model, "in_channels", 3)
     images = torch.zeros(1, channels, *size, device=parameter.device, dtype=parameter.dtype)
     with torch.no_grad(), warnings.catch_warnings():
-        for category in (
-            FutureWarning,
-            DeprecationWarning,
-        ):  # fvcore scripts and traces with torch.jit
-            warnings.filterwarnings("ignore", r".*torch\.jit", category)
+        warnings.filterwarnings("ignore", r".*torch\.jit")  # fvcore scripts and traces with it
         from fvcore.nn import FlopCountAnalysis  # slow to import
 
         analysis = FlopCountAnalysis(structural_copy(model).eval(), images)

@@ -178,10 +178,19 @@ def ranges_file(model: HeatmapNetwork) -> Path:
     return WEIGHTS_DIR / f"{cfg.get('architecture')}.{cfg.get('tag')}.int8.json"
 
 
-def save_ranges(model: HeatmapNetwork, ranges: Ranges, path: Path) -> None:
-    """Writes ranges for `stored_ranges`."""
+def rounded_scores(name: str) -> dict[str, float]:
+    """PCK of the weights NAME in eight bits, as it was measured when their ranges were found."""
+    path = WEIGHTS_DIR / f"{name}.int8.json"
+    return json.loads(path.read_text("utf-8")).get("scores", {}) if path.is_file() else {}
+
+
+def save_ranges(
+    model: HeatmapNetwork, ranges: Ranges, path: Path, scores: dict[str, float] | None = None
+) -> None:
+    """Writes ranges for `stored_ranges`, and scores for `rounded_scores`."""
     short = {name: [float(f"{end:.4g}") for end in ends] for name, ends in ranges.items()}
-    write_whole(path, to_json({"weights": weights_digest(model), "ranges": short}) + "\n")
+    facts = {"weights": weights_digest(model), "scores": scores or {}, "ranges": short}
+    write_whole(path, to_json(facts) + "\n")
 
 
 def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:

@@ -73,6 +73,8 @@ def compile_openvino(model: Any, precision: Precision) -> Any:
 
 def openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:
     """What runs a converted module; best for batches of `shape`, None for those of any shape."""
+    if precision == "int8" and shape is None:
+        return cut_in_powers(lambda exact: openvino_run(parts, precision, exact))
     model = openvino().Core().read_model(parts["xml"], parts["bin"])
     if shape:
         model.reshape(list(shape))
@@ -81,8 +83,30 @@ def openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run
     def run(images: Tensor) -> Tensor:
         if not hasattr(local, "request"):  # a request is for one thread at a time
             local.request = compiled.create_infer_request()
-        [heatmaps] = local.request.infer([images.numpy()], share_inputs=True).values()
-        return torch.from_numpy(heatmaps)
+        return torch.from_numpy(local.request.infer([images.numpy()], share_inputs=True)[0])
+
+    return run
+
+
+def cut_in_powers(prepare: Callable[[Shape], Run]) -> Run:
+    """Runs batches of any size as batches of powers of two, each prepared when it is first needed.
+
+    Eight-bit convolutions of 3x3 come out wrong in OpenVINO 2026.4 where the batch may have any
+    size, and right where its size is known.
+    """
+    runs, lock = dict[Shape, Run](), threading.Lock()
+
+    def prepared(shape: Any) -> Run:
+        with lock:
+            if shape not in runs:
+                runs[shape] = prepare(shape)
+            return runs[shape]
+
+    def run(images: Tensor) -> Tensor:
+        count = len(images)
+        powers = [1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1]
+        parts = torch.split(images, powers)
+        return torch.cat([prepared(tuple(part.shape))(part) for part in parts])
 
     return run
 

@@ -1,13 +1,18 @@
-"""Networks as folders in the layout of the Hugging Face Hub: timm's config.json and the weights."""
+"""What is told of a network beside its weights, and networks as folders that tell it.
+
+A folder is laid out as a Hub repository: timm's config.json and the weights.
+"""
 
 import copy
 import json
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import safetensors
-import timm
 import torch
+from torch import nn
 
 from gatedpose.errors import InputError
 from gatedpose.files.typed_json import to_json
@@ -15,8 +20,8 @@ from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.variants import BY_NAME
-from gatedpose.models.weights import HUB_FILE
-from gatedpose.skeleton import Skeleton
+from gatedpose.models.weights import HUB_FILE, read_config, weights_table
+from gatedpose.skeleton import SKELETONS, Skeleton
 
 MODEL_FILES = frozenset({"config.json", HUB_FILE})
 
@@ -43,6 +48,8 @@ def save_model(
         FileNotFoundError: If it has no parent.
         ValueError: If the skeleton has another number of joints than the model.
     """
+    from timm.models import save_for_hf
+
     if skeleton and skeleton.num_keypoints != model.num_keypoints:
         raise InputError(
             f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
@@ -50,15 +57,14 @@ def save_model(
         )
     standard = BY_NAME[model.pretrained_cfg["architecture"]].config
     changed = {
-        field.name: value
-        for field in fields(standard)
-        if field.name not in ("num_keypoints", "in_channels")
-        and (value := getattr(model.config, field.name)) != getattr(standard, field.name)
+        name: value
+        for name, value in vars(model.config).items()
+        if name not in ("num_keypoints", "in_channels") and value != getattr(standard, name)
     }
     told = {"calibration": asdict(calibration)} if calibration else {}
     with whole_folder(folder, MODEL_FILES) as part:
         try:
-            timm.models.save_for_hf(
+            save_for_hf(
                 copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
                 part,
                 model_config={**({"skeleton": asdict(skeleton)} if skeleton else {}), **told},
@@ -70,3 +76,44 @@ def save_model(
         config = json.loads((part / "config.json").read_text("utf-8"))
         config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
         (part / "config.json").write_text(to_json(config, indent=2), "utf-8")
+
+
+def skeleton_of(model: nn.Module) -> Skeleton | None:
+    """The joints that a model predicts, None if unknown, or if it finds boxes.
+
+    They are its own `skeleton`, those of its weights' tag, or what config.json of its folder or
+    repository says. A model without any, or with another number of keypoints, is taken to have the
+    package's skeleton of as many joints, if there is one.
+    """
+    known = [getattr(model, "skeleton", None), _told(model)[0], *SKELETONS.values()]
+    keypoints = getattr(model, "num_keypoints", None)
+    skeletons = (one for one in known if isinstance(one, Skeleton))
+    return next((one for one in skeletons if one.num_keypoints == keypoints), None)
+
+
+def calibration_of(model: nn.Module) -> Calibration | None:
+    """What the peaks of a model's heatmaps are worth, None if that is not known.
+
+    Raises:
+        InputError: If config.json of its folder or repository holds one that is not monotone.
+    """
+    if isinstance(own := getattr(model, "calibration", None), Calibration):
+        return own
+    skeleton, told = _told(model)
+    if told is None or (skeleton and skeleton.num_keypoints != model.num_keypoints):
+        return None
+    try:
+        return Calibration(**told)
+    except TypeError as error:
+        raise InputError(f"calibration: needs peaks and chances, got {told!r:.80}") from error
+
+
+def _told(model: nn.Module) -> tuple[Skeleton | None, Mapping[str, Any] | None]:
+    """Joints and calibration: by config.json of a folder or repository, else by the table."""
+    cfg = getattr(model, "pretrained_cfg", {})
+    if (source := cfg.get("source")) in ("local-dir", "hf-hub"):
+        config = read_config(source, cfg["file" if source == "local-dir" else "hf_hub_id"])
+        skeleton = config.get("skeleton")
+        return Skeleton.from_dict(skeleton) if skeleton else None, config.get("calibration")
+    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
+    return (SKELETONS.get(weights.skeleton or ""), weights.calibration) if weights else (None, None)

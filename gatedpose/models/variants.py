@@ -83,8 +83,9 @@ def find_variant(name: str) -> Variant:
     return BY_NAME[name]
 
 
-def keypoint_modules(config: Config) -> tuple[str, ...]:
+def keypoint_modules(config: Config, stacks: int | None = None) -> tuple[str, ...]:
     """Names of the modules whose shape depends on the number of keypoints."""
-    remaps = 0 if isinstance(config, CUNetConfig) else config.stacks - 1
-    heads = [f"heads.{s}" for s in range(config.stacks)]
+    stacks = config.stacks if stacks is None else stacks
+    remaps = 0 if isinstance(config, CUNetConfig) else stacks - 1
+    heads = [f"heads.{s}" for s in range(stacks)]
     return (*heads, *(f"remap_heatmaps.{s}" for s in range(remaps)))

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import huggingface_hub
 import safetensors
 import safetensors.torch
 import torch
@@ -122,6 +121,8 @@ def hub_file(hub_id: str, file: str, cache_dir: str | Path | None = None) -> Pat
     Raises:
         WeightsError: If it cannot be had; the message is huggingface_hub's.
     """
+    import huggingface_hub  # takes long
+
     repository, _, revision = hub_id.partition("@")
     try:
         path = huggingface_hub.hf_hub_download(

@@ -1,46 +1,27 @@
-"""The zoo's door: models by name, registered with timm on import.
+"""The zoo's door: models by name, registered with timm as soon as timm is imported.
 
 timm is the registry: after `import gatedpose`, `timm.create_model`, `timm.list_models`, "hf-hub:"
-and "local-dir:" know every variant. Weights take one way, whoever asks for them: `locate` finds the
-file (packaged first, then the Hub through its cache), `gatedpose.models.weights` verifies and loads
-it.
+and "local-dir:" know every variant. Our own names need no timm, whose import takes longer than all
+else. Weights take one way, whoever asks for them: `locate` finds the file (packaged first, then the
+Hub through its cache), `gatedpose.models.weights` verifies and loads it.
 """
 
-import difflib
-import fnmatch
-import functools
-import re
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import (
-    adapt_input_conv,
-    build_model_with_cfg,
-    generate_default_cfgs,
-    register_model,
-    resolve_pretrained_cfg,
-)
 from torch import nn
 
-from gatedpose.catalogue import WORDS
+from gatedpose.catalogue import IMAGENET_MEAN, IMAGENET_STD
 from gatedpose.device import find_device
-from gatedpose.errors import (
-    InputError,
-    InputTypeError,
-    UnknownModelError,
-    WeightsError,
-    did_you_mean,
-)
+from gatedpose.errors import InputError, InputTypeError, UnknownModelError, WeightsError
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.calibration import Calibration
 from gatedpose.models.finder import FinderConfig
-from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, find_variant, keypoint_modules
+from gatedpose.models.names import find_weights, parse_name
+from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, keypoint_modules
 from gatedpose.models.weights import (
     FIRST_CONV,
     HUB_FILE,
@@ -55,116 +36,6 @@ from gatedpose.models.weights import (
     require_finite,
     weights_table,
 )
-from gatedpose.skeleton import SKELETONS, Skeleton
-
-NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
-
-
-def parse_name(name: str) -> tuple[str, str, str]:
-    """Splits a model name into (source, variant or place, tag); source and tag may be "".
-
-    >>> parse_name("gated_hg_1s_68.lsp"), parse_name("hf-hub:gatedpose/x@main")
-    (('', 'gated_hg_1s_68', 'lsp'), ('hf-hub', 'gatedpose/x@main', ''))
-
-    Raises:
-        UnknownModelError: For anything but "variant", "variant.tag", "hf-hub:organisation/name"
-            (with an optional "@revision") and "local-dir:path".
-    """
-    match = NAME.fullmatch(name) if isinstance(name, str) else None
-    if match is None:
-        raise UnknownModelError(
-            f'{name!r} is no model name; names are "variant", "variant.tag", '
-            '"hf-hub:organisation/name" and "local-dir:path"'
-        )
-    source, place, variant, tag = match.groups(default="")
-    return source, place or variant, tag
-
-
-def find_word(name: str) -> str:
-    """The model that a word of `WORDS` stands for; any other name as it is.
-
-    Raises:
-        UnknownModelError: For what is nearly a word and no name.
-    """
-    close = difflib.get_close_matches(str(name), WORDS)
-    if close and name not in WORDS:
-        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
-    return WORDS.get(name, name)
-
-
-def find_weights(name: str) -> Weights:
-    """The weights called "variant.tag", or the default ones of "variant".
-
-    Raises:
-        UnknownModelError: If there is no such variant or tag; the message has close matches.
-        WeightsError: If the variant has no weights; the message names those that there are.
-    """
-    source, variant, tag = parse_name(name)
-    table = weights_table()
-    if source or variant not in BY_NAME:
-        find_variant(name)  # raises, with close matches
-    mine = [weights for key, weights in table.items() if key.partition(".")[0] == variant]
-    if tag and name not in table:
-        hint = did_you_mean(name, table) if table else "there are no weights"
-        raise UnknownModelError(f"unknown tag {tag!r} of {variant}; {hint}")
-    if not mine:
-        raise WeightsError(f"{variant} has no weights; there are {', '.join(table) or 'none yet'}")
-    return table[name] if tag else mine[0]
-
-
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names of the zoo in its order: variants, or with `pretrained` their weights ("variant.tag").
-
-    Args:
-        pattern: Wildcards; a pattern that fits the variant fits its weights too.
-        pretrained: Whether to list what `create_model(name, pretrained=True)` can load.
-    """
-    names = list(BY_NAME)
-    if pretrained:
-        table = [key for key, weights in weights_table().items() if weights.obtainable]
-        names = [key for name in names for key in table if key.split(".")[0] == name]
-    fits = functools.partial(fnmatch.fnmatchcase, pat=pattern)
-    return [name for name in names if fits(name) or fits(name.split(".")[0])]
-
-
-def skeleton_of(model: nn.Module) -> Skeleton | None:
-    """The joints that a model predicts, None if unknown, or if it finds boxes.
-
-    They are those of its weights' tag, or what config.json of its folder or repository says. A
-    model without either, or with another number of keypoints, is taken to have the package's
-    skeleton of as many joints, if there is one.
-    """
-    cfg = getattr(model, "pretrained_cfg", {})
-    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    known = [SKELETONS[weights.skeleton]] if weights and weights.skeleton else []
-    source = cfg.get("source")
-    if source in ("local-dir", "hf-hub"):
-        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
-        told = read_config(source, place).get("skeleton")
-        known = [Skeleton.from_dict(told)] if told else []
-    keypoints = getattr(model, "num_keypoints", None)
-    return next((s for s in [*known, *SKELETONS.values()] if s.num_keypoints == keypoints), None)
-
-
-def calibration_of(model: nn.Module) -> Calibration | None:
-    """What the peaks of a model's heatmaps are worth, None if that is not known.
-
-    Raises:
-        InputError: If config.json of its folder or repository holds one that is not monotone.
-    """
-    cfg = getattr(model, "pretrained_cfg", {})
-    weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
-    told = weights.calibration if weights and weights.num_keypoints == model.num_keypoints else None
-    source = cfg.get("source")
-    if source in ("local-dir", "hf-hub"):
-        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
-        told = read_config(source, place).get("calibration")
-    if told is None:
-        return None
-    try:
-        return Calibration(**told)
-    except TypeError as error:
-        raise InputError(f"calibration: needs peaks and chances, got {told!r:.80}") from error
 
 
 def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:
@@ -240,9 +111,15 @@ def create_model(
         raise InputError("create_model: pretrained and checkpoint_path exclude each other")
     if config.get("features_only"):
         raise InputTypeError("create_model: features_only is an option of timm.create_model")
-    model: HeatmapNetwork = timm.create_model(
-        name, pretrained=pretrained, num_classes=num_keypoints, **config
-    )
+    config = {option: value for option, value in config.items() if value is not None}
+    known = {field.name for field in fields(BY_NAME[place].config)} if place in BY_NAME else set()
+    model: HeatmapNetwork
+    if source or set(config) - known - {"cache_dir"}:
+        import timm
+
+        model = timm.create_model(name, pretrained=pretrained, num_classes=num_keypoints, **config)
+    else:
+        model = _create(name, pretrained, num_keypoints, **config)
     if checkpoint_path:
         load_weights(model, checkpoint_path)
     model = model.to(device=None if device is None else find_device(device, meta=True), dtype=dtype)
@@ -259,8 +136,10 @@ def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -
         )
 
 
-def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any]:
-    """What timm's `PretrainedCfg` is to say of a variant and its weights."""
+def _timm_cfg(
+    variant: Variant, weights: Weights | None = None, stacks: int | None = None
+) -> dict[str, Any]:
+    """What timm's `PretrainedCfg` is to say of a variant, of so many stacks, and its weights."""
     side = 256
     if isinstance(variant.config, FinderConfig):
         side = weights.recipe["phases"][-1]["size"] if weights else 320
@@ -269,10 +148,10 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
         "input_size": (3, side, side),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
         "first_conv": FIRST_CONV,
-        "classifier": keypoint_modules(variant.config),
+        "classifier": keypoint_modules(variant.config, stacks),
         "architecture": variant.name,
     }
     if weights:
@@ -283,8 +162,63 @@ def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any
     return cfg
 
 
+def _create(
+    name: str,
+    pretrained: bool,
+    num_keypoints: int | None,
+    cache_dir: str | Path | None = None,
+    **changes: Any,
+) -> HeatmapNetwork:
+    """A network by a name of our own, as timm would make it."""
+    _, place, tag = parse_name(name)
+    variant = BY_NAME[place]
+    weights = find_weights(name) if pretrained or tag else None
+    cfg = _timm_cfg(variant, weights, changes.get("stacks"))
+    sizes: dict[str, Any] = {"num_keypoints": cfg["num_classes"], **changes}
+    if num_keypoints is not None:
+        sizes["num_keypoints"] = num_keypoints
+    if pretrained and weights:
+        file = weights.fetch(cache_dir), weights.sha256
+        model = _trained(variant, sizes, *file, cfg["num_classes"], cfg["input_size"][0])
+    else:
+        model = variant.build(**sizes)
+    named = {"architecture": place, "custom_load": False, "fixed_input_size": False}
+    cfg = {**cfg, **named, "crop_mode": "center", "pool_size": None}
+    if weights:
+        cfg["tag"] = weights.name.partition(".")[2]
+    model.pretrained_cfg = {
+        key: value for key, value in cfg.items() if value is not None or key == "pool_size"
+    }
+    return model
+
+
+def _trained(
+    variant: Variant,
+    sizes: dict[str, Any],
+    path: Path,
+    sha256: str | None,
+    keypoints: int,
+    channels: int,
+) -> HeatmapNetwork:
+    """A network of these sizes with the weights in a file, which are for so many keypoints."""
+    tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
+    require_described(tensors, path, keypoints, channels)
+    wanted = sizes.get("in_channels", channels)
+    if stem in tensors and wanted != channels:
+        from timm.models import adapt_input_conv
+
+        tensors[stem] = adapt_input_conv(wanted, tensors[stem])
+    fresh = sizes["num_keypoints"] != keypoints
+    with torch.device("meta"):  # a network of any size, before memory is asked for
+        check_fit(variant.build(**sizes), tensors, path, fresh)
+    model = variant.build(**sizes)
+    load_tensors(model, tensors, path, fresh)
+    return model
+
+
 def _entry(variant: Variant) -> Callable[..., nn.Module]:
     """The function that timm calls to build a variant."""
+    from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 
     def entry(
         pretrained: bool = False,
@@ -306,17 +240,8 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
             sizes = {"num_keypoints": num_classes, "in_channels": in_chans, **changes}
             if not pretrained:
                 return variant.build(**sizes)
-            path, sha256 = locate(cfg, cache_dir)
-            tensors, stem = read_tensors(path, sha256), f"{FIRST_CONV}.weight"
-            require_described(tensors, path, cfg.num_classes, cfg.input_size[0])
-            if stem in tensors and in_chans != cfg.input_size[0]:
-                tensors[stem] = adapt_input_conv(in_chans, tensors[stem])
-            fresh = num_classes != cfg.num_classes
-            with torch.device("meta"):  # a network of any size, before memory is asked for
-                check_fit(variant.build(**sizes), tensors, path, fresh)
-            model = variant.build(**sizes)
-            load_tensors(model, tensors, path, fresh)
-            return model
+            file = locate(cfg, cache_dir)
+            return _trained(variant, sizes, *file, cfg.num_classes, cfg.input_size[0])
 
         features = {"feature_cls": "getter", "out_indices": tuple(range(config.stacks))}
         model: nn.Module = build_model_with_cfg(
@@ -331,6 +256,8 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
 
 def register() -> None:
     """Registers every variant, with the weights that the table has now, with timm; repeatable."""
+    from timm.models import generate_default_cfgs, register_model
+
     table = weights_table()
     cfgs = {name: _timm_cfg(BY_NAME[name.partition(".")[0]], table[name]) for name in table}
     trained = {name.partition(".")[0] for name in cfgs}
@@ -343,4 +270,3 @@ def register() -> None:
 
 
 default_cfgs: dict[str, Any] = {}  # where timm's register_model looks for them
-register()

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from gatedpose.data.boxes import MIN_PERSON, PERSON
 from gatedpose.device import find_device
 from gatedpose.errors import DetectorError, UnknownModelError, WeightsError, did_you_mean
+from gatedpose.models.names import list_models
 from gatedpose.models.weights import read_tensors
-from gatedpose.models.zoo import list_models
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 from gatedpose.predict.people import Detector
 

@@ -1,17 +1,17 @@
 """Exported files as networks: `load_exported` runs what `gatedpose export` wrote."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, WeightsError
+from gatedpose.files.typed_json import parse_json
 from gatedpose.models.calibration import Calibration
+from gatedpose.models.configs import check_config
 from gatedpose.models.engines import check_installed
-from gatedpose.models.runtimes import compile_openvino, onnxruntime_session, openvino
+from gatedpose.models.runtimes import onnxruntime_session, openvino, openvino_run
 from gatedpose.skeleton import Skeleton
 
 SUFFIXES = (".onnx", ".xml")
@@ -40,21 +40,20 @@ class ExportedNetwork(nn.Module):
         self.path = Path(path)
         self._open()
         try:
-            self.facts: dict[str, Any] = json.loads(self._text)
+            self.facts: dict[str, Any] = parse_json(self._text, str(self.path))
             self.skeleton = Skeleton.from_dict(self.facts["skeleton"])
             told = self.facts.get("calibration")
             self.calibration = Calibration(**told) if told else None
-            height, width = map(int, self.facts["size"])
-            self.pretrained_cfg = {
-                "input_size": (3, height, width),
-                "mean": tuple(map(float, self.facts["mean"])),
-                "std": tuple(map(float, self.facts["std"])),
-            }
-        except (ValueError, KeyError, TypeError) as error:
+            cfg = {"input_size": [3, *self.facts["size"]]}
+            cfg |= {name: tuple(self.facts[name]) for name in ("mean", "std")}
+            check_config({"architecture": "exported", "pretrained_cfg": cfg}, "what it says")
+            self._check_shapes(cfg["input_size"])
+        except (ValueError, KeyError, TypeError, WeightsError) as error:
             raise WeightsError(
                 f"{self.path} does not say how it is to be fed and which joints it finds "
-                f"({error!r}): export it anew with gatedpose export"
+                f"({error!r:.300}): export it anew with gatedpose export"
             ) from error
+        self.pretrained_cfg = {**cfg, "input_size": tuple(cfg["input_size"])}
         self.num_keypoints = self.skeleton.num_keypoints
         self.eval()
 
@@ -67,10 +66,18 @@ class ExportedNetwork(nn.Module):
         start = _onnx if self.path.suffix == ".onnx" else _xml
         check_installed("onnxruntime" if self.path.suffix == ".onnx" else "openvino", run_only=True)
         try:
-            self._run, self._batch, self._text = start(self.path)
+            self._run, self._shape, self._maps, self._text = start(self.path)
         except Exception as error:  # engines raise anything
             first = str(error).strip().splitlines()[0]
             raise WeightsError(f"{self.path} cannot be run: {first}") from error
+
+    def _check_shapes(self, size: list[int]) -> None:
+        """Raises InputError unless the network is what the file says that it is."""
+        if self._shape[1:] != size or self._maps != self.skeleton.num_keypoints:
+            raise InputError(
+                f"it is said to take {size} and to find {self.skeleton.num_keypoints} joints, but "
+                f"takes {self._shape[1:]} and gives {self._maps} maps"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what lives in this process only; the file is opened anew."""
@@ -88,33 +95,40 @@ class ExportedNetwork(nn.Module):
                 f"forward: {self.path} takes images of (B, {', '.join(map(str, size))}), got "
                 f"{tuple(images.shape)}"
             )
-        parts = torch.split(images.float().contiguous(), self._batch or len(images))
+        parts = torch.split(images.float().contiguous(), self._shape[0] or len(images))
         return torch.cat([torch.from_numpy(self._run(p.numpy())) for p in parts]).unsqueeze(1)
 
 
-def _onnx(path: Path) -> tuple[Any, int | None, str]:
-    """What runs a file, how many images it takes (None: any), and what it says of itself."""
+Started: TypeAlias = tuple[Any, list[int | None], int | None, str]
+
+
+def _onnx(path: Path) -> Started:
+    """What runs a file, the shape of its input and number of maps (None: any), and its note."""
     session = onnxruntime_session(path)
-    [images] = session.get_inputs()
-    batch = images.shape[0]
+    [images], [maps, *_] = session.get_inputs(), session.get_outputs()
     text = session.get_modelmeta().custom_metadata_map.get(METADATA, "null")
 
     def run(pictures: Any) -> Any:
         return session.run(["heatmaps"], {images.name: pictures})[0]
 
-    return run, batch if isinstance(batch, int) else None, text
+    shape = [side if isinstance(side, int) else None for side in images.shape]
+    return run, shape, maps.shape[1], text
 
 
-def _xml(path: Path) -> tuple[Any, int | None, str]:
+def _xml(path: Path) -> Started:
     """As `_onnx`."""
     model = openvino().Core().read_model(path)
     text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
-    kinds = {op.get_type_name() for op in model.get_ops()}
-    compiled = compile_openvino(model, "int8" if "FakeQuantize" in kinds else "float32")
-    batch = model.input(0).partial_shape[0]
+    rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
+    shape, maps = (
+        [None if side.is_dynamic else side.get_length() for side in port.partial_shape]
+        for port in (model.input(0), model.output(0))
+    )
+    parts = {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
+    fixed = None if None in shape else tuple(model.input(0).partial_shape.to_shape())
+    run = openvino_run(parts, "int8" if rounded else "float32", fixed)
 
-    def run(pictures: Any) -> Any:
-        request = compiled.create_infer_request()  # each for one thread at a time
-        return np.array(request.infer([pictures], share_inputs=True)[compiled.output(0)])
+    def numbers(pictures: Any) -> Any:
+        return run(torch.from_numpy(pictures)).numpy()
 
-    return run, None if batch.is_dynamic else batch.get_length(), text
+    return numbers, shape, maps[1], text

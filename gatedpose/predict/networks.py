@@ -4,7 +4,9 @@ import warnings
 
 from torch import nn
 
-from gatedpose.errors import InputTypeError
+from gatedpose.errors import InputError, InputTypeError
+from gatedpose.models.saved import skeleton_of
+from gatedpose.skeleton import Skeleton
 
 
 def count_keypoints(model: nn.Module) -> int:
@@ -25,6 +27,28 @@ def count_keypoints(model: nn.Module) -> int:
         f"Predictor: {kind} does not say its num_keypoints (timm's num_classes); of what wraps a "
         "network, as DataParallel, pass .module"
     )
+
+
+def find_skeleton(model: nn.Module, skeleton: Skeleton | None = None) -> Skeleton:
+    """The joints of a network's heatmaps: those given, or else its own.
+
+    Raises:
+        InputError: If they are not known, or not as many as the heatmaps.
+        InputTypeError: See `count_keypoints`.
+    """
+    keypoints = count_keypoints(model)
+    skeleton = skeleton or skeleton_of(model)
+    if skeleton is None:
+        raise InputError(
+            f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
+            "Pass skeleton=, one of gatedpose.skeleton or your own"
+        )
+    if skeleton.num_keypoints != keypoints:
+        raise InputError(
+            f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
+            f"model has {keypoints} heatmaps"
+        )
+    return skeleton
 
 
 def describe(model: nn.Module) -> str:

@@ -1,7 +1,6 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -10,23 +9,25 @@ from typing import Any, Literal, TypeAlias, overload
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
 from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
-from gatedpose.heatmaps import DECODERS, DEFAULT_DECODER, Decoder, decode, flip_back
+from gatedpose.heatmaps import decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb, read_image
+from gatedpose.models.names import find_word
 from gatedpose.models.optimize import OptimizedNetwork
-from gatedpose.models.zoo import calibration_of, create_model, find_word, skeleton_of
-from gatedpose.pose import Pose
+from gatedpose.models.saved import calibration_of
+from gatedpose.models.zoo import create_model
+from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict.detector import find_detector
-from gatedpose.predict.exported import ExportedNetwork
-from gatedpose.predict.networks import count_keypoints, describe, warn_of_untrained
+from gatedpose.predict.networks import describe, find_skeleton, warn_of_untrained
 from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
-from gatedpose.predict.threads import ahead, default_threads
+from gatedpose.predict.queues import Batches, ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
 
-Crop: TypeAlias = tuple[Tensor, Tensor, Tensor]  # picture, matrix, box with score
+Crop: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # picture, matrix, box and score, edge
 People: TypeAlias = Boxes | Detector | Literal["whole"] | None
 
 
@@ -80,25 +81,11 @@ class Predictor:
         if isinstance(model, str):
             model = create_model(find_word(model), pretrained=True)
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        keypoints = count_keypoints(model)
-        skeleton = skeleton or (
-            model.skeleton if isinstance(model, ExportedNetwork) else skeleton_of(model)
-        )
-        if skeleton is None:
-            raise InputError(
-                f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
-                "Pass skeleton=, one of gatedpose.skeleton or your own"
-            )
-        if skeleton.num_keypoints != keypoints:
-            raise InputError(
-                f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
-                f"model has {keypoints} heatmaps"
-            )
+        self.skeleton = find_skeleton(model, skeleton)
         if workers is not None and workers < 0:
             raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
-        preprocessing = Preprocessing.of(model)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
         self.device = find_device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
@@ -106,14 +93,18 @@ class Predictor:
         self.model = model.to(self.device).eval()
         warn_of_untrained(model)
         self.detector, self.min_person = detector, min_person
-        self.skeleton, self.flip_test, self.decoder = skeleton, flip_test, decoder
-        self.calibration = (  # None: scores are peaks
-            model.calibration if isinstance(model, ExportedNetwork) else calibration_of(model)
-        )
+        self.flip_test, self.decoder = flip_test, decoder
+        self.calibration = calibration_of(model)  # None: scores are peaks
+        preprocessing = Preprocessing.of(model)
         self.size = size or preprocessing.size
         self.batch_size = batch_size
         self.workers = default_threads() if workers is None else workers
         self.mean, self.std = preprocessing.scales(self.device, white=255)
+
+    @property
+    def trust(self) -> float:
+        """Score from which on a joint counts as found."""
+        return TRUST if self.calibration is None else TRUST_CALIBRATED
 
     @functools.cached_property
     def finder(self) -> Detector | None:
@@ -196,42 +187,27 @@ class Predictor:
             Exception: See a call; and whatever `images` raises. It comes in its turn: the poses of
                 all images before are yielded first.
         """
-        waiting: list[Crop] = []
-        wanted: list[int] = []  # people of the images that are not yet yielded
-        found: list[Pose] = []
+        batches = Batches(self._poses, self.batch_size)
+        threads = max(1, self.workers)
 
         def room() -> int:
-            return min(max(1, self.workers), self.batch_size - len(waiting))
+            return min(threads, self.batch_size - len(batches.waiting))
 
-        def known(least: int) -> Iterator[list[Pose]]:
-            """Runs the network on batches of at least so many crops; what is then known."""
-            while len(waiting) >= least:
-                found.extend(self._poses(waiting[: self.batch_size]))
-                del waiting[: self.batch_size]
-            while wanted and len(found) >= wanted[0]:
-                people = found[: wanted[0]]
-                del found[: wanted.pop(0)]
-                yield people
-
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts threads as they are needed
+        with ThreadPoolExecutor(threads) as pool:  # starts them as they are needed
             for source, image, boxes in ahead(self._begun(pool, images), room):
+                crops: tuple[int, Iterable[Crop]] = 0, ()
                 try:
                     pixels = read_image(image.result() if isinstance(image, Future) else image)
-                    chosen = self._people(pixels, boxes)
+                    people = self._people(pixels, boxes)
+                    crops = len(people), self._crops(pixels, people)
                 except Exception as error:  # of any kind: what is done must not be lost
                     ours = isinstance(error, (GatedPoseError, OSError))
                     if on_error is None or source is None or not ours:
-                        yield from known(1)
+                        yield from batches.known()
                         raise
                     on_error(source, error)
-                    chosen = torch.zeros(0, 5)
-                wanted.append(len(chosen))
-                for crop in self._crops(pixels, chosen) if len(chosen) else ():
-                    waiting.append(crop)
-                    if len(waiting) == self.batch_size:
-                        yield from known(self.batch_size)
-                yield from known(self.batch_size)
-        yield from known(1)
+                yield from batches.add(*crops)
+        yield from batches.known()
 
     def _begun(
         self, pool: Executor, images: Iterable[tuple[ImageSource, People]]
@@ -272,12 +248,13 @@ class Predictor:
     def _crops(self, pixels: Tensor, people: Tensor) -> Iterator[Crop]:
         pixels, people = pixels.to(self.device), people.to(self.device)
         matrices = crop_matrices(people[:, :4], self.size)
+        edge = torch.tensor(pixels.shape[:0:-1], device=self.device)  # width, height
         for matrix, person in zip(matrices, people, strict=True):
-            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person
+            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person, edge
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
-        pictures, matrices, boxes = (list(part) for part in zip(*crops, strict=True))
+        pictures, matrices, boxes, edges = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
         maps = self.heatmaps(batch.to(self.dtype))
         if not bool(maps.sum(dtype=torch.float32).isfinite()):
@@ -289,17 +266,16 @@ class Predictor:
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)
         keypoints = transform_points(invert(torch.stack(matrices)), located)
+        inside = ((keypoints >= 0) & (keypoints <= torch.stack(edges)[:, None])).all(dim=-1)
+        scores = scores * inside.cpu().numpy()
         return [
             Pose(
                 points.cpu().numpy(),
                 score,
                 box[:4].cpu().numpy(),
                 self.skeleton,
-                box_score=_score(float(box[4])),
+                box_score=None if box[4].isnan() else float(box[4]),
+                trust=self.trust,
             )
             for points, score, box in zip(keypoints, scores, boxes, strict=True)
         ]
-
-
-def _score(value: float) -> float | None:
-    return None if math.isnan(value) else value

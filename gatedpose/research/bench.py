@@ -24,7 +24,8 @@ from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS
 from gatedpose.research.roofline import best_seconds
-from gatedpose.research.ways import MODES, Mode, Way, way_of
+from gatedpose.research.scores import SCORES, scores_of
+from gatedpose.research.ways import MODES, Mode, Way, can_run, way_of
 from gatedpose.skeleton import LSP14
 
 Facts: TypeAlias = dict[str, Any]
@@ -38,13 +39,16 @@ class Timing:
         model: Its name.
         mode: "eager" is float32 as `create_model` gives it, in a plain program; "optimized" what
             `gatedpose.optimize` makes of it, and of the process (see `gatedpose.device`);
-            "onnx" the exported file in onnxruntime, float32 (of the zoo's only); "openvino" and
-            "openvino-int8" that engine in its fastest precision and in eight bits.
+            "onnx" the file in onnxruntime, float32 (not of peers); "openvino", "openvino-float32"
+            and "openvino-int8" that engine in bfloat16 where the processor has it, in float32, in
+            eight bits.
         how: Dtype, and whether it is compiled.
         batch: Images at once.
         size: (height, width) of the input.
         images_per_second: Of the median batch.
         milliseconds: A batch takes, median.
+        start: Seconds until the first batch is done, of a network that is built, and for engines
+            converted, already.
         spread: Range between the quartiles of these, in relation to the median.
         peak_mb: Largest sum of tensors that live at the same time, weights left out, in 1e6 bytes.
             None where nobody counts it.
@@ -59,6 +63,7 @@ class Timing:
     size: tuple[int, int]
     images_per_second: float
     milliseconds: float
+    start: float
     spread: float
     peak_mb: float | None
     roofline: float | None = None
@@ -84,7 +89,8 @@ def benchmark(
     process, see `Timing`.
 
     Args:
-        names: Of the zoo, or of `PEERS`.
+        names: Of the zoo, of `PEERS`, or paths of ONNX files, which may be of any network of
+            images; a batch of those that take only one is that many runs.
         modes: Ways to run each, see `Timing`.
         batches: Images at once.
         size: (height, width) of the input.
@@ -107,7 +113,7 @@ def benchmark(
     for mode, batch in itertools.product(_in_order(modes, device), batches):
         shape = (batch, 3, *size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        chosen = [name for name in names if not (name in PEERS and mode == "onnx")]
+        chosen = [name for name in names if can_run(name, mode)]
         networks = [_network(name, size, device, config) for name in chosen]
         ways = [way_of(name, mode, n, shape) for name, n in zip(chosen, networks, strict=True)]
         for way, measured in _measure(ways, images, seconds, rounds, cpu_seconds):
@@ -126,6 +132,8 @@ def _in_order(modes: Sequence[Mode], device: str) -> list[Mode]:
 
 def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn.Module:
     torch.manual_seed(0)
+    if name.endswith(".onnx"):
+        return nn.Identity()  # the file is all there is
     if name in PEERS:
         if config:
             raise InputError(f"benchmark: {name} has no {', '.join(config)} to change")
@@ -151,12 +159,13 @@ def _timing(way: Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
         model=way.model,
         mode=way.mode,
         how=way.compiled.removeprefix(", ")
-        if way.mode.startswith("openvino")
+        if way.mode.startswith("openvino") or way.model.endswith(".onnx")
         else str(way.dtype).removeprefix("torch.") + way.compiled,
         batch=batch,
         size=(size[0], size[1]),
         images_per_second=batch / measured.median,
         milliseconds=1000 * measured.median,
+        start=way.start,
         spread=measured.iqr / measured.median,
         peak_mb=peak_mb(lambda: way.run(images), images.device)
         if way.mode in ("eager", "optimized")
@@ -237,8 +246,8 @@ def table(timings: Sequence[Timing], reference: str) -> str:
     eager = {(t.model, t.batch): t.images_per_second for t in timings if t.mode == "eager"}
     lines = [
         f"| model | mode | batch | times {reference} | times own eager | images/s | ms a batch | "
-        "spread | peak MB | roofline |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "start, s | spread | peak MB | roofline | PCK, lsp-val / people-val |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for t in timings:
         own = eager.get((t.model, t.batch))
@@ -246,11 +255,18 @@ def table(timings: Sequence[Timing], reference: str) -> str:
             f"| {t.model} | {t.mode} ({t.how}) | {t.batch} | "
             f"{t.images_per_second / best[t.batch]:.2f} | "
             f"{t.images_per_second / own if own else float('nan'):.2f} | "
-            f"{t.images_per_second:.1f} | {t.milliseconds:.1f} | {100 * t.spread:.0f} % | "
+            f"{t.images_per_second:.1f} | {t.milliseconds:.1f} | {t.start:.1f} | "
+            f"{100 * t.spread:.0f} % | "
             f"{'-' if t.peak_mb is None else f'{t.peak_mb:.0f}'} | "
-            f"{'-' if t.roofline is None else f'{100 * t.roofline:.0f} %'} |"
+            f"{'-' if t.roofline is None else f'{100 * t.roofline:.0f} %'} | "
+            f"{' / '.join(_score(t, name) for name in SCORES)} |"
         )
     return "\n".join(lines)
+
+
+def _score(timing: Timing, name: str) -> str:
+    found = scores_of(timing.model, timing.mode == "openvino-int8").get(name)
+    return "-" if found is None else f"{found:.2f}"
 
 
 def draw(timings: Sequence[Timing]) -> bytes:

@@ -61,12 +61,10 @@ def find_corrections(
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
 
     def distances(labels: np.ndarray) -> np.ndarray:  # (M, N, K)
-        found: np.ndarray = np.linalg.norm(keypoints - labels, axis=3) / sides
-        return found
+        return np.asarray(np.linalg.norm(keypoints - labels, axis=3) / sides)
 
     def mean(distances: np.ndarray, labelled: np.ndarray) -> np.ndarray:  # (M, N)
-        found: np.ndarray = (distances.clip(max=rule.far) * labelled).sum(axis=2) / labelled.sum(1)
-        return found
+        return np.asarray((distances.clip(max=rule.far) * labelled).sum(axis=2) / labelled.sum(1))
 
     flip = list(skeleton.flip_permutation)
     gain = mean(distances(labels), labelled) - mean(distances(labels[:, flip]), labelled[:, flip])

@@ -1,15 +1,18 @@
 """Ways to run a network that is timed: eager, compiled, exported, in a kept engine."""
 
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, RED
+from gatedpose.errors import InputError
+from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from gatedpose.export import export, onnx_session
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.choice import fast_precision
@@ -17,58 +20,122 @@ from gatedpose.models.engines import check_installed
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.optimize import OptimizedNetwork, Shape, make_fast, optimize
 from gatedpose.models.quantise import find_ranges, quantised
-from gatedpose.models.runtimes import openvino_run, to_openvino
+from gatedpose.models.runtimes import (
+    Precision,
+    compile_openvino,
+    onnxruntime_session,
+    openvino,
+    openvino_run,
+    to_openvino,
+)
+from gatedpose.research.peers import PEERS
 
 Run: TypeAlias = Callable[[Tensor], object]
-Mode: TypeAlias = Literal["eager", "optimized", "onnx", "openvino", "openvino-int8"]
+Mode: TypeAlias = Literal[
+    "eager", "optimized", "onnx", "openvino", "openvino-float32", "openvino-int8"
+]
 MODES: dict[Mode, str] = {  # and their colours
     "eager": GREY,
     "optimized": BLUE,
     "onnx": GREEN,
     "openvino": ORANGE,
+    "openvino-float32": PURPLE,
     "openvino-int8": RED,
 }
 
 
 @dataclass(frozen=True)
 class Way:
-    """A function from images to heatmaps, and how it computes them."""
+    """A function from images to heatmaps, and how it computes them.
+
+    Attributes:
+        start: Seconds from the network, or the file made of it, to the first batch's heatmaps.
+    """
 
     model: str
     mode: Mode
     network: nn.Module
     run: Run
+    start: float
     dtype: torch.dtype = torch.float32
     compiled: str = ""
 
 
+def can_run(name: str, mode: Mode) -> bool:
+    """Whether there is such a way: of a peer no exported file, of a file only those of engines."""
+    if name.endswith(".onnx"):
+        return mode in ("onnx", "openvino", "openvino-float32")
+    return not (name in PEERS and mode == "onnx")
+
+
 def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     """A network made ready to run one way, for batches of one shape."""
+    if name.endswith(".onnx"):
+        precision = fast_precision("openvino") if mode == "openvino" else "float32"
+        run, start = _started(lambda: _file_run(Path(name), mode, precision, shape), shape)
+        return Way(name, mode, network, run, start, compiled=f", {precision}")
     if mode == "onnx":
-        assert isinstance(network, HeatmapNetwork)  # see `_pairs`
+        assert isinstance(network, HeatmapNetwork)  # see `can_run`
         with tempfile.TemporaryDirectory() as folder:
             path = export(network, Path(folder) / "x.onnx", size=shape[2:], dynamic_batch=True).path
-            return Way(name, mode, network, onnx_session(path.read_bytes()))
-    if mode in ("openvino", "openvino-int8"):
+            data = path.read_bytes()
+        run, start = _started(lambda: onnx_session(data), shape)
+        return Way(name, mode, network, run, start)
+    if mode.startswith("openvino"):
         return _openvino_way(name, mode, network, shape)
+    device = next(network.parameters()).device
     if mode == "eager":
-        return Way(name, mode, network, torch.inference_mode()(network))
-    fast = _fast(network, shape)
+        run, start = _started(lambda: torch.inference_mode()(network), shape, device)
+        return Way(name, mode, network, run, start)
+    fast, start = _started(lambda: _fast(network, shape), shape, device)
+    assert isinstance(fast, OptimizedNetwork)
     compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
-    return Way(name, mode, network, fast, fast.dtype, f", {compiled}")
+    return Way(name, mode, network, fast, start, fast.dtype, f", {compiled}")
+
+
+def _started(
+    prepare: Callable[[], Run], shape: Shape, device: torch.device | None = None
+) -> tuple[Run, float]:
+    """What runs batches, and the seconds that it took to have it run the first."""
+    images, begin = torch.zeros(shape, device=device), time.perf_counter()
+    run = prepare()
+    run(images)
+    return run, time.perf_counter() - begin
 
 
 def _openvino_way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     """As `optimize` has OpenVINO run it, but peers too, and with ranges of noise for eight bits."""
     check_installed("openvino")
     needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
-    precision = fast_precision("openvino")
-    how = f", {precision}"
+    precision = fast_precision("openvino") if mode == "openvino" else "float32"
     if mode == "openvino-int8":
         noise = torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0))
-        needed, precision, how = quantised(network, find_ranges(network, [noise])), "int8", ", int8"
-    run = openvino_run(to_openvino(needed, shape), precision, shape)
-    return Way(name, mode, network, run, compiled=how)
+        needed, precision = quantised(network, find_ranges(network, [noise])), "int8"
+    parts = to_openvino(needed, shape)
+    run, start = _started(lambda: openvino_run(parts, precision, shape), shape)
+    return Way(name, mode, network, run, start, compiled=f", {precision}")
+
+
+def _file_run(path: Path, mode: Mode, precision: Precision, shape: Shape) -> Run:
+    """Runs an ONNX file of any input on noise of its own size, as often as makes a batch."""
+    if not path.is_file():
+        raise InputError(f"benchmark: there is no file {path}")
+    session = onnxruntime_session(path)
+    [told, *others] = session.get_inputs()
+    if others or len(told.shape) != 4:
+        raise InputError(f"benchmark: {path} takes more, or else, than one batch of images")
+    last = told.shape[-1] == 3  # channels
+    asked = (shape[0], *shape[2:], 3) if last else shape
+    dims = [n if isinstance(n, int) else a for n, a in zip(told.shape, asked, strict=True)]
+    kinds = {"tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
+    pixels = np.random.default_rng(0).uniform(0, 1 if told.type == "tensor(float)" else 255, dims)
+    feed, times = pixels.astype(kinds.get(told.type, np.float32)), -(-shape[0] // dims[0])
+    if mode == "onnx":
+        return lambda images: [session.run(None, {told.name: feed}) for _ in range(times)]
+    model = openvino().Core().read_model(path)
+    model.reshape(dims)
+    request = compile_openvino(model, precision).create_infer_request()
+    return lambda images: [request.infer([feed], share_inputs=True) for _ in range(times)]
 
 
 def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:

@@ -1,6 +1,5 @@
 """The training loop of a finder: packed pictures in, averaged weights out, resumable."""
 
-import io
 import json
 import math
 import time
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
@@ -22,21 +20,20 @@ from gatedpose.boxmaps import (
 from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.data.views import ViewBatch, draw_views
-from gatedpose.errors import InputError
+from gatedpose.errors import DivergedError, InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
 from gatedpose.files.journal import JsonLines
-from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import write_whole
+from gatedpose.files.typed_json import read_json, to_json
 from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.training import folder
 from gatedpose.training.devices import sigterm
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
 from gatedpose.training.groups import Optimisation
 from gatedpose.training.losses import finder_loss
 from gatedpose.training.optimizer import make_optimizer
+from gatedpose.training.schedule import Progress
 
-CHECKPOINT = "last.pt"
-BEST = "best.safetensors"
 CALIBRATION = 16  # batches that the averaged network's batch norm takes its statistics from
 
 
@@ -84,15 +81,15 @@ class FinderTrainer:
         self.best = 0.0
         self.losses: list[tuple[float, float]] = []
         out.mkdir(parents=True, exist_ok=True)
-        self._note_recipe()
-        if (out / CHECKPOINT).exists():
+        folder.note_recipe(out, json.loads(to_json(asdict(recipe))), _read_recipe)
+        if (out / folder.CHECKPOINT).exists():
             self._restore()
 
     def run(self) -> HeatmapNetwork:
         """Trains to the end of the recipe; returns the network of averaged weights.
 
         Raises:
-            FloatingPointError: If the loss is not finite; the last checkpoint is kept.
+            DivergedError: If the loss is not finite; the last checkpoint is kept.
             SystemExit: After SIGTERM, once the checkpoint is written.
         """
         with sigterm() as stop, JsonLines(self.out / "log.jsonl", resume=True) as log:
@@ -141,7 +138,7 @@ class FinderTrainer:
         centres, boxes = finder_loss(maps, targets)
         loss = centres + self.recipe.boxes * boxes
         if not math.isfinite(value := loss.item()):
-            raise FloatingPointError(f"the loss became {value} at step {self.step_number}")
+            raise DivergedError(f"the loss became {value} at step {self.step_number}")
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -173,8 +170,7 @@ class FinderTrainer:
         self.losses.clear()
         if (score := self.phase + sum(scores) / max(1, len(scores))) >= self.best:
             self.best = score
-            weights = {k: t.cpu().contiguous() for k, t in self.ema.module.state_dict().items()}
-            write_whole(self.out / BEST, save(weights))
+            folder.save_best(self.out, self.ema.module)
         self._save()
         return row
 
@@ -187,18 +183,6 @@ class FinderTrainer:
         ):
             update_bn(batches, self.ema.module)
 
-    def _note_recipe(self) -> None:
-        path, now = self.out / "recipe.json", json.loads(to_json(asdict(self.recipe)))
-        if (self.out / CHECKPOINT).exists():
-            if (before := json.loads(path.read_text("utf-8"))) != now:
-                changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-                raise InputError(
-                    f"{self.out} holds a training by another recipe ({', '.join(changed)} differ): "
-                    "resume it with that one, or train into another folder"
-                )
-        else:
-            write_whole(path, to_json(now, indent=1))
-
     def _save(self) -> None:
         state = {
             "model": self.model.state_dict(),
@@ -206,16 +190,24 @@ class FinderTrainer:
             "optimizer": self.optimizer.state_dict(),
             "progress": (self.phase, self.images, self.step_number, self.best),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(self.out / CHECKPOINT, buffer.getvalue())
+        folder.save_checkpoint(self.out, state)
 
     def _restore(self) -> None:
-        state = torch.load(self.out / CHECKPOINT, weights_only=True, map_location="cpu")
-        self.model.load_state_dict(state["model"])
-        self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.phase, self.images, self.step_number, self.best = state["progress"]
+        with folder.damage_named(self.out):
+            state = folder.load_checkpoint(self.out)
+            self.model.load_state_dict(state["model"])
+            self.ema.module.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            phase, images, step, best = state["progress"]
+            Progress(phase, images, step).checked(len(self.recipe.phases))
+            self.phase, self.images, self.step_number, self.best = phase, images, step, float(best)
+
+
+def _read_recipe(path: Path) -> Mapping[str, Any]:
+    recipe = read_json(path)
+    if not isinstance(recipe, dict):
+        raise InputError(f"{path} holds no recipe, but {recipe!r:.80}")
+    return recipe
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """From folders of pictures with people's boxes to a trained finder in a folder."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,13 +9,14 @@ from torch import Tensor
 
 from gatedpose.data.pictures import Pictures, read_empty, read_labelled
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.files.whole import check_replaceable
+from gatedpose.files.whole import held
 from gatedpose.models.finder import GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass
-from gatedpose.models.saved import MODEL_FILES, save_model
+from gatedpose.models.saved import save_model
 from gatedpose.models.zoo import create_model
-from gatedpose.training.finder import CHECKPOINT, FinderTrainer
+from gatedpose.training.finder import FinderTrainer
 from gatedpose.training.finder_recipe import FinderRecipe
+from gatedpose.training.folder import check_folder
 
 EMPTY = 1 / 30  # share of the draws that pictures without people get
 WATCHED = 300  # pictures of a validation split that watch a training
@@ -47,32 +49,32 @@ def train_finder(
     Raises:
         DatasetError: For no folder, or one that is not what it should be.
         FileExistsError: If `out` holds a training and is not to be resumed.
-        InputError: For a network that is no finder, or weights that it cannot start from.
+        InputError: For a network that is no finder, weights that it cannot start from, or an `out`
+            that another program trains into.
     """
-    if (out / CHECKPOINT).exists() and not resume:
-        raise FileExistsError(
-            f"{out} holds a training: go on with it by --resume, or train into another folder"
-        )
-    check_replaceable(out / "model", MODEL_FILES)
+    check_folder(out, resume, itertools.chain(*folders.values()))
     torch.manual_seed(recipe.seed)
     model = _model(name, recipe.init)
     size = recipe.phases[-1].size
     model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
     out.mkdir(parents=True, exist_ok=True)
-    parts: list[Pictures] = []
-    weights: list[Tensor] = []
-    val: dict[str, Pictures] = {}
-    for part, weight, watched in _packed(folders, recipe.draws, out):
-        parts.append(part)
-        weights.append(torch.full((len(part),), weight))
-        val |= watched
-    if not val:
-        raise DatasetError("a finder needs pictures with people: name at least one folder of them")
-    draws = _with_empty(parts, weights)
-    trainer = FinderTrainer(
-        model, Pictures.join(parts), draws, val, recipe, out, watch_every=watch_every
-    )
-    save_model(trainer.run(), out / "model", None)
+    with held(out / ".lock", f"another program trains into {out}"):
+        parts: list[Pictures] = []
+        weights: list[Tensor] = []
+        val: dict[str, Pictures] = {}
+        for part, weight, watched in _packed(folders, recipe.draws, out):
+            parts.append(part)
+            weights.append(torch.full((len(part),), weight))
+            val |= watched
+        if not val:
+            raise DatasetError(
+                "a finder needs pictures with people: name at least one folder of them"
+            )
+        draws = _with_empty(parts, weights)
+        trainer = FinderTrainer(
+            model, Pictures.join(parts), draws, val, recipe, out, watch_every=watch_every
+        )
+        save_model(trainer.run(), out / "model", None)
     return out / "model"
 
 
@@ -111,10 +113,8 @@ def _packed(
 def _pack(out: Path, folder: Path, kind: str, split: str) -> Pictures:
     """The packed pictures of a split, packed now if they are not there."""
     path = out / f"{folder.resolve().name}.{split}.safetensors"
-    if not path.is_file():
-        labelled = read_empty(folder) if kind == "empty" else read_labelled(folder, split)
-        Pictures.pack(labelled, kind != "partly", kind == "stretched").save(path)
-    return Pictures.load(path)
+    labelled = read_empty(folder) if kind == "empty" else read_labelled(folder, split)
+    return Pictures.packed(labelled, kind != "partly", kind == "stretched", path)
 
 
 def _with_empty(parts: Sequence[Pictures], weights: Sequence[Tensor]) -> Tensor:

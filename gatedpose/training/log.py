@@ -3,11 +3,13 @@
 import csv
 import io
 import itertools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from tqdm import tqdm
 
 from gatedpose.errors import InputError
 from gatedpose.evaluation.plots import BLUE, RED, new_figure, png
@@ -59,15 +61,18 @@ class Journal:
             self.writer.add_scalar(name, value, step)
 
     def look(self, row: Mapping[str, Any], sheet: Tensor) -> None:
-        """Adds a row to the table, with its columns, and draws the curves and samples anew.
+        """Prints a row, adds it to the table and TensorBoard, draws curves and samples anew.
 
         Args:
             row: With "step", "size", "images", "loss" and "val_pck_no_flip".
             sheet: Picture of predictions, (3, H, W) uint8.
         """
-        self.rows.append(dict(row))
+        row = {"time": time.strftime("%H:%M:%S"), **row}
+        tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
+        self.scalars(row["step"], {"val_pck_no_flip": row["val_pck_no_flip"]})
+        self.rows.append(row)
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, list(row), lineterminator="\n")
+        writer = csv.DictWriter(table, list(row), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_whole(self.out / LOG, table.getvalue())

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,18 +17,27 @@ from gatedpose.data.samples import Sample
 from gatedpose.data.sides import pairs_text
 from gatedpose.data.sources import Source, open_source
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
-from gatedpose.files.whole import check_replaceable, held
+from gatedpose.files.whole import held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.growth import grow, keep_shared_joints
-from gatedpose.models.saved import MODEL_FILES, save_model
-from gatedpose.models.zoo import create_model, list_models, skeleton_of
+from gatedpose.models.saved import save_model, skeleton_of
+from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.training.devices import make_accelerator
+from gatedpose.training.folder import check_folder
 from gatedpose.training.recipes import Recipe
-from gatedpose.training.trainer import CHECKPOINT, Trainer
+from gatedpose.training.trainer import Trainer
 
 GROW = "grow:"
 LOG = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """People of a source to train on, by their indices, and how often each is drawn."""
+
+    source: Source
+    people: Sequence[int]
+    weight: float = 1.0
 
 
 def train(
@@ -73,22 +82,15 @@ def train(
         UnknownModelError: For an unknown variant or tag.
         WeightsError: For weights to start from that there are not, or that do not fit.
     """
-    if (out / CHECKPOINT).exists() and not resume:
-        raise FileExistsError(
-            f"{out} holds a training: go on with it by --resume, or train into another folder"
-        )
-    for dataset, folder in folders.items():
-        if out.resolve() == folder.resolve():
-            raise InputError(f"{out} is the folder of {dataset}: train into another one")
-    check_replaceable(out / "model", MODEL_FILES)
+    check_folder(out, resume, folders.values())
     accelerator = make_accelerator(recipe.precision)
     sources, watched, skeleton = _open(recipe, folders)
     chosen = choose([len(source) for source in sources], recipe)
     recipe = recipe.scaled(sum(map(len, chosen)))
-    weights = [float(recipe.datasets.get(dataset, 1.0)) for dataset in folders]
+    weights = (float(recipe.datasets.get(dataset, 1.0)) for dataset in folders)
+    parts = list(map(Part, sources, chosen, weights))
     if recipe.whole:
-        sources, chosen, weights = _with_whole_pictures(sources, chosen, weights, recipe.whole)
-    counts = torch.tensor([len(part) for part in chosen])
+        parts = _with_whole_pictures(parts, recipe.whole)
     corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     model = _model(name, recipe, skeleton, config or {})
     teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
@@ -97,11 +99,11 @@ def train(
     with alone if accelerator.is_main_process else nullcontext():
         packs = crops or out
         with accelerator.main_process_first():  # the others read what the first has packed
-            train_crops = _crops(sources, chosen, packs, skeleton)
-            val_crops = _crops([watched], [range(len(watched))], packs, skeleton)
+            train_crops = _crops(parts, packs, skeleton)
+            val_crops = _crops([Part(watched, range(len(watched)))], packs, skeleton)
         if corrections:
             train_crops = corrected(train_crops, corrections, skeleton)
-        draws = torch.tensor(weights).repeat_interleave(counts)
+        draws = torch.cat([torch.full((len(part.people),), part.weight) for part in parts])
         people = train_crops, draws, val_crops, skeleton
         trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
         averaged = trainer.run()
@@ -160,21 +162,15 @@ def _without(source: Source, watched: Sequence[Sample], folder: Path) -> Source:
     return replace(source, people=[p for p in source.people if p.image not in held])
 
 
-def _with_whole_pictures(
-    sources: Sequence[Source],
-    chosen: Sequence[list[int]],
-    weights: Sequence[float],
-    share: float,
-) -> tuple[list[Source], list[list[int]], list[float]]:
-    """Beside each source its whole pictures, which have a `share` of the draws of their people."""
-    both: list[tuple[Source, list[int], float]] = []
-    for source, part, weight in zip(sources, chosen, weights, strict=True):
-        both.append((source, part, weight * (1 - share)))
-        if isinstance(source.people, Crops):
-            continue
-        whole = source.whole_pictures(part)
-        both.append((whole, list(range(len(whole))), weight * share))
-    return [b[0] for b in both], [b[1] for b in both], [b[2] for b in both]
+def _with_whole_pictures(parts: Sequence[Part], share: float) -> list[Part]:
+    """Beside each part its whole pictures, which have a `share` of the draws of their people."""
+    both: list[Part] = []
+    for part in parts:
+        both.append(part._replace(weight=part.weight * (1 - share)))
+        if not isinstance(part.source.people, Crops):
+            whole = part.source.whole_pictures(part.people)
+            both.append(Part(whole, range(len(whole)), part.weight * share))
+    return both
 
 
 def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
@@ -196,21 +192,16 @@ def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
     return parts
 
 
-def _crops(
-    sources: Sequence[Source],
-    chosen: Sequence[Sequence[int]],
-    folder: Path,
-    skeleton: Skeleton,
-) -> Crops:
-    """Crops of the chosen people of all sources, with the joints of `skeleton`."""
+def _crops(parts: Sequence[Part], folder: Path, skeleton: Skeleton) -> Crops:
+    """Crops of the people of all parts, with the joints of `skeleton`."""
     # Before any work: sets that share no joint are refused.
-    groups = [joint_groups(source.skeleton, skeleton, partly=True) for source in sources]
-    parts = [
-        source.crops(part, folder).with_joints(group)
-        for source, part, group in zip(sources, chosen, groups, strict=True)
-        if part
+    groups = [joint_groups(part.source.skeleton, skeleton, partly=True) for part in parts]
+    crops = [
+        part.source.crops(part.people, folder).with_joints(group)
+        for part, group in zip(parts, groups, strict=True)
+        if part.people
     ]
-    return Crops.join(parts)
+    return Crops.join(crops)
 
 
 def starting_model(
@@ -222,9 +213,8 @@ def starting_model(
         name: A variant of the zoo.
         skeleton: The joints to predict, or their number K if they have no names.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
-            "pretrained" for the default ones; or "people|pretrained" for the first of several that
-            there is; or "grow:" and the name of a smaller trained model, see
-            `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
+            "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
+            see `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
             joints of the same name are kept and the others start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
@@ -237,8 +227,7 @@ def starting_model(
         model = create_model(name, num_keypoints=count, **config)
         grow(_with_joints(init.removeprefix(GROW), skeleton), model)
         return model
-    *first, last = (name if tag == "pretrained" else f"{name}.{tag}" for tag in init.split("|"))
-    full = next((one for one in first if one in list_models(pretrained=True)), last)
+    full = name if init == "pretrained" else f"{name}.{init}"
     try:
         return _with_joints(full, skeleton, **config)
     except UnknownModelError as error:

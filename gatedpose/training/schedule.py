@@ -1,8 +1,6 @@
 """Where a training stands, and the learning rate there."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gatedpose.errors import InputError
 from gatedpose.training.recipes import Recipe
@@ -16,12 +14,12 @@ class Progress:
     images: int = 0  # seen in this phase
     step: int = 0  # over all phases
 
-    def checked(self, recipe: Recipe) -> "Progress":
-        """Itself, seen to be of a training by this recipe; raises InputError if not."""
+    def checked(self, phases: int) -> "Progress":
+        """Itself, seen to be of a training of so many phases; raises InputError if not."""
         numbers = (self.phase, self.images, self.step)
         good = all(type(number) is int and number >= 0 for number in numbers)
-        if not good or self.phase > len(recipe.phases):
-            raise InputError(f"{self} is no progress of the recipe {recipe.name}")
+        if not good or self.phase > phases:
+            raise InputError(f"{self} is no progress of a training of {phases} phases")
         return self
 
     def share(self, recipe: Recipe) -> float:
@@ -66,14 +64,6 @@ def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) ->
                 f"coarsest features, which batch norm cannot learn from: take a --phase of "
                 f"{2 * phase.size} pixels, or batches (and people) of at least 2 a part"
             )
-
-
-def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises InputError, which begins with `what`, unless all fields are as before."""
-    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in names):
-        text = "resume it with that one, or train into another folder"
-        raise InputError(f"{what} ({changes}): {text}")
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:

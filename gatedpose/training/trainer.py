@@ -1,9 +1,7 @@
 """The training loop: crops in, averaged weights out, resumable at every checkpoint."""
 
-import io
 import logging
 import math
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -18,24 +16,21 @@ from tqdm import tqdm
 from gatedpose.data.augment import Batch, augment
 from gatedpose.data.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DivergedError, InputError, WeightsError, in_range
-from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import write_whole
+from gatedpose.errors import DivergedError, InputError, in_range
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.weights import load_weights, require_finite
+from gatedpose.models.weights import load_weights
 from gatedpose.skeleton import Skeleton
+from gatedpose.training import folder
 from gatedpose.training.devices import make_accelerator, sigterm
 from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer
 from gatedpose.training.recipes import Recipe, find_recipe
-from gatedpose.training.schedule import Progress, check_batches, learning_rate, require_same
+from gatedpose.training.schedule import Progress, check_batches, learning_rate
 from gatedpose.training.watch import watch
 
 LOG = logging.getLogger(__name__)
-CHECKPOINT = "last.pt"
-BEST = "best.safetensors"
 CALIBRATION_BATCH = 64
 
 
@@ -99,8 +94,10 @@ class Trainer:
         coarsest = self.ema.module.size_multiple if normed else 0
         check_batches(recipe, self.accelerator.num_processes, len(crops), coarsest)
         out.mkdir(parents=True, exist_ok=True)
-        self._note_recipe()
-        if (out / CHECKPOINT).exists():
+        resumed = (out / folder.CHECKPOINT).exists()
+        if self.main or resumed:
+            folder.note_recipe(out, asdict(recipe), lambda path: asdict(find_recipe(str(path))))
+        if resumed:
             self._restore()
 
     def run(self) -> HeatmapNetwork:
@@ -139,7 +136,7 @@ class Trainer:
         best, score = self.best
         if self.recipe.result == "best" and self.main and best >= 0:
             size = self.recipe.phases[best].size
-            load_weights(averaged, self.out / BEST)
+            load_weights(averaged, self.out / folder.BEST)
             averaged.pretrained_cfg["input_size"] = (averaged.in_channels, size, size)
             LOG.info(f"kept the weights that scored best: {score:.2f} at {size} px")
         return averaged
@@ -173,8 +170,8 @@ class Trainer:
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss became {loss} at {self.progress}, with the batch of "
-                f"{', '.join(batch.ids) or 'people without ids'}; {self.out / CHECKPOINT}, if "
-                "there is one, is of before"
+                f"{', '.join(batch.ids) or 'people without ids'}; {folder.CHECKPOINT}, if there is "
+                "one, is of before"
             )
         if self.recipe.clip is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -224,7 +221,6 @@ class Trainer:
             self._calibrate(phase)
             score, sheet = watch(self.ema.module, self.val, self.skeleton, phase.size)
             row = {
-                "time": time.strftime("%H:%M:%S"),
                 "size": phase.size,
                 "images": self.progress.images,
                 "step": self.progress.step,
@@ -233,15 +229,13 @@ class Trainer:
                 "loss": round(sum(self.losses) / max(1, len(self.losses)), 4),
                 "val_pck_no_flip": round(score.mean, 2),
             }
-            tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
             journal.look(row, sheet)
-            journal.scalars(self.progress.step, {"val_pck_no_flip": score.mean})
             now = self.progress.phase, score.mean
             # Of the last weights finer inputs come before higher scores.
-            better = now > self.best if self.recipe.result == "last" else now[1] > self.best[1]
-            if better:
+            if now > self.best if self.recipe.result == "last" else now[1] > self.best[1]:
                 self.best = now
-                self._save_best()
+                about = {"val_pck_no_flip": f"{score.mean:.2f}", "step": str(row["step"])}
+                folder.save_best(self.out, self.ema.module, about)
         self.losses.clear()
         self._save()
         self.accelerator.wait_for_everyone()
@@ -270,15 +264,6 @@ class Trainer:
             with self.accelerator.autocast():
                 update_bn(inputs, self.ema.module)
 
-    def _note_recipe(self) -> None:
-        """Writes recipe.json, or checks that a training to be resumed has the same recipe."""
-        path = self.out / "recipe.json"
-        if (self.out / CHECKPOINT).exists():
-            before, now = (asdict(recipe) for recipe in (find_recipe(str(path)), self.recipe))
-            require_same(f"{self.out} holds a training by another recipe", before, now)
-        elif self.main:
-            write_whole(path, to_json(asdict(self.recipe), indent=1))
-
     def _save(self) -> None:
         if not self.main:
             return
@@ -293,46 +278,22 @@ class Trainer:
             "losses": self.losses,
             "best": self.best,
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(self.out / CHECKPOINT, buffer.getvalue())
-
-    def _save_best(self) -> None:
-        from safetensors.torch import save
-
-        weights = {name: t.cpu().contiguous() for name, t in self.ema.module.state_dict().items()}
-        about = {"val_pck_no_flip": f"{self.best[1]:.2f}", "step": str(self.progress.step)}
-        write_whole(self.out / BEST, save(weights, about))
+        folder.save_checkpoint(self.out, state)
 
     def _restore(self) -> None:
-        path = self.out / CHECKPOINT
         # A checkpoint of an earlier version has not yet all fields, which are at their defaults.
         standard = vars(type(self.ema.module.config)())
-        try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
-            network = {**standard, **state["network"]}
-        except Exception as error:  # of a file that was damaged, there are many kinds
-            raise self._damaged(error) from error
-        require_same(f"{self.out} holds a training of another network", network, self.network)
-        try:
+        with folder.damage_named(self.out):
+            state = folder.load_checkpoint(self.out)
+            told = {**standard, **state["network"]}
+        folder.require_same(f"{self.out} holds a training of another network", told, self.network)
+        with folder.damage_named(self.out):
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
             self.ema.module.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.accelerator.scaler and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
-            self.progress = Progress(**state["progress"]).checked(self.recipe)
+            self.progress = Progress(**state["progress"]).checked(len(self.recipe.phases))
             self.losses = [float(loss) for loss in state["losses"]]
             phase, score = state["best"]
             self.best = int(phase), float(score)
-            for part in ("model", "ema"):
-                require_finite(state[part], f"{path}, {part}")
-        except Exception as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> WeightsError:
-        reason = str(error).strip().partition("\n")[0]
-        return WeightsError(
-            f"{self.out / CHECKPOINT} is damaged ({type(error).__name__}: {reason:.200}): put a "
-            f"copy of it in its place, or begin anew in another folder; {BEST}, if there is one, "
-            "can be given to --init"
-        )

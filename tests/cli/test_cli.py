@@ -1,6 +1,8 @@
 """The command line, as a person or a program uses it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,29 @@ def test_help_and_version() -> None:
         assert command in run("--help").output
         assert "--json" in run(command, "--help").output
     assert gatedpose.__version__ in run("--version").output
+
+
+def test_help_of_commands_needs_no_pytorch() -> None:
+    code = """
+import sys
+from click.testing import CliRunner
+from gatedpose.cli import main
+
+def helped(command, words):
+    result = CliRunner().invoke(main, [*words, "--help"])
+    assert result.exit_code == 0, result.output
+    print(*words)
+    for name in [*getattr(command, "entries", {}), *getattr(command, "commands", {})]:
+        with command.make_context("gatedpose", ["--help"], resilient_parsing=True) as context:
+            helped(command.get_command(context, name), [*words, name])
+
+helped(main, [])
+assert "torch" not in sys.modules and "numpy" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()
+    assert {"predict", "evaluate", "data clean", "finder train", "research bench"} <= set(words)
 
 
 def test_list() -> None:
@@ -218,7 +243,7 @@ def test_data_check(photos: Path, tmp_path: Path) -> None:
     with Image.open(str(facts["picture"])) as sheet:
         assert sheet.size == (2 * 228 + 4, 228 + 4)
     assert "tail                 2 labelled (100.0 %)" in run("data", "check", *where).output
-    assert "has the splits train, not 'val'" in run("data", "check", *where[:4], code=1).output
+    assert "has no val.json: 1 of the 2 pictures" in run("data", "check", *where[:4]).output
 
     (folder / "images" / "a2.png").write_bytes(b"no picture")
     assert "a2.png" in run("data", "check", *where, code=1).output

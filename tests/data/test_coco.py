@@ -241,7 +241,11 @@ def test_own_images_and_splits(tmp_path: Path) -> None:
         (["RightKnee", "LeftKnee", "EarLeft", "EarRight"], ((0, 1), (3, 2))),
         (["l hip", "r hip", "rank", "lank", "paw.L", "paw.R"], ((1, 0), (2, 3), (5, 4))),
         (["head", "tail"], ()),
-        (["right eye", "Left eye"], ()),  # not the same case
+        (["right eye", "Left-eye", "wrist_LEFT", "wrist.right"], ((0, 1), (3, 2))),
+        (["FL_paw", "FR_paw", "rl paw", "rr paw"], ((1, 0), (3, 2))),
+        (["L1", "R1", "knee_lt", "knee_rt", "KneeL2", "KneeR2"], ((1, 0), (3, 2), (5, 4))),
+        (["Ellenbogen links", "Ellenbogen rechts", "main gauche", "main droite"], ((1, 0), (3, 2))),
+        (["A left", "a left", "a right"], ((2, 1),)),  # told apart by case
         (["right l", "left l", "right r", "left r"], ()),  # two partners each
         (["root", "left"], ()),
     ],

@@ -68,6 +68,14 @@ def test_coco_boxes_are_read(coco: Path) -> None:
     assert one.pixels(160, 80).tolist() == [[16, 32, 48, 96]]
 
 
+def test_coco_boxes_of_other_pictures_are_doubted(
+    coco: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(coco / "images" / "c.jpg", 40, 80, None)
+    read_labelled(coco, "train")
+    assert "(c.jpg is 40 x 80, there 80 x 160): resized after they were labelled?" in caplog.text
+
+
 def test_a_folder_without_labels_is_named(yolo: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds neither valid/images"):
         read_labelled(tmp_path / "yolo" / "train", "val")
@@ -76,7 +84,13 @@ def test_a_folder_without_labels_is_named(yolo: Path, tmp_path: Path) -> None:
         read_labelled(yolo, "train")
 
 
-@pytest.mark.parametrize("line", ["0 0.1 0.2 0.3", "0 a b c d", "0 0.1 0.2 0.3 0.4 0.5"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 0.1 0.2 0.3", "0 a b c d", "0 0.1 0.2 0.3 0.4 0.5", "0 nan 0.5 0.1 0.1",
+        "0 0.5 0.5 inf 1", "0 20 30 40 50", "0 0.5 0.5 -0.1 0.2", "0 0.1 0.1 0.9 0.1 0.5 1e30",
+    ],
+)  # fmt: skip
 def test_a_bad_line_is_named(yolo: Path, line: str) -> None:
     (yolo / "train" / "labels" / "a.txt").write_text(f"0 0.5 0.5 1 1\n{line}\n")
     with pytest.raises(DatasetError, match=r"a.txt, line 2: must be a class and x y"):

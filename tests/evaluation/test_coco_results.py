@@ -12,8 +12,13 @@ import gatedpose
 from gatedpose.cli import main
 from gatedpose.data.coco import coco
 from gatedpose.errors import DatasetError
-from gatedpose.evaluation.coco_results import load_results, save_results, score_results, to_results
-from gatedpose.evaluation.metrics import oks_ap
+from gatedpose.evaluation.coco_results import (
+    load_results,
+    oks_ap,
+    save_results,
+    score_results,
+    to_results,
+)
 from gatedpose.models.saved import save_model
 from gatedpose.skeleton import COCO17
 

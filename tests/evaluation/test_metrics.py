@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat
 
+from gatedpose.evaluation.coco_results import oks_ap
 from gatedpose.evaluation.metrics import (
     AVERAGINGS,
     Averaging,
     Score,
     area_under_curve,
     lsp_pck,
-    oks_ap,
     pck,
     pckh,
 )

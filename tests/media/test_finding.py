@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image, features
 
-from gatedpose.media.images import SUFFIXES, find_images, read_image
+from gatedpose.media.folders import SUFFIXES, find_images
+from gatedpose.media.images import read_image
 
 FORMATS = {".jfif": "JPEG", ".jpe": "JPEG", ".mpo": "MPO", ".jp2": "JPEG2000", ".avif": "AVIF"}
 

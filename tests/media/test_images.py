@@ -17,7 +17,8 @@ from gatedpose.errors import ImageError
 from gatedpose.files import whole as files
 from gatedpose.media import demo, drawing
 from gatedpose.media.drawing import draw_poses
-from gatedpose.media.images import find_images, image_header, read_image, write_image
+from gatedpose.media.folders import find_images
+from gatedpose.media.images import image_header, read_image, write_image
 from gatedpose.skeleton import LSP14, Skeleton
 
 H, W = 12, 20
@@ -426,27 +427,30 @@ def test_nobody_changes_nothing_and_far_points_are_harmless(photo: np.ndarray) -
 
 
 @pytest.mark.parametrize(
-    ("keypoints", "scores", "boxes", "scale"),
+    ("keypoints", "scores", "boxes"),
     [
-        ((2, 4, 2), (2, 4), None, 1),
-        ((2, 3, 3), (2, 3), None, 1),
-        ((3, 2), (3,), None, 1),
-        ((2, 3, 2), (1, 3), None, 1),
-        ((2, 3, 2), (2, 3), (1, 4), 1),
-        ((2, 3, 2), (2, 3), None, 0),
+        ((2, 4, 2), (2, 4), None),
+        ((2, 3, 3), (2, 3), None),
+        ((3, 2), (3,), None),
+        ((2, 3, 2), (1, 3), None),
+        ((2, 3, 2), (2, 3), (1, 4)),
     ],
 )
 def test_shapes_that_do_not_fit(
     keypoints: tuple[int, ...],
     scores: tuple[int, ...],
     boxes: tuple[int, ...] | None,
-    scale: int,
     photo: np.ndarray,
 ) -> None:
     tensors = torch.ones(keypoints), torch.ones(scores)
     given = None if boxes is None else torch.ones(boxes)
     with pytest.raises(ValueError, match=r"keypoints \(N, 3, 2\)"):
-        draw_poses(photo, *tensors, CHAIN, boxes=given, scale=scale)
+        draw_poses(photo, *tensors, CHAIN, boxes=given)
+
+
+def test_a_scale_that_is_none(photo: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="scale must be a whole number from 1, got 0"):
+        draw_poses(photo, torch.ones(2, 3, 2), torch.ones(2, 3), CHAIN, scale=0)
 
 
 def test_contact_sheet(photo: np.ndarray) -> None:

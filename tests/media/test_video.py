@@ -90,6 +90,21 @@ def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
     path.write_bytes(data)
 
 
+def test_names_in_other_letters_do_not_matter(tmp_path: Path) -> None:
+    """Titles that are no UTF-8, as cameras of other countries write them."""
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "XXXX"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+        [frame] = shades(1)
+        picture = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"XXXX", b"Caf\xe9"))
+    assert len(list(read_video(path))) == 1
+
+
 @pytest.mark.parametrize(
     ("matrix", "corner", "size"),
     [  # where the red corner goes, counted by rows from the left upper one, and the shown size

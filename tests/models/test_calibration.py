@@ -8,10 +8,9 @@ import pytest
 import torch
 
 import gatedpose
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, WeightsError
 from gatedpose.models.calibration import Calibration, calibration_error, fit_calibration
-from gatedpose.models.saved import save_model
-from gatedpose.models.zoo import calibration_of
+from gatedpose.models.saved import calibration_of, save_model
 from gatedpose.skeleton import LSP14
 
 
@@ -63,11 +62,17 @@ def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:
     save_model(model, tmp_path / "net", LSP14, Calibration((0.0, 1.0), (0.25, 0.75)))
     again = gatedpose.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True)
     [pose] = gatedpose.Predictor(again)(image, "whole")
-    np.testing.assert_allclose(pose.scores, 0.25 + 0.5 * raw.scores.clip(0, 1), atol=1e-5)
+    x, y = pose.keypoints.T
+    inside = (x >= 0) & (x <= 60) & (y >= 0) & (y <= 40)
+    assert inside.any()
+    wanted = np.where(inside, 0.25 + 0.5 * raw.scores.clip(0, 1), 0)
+    np.testing.assert_allclose(pose.scores, wanted, atol=1e-5)
+    assert (raw.trust, pose.trust) == (0.2, 0.35)
+    assert pose.found.tolist() == (wanted >= 0.35).tolist()
     np.testing.assert_allclose(pose.keypoints, raw.keypoints, atol=1e-4)
     config = tmp_path / "net" / "config.json"
     told = json.loads(config.read_text())
     told["calibration"]["chances"] = [0.75, 0.25]
     config.write_text(json.dumps(told))
-    with pytest.raises(InputError, match="is not monotone"):
+    with pytest.raises(WeightsError, match="is not monotone"):
         calibration_of(gatedpose.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True))

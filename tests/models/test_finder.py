@@ -11,8 +11,7 @@ from gatedpose.errors import InputError
 from gatedpose.export import export, onnx_session
 from gatedpose.models.finder import FinderConfig, GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
-from gatedpose.models.saved import save_model
-from gatedpose.models.zoo import skeleton_of
+from gatedpose.models.saved import save_model, skeleton_of
 from gatedpose.predict.predictor import Predictor
 
 NAME = "gated_finder_320"

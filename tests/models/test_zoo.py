@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from gatedpose.models import weights as checkpoints
 from gatedpose.models import zoo
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.names import list_models
+from gatedpose.models.saved import skeleton_of
 from gatedpose.skeleton import COCO17, LSP14, MPII16, SKELETONS
 
 PACKAGE = Path(__file__).parents[2] / "gatedpose"
@@ -136,11 +138,11 @@ def test_every_variant_has_the_parameters_that_were_counted_by_hand(name: str) -
 
 
 def test_list_models() -> None:
-    assert zoo.list_models() == list(PARAMETERS)
-    assert zoo.list_models("gated_hg_1*") == ["gated_hg_1s_68"]
-    assert sorted(timm.list_models("gated_hg_*")) == sorted(zoo.list_models("gated_hg_*"))
+    assert list_models() == list(PARAMETERS)
+    assert list_models("gated_hg_1*") == ["gated_hg_1s_68"]
+    assert sorted(timm.list_models("gated_hg_*")) == sorted(list_models("gated_hg_*"))
     assert len(timm.list_models("gated_hg_*")) == 9
-    assert timm.list_models(module="zoo", filter="cu_net_*") == zoo.list_models("cu_net_*")
+    assert timm.list_models(module="zoo", filter="cu_net_*") == list_models("cu_net_*")
 
 
 def test_the_packaged_table_keeps_its_promises() -> None:
@@ -151,7 +153,7 @@ def test_the_packaged_table_keeps_its_promises() -> None:
         data = (PACKAGE / "weights" / weights.file).read_bytes()  # a wheel has not all of them
         assert (len(data), hashlib.sha256(data).hexdigest()) == (weights.size, weights.sha256)
         assert weights.license
-    for name in zoo.list_models(pretrained=True):
+    for name in list_models(pretrained=True):
         weights = zoo.find_weights(name)
         assert zoo.create_model(name, pretrained=True).num_keypoints == weights.num_keypoints
 
@@ -238,6 +240,19 @@ def test_options_that_are_refused(
         zoo.create_model("gated_hg_1s_68", **options)
 
 
+def test_what_networks_say_of_themselves_is_as_timm_has_it() -> None:
+    cases = [
+        ("gated_hg_1s_68.lsp", {}, True),
+        ("gated_hg_1s_68.people", {}, False),
+        ("gated_finder_320", {}, True),
+        ("gated_hg_2s_68", {"stacks": 3}, False),
+    ]
+    for name, changes, pretrained in cases:
+        mine = zoo.create_model(name, pretrained, **changes)
+        theirs = timm.create_model(name, pretrained, **changes)
+        assert mine.pretrained_cfg == theirs.pretrained_cfg
+
+
 def test_the_networks_of_timm() -> None:
     model = timm.create_model("gated_hg_2s_128", num_classes=17)
     assert model.num_keypoints == model.num_classes == 17
@@ -280,7 +295,7 @@ def test_pretrained(shelved: Path) -> None:
             model = create(name, pretrained=True)
             assert model.num_keypoints == 14
             assert same(model.state_dict(), want)
-            assert zoo.skeleton_of(model) is LSP14
+            assert skeleton_of(model) is LSP14
             assert model.pretrained_cfg["tag"] == "lsp"
             assert model.pretrained_cfg["license"] == "cc-by-nc-4.0"
     half = zoo.create_model(COCO, pretrained=True)
@@ -289,18 +304,18 @@ def test_pretrained(shelved: Path) -> None:
 
 
 def test_weights_are_listed_in_the_order_of_the_zoo() -> None:
-    names = zoo.list_models(pretrained=True)
+    names = list_models(pretrained=True)
     variants = list(dict.fromkeys(name.split(".")[0] for name in names))
     assert len(variants) > 5
-    assert variants == [name for name in zoo.list_models() if name in variants]
+    assert variants == [name for name in list_models() if name in variants]
 
 
 @pytest.mark.usefixtures("shelved")
 def test_what_is_pretrained_is_listed() -> None:
-    assert zoo.list_models(pretrained=True) == [LSP, COCO]
-    assert zoo.list_models("*.lsp", pretrained=True) == [LSP]
-    assert zoo.list_models("gated_hg_2s_68", pretrained=True) == [LSP, COCO]
-    assert zoo.list_models("cu_net*", pretrained=True) == []
+    assert list_models(pretrained=True) == [LSP, COCO]
+    assert list_models("*.lsp", pretrained=True) == [LSP]
+    assert list_models("gated_hg_2s_68", pretrained=True) == [LSP, COCO]
+    assert list_models("cu_net*", pretrained=True) == []
     assert {COCO, LSP} <= set(timm.list_pretrained("gated_hg_2s_68.*"))
     assert list(zoo.default_cfgs["gated_hg_2s_68"].tags) == ["lsp", "coco"]
     assert zoo.find_weights("gated_hg_2s_68") == zoo.find_weights(LSP) == zoo.weights_table()[LSP]
@@ -326,7 +341,7 @@ def test_weights_that_the_wheel_left_out(
 ) -> None:
     shutil.copy(shelf / "weights.json", tmp_path)  # LSP is on the Hub, COCO is not
     use(tmp_path)
-    assert zoo.list_models(pretrained=True) == [LSP]
+    assert list_models(pretrained=True) == [LSP]
     assert zoo.find_weights(COCO).scores == {"pck": 0.5}
     for create in (zoo.create_model, timm.create_model):
         with pytest.raises(zoo.WeightsError, match=rf"{COCO}: .* is not here.*pip install -e"):
@@ -336,7 +351,7 @@ def test_weights_that_the_wheel_left_out(
 @pytest.mark.usefixtures("empty")
 def test_a_zoo_without_weights() -> None:
     assert zoo.weights_table() == {}
-    assert zoo.list_models(pretrained=True) == []
+    assert list_models(pretrained=True) == []
     for create in (zoo.create_model, timm.create_model):
         with pytest.raises(
             zoo.WeightsError, match="gated_hg_1s_68 has no weights; there are none yet"
@@ -360,7 +375,7 @@ def test_other_keypoints_leave_exactly_the_keypoint_modules_fresh(shelved: Path)
         assert all(
             torch.equal(state[k], v) for k, v in fresh.state_dict().items() if k.startswith(heads)
         )
-        assert zoo.skeleton_of(model) is None
+        assert skeleton_of(model) is None
 
 
 def test_other_channels_load_as_timm_does(shelved: Path) -> None:
@@ -419,8 +434,8 @@ def test_timms_overlay_still_chooses_the_file(shelved: Path, tmp_path: Path) -> 
 
 def test_skeleton_of() -> None:
     for keypoints, skeleton in ((14, LSP14), (16, MPII16), (17, COCO17), (3, None)):
-        assert zoo.skeleton_of(tiny(num_keypoints=keypoints)) is skeleton
-    assert zoo.skeleton_of(nn.Linear(1, 1)) is None
+        assert skeleton_of(tiny(num_keypoints=keypoints)) is skeleton
+    assert skeleton_of(nn.Linear(1, 1)) is None
 
 
 # Files of one's own

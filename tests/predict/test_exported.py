@@ -1,12 +1,15 @@
 """Exported files run as networks, with what they say of themselves."""
 
 import copy
+import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
@@ -77,6 +80,30 @@ def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:
         export(network, tmp_path / "y.onnx", "onnx", int8=True)
     with pytest.raises(InputError, match=r"does not end in \.xml"):
         export(network, tmp_path / "y", "openvino")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": [64.5, 64]}, "'input_size' must be"),
+        ({"size": [64, 128]}, r"said to take \[3, 64, 128\] .* but takes \[3, 64, 64\]"),
+        ({"std": [0.2, 0, 0.2]}, "'std' must be 3 numbers"),
+        ({"mean": [float("nan")] * 3}, "'mean' must be 3 numbers"),
+        ({"skeleton": {**asdict(TRIO), "joints": ["a", "b", "c", "d"]}}, "gives 3 maps"),
+        ({"calibration": {"peaks": [0, 1]}}, "chances"),
+    ],
+)
+def test_what_a_file_says_is_held_against_it(
+    network: GatedHourglass, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "a.onnx"
+    export(network, path, skeleton=TRIO, size=(64, 64))
+    file = onnx.load(path)
+    [note] = file.metadata_props
+    note.value = json.dumps({**json.loads(note.value), **changes})
+    path.write_bytes(file.SerializeToString())
+    with pytest.raises(WeightsError, match=message):
+        ExportedNetwork(path)
 
 
 @pytest.mark.slow

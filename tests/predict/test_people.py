@@ -14,7 +14,7 @@ from gatedpose.catalogue import WORDS
 from gatedpose.errors import BoxError, DetectorError, InputError, UnknownModelError
 from gatedpose.media.demo import demo_image
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.zoo import find_word
+from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.people import FirstLook, as_people, find_people
 from gatedpose.predict.predictor import Predictor

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import gatedpose
 from gatedpose.errors import BoxError, ImageError, WeightsError
+from gatedpose.evaluation.reports import pose_text
 from gatedpose.geometry import crop_matrices, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.models.base import HeatmapNetwork
@@ -343,6 +344,45 @@ def test_pose_to_dict(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -
     assert list(facts["keypoints"]) == list(THREE.joints)  # type: ignore[call-overload]
     x, y, score = facts["keypoints"]["left dot"]  # type: ignore[index]
     assert (x, y, score) == pytest.approx((*pose.keypoints[1], pose.scores[1]), abs=1e-3)
+
+
+def test_joints_that_are_not_found_are_marked() -> None:
+    points = np.array([[10, 20], [30, 20], [20, 35]], np.float32)
+    scores = np.array([0.9, 0.34, 0.1], np.float32)
+    pose = Pose(points, scores, np.array([0, 0, 40, 40], np.float32), THREE, trust=0.35)
+    assert pose.found.tolist() == [True, False, False]
+    facts = json.loads(json.dumps(pose.to_dict()))
+    assert facts["unsure"] == list(THREE.joints[1:])
+    assert Pose.from_dict(facts, THREE).found.tolist() == [True, False, False]
+    text = pose_text({"image": "a.jpg", "picture": "-", "poses": [facts]}).splitlines()
+    assert [line.endswith("not found") for line in text[2:]] == [False, True, True]
+    black = Image.new("RGB", (40, 40))
+    drawn = np.asarray(pose.draw(black))
+    assert drawn[20, 10].any()
+    assert not drawn[20, 30].any()  # hollow, and so no limb from the first joint
+    assert drawn[15:26, 25:36].any()  # but a ring about it
+    assert not drawn[35, 20].any()
+    assert np.asarray(pose.draw(black, min_score=0.1))[35, 20].any()
+
+
+class Fixed(DotFinder):
+    """Sees its three joints at the same places of every crop."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        places = torch.tensor([[[128.0, 128.0], [16.0, 128.0], [128.0, 236.0]]])
+        maps = encode(places, (64, 64), 1.5)
+        return maps[:, None].expand(len(images), -1, -1, -1, -1)
+
+
+def test_a_joint_outside_of_the_picture_has_no_score() -> None:
+    picture = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    [pose] = Predictor(Fixed(), THREE)(picture, [[0, 0, 60, 40]])
+    # A square of 75 pixels about (30, 20), from -7.5 to 67.5 and from -17.5 to 57.5.
+    wanted = [[30, 20], [-7.5 + 75 * 16 / 256, 20], [30, -17.5 + 75 * 236 / 256]]
+    np.testing.assert_allclose(pose.keypoints, wanted, atol=0.3)
+    assert pose.scores[0] > 0.8
+    assert pose.scores[1:].tolist() == [0, 0]
+    assert pose.found.tolist() == [True, False, False]
 
 
 def test_model_is_left_in_eval_and_without_gradient(

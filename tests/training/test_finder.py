@@ -11,7 +11,8 @@ from PIL import Image
 
 import gatedpose
 from gatedpose.cli import main
-from gatedpose.errors import DatasetError, InputError
+from gatedpose.errors import DatasetError, DivergedError, InputError, WeightsError
+from gatedpose.files.whole import held
 from gatedpose.training.finder import FinderTrainer
 from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
 from gatedpose.training.finder_run import train_finder
@@ -99,6 +100,73 @@ def test_a_training_that_was_stopped_ends_alike(
     first = torch.load(whole / "last.pt", weights_only=True)["model"]
     second = torch.load(parts / "last.pt", weights_only=True)["model"]
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_damaged_training_is_named(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train_finder("gated_finder_320", TINY, folders, out)
+    path = out / "last.pt"
+    state = torch.load(path, weights_only=True)
+    weights = {name: tensor.clone() for name, tensor in state["ema"].items()}
+    next(iter(weights.values())).fill_(float("nan"))
+    for part, value in (
+        ("progress", (0, -4, 2, 0.5)), ("progress", "x"), ("model", {}), ("optimizer", []),
+        ("ema", weights),
+    ):  # fmt: skip
+        torch.save({**state, part: value}, path)
+        with pytest.raises(WeightsError, match=r"last\.pt is damaged"):
+            train_finder("gated_finder_320", TINY, folders, out, resume=True)
+    for data in (b"", b"x" * 99, path.read_bytes()[:-99]):
+        path.write_bytes(data)
+        with pytest.raises(WeightsError, match=r"last\.pt is damaged"):
+            train_finder("gated_finder_320", TINY, folders, out, resume=True)
+    (out / "recipe.json").write_text("[]")
+    with pytest.raises(InputError, match=r"recipe\.json holds no recipe"):
+        train_finder("gated_finder_320", TINY, folders, out, resume=True)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_is_packed_is_of_the_labels(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train_finder("gated_finder_320", TINY, folders, out)
+    (out / "last.pt").unlink()
+    label = folders["stretched"][0] / "train" / "labels" / "0.txt"
+    before = label.read_text()
+    label.write_text("0 0.5 0.5 0.5 0.5")
+    with pytest.raises(DatasetError, match=r"all\.train\..* packed from other pictures or boxes"):
+        train_finder("gated_finder_320", TINY, folders, out)
+    label.write_text(before)
+    pack = out / "all.train.safetensors"
+    pack.write_bytes(pack.read_bytes()[:-9])
+    with pytest.raises(DatasetError, match=r"all\.train\.safetensors is damaged"):
+        train_finder("gated_finder_320", TINY, folders, out)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_folder_is_for_one_training(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with (
+        held(out / ".lock", "in use"),
+        pytest.raises(InputError, match="another program trains into"),
+    ):
+        train_finder("gated_finder_320", TINY, folders, out)
+    with pytest.raises(InputError, match="is a folder of pictures"):
+        train_finder("gated_finder_320", TINY, folders, folders["partly"][0])
+
+
+def test_a_loss_that_is_not_finite_stops(
+    folders: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(name: str, **options: object) -> torch.nn.Module:
+        model = gatedpose.create_model(name, width=8, depth=2, **options)
+        torch.nn.init.constant_(next(model.parameters()), float("nan"))
+        return model
+
+    monkeypatch.setattr("gatedpose.training.finder_run.create_model", create)
+    with pytest.raises(DivergedError, match="the loss became nan at step 0"):
+        train_finder("gated_finder_320", TINY, folders, tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -1,30 +1,14 @@
-"""Repositories of the Hugging Face Hub: model cards, complete folders, uploads."""
+"""Model cards: what the packaged table says of weights, for people and for the Hub."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-from torchvision.utils import draw_bounding_boxes
 
-import gatedpose
 from gatedpose.data.annotations import load_json
-from gatedpose.errors import InputError, WeightsError
-from gatedpose.files.whole import whole_folder, write_whole
-from gatedpose.media.demo import DEMO_BOX, demo_image
-from gatedpose.media.drawing import draw_poses
-from gatedpose.media.images import read_image, write_image
-from gatedpose.models.saved import MODEL_FILES, save_model
-from gatedpose.models.weights import HUB_FILE, Weights, read_config
-from gatedpose.models.zoo import calibration_of, create_model, find_weights, parse_name
-from gatedpose.pose import stack_poses
-from gatedpose.predict.finder import PersonFinder
-from gatedpose.predict.predictor import Predictor
-from gatedpose.skeleton import SKELETONS
+from gatedpose.errors import InputError
+from gatedpose.models.weights import Weights, read_config
 
-FILES = MODEL_FILES | {"README.md", "poses.png", "people.png"}
 DATASETS = {
     "lsp": "Leeds Sports Pose",
     "lspet": "Leeds Sports Pose Extended",
@@ -175,9 +159,17 @@ def _how_scored(weights: Weights) -> str:
 def _cautions(weights: Weights) -> str:
     if weights.skeleton is None:
         return "Expect misses of small people, of crowds, and of people who are cut off or lie."
+    if weights.calibration is None:
+        return (
+            "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
+            "calibrated\nprobabilities."
+        )
     return (
-        "Expect mistakes on crossed limbs, unusual views and crowds. Scores of joints are no "
-        "calibrated\nprobabilities."
+        "Expect mistakes on crossed limbs, unusual views, people upside down and people who cover "
+        "each\nother. The score of a joint is the chance that it lies within a fifth of the torso, "
+        "fitted on people\nthat no score above is taken on; below 0.35 it is marked as not found. "
+        "Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
+        "near the network is to such labels."
     )
 
 
@@ -220,88 +212,3 @@ def check_card(card: str, weights: Weights) -> None:
                 f"the card says {result.metric_value} for {key[0]}, {key[1]}, the table of "
                 f"{weights.name} says {known.get(key, 'nothing')}: cards hold its numbers only"
             )
-
-
-def write_repository(
-    name: str, folder: str | Path, repository: str = "ORGANISATION/NAME", card: str | None = None
-) -> Path:
-    """Writes all files of a Hub repository; the folder appears whole, in place of an older one.
-
-    Args:
-        name: Trained weights, "variant.tag"; or "local-dir:run/model", a network of one's own.
-        folder: Where to write; its parent must exist.
-        repository: What the card calls it.
-        card: README.md to take instead of `model_card`'s.
-
-    Returns:
-        The folder with model.safetensors (the packaged file, byte for byte), config.json in timm's
-        schema, README.md and poses.png, or people.png of a finder; of a network of one's own
-        without a picture.
-
-    Raises:
-        UnknownModelError: For an unknown name.
-        FileExistsError: If the folder holds other files, which would be lost.
-        ValueError: If a card's numbers are not those of the table; one's own are not looked at.
-        WeightsError: If the weights are not here.
-    """
-    source, place, _ = parse_name(name)
-    if source == "local-dir":
-        create_model(name, pretrained=True)  # what does not load is not pushed
-        with whole_folder(folder, FILES) as part:
-            for file in MODEL_FILES:
-                write_whole(part / file, Path(place, file).read_bytes())
-            write_whole(part / "README.md", card or own_card(Path(place), repository))
-        return Path(folder).resolve()
-    weights = find_weights(name)
-    text = card or model_card(weights, repository)
-    check_card(text, weights)
-    with whole_folder(folder, FILES) as part:
-        model = create_model(weights.name, pretrained=True)
-        skeleton = SKELETONS[weights.skeleton] if weights.skeleton else None
-        save_model(model, part, skeleton, calibration_of(model))
-        write_whole(part / HUB_FILE, weights.fetch().read_bytes())
-        write_whole(part / "README.md", text)
-        image = read_image(demo_image())
-        if skeleton:
-            keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
-            write_image(draw_poses(image, keypoints, scores, skeleton), part / "poses.png")
-        else:
-            found = PersonFinder(model)(image)[:, :4]
-            picture = draw_bounding_boxes(image, found, colors="white", width=3)
-            write_image(picture, part / "people.png")
-    return Path(folder).resolve()
-
-
-def push(folder: Path, repository: str) -> str:
-    """Uploads a folder as one commit; makes the repository if it is not there.
-
-    Returns:
-        Address of the commit.
-
-    Raises:
-        ValueError: If `repository` is not ORG/NAME.
-        WeightsError: Without a token, or if the Hub refuses; the message is huggingface_hub's.
-    """
-    check_repository(repository)
-    if huggingface_hub.get_token() is None:
-        raise WeightsError("push needs a token of the Hub: run `hf auth login` or set HF_TOKEN")
-    api = huggingface_hub.HfApi(library_name="gatedpose", library_version=gatedpose.__version__)
-    try:
-        api.create_repo(repository, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=repository, folder_path=folder, commit_message=f"gatedpose {repository}"
-        )
-    except Exception as error:
-        raise WeightsError(f"cannot push to {repository}: {error}") from error
-    return str(done.commit_url)
-
-
-def check_repository(repository: str) -> None:
-    """Raises ValueError unless the name is ORG/NAME."""
-    try:
-        validate_repo_id(repository)
-        good = all(repository.partition("/"))
-    except HFValidationError:
-        good = False
-    if not good:
-        raise InputError(f"push: a repository is ORG/NAME, got {repository!r}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gatedpose.predict.threads import ahead, default_threads
+from gatedpose.predict.queues import Batches, ahead, default_threads
 
 
 def test_no_more_are_drawn_than_there_is_room_for() -> None:
@@ -28,3 +28,20 @@ def test_threads_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_threads() == 3
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     assert default_threads() == 16
+
+
+def test_groups_share_batches_and_come_whole_in_order() -> None:
+    ran: list[list[int]] = []
+
+    def square(parts: list[int]) -> list[int]:
+        ran.append(parts)
+        return [part**2 for part in parts]
+
+    batches = Batches(square, 3)
+    assert list(batches.add(2, [1, 2])) == []
+    assert list(batches.add(0, [])) == []
+    assert list(batches.add(5, iter([3, 4, 5, 6, 7]))) == [[1, 4], []]
+    assert ran == [[1, 2, 3], [4, 5, 6]]
+    assert list(batches.known()) == [[9, 16, 25, 36, 49]]
+    assert ran[2:] == [[7]]
+    assert list(batches.known()) == []

@@ -1,0 +1,1 @@
+"""Trained networks on the Hugging Face Hub: their cards and repositories."""

@@ -1,0 +1,80 @@
+"""What names of models stand for: variants, their weights, and words for who knows neither."""
+
+import difflib
+import fnmatch
+import functools
+import re
+
+from gatedpose.catalogue import WORDS
+from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
+from gatedpose.models.variants import BY_NAME, find_variant
+from gatedpose.models.weights import Weights, weights_table
+
+NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
+
+
+def parse_name(name: str) -> tuple[str, str, str]:
+    """Splits a model name into (source, variant or place, tag); source and tag may be "".
+
+    >>> parse_name("gated_hg_1s_68.lsp"), parse_name("hf-hub:gatedpose/x@main")
+    (('', 'gated_hg_1s_68', 'lsp'), ('hf-hub', 'gatedpose/x@main', ''))
+
+    Raises:
+        UnknownModelError: For anything but "variant", "variant.tag", "hf-hub:organisation/name"
+            (with an optional "@revision") and "local-dir:path".
+    """
+    match = NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
+        raise UnknownModelError(
+            f'{name!r} is no model name; names are "variant", "variant.tag", '
+            '"hf-hub:organisation/name" and "local-dir:path"'
+        )
+    source, place, variant, tag = match.groups(default="")
+    return source, place or variant, tag
+
+
+def find_word(name: str) -> str:
+    """The model that a word of `WORDS` stands for; any other name as it is.
+
+    Raises:
+        UnknownModelError: For what is nearly a word and no name.
+    """
+    close = difflib.get_close_matches(str(name), WORDS)
+    if close and name not in WORDS:
+        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
+    return WORDS.get(name, name)
+
+
+def find_weights(name: str) -> Weights:
+    """The weights called "variant.tag", or the default ones of "variant".
+
+    Raises:
+        UnknownModelError: If there is no such variant or tag; the message has close matches.
+        WeightsError: If the variant has no weights; the message names those that there are.
+    """
+    source, variant, tag = parse_name(name)
+    table = weights_table()
+    if source or variant not in BY_NAME:
+        find_variant(name)  # raises, with close matches
+    mine = [weights for key, weights in table.items() if key.partition(".")[0] == variant]
+    if tag and name not in table:
+        hint = did_you_mean(name, table) if table else "there are no weights"
+        raise UnknownModelError(f"unknown tag {tag!r} of {variant}; {hint}")
+    if not mine:
+        raise WeightsError(f"{variant} has no weights; there are {', '.join(table) or 'none yet'}")
+    return table[name] if tag else mine[0]
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """Names of the zoo in its order: variants, or with `pretrained` their weights ("variant.tag").
+
+    Args:
+        pattern: Wildcards; a pattern that fits the variant fits its weights too.
+        pretrained: Whether to list what `create_model(name, pretrained=True)` can load.
+    """
+    names = list(BY_NAME)
+    if pretrained:
+        table = [key for key, weights in weights_table().items() if weights.obtainable]
+        names = [key for name in names for key in table if key.split(".")[0] == name]
+    fits = functools.partial(fnmatch.fnmatchcase, pat=pattern)
+    return [name for name in names if fits(name) or fits(name.split(".")[0])]

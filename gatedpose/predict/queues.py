@@ -1,0 +1,67 @@
+"""What waits for the network: files that are read ahead, crops until they fill a batch."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Generic, TypeVar
+
+import torch
+
+T = TypeVar("T")
+Done = TypeVar("Done")
+MOST = 16  # threads; each holds a decoded photo
+
+
+def default_threads() -> int:
+    """As many as PyTorch computes with, since they take turns, but at most `MOST`."""
+    return min(MOST, torch.get_num_threads())
+
+
+def ahead(items: Iterator[T], room: Callable[[], int]) -> Iterator[T]:
+    """The same items, drawn before they are asked for: futures whose work is to begin early.
+
+    (`Executor.map` has such a limit from Python 3.14 on.)
+
+    Args:
+        items: Drawn from the caller's thread.
+        room: How many may be drawn and not yet yielded; at least 1. Asked before each is yielded.
+    """
+    drawn: deque[T] = deque()
+    while True:
+        drawn.extend(islice(items, max(0, room() - len(drawn))))
+        if not drawn:
+            return
+        yield drawn.popleft()
+
+
+class Batches(Generic[T, Done]):
+    """Runs the parts of several groups in common batches, and gives the results by group.
+
+    Args:
+        run: Does the work of at most `size` parts; as many results in the same order.
+        size: Of a batch.
+    """
+
+    def __init__(self, run: Callable[[list[T]], list[Done]], size: int) -> None:
+        self.run, self.size = run, size
+        self.waiting: list[T] = []
+        self.done: list[Done] = []
+        self.wanted: deque[int] = deque()  # parts of the groups that are not yet given
+
+    def add(self, count: int, parts: Iterable[T]) -> Iterator[list[Done]]:
+        """Takes a group of so many parts, drawn as batches fill; gives the groups then known."""
+        self.wanted.append(count)
+        for part in parts:
+            self.waiting.append(part)
+            yield from self.known(self.size)
+        yield from self.known(self.size)
+
+    def known(self, least: int = 1) -> Iterator[list[Done]]:
+        """Runs all batches of at least so many parts; gives the groups then known."""
+        while len(self.waiting) >= least:
+            self.done += self.run(self.waiting[: self.size])
+            del self.waiting[: self.size]
+        while self.wanted and len(self.done) >= self.wanted[0]:
+            group = self.done[: self.wanted[0]]
+            del self.done[: self.wanted.popleft()]
+            yield group

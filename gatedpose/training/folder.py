@@ -1,0 +1,106 @@
+"""The folder of a training: who may train into it, and what it keeps to go on from."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gatedpose.errors import InputError, WeightsError
+from gatedpose.files.typed_json import to_json
+from gatedpose.files.whole import check_replaceable, write_whole
+from gatedpose.models.saved import MODEL_FILES
+from gatedpose.models.weights import require_finite
+
+CHECKPOINT = "last.pt"
+BEST = "best.safetensors"
+
+
+def check_folder(out: Path, resume: bool, read: Iterable[Path]) -> None:
+    """Sees that a training may begin, or go on, in a folder.
+
+    Args:
+        out: The folder.
+        resume: Whether to go on with a training that is there.
+        read: Folders of pictures or datasets, for the training.
+
+    Raises:
+        FileExistsError: If it holds a training and is not to be resumed, or its folder "model"
+            holds other files than a model's.
+        InputError: If it is one of the folders that are read.
+    """
+    if (out / CHECKPOINT).exists() and not resume:
+        raise FileExistsError(
+            f"{out} holds a training: go on with it by --resume, or train into another folder"
+        )
+    if out.resolve() in {folder.resolve() for folder in read}:
+        raise InputError(f"{out} is a folder of pictures: train into another one")
+    check_replaceable(out / "model", MODEL_FILES)
+
+
+def note_recipe(
+    out: Path, recipe: Mapping[str, Any], before: Callable[[Path], Mapping[str, Any]]
+) -> None:
+    """Writes recipe.json, or sees that the training to be resumed has the same recipe.
+
+    Args:
+        out: The folder.
+        recipe: What to write.
+        before: Reads the recipe of the training that is there.
+
+    Raises:
+        InputError: If it is another one; the message has its fields.
+    """
+    path = out / "recipe.json"
+    if (out / CHECKPOINT).exists():
+        require_same(f"{out} holds a training by another recipe", before(path), recipe)
+    else:
+        write_whole(path, to_json(recipe, indent=1))
+
+
+def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises InputError, which begins with `what`, unless all fields are as before."""
+    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in names):
+        text = "resume it with that one, or train into another folder"
+        raise InputError(f"{what} ({changes}): {text}")
+
+
+def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:
+    """Writes last.pt, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write_whole(out / CHECKPOINT, buffer.getvalue())
+
+
+def load_checkpoint(out: Path) -> dict[str, Any]:
+    """Reads last.pt, whose networks must hold finite numbers; nothing in it is run."""
+    state: dict[str, Any] = torch.load(out / CHECKPOINT, weights_only=True, map_location="cpu")
+    for part in ("model", "ema"):
+        require_finite(state[part], part)
+    return state
+
+
+@contextmanager
+def damage_named(out: Path) -> Iterator[None]:
+    """Turns whatever goes wrong with last.pt meanwhile into a WeightsError that says what to do."""
+    try:
+        yield
+    except Exception as error:  # of a file that was damaged, there are many kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise WeightsError(
+            f"{out / CHECKPOINT} is damaged ({type(error).__name__}: {reason:.200}): put a copy of "
+            f"it in its place, or begin anew in another folder; {BEST}, if there is one, can be "
+            "given to --init"
+        ) from error
+
+
+def save_best(out: Path, network: nn.Module, about: Mapping[str, str] | None = None) -> None:
+    """Writes a network's weights as best.safetensors."""
+    from safetensors.torch import save
+
+    weights = {name: t.cpu().contiguous() for name, t in network.state_dict().items()}
+    write_whole(out / BEST, save(weights, dict(about or {}) or None))
