@@ -147,7 +147,7 @@ FINETUNE = Recipe(
     calibrate=64,
     result="best",
     augmentation=Augmentation(shift=0.03),
-    init="people|pretrained",
+    init="pretrained",
 )
 
 # Section III-C of the paper: 200 epochs of 22,246 people. Its text lost the ranges of rotation and
