@@ -19,6 +19,7 @@ Each is also one of Python's own kinds, so that `except ValueError` catches what
 """
 
 import difflib
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -90,9 +91,21 @@ def check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
 
 def in_range(value: object, limits: Range) -> bool:
     """Whether a value is a finite number within limits, whole if they are."""
-    kinds = int if all(isinstance(limit, int) for limit in limits) else (int, float)
-    right = isinstance(value, kinds) and not isinstance(value, bool)
+    kind = numbers.Integral if all(isinstance(limit, int) for limit in limits) else numbers.Real
+    right = isinstance(value, kind) and not isinstance(value, bool)
     return right and limits[0] <= value <= limits[1]  # type: ignore[operator]
+
+
+def check_range(what: str, value: object, limits: Range, count: int | None = None) -> None:
+    """Raises InputError unless a number, or each of `count` numbers, is within limits."""
+    each = [value] if count is None else value
+    right = isinstance(each, list | tuple) and len(each) == (count or 1)
+    if not (right and all(in_range(number, limits) for number in each)):  # type: ignore[attr-defined]
+        whole = "whole " if isinstance(limits[0], int) else ""
+        many = f"a {whole}number" if count is None else f"{count} {whole}numbers"
+        raise InputError(
+            f"{what} must be {many} from {limits[0]:g} to {limits[1]:g}, got {value!r:.80}"
+        )
 
 
 def check_ranges(what: str, fields: object, ranges: Mapping[str, Range]) -> None:
@@ -106,12 +119,12 @@ def check_ranges(what: str, fields: object, ranges: Mapping[str, Range]) -> None
     wrong = []
     for name, limits in ranges.items():
         value = getattr(fields, name)
-        numbers: Sequence[object] = (value,)
+        each: Sequence[object] = (value,)
         if isinstance(value, Mapping):
-            numbers = list(value.values())
+            each = list(value.values())
         elif isinstance(value, (tuple, list)):
-            numbers = value
-        if not all(number is None or in_range(number, limits) for number in numbers):
+            each = value
+        if not all(number is None or in_range(number, limits) for number in each):
             wrong.append(f"{name} {value!r} (from {limits[0]} to {limits[1]})")
     if wrong:
         raise InputError(f"{what}: out of range: {', '.join(wrong)}")

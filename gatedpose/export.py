@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
 from gatedpose.catalogue import DEFAULT_DECODER
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, check_choice
+from gatedpose.errors import InputError, check_choice, check_range
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.engines import check_installed
 from gatedpose.models.finder import GatedFinder
 from gatedpose.models.kept import Parts
@@ -164,6 +165,7 @@ def export(
         OSError: If the file cannot be written.
     """
     _check_asked(format, Path(path), half, int8, dynamic_batch)
+    check_range("export: size, (height, width),", size, (1, LARGEST_SIDE), count=2)
     model = copy.deepcopy(model).cpu().float().eval()
     batches = (1, 3, 8) if dynamic_batch else (1,)
     generator = torch.Generator().manual_seed(0)

@@ -391,9 +391,11 @@ def bomb(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]:
         np.save(path, np.zeros((4, 14, 2)))
         data = path.read_bytes().replace(b"(4, 14, 2)", b"(4000000, 14, 2)")
         path.write_bytes(data)
-    else:
-        side = draw.randrange(8_100, 16_000)
-        Image.new("1" if kind == "png" else "RGB", (side, side)).save(path)
+    elif kind == "png":
+        side = draw.randrange(8_001, 9_000)
+        Image.new("1", (side, side)).save(path)
+    elif not path.exists():
+        Image.new("RGB", (8_100, 8_100)).save(path, method=0)
 
     def good() -> bool:
         read_image(path) if kind in ("png", "webp") else load_predictions(path, people)  # type: ignore[arg-type]

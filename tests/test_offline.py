@@ -120,7 +120,7 @@ def test_predict_train_export_and_the_page_ask_nobody(
 ) -> None:
     phase = ("--phase", "64,8,4,1.0", "--recipe", "finetune", "--set", "init=null")
     page = (
-        "from gatedpose.demo.page import build_page, _gradio\n"
+        "from gatedpose.demo.page import build_page\n"
         "from gatedpose.demo.viewer import PoseFinder\n"
         "page = build_page(PoseFinder('gated_hg_1s_68.lsp'))\n"
         "page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False); page.close()\n"
@@ -129,9 +129,25 @@ def test_predict_train_export_and_the_page_ask_nobody(
         call("predict", people / "images", "--out", "poses"),
         call("train", "gated_hg_1s_68", "--data", f"own={people}", "--out", "run", *phase),
         call("export", "gated_hg_1s_68.lsp", "--size", "64x64", "--out", "a.onnx"),
+        call("export", "gated_hg_1s_68.lsp", "--size", "64x64", "--format", "openvino"),
+        call("predict", people / "images", "--out", "o", "--whole", "--engine", "openvino"),
+        call("predict", people / "images", "--out", "x", "--whole", "--engine", "onnxruntime"),
         page,
     ):
         assert connections(code, counter, tmp_path) == [], code
     assert (tmp_path / "a.onnx").exists()
+    assert (tmp_path / "gated_hg_1s_68.lsp.xml").exists()
     assert (tmp_path / "run" / "model").exists()
-    assert not [path for path in (tmp_path / "home").rglob("*") if "device" in path.name.lower()]
+    kept = [path.name.lower() for path in (tmp_path / "home").rglob("*")]
+    assert not [name for name in kept if "device" in name or "intel" in name or name == "stats"]
+
+
+def test_openvino_comes_without_its_reporter() -> None:
+    code = (
+        "from gatedpose.models.runtimes import openvino; openvino(); import sys\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+        "from openvino.tools.ovc import telemetry_utils\n"
+        "print(telemetry_utils.tm.Telemetry.__module__)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("openvino.tools.ovc.telemetry_stub")

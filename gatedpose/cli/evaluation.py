@@ -11,10 +11,12 @@ from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
     LARGEST_SIDE,
     POSITIVE,
+    RESULTS,
     Fast,
     Number,
     best_device,
     check_apart,
+    check_replaced,
     decoder_option,
     device_option,
     fast_option,
@@ -91,6 +93,8 @@ def evaluate(
     if save and save.suffix != suffix:
         raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
     check_apart("--save", save, predictions, truth)
+    if truth:
+        check_replaced("--save", save, *RESULTS)
     notes = notes_for_json(as_json)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts: dict[str, Any] = {"model": name or str(predictions), "dataset": dataset, "split": split}

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import gatedpose
-from gatedpose.cli.options import checked, json_option, parse_size
+from gatedpose.cli.options import check_replaced, checked, json_option, parse_size
 from gatedpose.files.typed_json import to_json
 
 
@@ -48,6 +48,8 @@ def export(
     path = out or Path(f"{stem}{suffix}")
     if path.suffix != suffix:
         raise click.BadParameter(f"{path} does not end in {suffix}", param_hint="--out")
+    if kind == "openvino":
+        check_replaced("--out", path, "network of OpenVINO's", b"<net")
     done = run(
         model,
         path,

@@ -16,6 +16,7 @@ Value = TypeVar("Value")
 
 LARGEST_SIDE = 4096  # of a network's input, in pixels
 PNG = b"\x89PNG"
+RESULTS = "file of results", b'"image_id"', b"[\n\n]"  # COCO's; of nobody
 
 
 class Number(click.FloatRange):
@@ -43,15 +44,19 @@ class PictureFile(click.Path):
             return path  # a device or a pipe
         if path.suffix.lower() != ".png":
             self.fail(f"{path} does not end in .png", param, ctx)
-        if path.is_file() and path.stat().st_size and not starts_with(path, PNG):
-            self.fail(f"{path} is there and no PNG picture: it would be lost", param, ctx)
+        check_replaced(param.opts[0], path, "PNG picture", PNG)
         return path
 
 
-def starts_with(path: Path, start: bytes) -> bool:
-    """Whether a file does."""
-    with path.open("rb") as file:
-        return file.read(len(start)) == start
+def check_replaced(option: str, out: Path | None, kind: str, *signs: bytes) -> None:
+    """Raises BadParameter for a file that is there and begins with none of the signs of a kind."""
+    if out is not None and out.is_file() and out.stat().st_size:
+        with out.open("rb") as file:
+            start = file.read(300)
+            if not any(sign in start for sign in signs):
+                raise click.BadParameter(
+                    f"{out} is there and no {kind}: it would be lost", param_hint=option
+                )
 
 
 def check_apart(option: str, out: Path | None, *inputs: Path | None) -> None:

@@ -9,8 +9,10 @@ import click
 from gatedpose.catalogue import DEFAULT_WORD
 from gatedpose.cli.options import (
     BATCH,
+    RESULTS,
     SHARE,
     check_apart,
+    check_replaced,
     decoder_option,
     device_option,
     fast_option,
@@ -94,7 +96,13 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
-@click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
+@click.option(
+    "--batch-size",
+    type=BATCH,
+    default=8,
+    show_default=True,
+    help="People at once; so many photos wait in memory.",
+)
 @pixels_option
 @json_option
 def predict(
@@ -143,6 +151,7 @@ def predict(
     pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
     files = [picture.file for picture in pictures if not picture.remote]
     check_apart("--coco", coco, options["table"], *files)
+    check_replaced("--coco", coco, *RESULTS)
     keep = True if resume else False if overwrite else None
     recursive = any("**" in source for source in sources)
     suffix = kind and f".{kind}"

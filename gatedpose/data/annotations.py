@@ -11,6 +11,8 @@ import numpy.typing as npt
 from gatedpose.errors import DatasetError, JsonError, MissingPackageError
 from gatedpose.files.typed_json import read_json
 
+LONGEST_NAME = 255  # bytes of a file's, on all usual file systems
+
 
 def load_json(file: Path) -> Any:
     """What a .json or .json.gz file holds.
@@ -94,11 +96,11 @@ class Row:
     def file_name(self, key: str) -> str:
         """The field `key`, which must name a file within a folder."""
         value = self.get(key)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or _too_long(value):
             raise self.error(key, f"must be a file name, got {value!r:.80}")
         if Path(value).is_absolute() or ".." in Path(value).parts:
             raise self.error(key, f"must lie in the folder of images, got {value!r}")
-        return value
+        return str(value)
 
     def numbers(self, key: str, shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
         """The field `key` as finite numbers of a `shape`, () for a single one."""
@@ -111,6 +113,11 @@ class Row:
         if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
             raise self.error(key, "holds values that are not finite numbers of 32 bits")
         return numbers
+
+
+def _too_long(name: str) -> bool:
+    """Whether no file can be called so."""
+    return any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(name).parts)
 
 
 def rows(file: Path, name: str, entries: Any) -> list[Row]:

@@ -13,7 +13,7 @@ import numpy as np
 from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.data.coco_table import Tally, given_box, is_crowd, picture_name, picture_size
-from gatedpose.errors import DatasetError
+from gatedpose.errors import DatasetError, check_range
 
 LOG = logging.getLogger(__name__)
 Box: TypeAlias = list[float]
@@ -86,6 +86,7 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     Raises:
         DatasetError: If the file is none of these; the message names row and field.
     """
+    check_range("read_boxes: min_score", min_score, (0.0, 1.0))
     file = Path(file)
     data = load_json(file)
     if isinstance(data, list):

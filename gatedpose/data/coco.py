@@ -21,6 +21,7 @@ from gatedpose.data.coco_table import (
     is_crowd,
     joint_categories,
     joint_names,
+    joint_numbers,
     load_table,
 )
 from gatedpose.data.samples import Sample, require_images
@@ -154,7 +155,7 @@ def _people(
 
 def _joints(row: Row, skeleton: Skeleton) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Keypoints (K, 2) and which of them are labelled (K,)."""
-    numbers = row.numbers("keypoints", (3 * skeleton.num_keypoints,)).reshape(-1, 3)
+    numbers = joint_numbers(row, skeleton.num_keypoints)
     if not np.isin(numbers[:, 2], (0, 1, 2)).all():
         raise row.error("keypoints", "every third number, the visibility, must be 0, 1 or 2")
     labelled = numbers[:, 2] > 0

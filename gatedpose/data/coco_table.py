@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.errors import DatasetError, MissingPackageError
+from gatedpose.errors import DatasetError, MissingPackageError, in_range
 from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
@@ -150,6 +150,27 @@ def joint_categories(table: Table) -> list[Row]:
     return sorted(same, key=lambda row: row is not first)
 
 
+def joint_numbers(row: Row, joints: int) -> npt.NDArray[np.float64]:
+    """The field "keypoints" as x, y and visibility of each joint, (K, 3).
+
+    Triples may be lists of their own, and what is not labelled have no place.
+
+    Raises:
+        DatasetError: If it is something else.
+    """
+    flat = row.get("keypoints")
+    if isinstance(flat, list) and all(isinstance(part, list) for part in flat):
+        flat = [number for part in flat for number in part]
+    if isinstance(flat, list) and None in flat and len(flat) % 3 == 0:
+        visible = [v for v in flat[2::3] for _ in range(3)]
+        flat = [0 if n is None and not v else n for n, v in zip(flat, visible, strict=True)]
+    return (
+        Row(row.file, row.name, {"keypoints": flat})
+        .numbers("keypoints", (3 * joints,))
+        .reshape(-1, 3)
+    )
+
+
 @dataclass
 class Tally:
     """Counts what was left out of a table and what was taken for granted.
@@ -227,17 +248,18 @@ def scorable(table: Table) -> dict[str, Any]:
 
 def _scorable(row: Row, tally: Tally) -> dict[str, Any]:
     made: dict[str, Any] = {"category_id": 1, "iscrowd": int(is_crowd(row))}
-    made["keypoints"] = row.values.get("keypoints") or [0] * (3 * COCO17.num_keypoints)
-    points = Row(row.file, row.name, made).numbers("keypoints", (3 * COCO17.num_keypoints,))
-    points = points.reshape(-1, 3)[points[2::3] > 0, :2]
-    made["num_keypoints"] = len(points)
+    numbers = np.zeros((COCO17.num_keypoints, 3))
+    if row.values.get("keypoints"):
+        numbers = joint_numbers(row, COCO17.num_keypoints)
+    points = numbers[numbers[:, 2] > 0, :2]
+    made |= {"keypoints": numbers.flatten().tolist(), "num_keypoints": len(points)}
     if (box := given_box(row)) is None:
         box = np.zeros(4)
         if len(points):
             tally.assumed["without a box have the tight one of their joints"] += 1
             box = np.concatenate((points.min(axis=0), points.max(axis=0) + 1))
-        made["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
-    if not isinstance(row.values.get("area"), int | float):
+    made["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
+    if not in_range(row.values.get("area"), (0.0, 1e15)):
         made["area"] = float(np.prod(box[2:] - box[:2]))
         if len(points):
             tally.assumed["without an area have that of their box"] += 1

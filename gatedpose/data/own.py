@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row
@@ -169,11 +170,12 @@ def _skeleton(category: Row) -> Skeleton:
         if joints == known.joints and not {"flip_pairs", "skeleton"} & set(category.values):
             return known
     flips = guess_flip_pairs(joints)
-    if "flip_pairs" in category.values:
+    if category.values.get("flip_pairs") is not None:
         flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))
     limbs: tuple[tuple[int, int], ...] = ()
     if category.values.get("skeleton") is not None:
-        limbs = tuple(_pairs(category, "skeleton", range(1, len(joints) + 1)))
+        first = 0 if any(end == 0 for end in _ends(category.values["skeleton"])) else 1
+        limbs = tuple(_pairs(category, "skeleton", range(first, first + len(joints))))
     try:
         return Skeleton(str(category.values.get("name", "own")), joints, flips, limbs)
     except ValueError as error:
@@ -185,6 +187,15 @@ def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
     plain = tuple(name.replace("_", " ").replace("-", " ").lower() for name in names)
     known = {joint for skeleton in SKELETONS.values() for joint in skeleton.joints}
     return plain if set(plain) <= known else names
+
+
+def _ends(pairs: Any) -> list[Any]:
+    """The joints of limbs, which some programs count from 0."""
+    return (
+        [end for pair in pairs if isinstance(pair, list) for end in pair]
+        if isinstance(pairs, list)
+        else []
+    )
 
 
 def _pairs(

@@ -59,12 +59,15 @@ def load_results(path: Path) -> list[Result]:
     if path.suffix.lower() != ".json":
         raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
     entries = rows(path, "results", load_json(path))
+    found = []
     for row in entries:
-        row.identity("image_id")
+        result = {"image_id": row.identity("image_id"), "category_id": 1}
         row.choice("category_id", (1,))
-        row.numbers("keypoints", (3 * COCO17.num_keypoints,))
-        row.numbers("score")
-    return [dict(row.values) for row in entries]
+        keypoints = row.numbers("keypoints", (3 * COCO17.num_keypoints,))
+        found.append(
+            {**result, "keypoints": keypoints.tolist(), "score": float(row.numbers("score"))}
+        )
+    return found
 
 
 def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.catalogue import AVERAGINGS, Averaging
-from gatedpose.errors import InputError, check_choice
+from gatedpose.errors import InputError, check_choice, check_range
 from gatedpose.skeleton import LSP14, MPII16, Skeleton
 
 Array = npt.NDArray[np.floating]
@@ -106,6 +106,7 @@ def _hits(
         )
     placed, right = (np.where(counts[..., None], points, 0) for points in (pred, target))
     error = np.linalg.norm(placed - right, axis=2)
+    check_range("threshold", threshold, (0.0, 1e6))
     hit = (error <= threshold * np.where(usable, normaliser, 0)[:, None]) & counts  # NaN: no hit
     return hit, counts
 

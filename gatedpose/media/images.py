@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice
+from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice, check_range
 from gatedpose.files.whole import write_whole
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -78,6 +78,7 @@ def read_image(source: ImageSource) -> Tensor:
 
 def allow_megapixels(count: float) -> None:
     """Lets pictures of up to `count` million pixels be read; beyond 64, files must be trusted."""
+    check_range("allow_megapixels: count", count, (1.0, 1e4))
     Image.MAX_IMAGE_PIXELS = int(count * 1e6)
 
 
@@ -233,14 +234,15 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
         if deep:
-            _warn_of_black(int(pixels.max(initial=0)) * 257, name)
+            _warn_of_black(int(pixels.max(initial=0)) * 257 - 128, name)  # about, of eight bits
         return _from_tensor(torch.from_numpy(pixels).permute(2, 0, 1), name)
 
 
 def _has_16_bits(image: Image.Image) -> bool:
     """Whether a file holds 16 bits a colour, of which Pillow keeps eight."""
-    rawmodes = (tile[3] for tile in getattr(image, "tile", ()))
-    return any(";16" in str(mode if isinstance(mode, str) else mode[:1]) for mode in rawmodes)
+    ways = (tile[3] for tile in getattr(image, "tile", ()))
+    each = ((way,) if isinstance(way, str) else tuple(way) for way in ways)
+    return any(";16" in str(way[:1]) or 65535 in way for way in each)  # a raw mode, or PPM's most
 
 
 def _warn_of_black(brightest: int, name: str) -> None:

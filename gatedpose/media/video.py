@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatedpose.errors import MissingPackageError, VideoError
+from gatedpose.errors import MissingPackageError, VideoError, in_range
 from gatedpose.files.whole import whole_file
 from gatedpose.media.images import ImageSource, read_image
 
@@ -156,13 +156,13 @@ class VideoWriter:
 
     def __init__(self, path: str | os.PathLike[str], rate: Fraction | float) -> None:
         self._av = _import_av()
+        if not in_range(rate, (1e-3, 1e6)):
+            raise VideoError(f"cannot write {path} at {rate} frames a second")
         self.path, self.rate = Path(path), Fraction(rate).limit_denominator(1001)
         if self.path.suffix.lower() not in SUFFIXES:
             raise VideoError(
                 f"cannot write {path}: the suffix must be one of {', '.join(SUFFIXES)}"
             )
-        if self.rate <= 0:
-            raise VideoError(f"cannot write {path} at {rate} frames a second")
         # Fine enough for uneven times, a whole number a frame, and no finer than MPEG-4 allows;
         # AVI knows even times only.
         fine = max(1, 65535 // self.rate.numerator)

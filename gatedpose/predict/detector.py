@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from gatedpose.data.boxes import MIN_PERSON, PERSON
 from gatedpose.device import find_device
-from gatedpose.errors import DetectorError, UnknownModelError, WeightsError, did_you_mean
+from gatedpose.errors import (
+    DetectorError,
+    UnknownModelError,
+    WeightsError,
+    check_range,
+    did_you_mean,
+)
 from gatedpose.models.names import list_models
 from gatedpose.models.weights import read_tensors
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
@@ -137,6 +143,7 @@ def load_detector(
     """
     from torchvision.models import detection
 
+    check_range("load_detector: min_score", min_score, (0.0, 1.0))
     source = find_download(name)
     if weights is None and not (download or source.path.is_file()):
         raise WeightsError(

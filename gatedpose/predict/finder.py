@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE, decode_boxes
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, WeightsError, check_range
 from gatedpose.geometry import crop_image, invert, transform_points
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.base import HeatmapNetwork
@@ -53,6 +53,7 @@ class PersonFinder:
                 f"PersonFinder: {type(network).__name__} is a network of joints, not one of boxes; "
                 f"{FINDER} is"
             )
+        check_range("PersonFinder: min_score", min_score, (0.0, 1.0))
         self.min_score = min_score
         self.device = torch.device(device or "cpu")
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
@@ -79,13 +80,18 @@ class PersonFinder:
 
         Raises:
             ImageError: If the picture cannot be read.
+            WeightsError: If the network gives values that are not finite.
         """
         pixels = read_image(image)
         height, width = pixels.shape[1:]
         matrix, shape = letterbox(height, width, self.size, self.model.size_multiple)
         crop = crop_image(pixels.to(self.device), matrix.to(self.device), shape, self.mean)
         batch = (crop - self.mean) / self.std
-        maps = self.model(batch[None].contiguous(memory_format=torch.channels_last))[:, -1].cpu()
+        with torch.autocast(self.device.type, enabled=False):  # the maps are coordinates
+            images = batch[None].contiguous(memory_format=torch.channels_last)
+            maps = self.model(images)[:, -1].cpu()
+        if not bool(maps.sum().isfinite()):
+            raise WeightsError("PersonFinder: its maps are not finite numbers: damaged weights?")
         [(boxes, scores)] = decode_boxes(maps, self.min_score)
         corners = transform_points(invert(matrix[None]), boxes.view(1, -1, 2)).view(-1, 2, 2)
         limit = corners.new_tensor((width, height))

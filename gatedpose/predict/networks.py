@@ -1,10 +1,12 @@
 """What a predictor asks of a network, whoever built it."""
 
 import warnings
+from typing import Any
 
 from torch import nn
 
-from gatedpose.errors import InputError, InputTypeError
+from gatedpose.errors import InputError, InputTypeError, check_range
+from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.saved import skeleton_of
 from gatedpose.skeleton import Skeleton
 
@@ -69,3 +71,16 @@ def warn_of_untrained(model: nn.Module) -> None:
             "create_model(name, pretrained=True) loads weights",
             stacklevel=3,
         )
+
+
+def check_options(size: Any, batch_size: Any, workers: Any, min_person: Any, detector: Any) -> None:
+    """Raises InputError for what a predictor cannot work with."""
+    if size is not None:
+        check_range("Predictor: size, (height, width),", size, (1, LARGEST_SIDE), count=2)
+    check_range("Predictor: batch_size, people,", batch_size, (1, 10**6))
+    if workers is not None:
+        check_range("Predictor: workers, threads,", workers, (0, 1024))
+    if min_person is not None:
+        check_range("Predictor: min_person", min_person, (0.0, 1.0))
+    if not (detector is None or callable(detector)):
+        raise InputTypeError(f"Predictor: a detector is called, got {detector!r:.80}")

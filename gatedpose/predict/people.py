@@ -46,7 +46,7 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
     """
     try:
         rows = torch.as_tensor(boxes, dtype=torch.float32).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise BoxError(f"boxes must be numbers of shape (N, 4) or (N, 5): {error}") from error
     if rows.numel() == 0 and rows.dim() in (1, 2):
         return rows.new_zeros(0, 5)

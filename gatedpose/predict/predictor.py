@@ -22,7 +22,12 @@ from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict.detector import find_detector
-from gatedpose.predict.networks import describe, find_skeleton, warn_of_untrained
+from gatedpose.predict.networks import (
+    check_options,
+    describe,
+    find_skeleton,
+    warn_of_untrained,
+)
 from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
 from gatedpose.predict.queues import Batches, ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -82,10 +87,7 @@ class Predictor:
             model = create_model(find_word(model), pretrained=True)
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.skeleton = find_skeleton(model, skeleton)
-        if workers is not None and workers < 0:
-            raise InputError(f"Predictor: workers must be 0 or more threads, got {workers}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"Predictor: batch_size must be 1 or more people, got {batch_size!r}")
+        check_options(size, batch_size, workers, min_person, detector)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
         self.device = find_device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself

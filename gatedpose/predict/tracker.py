@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, check_range
 from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.pose import Pose
@@ -92,8 +92,8 @@ class Tracker:
         detect_every: int = 30,
         smooth: Callable[[], OneEuro] | None = None,
     ) -> None:
-        if detect_every < 1:
-            raise InputError(f"Tracker: detect_every must be at least 1 frame, got {detect_every}")
+        check_range("Tracker: detect_every, frames,", detect_every, (1, 10**9))
+        check_range("Tracker: min_confidence", min_confidence, (0.0, 1.0))
         self.predictor, self.detector, self.boxes = predictor, detector, boxes
         self.min_confidence, self.detect_every, self.smooth = min_confidence, detect_every, smooth
         self._tracks: list[_Track] = []
@@ -118,6 +118,8 @@ class Tracker:
         """
         if self.smooth and time is None:
             raise InputError("Tracker: smoothing needs the time of each frame in seconds")
+        if time is not None:
+            check_range("Tracker: time", time, (-1e12, 1e12))
         pixels = read_image(image)
         self._frame += 1
         if self._frame == 0:

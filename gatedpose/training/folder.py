@@ -1,6 +1,7 @@
 """The folder of a training: who may train into it, and what it keeps to go on from."""
 
 import io
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,13 @@ def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(out: Path) -> dict[str, Any]:
-    """Reads last.pt, whose networks must hold finite numbers; nothing in it is run."""
+    """Reads last.pt, whose networks must hold finite numbers; nothing in it is run.
+
+    Its checksums are looked at, which PyTorch does not.
+    """
+    with zipfile.ZipFile(out / CHECKPOINT) as file:
+        if changed := file.testzip():
+            raise WeightsError(f"the checksum of {changed} is another")
     state: dict[str, Any] = torch.load(out / CHECKPOINT, weights_only=True, map_location="cpu")
     for part in ("model", "ema"):
         require_finite(state[part], part)

@@ -120,7 +120,23 @@ def test_outputs_are_not_inputs(photos: Path, tmp_path: Path) -> None:
     assert "no PNG picture: it would be lost" in failed.output
     failed = run("predict", photos, "--boxes", table, "--coco", table, "--out", tmp_path, code=2)
     assert "it would be written over" in failed.output
+    failed = run("predict", photos, "--coco", table, "--out", tmp_path / "new", code=2)
+    assert "no file of results: it would be lost" in failed.output
+    labels = tmp_path / "annotations.xml"  # CVAT's, for example
+    labels.write_text('<?xml version="1.0" encoding="utf-8"?>\n<annotations></annotations>')
+    words = ("export", "gated_hg_1s_68", "--fresh", "--format", "openvino", "--out", labels)
+    assert "no network of OpenVINO's: it would be lost" in run(*words, code=2).output
+    assert "<annotations>" in labels.read_text()
     assert table.read_text() == '{"images": []}'
+
+
+def test_results_replace_results(photos: Path, tmp_path: Path) -> None:
+    coco = tmp_path / "results.json"
+    words = ("predict", photos, "--no-pictures", "--overwrite", "--coco", coco, "--out")
+    (tmp_path / "boxes.json").write_text(json.dumps({f"{n}.png": [] for n in range(3)}))
+    for option in (("--boxes", tmp_path / "boxes.json"), ("--whole",), ("--whole",)):
+        run(*words, tmp_path / "out", *option)
+    assert [row["image_id"] for row in json.loads(coco.read_text())] == [0, 1, 2]
 
 
 def test_a_plot_goes_into_a_device(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ DAMAGE = {
     "keypoints short": (
         put(*ROW, "keypoints", [1, 2, 2] * 16), FIRST + r"'keypoints': .*\(51,\), got \(48,\)",
     ),
-    "keypoints nested": (put(*ROW, "keypoints", [[1, 2, 2]] * 17), r"\(51,\), got \(17, 3\)"),
+    "keypoints nested": (put(*ROW, "keypoints", [[1, 2]] * 17), r"\(51,\), got \(34,\)"),
     "keypoints text": (put(*ROW, "keypoints", ["a"] * 51), FIRST + "'keypoints': must be numbers"),
     "keypoints NaN": (put(*ROW, "keypoints", [math.nan, 2, 2] * 17), FIRST + ".*not finite"),
     "visibility 3": (put(*ROW, "keypoints", [1, 2, 3] * 17), FIRST + ".* must be 0, 1 or 2"),
@@ -264,7 +264,7 @@ def test_own_without_limbs_and_flip_pairs(tmp_path: Path) -> None:
 
 CATEGORY = r"train\.json, categories\[0\]"
 OWN_DAMAGE = {
-    "limb from 0": (("skeleton", [[0, 1]]), CATEGORY + ", field 'skeleton': must be pairs of 1 to"),
+    "limb from 0": (("skeleton", [[0, 3]]), CATEGORY + ", field 'skeleton': must be pairs of 0 to"),
     "limb beyond": (("skeleton", [[1, 4]]), r"must be pairs of 1 to 3, got \[\[1, 4\]\]"),
     "limb of three": (("skeleton", [[1, 2, 3]]), "field 'skeleton': must be pairs of 1 to 3"),
     "limbs no list": (("skeleton", 5), "field 'skeleton': must be pairs of 1 to 3, got 5"),

@@ -333,6 +333,7 @@ def test_damaged_shards_are_named(
         ({"people": True}, "field 'people': must be a whole number from 1 .*got True"),
         ({"size": 0}, "field 'size': must be a whole number from 1 .*got 0"),
         ({"size": 32}, r"tar, 00000000\.jpg has shape \(3, 48, 48\) and not \(3, 32, 32\)"),
+        ({"size": 10**6}, "field 'size': must be a whole number from 1 to 4096"),
         ({"skeleton": {"name": "trio"}}, "field 'skeleton': no skeleton"),
         ({"skeleton": {**asdict(TRIO), "joints": ["a", "b"]}}, "field 'skeleton': .* must index 2"),
         ({"shards": {}}, "'shards' must be a list"),
@@ -343,6 +344,16 @@ def test_damaged_shards_are_named(
 def test_a_table_of_other_values(values: dict[str, Any], text: str, folder: Path) -> None:
     change_table(folder, **values)
     with pytest.raises(DatasetError, match=rf"shards/train.*{text}"):
+        load_shards(folder, "train")
+
+
+def test_a_million_people_ask_for_no_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = read_table(folder)["shards"]
+    shards[0]["people"] += 10**6
+    change_table(folder, people=10**6 + 5, shards=shards)
+    monkeypatch.setattr(torch, "empty", lambda *sides, **_: pytest.fail(f"asked for {sides}"))
+    text = r"shards\[0\], field 'people': is more than a file of that length can hold"
+    with pytest.raises(DatasetError, match=text):
         load_shards(folder, "train")
 
 

@@ -403,6 +403,56 @@ def test_missing_pictures_are_counted(tmp_path: Path) -> None:
         own(folder, "train")
 
 
+@pytest.mark.parametrize(
+    "keypoints",
+    [
+        [[10, 20, 2], [30, 5.5, 1], [0, 0, 0]],
+        [10, 20, 2, 30, 5.5, 1, None, None, 0],
+        [10, 20, 2, 30, 5.5, 1, None, None, None],
+        [10, 20, True, 30, 5.5, 1.0, 7, 9, False],
+    ],
+)
+def test_joints_written_otherwise(keypoints: list[Any], tmp_path: Path) -> None:
+    write(tmp_path / "train.json", table(keypoints=keypoints))
+    (person,) = own(tmp_path, "train", check_images=False)
+    assert person.keypoints.tolist() == [[10.5, 20.5], [30.5, 6.0], [0.0, 0.0]]
+    assert person.labelled.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "keypoints",
+    [
+        [10, 20, 2, None, 5, 1, 0, 0, 0],
+        [10, 20, 2, 30, 5, 1, None, None, 0, 7],
+        [10, 20, 2, 30, 5, 1, 0, 0, 0, 7, 7],
+        [[10, 20], [1, 2], [3, 4]],
+        [10, 20, 2],
+        "x",
+    ],
+)
+def test_joints_that_are_not_plain(keypoints: Any, tmp_path: Path) -> None:
+    write(tmp_path / "train.json", table(keypoints=keypoints))
+    with pytest.raises(DatasetError, match="annotation 1, field 'keypoints'"):
+        own(tmp_path, "train", check_images=False)
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    content = table()
+    content["images"][0]["file_name"] = "é" * 200 + ".jpg"
+    write(tmp_path / "train.json", content)
+    with pytest.raises(DatasetError, match=r"images\[0\], field 'file_name': must be a file name"):
+        own(tmp_path, "train")
+
+
+def test_limbs_from_0_and_no_pairs(tmp_path: Path) -> None:
+    content = table()
+    content["categories"][0] |= {"skeleton": [[0, 1], [0, 2]], "flip_pairs": None}
+    write(tmp_path / "train.json", content)
+    skeleton = own(tmp_path, "train", check_images=False)[0].skeleton
+    assert skeleton.limbs == ((0, 1), (0, 2))
+    assert skeleton.flip_pairs == ((2, 1),)
+
+
 # Sides
 
 

@@ -125,3 +125,19 @@ def test_other_formats_are_refused(folder: Path, arguments: list[str], message: 
     told = CliRunner().invoke(main, ["evaluate", *arguments, *where])
     assert told.exit_code != 0
     assert message in told.output
+
+
+def test_numbers_that_are_text_are_numbers(folder: Path, tmp_path: Path) -> None:
+    path = folder / "annotations" / "person_keypoints_val2017.json"
+    truth = json.loads(path.read_text())
+    results, people = [], [row for row in truth["annotations"] if any(row["keypoints"])]
+    for row in people:
+        keypoints = list(map(str, row["keypoints"]))
+        result = {"image_id": row["image_id"], "category_id": 1}
+        results.append({**result, "keypoints": keypoints, "score": "0.9"})
+        row["keypoints"], row["area"] = keypoints, "12"
+        row["bbox"] = list(map(str, row["bbox"]))
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    score = score_results(tmp_path / "truth.json", load_results(tmp_path / "results.json"))
+    assert score.mean == 100

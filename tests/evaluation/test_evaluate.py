@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gatedpose.cli import main
 from gatedpose.data.samples import Sample
+from gatedpose.errors import InputError
 from gatedpose.evaluation.predictions import load_predictions
 from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.geometry import crop_matrices, keypoints_to_box, transform_points
@@ -184,6 +185,31 @@ def test_bad_predictions_are_named(
     with pytest.raises(ValueError, match=message) as caught:
         load_predictions(path, samples)
     assert name in str(caught.value)
+
+
+def test_what_unpacks_to_far_more_is_refused(samples: list[Sample], tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    np.savez_compressed(path, keypoints=np.zeros(10**7, np.uint8))
+    assert path.stat().st_size < 20_000
+    with pytest.raises(InputError, match=r"keypoints\.npy unpacks to 10,000,128 bytes, more than"):
+        load_predictions(path, samples)
+
+
+def test_flipped_bits_are_named_or_do_no_harm(samples: list[Sample], tmp_path: Path) -> None:
+    path, draw, named = tmp_path / "p.npz", np.random.default_rng(0), 0
+    np.savez_compressed(path, keypoints=np.arange(84.0).reshape(3, 14, 2))
+    good = path.read_bytes()
+    for _ in range(200):
+        data = bytearray(good)
+        data[draw.integers(len(data))] ^= 1 << draw.integers(8)
+        path.write_bytes(data)
+        try:
+            found = load_predictions(path, samples)
+        except InputError:
+            named += 1
+        else:
+            np.testing.assert_array_equal(found, np.arange(84.0).reshape(3, 14, 2))
+    assert named > 100
 
 
 def test_pickled_predictions_are_refused(samples: list[Sample], tmp_path: Path) -> None:

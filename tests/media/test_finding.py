@@ -197,6 +197,19 @@ def test_few_of_16_bits_in_colour(
     )
 
 
+@pytest.mark.parametrize(("most", "warned"), [(4095, False), (65535, True)])
+@pytest.mark.parametrize(("kind", "channels"), [("P5", 1), ("P6", 3)])
+def test_few_of_16_bits_in_ppm(
+    kind: str, channels: int, most: int, warned: bool, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    values = np.repeat(np.linspace(0, 4095, 240).astype(">u2"), channels)
+    path = tmp_path / "a.ppm"
+    path.write_bytes(f"{kind} 20 12 {most}\n".encode() + values.tobytes())
+    assert read_image(path).max() == (16 if warned else 255)
+    assert ["12 bits were stored" in text for text in caplog.messages] == [True] * warned
+
+
 def test_black_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.fromarray(np.zeros((12, 20), np.uint16)).save(tmp_path / "black.png")
     assert not read_image(tmp_path / "black.png").any()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import gatedpose
-from gatedpose.errors import ImageError, InputError
+from gatedpose.errors import ImageError, InputError, WeightsError
 from gatedpose.predict.finder import PersonFinder, letterbox
 from gatedpose.predict.predictor import find_people
 
@@ -61,6 +61,20 @@ def test_boxes_come_back_in_pixels_of_the_picture(told: PersonFinder) -> None:
     assert boxes.tolist() == [[2 * (60 - 24), 0, 2 * (60 + 24), 2 * (44 + 48 - 8)]]  # cut at 0
     assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-1.5))])
     assert torch.equal(find_people(told, image)[:, :4], boxes)
+
+
+def test_boxes_do_not_follow_autocast() -> None:
+    torch.manual_seed(0)
+    model = gatedpose.create_model("gated_finder_320", width=8, depth=2)
+    finder, image = PersonFinder(model, min_score=0.0), torch.randint(0, 256, (3, 900, 1200))
+    plain = finder.find(image.to(torch.uint8))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = finder.find(image.to(torch.uint8))
+    assert len(plain[0])
+    assert torch.equal(plain[0], rounded[0])
+    torch.nn.init.constant_(next(model.parameters()), math.nan)
+    with pytest.raises(WeightsError, match="maps are not finite"):
+        finder.find(image.to(torch.uint8))
 
 
 def test_a_box_outside_of_the_picture_is_left_out(told: PersonFinder) -> None:

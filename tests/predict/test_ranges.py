@@ -1,0 +1,81 @@
+"""Numbers that classes and functions of Python are given, out of their range."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gatedpose
+from gatedpose.data.boxes import read_boxes
+from gatedpose.errors import BoxError, InputError, VideoError
+from gatedpose.evaluation.metrics import pck
+from gatedpose.export import export
+from gatedpose.media.images import allow_megapixels
+from gatedpose.media.video import VideoWriter
+from gatedpose.models.base import HeatmapNetwork
+from gatedpose.predict.detector import load_detector, load_finder
+from gatedpose.predict.predictor import Predictor
+from gatedpose.predict.tracker import Tracker
+from gatedpose.skeleton import LSP14
+
+NAN, INF = float("nan"), float("inf")
+PICTURE = torch.zeros(3, 60, 80, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def model() -> HeatmapNetwork:
+    return gatedpose.create_model("gated_hg_1s_68", width=8, depth=2, num_keypoints=14)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": (0, 64)}, {"size": (-64, 64)}, {"size": (64.5, 64)}, {"size": 64},
+        {"size": (64,)}, {"size": (10**6, 64)}, {"batch_size": 0}, {"batch_size": True},
+        {"batch_size": 2.0}, {"batch_size": NAN}, {"workers": -1}, {"workers": 1.5},
+        {"workers": True}, {"min_person": NAN}, {"min_person": 2}, {"detector": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_of_a_predictor(model: HeatmapNetwork, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"^Predictor: (a )?{next(iter(options))}.* got "):
+        Predictor(model, LSP14, **options)
+
+
+def test_whole_numbers_of_numpy_are_whole(model: HeatmapNetwork) -> None:
+    predictor = Predictor(model, LSP14, size=(64, 64), batch_size=np.int64(2))
+    [pose] = predictor(PICTURE, "whole")
+    assert np.isfinite(pose.keypoints).all()
+    with pytest.raises(BoxError, match="boxes must be numbers"):
+        predictor(PICTURE, [[0, 0, 10**400, 1]])
+    for time in (NAN, INF):
+        with pytest.raises(InputError, match="Tracker: time must be a number"):
+            Tracker(predictor, boxes=[[0, 0, 9, 9]])(PICTURE, time)
+    for options in ({"detect_every": 0}, {"detect_every": NAN}, {"min_confidence": NAN}):
+        with pytest.raises(InputError, match=f"Tracker: {next(iter(options))}"):
+            Tracker(predictor, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -1.0, 1e30])
+def test_numbers_of_functions(value: float, model: HeatmapNetwork, tmp_path: Path) -> None:
+    points = np.zeros((2, 3, 2))
+    with pytest.raises(InputError, match="threshold must be a number from 0 to 1e"):
+        pck(points, points, np.ones(2), threshold=value)
+    with pytest.raises(VideoError, match="frames a second"):
+        VideoWriter(tmp_path / "a.mp4", value)
+    with pytest.raises(InputError, match="allow_megapixels: count must be"):
+        allow_megapixels(value)
+    for find in (
+        lambda: load_finder("gated_finder_320", min_score=value),
+        lambda: load_detector(min_score=value),
+        lambda: read_boxes(tmp_path / "boxes.json", value),
+    ):
+        with pytest.raises(InputError, match="min_score must be a number from 0 to 1, got"):
+            find()
+    with pytest.raises(InputError, match=r"export: size, \(height, width\), must be 2 whole"):
+        export(model, tmp_path / "a.pt2", "torch-export", size=(value, 64))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="optimize: example_shape must be 4 whole numbers"):
+        gatedpose.optimize(model, example_shape=(value, 3, 64, 64))  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,215 @@
+"""Trainings whose files were damaged, whose disk is full, or that are not alone."""
+
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import gatedpose
+from gatedpose.cli import main
+from gatedpose.errors import GatedPoseError, InputError, WeightsError
+from gatedpose.files.whole import held
+from gatedpose.training import run
+from gatedpose.training.groups import Phase
+from gatedpose.training.recipes import FINETUNE, Recipe
+from gatedpose.training.run import train
+
+TINY = replace(FINETUNE, phases=(Phase(64, 8, 4, 1.0),), init=None, calibrate=0, warmup=1)
+SMALL: dict[str, Any] = {"width": 8, "depth": 2}
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four people in noise."""
+    folder = tmp_path_factory.mktemp("data") / "own"
+    (folder / "images").mkdir(parents=True)
+    table = {
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(1, 5)],
+        "categories": [{"id": 1, "name": "x", "keypoints": ["left knee", "right knee", "nose"]}],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "bbox": [2, 3, 50, 55],
+             "keypoints": [5, 6, 2, 45, 16, 2, 10, 48, 2]}
+            for n in range(1, 5)
+        ],
+    }  # fmt: skip
+    for split in ("train", "val"):
+        (folder / f"{split}.json").write_text(json.dumps(table))
+    for n in range(1, 5):
+        pixels = np.random.default_rng(n).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{n}.png")
+    return folder
+
+
+def trained(people: Path, out: Path, resume: bool = False, recipe: Recipe = TINY) -> Path | None:
+    return train("gated_hg_1s_68", recipe, {"own": people}, out, config=SMALL, resume=resume)
+
+
+@pytest.fixture(scope="module")
+def done(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("done") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "1")
+        trained(people, out)
+    return out
+
+
+@pytest.fixture
+def copy(done: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "run"
+    out.mkdir()
+    for file in done.iterdir():
+        if file.is_file():
+            (out / file.name).write_bytes(file.read_bytes())
+    return out
+
+
+def changed(state: dict[str, Any], part: str, value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({**state, part: value}, buffer)
+    return buffer.getvalue()
+
+
+def test_damaged_checkpoints_are_named(copy: Path, people: Path) -> None:
+    path = copy / "last.pt"
+    good = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    weights = {name: t * float("nan") for name, t in state["ema"].items()}
+    without = {name: value for name, value in state.items() if name != "progress"}
+    middle = bytearray(good)
+    middle[len(middle) // 2] ^= 255
+    damages = [
+        b"", b"x" * 999, good[:-1], good[: len(good) // 2], good[100:], bytes(middle), b"PK" + good,
+        changed({}, "a", 1), changed(without, "x", 1), changed(state, "model", []),
+        changed(state, "optimizer", {"state": {}}), changed(state, "ema", weights),
+        changed(state, "progress", {"phase": 9, "images": 0, "step": 0}),
+        changed(state, "progress", {"phase": 0, "images": float("nan"), "step": 0}),
+        changed(state, "losses", ["x"]), changed(state, "best", 3), changed(state, "network", 4),
+    ]  # fmt: skip
+    for data in damages:
+        path.write_bytes(data)
+        with pytest.raises(WeightsError, match=r"last\.pt is damaged \(.*put a copy"):
+            trained(people, copy, resume=True)
+    path.write_bytes(good)
+    assert trained(people, copy, resume=True) == copy / "model"
+    path.write_bytes(b"")
+    words = ["train", "gated_hg_1s_68", "--data", f"own={people}", "--out", str(copy), "--resume"]
+    told = CliRunner().invoke(main, [*words, "--recipe", str(copy / "recipe.json")])
+    assert told.exit_code == 1
+    assert "last.pt is damaged (" in told.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "step\n1", "time,size\n1,2\n", "step,size,images,loss,val_pck_no_flip\n1,a,b,c,d"],
+)
+def test_damaged_logs_are_named(text: str, copy: Path, people: Path) -> None:
+    (copy / "log.csv").write_text(text)
+    state = torch.load(copy / "last.pt", weights_only=True)
+    half = {"phase": 0, "images": 4, "step": 1}
+    (copy / "last.pt").write_bytes(changed(state, "progress", half))
+    if text.count("\n") < 1 or not text.partition("\n")[2]:
+        trained(people, copy, resume=True)  # a table without rows
+        return
+    with pytest.raises(InputError, match=r"log\.csv is no table of a training"):
+        trained(people, copy, resume=True)
+
+
+def test_a_log_of_other_columns_goes_on(copy: Path, people: Path) -> None:
+    path = copy / "log.csv"
+    path.write_text(path.read_text().replace("share", "sha"))
+    state = torch.load(copy / "last.pt", weights_only=True)
+    (copy / "last.pt").write_bytes(changed(state, "progress", {"phase": 0, "images": 4, "step": 2}))
+    trained(people, copy, resume=True)
+    assert path.read_text().count("share") == 1
+
+
+def test_damaged_recipes_are_named(copy: Path, people: Path) -> None:
+    for text in ("", "[]", "{", '{"phases": []}', '{"lr": NaN}'):
+        (copy / "recipe.json").write_text(text)
+        with pytest.raises(GatedPoseError, match=r"recipe\.json"):
+            trained(people, copy, resume=True)
+
+
+def test_a_folder_is_for_one_training(people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with (
+        held(out / ".lock", "in use"),
+        pytest.raises(InputError, match="another program trains into"),
+    ):
+        trained(people, out)
+    assert not list(out.iterdir())
+    with pytest.raises(InputError, match="is a folder of pictures"):
+        trained(people, people)
+
+
+@pytest.mark.slow
+def test_two_trainings_at_once(people: Path, tmp_path: Path) -> None:
+    words = ["gated_hg_1s_68", "--data", f"own={people}", "--out", str(tmp_path / "run")]
+    words += ["--recipe", "finetune", "--set", "init=null", "--phase", "64,400,4,1.0"]
+    command = [sys.executable, "-m", "gatedpose.cli", "train", *words]
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "run" / ".lock").exists():
+        time.sleep(0.1)
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert "another program trains into" in second.stderr or "holds a training" in second.stderr
+    assert first.wait() == 0
+    assert gatedpose.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file can be longer than `room` bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_at_the_end(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, save = tmp_path / "run", run.save_model
+
+    def full(*arguments: Any) -> None:
+        with full_disk(10_000):
+            save(*arguments)
+
+    monkeypatch.setattr(run, "save_model", full)
+    with pytest.raises(OSError, match=r"cannot write .*model"):
+        trained(people, out)
+    assert not [path.name for path in out.iterdir() if path.name.startswith((".", "model"))]
+    monkeypatch.undo()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    assert trained(people, out, resume=True) == out / "model"
+
+
+def test_a_full_disk_in_push(tmp_path: Path) -> None:
+    words = ["push", "gated_hg_1s_68.lsp", "--dry-run", str(tmp_path / "repository")]
+    with full_disk(100_000):
+        told = CliRunner().invoke(main, words)
+    assert told.exit_code == 1
+    assert "cannot write" in told.output
+    assert "That is a bug" not in told.output
+    assert not list(tmp_path.iterdir())
