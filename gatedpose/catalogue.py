@@ -15,6 +15,8 @@ Facts = dict[str, Any]
 # The words for who does not care for names.
 WORDS = {"fast": "gated_hg_1s_68.people", "balanced": "gated_hg_2s_128", "best": "gated_hg_4s_144"}
 DEFAULT_WORD = "fast"  # the only one that was trained on everyday people, and the best on them
+# A person's time on two CPU cores, float32, as `gatedpose bench` measured it (docs/speed.md).
+MILLISECONDS = {"gated_hg_1s_68": 20, "gated_hg_2s_128": 58, "gated_hg_4s_144": 146}
 
 Decoder: TypeAlias = Literal["argmax", "quarter", "dark", "softargmax"]
 DECODERS: tuple[Decoder, ...] = get_args(Decoder)
@@ -80,7 +82,10 @@ def model_table(rows: Sequence[Facts]) -> str:
 def word_table() -> str:
     """A Markdown table of the three models that have a word, with the weights that it means."""
     table = json.loads((FOLDER / "weights.json").read_text("utf-8"))
-    lines = ["| `--model` | weights | parameters | file | PCK@0.2 |", "|---|---|---:|---:|---|"]
+    lines = [
+        "| `--model` | weights | parameters | file | a person | PCK@0.2 |",
+        "|---|---|---:|---:|---:|---|",
+    ]
     for word, meant in WORDS.items():
         [count] = stored_rows(meant.partition(".")[0])
         name = meant if meant in count["weights"] else next(iter(count["weights"]))
@@ -89,7 +94,9 @@ def word_table() -> str:
             for split, score in count["weights"][name].items()
         )
         size = f"{table[name]['size'] / 1e6:.1f} MB"
-        lines.append(f"| {word} | {name} | {count['params'] / 1e6:.1f} M | {size} | {scores} |")
+        time = MILLISECONDS.get(count["name"])
+        cells = word, name, f"{count['params'] / 1e6:.1f} M", size, f"{time} ms" if time else "-"
+        lines.append(f"| {' | '.join(cells)} | {scores} |")
     return "\n".join(lines)
 
 

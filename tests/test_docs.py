@@ -24,7 +24,7 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 import gatedpose
 import gatedpose.cli
-from gatedpose.catalogue import model_table, stored_rows, word_table
+from gatedpose.catalogue import MILLISECONDS, model_table, stored_rows, word_table
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.metrics import lsp_pck
 from gatedpose.media.demo import demo_image
@@ -46,6 +46,15 @@ def test_the_model_tables_are_what_list_prints() -> None:
     page = (ROOT / "docs" / "models.md").read_text("utf-8")
     assert model_table(stored_rows()) in page
     assert word_table() in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_times_of_the_words_are_those_measured() -> None:
+    """Milliseconds of a batch of 8, float32."""
+    page = (ROOT / "docs" / "speed.md").read_text("utf-8")
+    for name, milliseconds in MILLISECONDS.items():
+        row = re.search(rf"\| {name} \| eager \(float32\) \| 8 .*", page)
+        assert row, name
+        assert milliseconds == round(float(row[0].split(" | ")[6]) / 8)
 
 
 def test_scores_of_all_joints_are_those_of_the_table() -> None:

@@ -120,7 +120,7 @@ def test_predict_train_export_and_the_page_ask_nobody(
 ) -> None:
     phase = ("--phase", "64,8,4,1.0", "--recipe", "finetune", "--set", "init=null")
     page = (
-        "from gatedpose.demo.page import build_page, _gradio\n"
+        "from gatedpose.demo.page import build_page\n"
         "from gatedpose.demo.viewer import PoseFinder\n"
         "page = build_page(PoseFinder('gated_hg_1s_68.lsp'))\n"
         "page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False); page.close()\n"

@@ -6,6 +6,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -148,3 +149,28 @@ def test_torch_hub_finds_every_variant() -> None:
     options = {"pretrained": True, "num_keypoints": 5}
     model = torch.hub.load(str(ROOT), "gated_hg_1s_68", source="local", **options)
     assert model.num_keypoints == 5
+
+
+def test_a_source_distribution_has_what_its_tests_need(tmp_path: Path) -> None:
+    """Names of files suffice: weights are empty here."""
+    folders = ("gatedpose", "tests", "docs", "examples", "scripts")
+    skip = shutil.ignore_patterns("__pycache__", "*.safetensors", ".*")
+    for folder in folders:
+        shutil.copytree(ROOT / folder, tmp_path / "tree" / folder, ignore=skip)
+    for name in (
+        "pyproject.toml",
+        "setup.cfg",
+        "README.md",
+        "LICENSE",
+        "MANIFEST.in",
+        "hubconf.py",
+    ):
+        shutil.copy(ROOT / name, tmp_path / "tree")
+    build = "from setuptools import build_meta; build_meta.build_sdist('../out')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "tree", check=True)
+    [made] = (tmp_path / "out").glob("*.tar.gz")
+    with tarfile.open(made) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {p.relative_to(tmp_path / "tree").as_posix() for p in (tmp_path / "tree").rglob("*.*")}
+    assert {name for name in wanted if "egg-info" not in name} <= held
+    assert {"scripts/test", "tests/hub_server.py", "docs/mkdocs/mkdocs.yml"} <= held

@@ -2,18 +2,17 @@
 
 import click
 
+from gatedpose.catalogue import DEFAULT_WORD
 from gatedpose.cli.options import best_device, device_option
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: for everybody.")
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
-@click.option(
-    "--model", default="gated_hg_1s_68.lsp", show_default=True, help="Variant to begin with."
-)
+@click.option("--model", default=DEFAULT_WORD, show_default=True, help="Variant to begin with.")
 @device_option
 def demo(host: str, port: int, model: str, device: str | None) -> None:
-    """Opens a page that finds keypoints on a photo or from the webcam; works offline."""
+    """Opens a page that finds the people on a photo or before the webcam; works offline."""
     from gatedpose.demo.page import build_page, check_port, serve
     from gatedpose.demo.viewer import PoseFinder
 

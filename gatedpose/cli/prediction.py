@@ -98,7 +98,13 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
 @decoder_option
-@click.option("--batch-size", type=BATCH, default=32, show_default=True, help="People at once.")
+@click.option(
+    "--batch-size",
+    type=BATCH,
+    default=8,
+    show_default=True,
+    help="People at once; so many photos wait in memory.",
+)
 @pixels_option
 @json_option
 def predict(

@@ -100,7 +100,7 @@ class Row:
             raise self.error(key, f"must be a file name, got {value!r:.80}")
         if Path(value).is_absolute() or ".." in Path(value).parts:
             raise self.error(key, f"must lie in the folder of images, got {value!r}")
-        return value
+        return str(value)
 
     def numbers(self, key: str, shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
         """The field `key` as finite numbers of a `shape`, () for a single one."""

@@ -1,66 +1,88 @@
-"""One person on one photo, and how it was found: keypoints, heatmaps, times. For pages.
+"""The people on a photo, and how they were found: keypoints, heatmaps, times. For pages.
 
 `gatedpose.demo.page` shows what this finds; nothing here knows of the browser.
 """
 
+import math
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torchvision.utils import draw_bounding_boxes
 
 from gatedpose.errors import BoxError, check_choice
 from gatedpose.geometry import compose, crop_image, crop_matrices, invert, transform_points, warp
 from gatedpose.heatmaps import STRIDE
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import ImageSource, read_image
-from gatedpose.models.names import find_weights, list_models, parse_name
+from gatedpose.models.names import find_weights, find_word, list_models, parse_name
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import Pose, stack_poses
-from gatedpose.predict.people import WHOLE
-from gatedpose.predict.predictor import Predictor
+from gatedpose.predict.people import WHOLE, find_people
+from gatedpose.predict.predictor import People, Predictor
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 
 HEAT = (255, 90, 0)  # colour of heatmaps
+SMALLEST = 512  # pixels of a picture's longer side: smaller photos are enlarged
 OVERLAY = 320  # longer side of an overlay in pixels
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the page shows of one person.
+    """What the page shows of a photo.
 
     Attributes:
-        pose: Keypoints, scores and box, in pixels of the photo.
-        picture: The photo with the skeleton drawn, (H, W, 3) uint8; small photos are enlarged.
-        overlays: For each of the K joints its heatmap over what the network saw of the photo,
-            in grey, (H, W, 3) uint8.
+        poses: Keypoints, scores and boxes of the people, in pixels of the photo; none for nobody.
+        person: Which of them the overlays are of, from 0.
+        picture: The photo with the skeletons and boxes drawn, (H, W, 3) uint8.
+        scale: How many times as large the picture is as the photo: small ones are enlarged.
+        overlays: For each of the person's K joints its heatmap over what the network saw of the
+            photo, in grey, (H, W, 3) uint8.
         milliseconds: Wall-clock time of each step, by name.
         first: Whether the variant had not been used before, so that the times include warming up.
     """
 
-    pose: Pose
+    poses: list[Pose]
+    person: int
     picture: Picture
+    scale: int
     overlays: list[Picture]
     milliseconds: dict[str, float]
     first: bool
 
+    def at(self, x: float, y: float) -> int:
+        """The person at a point of the photo, of the smallest box if several; else `person`."""
+        boxes = [(index, *pose.box.tolist()) for index, pose in enumerate(self.poses)]
+        hit = [
+            ((x1 - x0) * (y1 - y0), index)
+            for index, x0, y0, x1, y1 in boxes
+            if x0 <= x <= x1 and y0 <= y <= y1
+        ]
+        return min(hit)[1] if hit else self.person
+
 
 class _WatchedPredictor(Predictor):
-    """Keeps the last heatmaps and when the network began and ended."""
+    """Keeps the heatmaps of a call and when the network began and ended."""
 
     used = False
     began = ended = 0.0  # seconds
+    maps: Tensor  # (N, K, H/4, W/4)
 
     def heatmaps(self, crops: Tensor) -> Tensor:
-        self.began = self._now()
-        self.maps = super().heatmaps(crops)
+        began = self._now()
+        maps = super().heatmaps(crops)
         self.ended = self._now()
-        return self.maps
+        # More people than fill a batch come in several.
+        self.maps = torch.cat((self.maps, maps)) if self.began else maps
+        self.began = self.began or began
+        return maps
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -69,11 +91,12 @@ class _WatchedPredictor(Predictor):
 
 
 class PoseFinder:
-    """Finds the keypoints of the person on a photo, with any of several variants.
+    """Finds the keypoints of the people on a photo, with any of several variants.
 
     Args:
-        model: The variant to begin with, "variant", "variant.tag", "hf-hub:..." or "local-dir:...";
-            loaded at once, the others when they are first asked for, each only once.
+        model: The variant to begin with, "fast", "variant", "variant.tag", "hf-hub:..." or
+            "local-dir:..."; loaded at once, the others when they are first asked for, each only
+            once.
         device: Where the networks run.
 
     Attributes:
@@ -86,6 +109,7 @@ class PoseFinder:
     """
 
     def __init__(self, model: str, device: str = "cpu") -> None:
+        model = find_word(model)
         self.chosen = model if parse_name(model)[0] else find_weights(model).name
         trained = [n for n in list_models(pretrained=True) if find_weights(n).skeleton]
         self.names = tuple(dict.fromkeys([*trained, self.chosen]))
@@ -108,16 +132,22 @@ class PoseFinder:
         box: Sequence[float | None] = (),
         flip: bool = False,
         min_score: float = 0.2,
+        *,
+        whole: bool = False,
+        person: int = 0,
     ) -> Finding:
-        """Finds one person.
+        """Finds the people of a photo.
 
         Args:
             photo: Anything that `gatedpose.media.images.read_image` reads.
             name: One of `names`.
-            box: (x0, y0, x1, y1) about the person, in pixels of the photo; the whole photo if empty
-                or all None.
+            box: (x0, y0, x1, y1) about a person, in pixels of the photo; people are looked for if
+                empty or all None.
             flip: Average with the prediction on the mirrored photo.
-            min_score: Joints below it are not drawn; they are in the pose all the same.
+            min_score: Joints below it are drawn hollow or not at all; they are in the pose all the
+                same.
+            whole: Whether, without a box, the whole photo is one person.
+            person: Whose heatmaps are wanted; the last person if there are not so many.
 
         Raises:
             ImageError: If the photo cannot be read.
@@ -130,31 +160,81 @@ class PoseFinder:
         with self._lock:
             predictor = self._predictor(name)
             predictor.flip_test = flip
-            start = time.perf_counter()
+            marks = [("", time.perf_counter())]
             pixels = read_image(photo)
-            [pose] = predictor(pixels, [given] if given else WHOLE)
-            stop = time.perf_counter()
+            marks.append(("reading", time.perf_counter()))
+            boxes: People = [given] if given else WHOLE
+            if not given and not whole and predictor.finder:
+                boxes = find_people(predictor.finder, pixels)
+                marks.append(("finding people", time.perf_counter()))
+            predictor.began = 0.0
+            poses, overlays = predictor(pixels, boxes), []
+            if poses:
+                marks += [("cropping", predictor.began), ("network", predictor.ended)]
+                marks.append(("decoding", time.perf_counter()))
+                person = max(0, min(person, len(poses) - 1))
+                overlays = _overlays(predictor, pixels, poses[person], person)
             first, predictor.used = not predictor.used, True
-            began, ended = predictor.began, predictor.ended
-            overlays = _overlays(predictor, pixels, pose)
-        milliseconds = {
-            "reading and cropping": 1000 * (began - start),
-            "network": 1000 * (ended - began),
-            "decoding": 1000 * (stop - ended),
-        }
-        picture = _picture(pixels, pose, bool(given), min_score)
-        return Finding(pose, picture, overlays, milliseconds, first)
+        times = {step: 1000 * (b - a) for (_, a), (step, b) in pairwise(marks)}
+        scale = max(1, math.ceil(SMALLEST / max(pixels.shape[1:])))
+        picture = draw_people(pixels, poses, min_score, scale, bool(given), person)
+        return Finding(poses, person, picture, scale, overlays, times, first)
+
+    def live(self, frame: ImageSource, name: str, min_score: float = 0.2) -> Picture:
+        """A frame of a camera with its people drawn."""
+        with self._lock:
+            predictor = self._predictor(name)
+            predictor.flip_test, predictor.began = False, 0.0
+            poses = predictor(frame)
+        return draw_people(read_image(frame), poses, min_score, 1)
 
 
-def _picture(pixels: Tensor, pose: Pose, with_box: bool, min_score: float) -> Picture:
-    keypoints, scores, boxes = stack_poses([pose])
-    drawn = boxes if with_box else None
-    picture = draw_poses(pixels, keypoints, scores, pose.skeleton, boxes=drawn, min_score=min_score)
+def draw_people(
+    pixels: Tensor,
+    poses: Sequence[Pose],
+    min_score: float,
+    scale: int,
+    with_box: bool = False,
+    person: int | None = None,
+) -> Picture:
+    """Everybody on a photo (3, H, W), with their boxes if they are several or `with_box`.
+
+    Args:
+        pixels: The photo.
+        poses: The people.
+        min_score: See `draw_poses`.
+        scale: See there.
+        with_box: Whether the box of a single person is drawn, too.
+        person: Whose box is coloured, if there are several people.
+    """
+    if not poses:
+        side = (pixels.shape[1] * scale, pixels.shape[2] * scale)
+        picture = torch.nn.functional.interpolate(pixels[None], size=side)[0]
+        return picture.permute(1, 2, 0).numpy()
+    keypoints, scores, boxes = stack_poses(poses)
+    sure = torch.tensor([math.nan if p.box_score is None else p.box_score for p in poses])
+    shown = boxes if with_box or len(poses) > 1 or poses[0].box_score is not None else None
+    picture = draw_poses(
+        pixels,
+        keypoints,
+        scores,
+        poses[0].skeleton,
+        boxes=shown,
+        box_scores=None if shown is None else sure,
+        min_score=min_score,
+        scale=scale,
+    )
+    if person is not None and len(poses) > 1:
+        width = max(2, max(picture.shape) // 200)
+        corners = boxes[person : person + 1] * scale
+        picture = draw_bounding_boxes(picture, corners, colors=[HEAT], width=width)
     return picture.permute(1, 2, 0).numpy()
 
 
-def _overlays(predictor: _WatchedPredictor, pixels: Tensor, pose: Pose) -> list[Picture]:
-    """The heatmaps of the last person, each over what the network saw of the photo."""
+def _overlays(
+    predictor: _WatchedPredictor, pixels: Tensor, pose: Pose, person: int
+) -> list[Picture]:
+    """The heatmaps of a person, each over what the network saw of the photo."""
     height, width = predictor.size
     to_crop = crop_matrices(torch.from_numpy(pose.box)[None], predictor.size)
     reach = to_crop.new_tensor([[[0, 0], [width, height]]])
@@ -169,7 +249,9 @@ def _overlays(predictor: _WatchedPredictor, pixels: Tensor, pose: Pose) -> list[
 
     to_pixels = reach.new_tensor([[[STRIDE, 0, 0], [0, STRIDE, 0]]])  # cells -> crop
     from_cells = compose(to_overlay, compose(invert(to_crop), to_pixels))
-    maps = warp(predictor.maps.float().cpu(), from_cells, (rows, columns))[0]  # (K, H, W)
+    maps = warp(predictor.maps[person, None].float().cpu(), from_cells, (rows, columns))[
+        0
+    ]  # (K, H, W)
     weight = maps.clamp(0, 1).sqrt().unsqueeze(-1)  # the root shows faint second peaks, too
     mixed = grey + weight * (grey.new_tensor(HEAT) - grey)
     return list(mixed.round().clamp(0, 255).to(torch.uint8).numpy())

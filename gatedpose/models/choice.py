@@ -23,7 +23,7 @@ from gatedpose.models.engines import (
     to_engine,
 )
 from gatedpose.models.kept import keep
-from gatedpose.models.runtimes import Precision, Shape, openvino
+from gatedpose.models.runtimes import Precision, Shape, capabilities
 
 Choice: TypeAlias = Engine | Literal["torch"]
 Ask: TypeAlias = Precision | Literal["auto"]
@@ -61,14 +61,9 @@ def choose_engine(model: HeatmapNetwork, shape: Shape, plain: Callable[[], nn.Mo
 
 def fast_precision(engine: Engine) -> Precision:
     """bfloat16 where the engine and the processor have it, else float32."""
-    if "bfloat16" in PRECISIONS[engine] and bfloat16_here():
+    if "bfloat16" in PRECISIONS[engine] and "BF16" in capabilities():
         return "bfloat16"
     return "float32"
-
-
-def bfloat16_here() -> bool:
-    """Whether OpenVINO finds a processor with instructions for bfloat16."""
-    return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def machine() -> str:

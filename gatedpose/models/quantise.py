@@ -201,9 +201,15 @@ def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
     """
     path = path or ranges_file(model)
     if not path.is_file():
+        cfg = model.pretrained_cfg
+        name = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
+        there = sorted(
+            file.name.removesuffix(".int8.json") for file in WEIGHTS_DIR.glob("*.int8.json")
+        )
         raise WeightsError(
-            f"eight bits need ranges of activations, and there is no {path}; find them with "
-            "gatedpose.models.quantise.find_ranges and pass ranges="
+            f"{name or 'this network'} has no ranges of activations for eight bits, which "
+            f"{', '.join(there)} have; find its own with gatedpose.models.quantise.find_ranges and "
+            "pass ranges="
         )
     try:
         facts = json.loads(path.read_text("utf-8"))

@@ -1,5 +1,6 @@
 """How OpenVINO and onnxruntime convert networks and run them; see `gatedpose.models.engines`."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from gatedpose.models.kept import Parts
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 Run: TypeAlias = Callable[[Tensor], Tensor]
 Shape: TypeAlias = tuple[int, int, int, int]
+log = logging.getLogger(__name__)
 
 
 def openvino() -> Any:
@@ -60,15 +62,21 @@ def openvino_graph(graph: nn.Module) -> Run:
 
 def compile_openvino(model: Any, precision: Precision) -> Any:
     """A model made ready for the CPU. Around eight bits there is bfloat16 where it is native."""
-    core = openvino().Core()
-    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    low = precision == "bfloat16" or (precision == "int8" and native)
+    here = capabilities()
+    if precision == "int8" and "INT8" not in here:
+        log.warning("this processor has no instructions for eight bits: float32 may be faster")
+    low = precision == "bfloat16" or (precision == "int8" and "BF16" in here)
     config = {
         "INFERENCE_PRECISION_HINT": "bf16" if low else "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    return core.compile_model(model, "CPU", config)
+    return openvino().Core().compile_model(model, "CPU", config)
+
+
+def capabilities() -> list[str]:
+    """What OpenVINO finds the processor to have instructions for, "BF16" and "INT8" for example."""
+    return list(openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:

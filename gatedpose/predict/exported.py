@@ -46,7 +46,7 @@ class ExportedNetwork(nn.Module):
             self.calibration = Calibration(**told) if told else None
             cfg: dict[str, Any] = {"input_size": [3, *self.facts["size"]]}
             cfg |= {name: tuple(self.facts[name]) for name in ("mean", "std")}
-            check_config({"architecture": "exported", "pretrained_cfg": cfg}, "what it says")
+            check_config({"architecture": "exported", **cfg}, "what it says")
             self._check_shapes(cfg["input_size"])
         except (ValueError, KeyError, TypeError, WeightsError) as error:
             raise WeightsError(

@@ -138,7 +138,7 @@ FINETUNE = Recipe(
     datasets={},
     phases=(
         Phase(size=128, images=1_600, batch_size=16, sigma=1.0),
-        Phase(size=256, images=384, batch_size=16, sigma=1.5),
+        Phase(size=256, images=800, batch_size=8, sigma=1.5),
     ),
     optimizer="nmuon",
     lr=3e-3,
@@ -147,7 +147,7 @@ FINETUNE = Recipe(
     calibrate=64,
     result="best",
     augmentation=Augmentation(shift=0.03),
-    init="people|pretrained",
+    init="pretrained",
 )
 
 # Section III-C of the paper: 200 epochs of 22,246 people. Its text lost the ranges of rotation and

@@ -20,7 +20,6 @@ from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.growth import grow, keep_shared_joints
-from gatedpose.models.names import list_models
 from gatedpose.models.saved import save_model, skeleton_of
 from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -214,9 +213,8 @@ def starting_model(
         name: A variant of the zoo.
         skeleton: The joints to predict, or their number K if they have no names.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
-            "pretrained" for the default ones; or "people|pretrained" for the first of several that
-            there is; or "grow:" and the name of a smaller trained model, see
-            `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
+            "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
+            see `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
             joints of the same name are kept and the others start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
@@ -229,8 +227,7 @@ def starting_model(
         model = create_model(name, num_keypoints=count, **config)
         grow(_with_joints(init.removeprefix(GROW), skeleton), model)
         return model
-    *first, last = (name if tag == "pretrained" else f"{name}.{tag}" for tag in init.split("|"))
-    full = next((one for one in first if one in list_models(pretrained=True)), last)
+    full = name if init == "pretrained" else f"{name}.{init}"
     try:
         return _with_joints(full, skeleton, **config)
     except UnknownModelError as error:

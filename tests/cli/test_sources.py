@@ -70,7 +70,10 @@ class Answers(BaseHTTPRequestHandler):
             self.end_headers()
             return
         data = {"/a%20b.jpg": jpeg(), "/page.html": b"<html>", "/large": bytes(5000)}.get(path)
+        data = jpeg()[:200] if path == "/cut.jpg" else data
         self.send_response(200 if data or path == "/slow" else 404)
+        if path == "/cut.jpg":
+            self.send_header("Content-Length", str(len(jpeg())))
         self.end_headers()
         if path == "/slow":
             for _ in range(40):
@@ -115,6 +118,7 @@ def test_a_picture_from_the_web(server: str, tmp_path: Path) -> None:
     [
         ("/page.html", "page.html is not a whole image"),
         ("/none.jpg", "none.jpg answers 404, not a picture"),
+        ("/cut.jpg", "cut.jpg cannot be had: peer closed connection"),
         ("/to/file:///etc/passwd", "leads elsewhere: only http and https are followed"),
         ("/to/ftp://127.0.0.1/a.jpg", "leads elsewhere: only http and https are followed"),
     ],
@@ -212,6 +216,17 @@ def test_jpegs_are_drawn_as_jpeg_and_made_smaller(tmp_path: Path) -> None:
         run(photo.parent, *FAST, *box, "--out", out, "--overwrite", *options)
         with Image.open(out / name) as picture:
             assert (picture.format, picture.size) == (kind, (900, 600))
+
+
+def test_what_is_transparent_is_drawn_on_white(tmp_path: Path) -> None:
+    """So every format can hold it."""
+    photo = tmp_path / "logo.png"
+    Image.new("RGBA", (90, 60), (200, 0, 0, 0)).save(photo)
+    for name in ("a.jpg", "a.png"):
+        run(photo, *FAST, "--box", "9,0,80,60", "--min-score", 1, "--out", tmp_path / name)
+        with Image.open(tmp_path / name) as picture:
+            assert picture.mode == "RGB"
+            assert picture.getpixel((picture.width - 3, 3)) == (255, 255, 255)
 
 
 def test_a_small_drawing_is_the_large_one_made_small(tmp_path: Path) -> None:

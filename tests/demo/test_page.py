@@ -24,15 +24,15 @@ from PIL import Image
 import gatedpose
 from gatedpose.cli import main
 from gatedpose.demo import viewer as finder_room
-from gatedpose.demo.page import timing_text
+from gatedpose.demo.events import finding_text
 from gatedpose.demo.viewer import OVERLAY, Finding, PoseFinder
 from gatedpose.errors import BoxError, ImageError
-from gatedpose.media.demo import DEMO_BOX, demo_image
+from gatedpose.media.demo import demo_image
 from gatedpose.media.drawing import draw_poses
 from gatedpose.pose import stack_poses
 from gatedpose.skeleton import LSP14
 
-SMALL, LARGER = "gated_hg_1s_68.lsp", "gated_hg_2s_68.lsp"
+SMALL, LARGER, PEOPLE = "gated_hg_1s_68.lsp", "gated_hg_2s_68.lsp", "gated_hg_1s_68.people"
 PATIENCE = 60_000  # milliseconds that a busy machine may take
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -47,6 +47,11 @@ def predict(photo: Path, name: str = SMALL, boxes: Any = "whole", **options: Any
     return pose
 
 
+def found_on(photo: Path, name: str = PEOPLE, **options: Any) -> gatedpose.Pose:
+    """What the page shows of a photo of one person."""
+    return predict(photo, name, None, **options)
+
+
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A portrait of 400 x 512 pixels."""
@@ -58,6 +63,17 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def two(photo: Path) -> Path:
+    """Two people side by side, 912 x 512 pixels, the right one grey."""
+    from skimage.data import camera
+
+    path = photo.with_name("two.png")
+    grey = np.stack([camera()] * 3, axis=-1)
+    Image.fromarray(np.concatenate([np.asarray(Image.open(photo)), grey], axis=1)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
 def finder() -> PoseFinder:
     return PoseFinder("gated_hg_1s_68")
 
@@ -65,15 +81,40 @@ def finder() -> PoseFinder:
 def test_finds_what_the_predictor_finds(finder: PoseFinder, photo: Path) -> None:
     box = (20.0, 10.0, 390.0, 500.0)
     for found, wanted in (
-        (finder(photo, SMALL), predict(photo)),
-        (finder(photo, SMALL, [None] * 4, flip=True), predict(photo, flip_test=True)),
+        (finder(photo, SMALL, whole=True), predict(photo)),
+        (finder(photo, SMALL, [None] * 4, flip=True), found_on(photo, SMALL, flip_test=True)),
         (finder(photo, LARGER, box), predict(photo, LARGER, [box])),
     ):
-        np.testing.assert_allclose(found.pose.keypoints, wanted.keypoints, atol=1e-3)
-        np.testing.assert_allclose(found.pose.scores, wanted.scores, atol=1e-5)
+        [pose] = found.poses
+        np.testing.assert_allclose(pose.keypoints, wanted.keypoints, atol=1e-3)
+        np.testing.assert_allclose(pose.scores, wanted.scores, atol=1e-5)
         assert len(found.overlays) == 14
         assert all(value > 0 for value in found.milliseconds.values())
-        assert list(found.milliseconds) == ["reading and cropping", "network", "decoding"]
+    assert list(found.milliseconds) == ["reading", "cropping", "network", "decoding"]
+
+
+def test_several_people_and_nobody(finder: PoseFinder, two: Path, tmp_path: Path) -> None:
+    first, second = (finder(two, PEOPLE, person=person) for person in (0, 1))
+    wanted = gatedpose.Predictor(PEOPLE)(two)
+    for found, person in ((first, 0), (second, 1)):
+        assert found.person == person
+        assert len(found.poses) == len(wanted) == 2
+        assert "finding people" in found.milliseconds
+        for mine, theirs in zip(found.poses, wanted, strict=True):
+            np.testing.assert_allclose(mine.keypoints, theirs.keypoints, atol=1e-3)
+    alone = finder(two, PEOPLE, second.poses[1].box.tolist())
+    for overlay, same in zip(second.overlays, alone.overlays, strict=True):
+        assert np.abs(overlay.astype(int) - same).mean() < 1
+    assert (first.picture != second.picture).any(axis=2).mean() < 0.05  # the coloured box
+    assert [first.at(200, 300), first.at(620, 300), second.at(-5, 3)] == [0, 1, 1]
+    assert finder(two, PEOPLE, person=7).person == 1
+
+    Image.new("RGB", (300, 200), (120, 140, 160)).save(tmp_path / "sky.png")
+    nobody = finder(tmp_path / "sky.png", PEOPLE)
+    assert (nobody.poses, nobody.overlays, nobody.scale) == ([], [], 2)
+    assert (nobody.picture == (120, 140, 160)).all()
+    assert nobody.picture.shape == (400, 600, 3)
+    assert finding_text(nobody, PEOPLE, False, "cpu").startswith("**Nobody found.** Mark a box")
 
 
 def test_overlays_are_hot_where_the_joints_are(finder: PoseFinder, photo: Path) -> None:
@@ -83,8 +124,9 @@ def test_overlays_are_hot_where_the_joints_are(finder: PoseFinder, photo: Path) 
     # has x = 0 to 1000 of it, so overlays are 246 x 320, and 320 / 1300 of the photo's size.
     found = finder(canvas, SMALL, (320, 210, 740, 1250))
     assert {overlay.shape for overlay in found.overlays} == {(OVERLAY, 246, 3)}
-    middle = (found.pose.keypoints - (0, 80)) * 320 / 1300
-    sure = np.flatnonzero(found.pose.scores > 0.6)
+    [pose] = found.poses
+    middle = (pose.keypoints - (0, 80)) * 320 / 1300
+    sure = np.flatnonzero(pose.scores > 0.6)
     assert len(sure) >= 3
     for joint in sure:
         overlay = found.overlays[joint].astype(int)
@@ -97,9 +139,10 @@ def test_overlays_are_hot_where_the_joints_are(finder: PoseFinder, photo: Path) 
 
 
 def test_low_scores_are_not_drawn(finder: PoseFinder, photo: Path) -> None:
-    bare = finder(photo, SMALL, min_score=2.5).picture  # hollow from half of it on
+    # Hollow from half of it on.
+    bare = finder(photo, SMALL, min_score=2.5, whole=True).picture
     np.testing.assert_array_equal(bare, np.asarray(Image.open(photo)))
-    assert (finder(photo, SMALL).picture != bare).any(axis=2).mean() > 0.005
+    assert (finder(photo, SMALL, whole=True).picture != bare).any(axis=2).mean() > 0.005
 
 
 def test_loads_a_variant_once(monkeypatch: pytest.MonkeyPatch, photo: Path) -> None:
@@ -129,7 +172,7 @@ def test_visitors_at_the_same_time_get_their_own(finder: PoseFinder, photo: Path
         together = list(pool.map(ask, range(4)))
     for i, found in enumerate(together):
         alone = ask(i)
-        np.testing.assert_array_equal(found.pose.to_numpy(), alone.pose.to_numpy())
+        np.testing.assert_array_equal(found.poses[0].to_numpy(), alone.poses[0].to_numpy())
         np.testing.assert_array_equal(found.overlays[8], alone.overlays[8])
 
 
@@ -151,14 +194,15 @@ def test_a_model_of_ones_own_is_added(finder: PoseFinder, tmp_path: Path, photo:
     save_model(gatedpose.create_model(SMALL, pretrained=True), tmp_path / "mine", LSP14)
     own = PoseFinder(f"local-dir:{tmp_path / 'mine'}")
     assert own.names == (*finder.names, own.chosen)
-    found = own(photo, own.chosen)
-    np.testing.assert_allclose(found.pose.keypoints, predict(photo).keypoints, atol=1e-3)
+    [pose] = own(photo, own.chosen, whole=True).poses
+    np.testing.assert_allclose(pose.keypoints, predict(photo).keypoints, atol=1e-3)
 
 
 def test_times_say_what_they_are_times_of(finder: PoseFinder, photo: Path) -> None:
-    found = finder(photo, SMALL)
-    found = Finding(found.pose, found.picture, [], {"network": 12.345}, first=True)
-    text = timing_text(found, SMALL, flip=True, device="cpu")
+    poses = finder(photo, SMALL, whole=True).poses
+    found = Finding(poses, 0, np.zeros((4, 6, 3), np.uint8), 1, [], {"network": 12.345}, True)
+    text = finding_text(found, SMALL, flip=True, device="cpu")
+    assert text.startswith("**1 person**\n")
     assert "network **12.3 ms**" in text
     assert "gated_hg_1s_68.lsp on cpu, two passes; first photo" in text
 
@@ -308,7 +352,7 @@ def wait_for_pose(page: Any, pose: gatedpose.Pose) -> None:
 
     def holds() -> bool:
         rows = shown(page)
-        return rows.shape == (14, 3) and bool(
+        return rows.shape == (len(pose.scores), 3) and bool(
             (np.abs(rows - pose.to_numpy()) <= (1, 1, 0.01)).all()
         )
 
@@ -318,7 +362,7 @@ def wait_for_pose(page: Any, pose: gatedpose.Pose) -> None:
 @pytest.mark.slow
 def test_an_uploaded_photo_gives_keypoints(page: Any, photo: Path) -> None:
     upload(page, photo)
-    pose = predict(photo)
+    pose = found_on(photo)
     wait_for_pose(page, pose)
     assert "neck" in page.locator("#table").inner_text()
     assert re.search(r"network \d+\.\d ms", page.locator("#times").inner_text())
@@ -327,8 +371,13 @@ def test_an_uploaded_photo_gives_keypoints(page: Any, photo: Path) -> None:
     picture.wait_for()
     data = page.request.get(picture.get_attribute("src")).body()
     seen = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-    keypoints, scores, _ = stack_poses([pose])
-    drawn = draw_poses(photo, keypoints, scores, pose.skeleton).permute(1, 2, 0).numpy()
+    keypoints, scores, boxes = stack_poses([pose])
+    sure = torch.tensor([pose.box_score])
+    drawn = (
+        draw_poses(photo, keypoints, scores, pose.skeleton, boxes=boxes, box_scores=sure)
+        .permute(1, 2, 0)
+        .numpy()
+    )
     assert seen.shape == drawn.shape == (512, 400, 3)
     bare = np.asarray(Image.open(photo)).astype(int)
     there = (drawn != bare).any(axis=2)  # where the skeleton is; JPEG is not exact
@@ -337,7 +386,7 @@ def test_an_uploaded_photo_gives_keypoints(page: Any, photo: Path) -> None:
     captions = page.locator("#heatmaps .caption-label").all_inner_texts()
     joints = zip(pose.skeleton.joints, pose.scores, strict=True)
     assert captions == [f"{joint} {score:.2f}" for joint, score in joints]
-    assert page.locator("#heatmaps img").count() == 14
+    assert page.locator("#heatmaps img").count() == 19
 
     page.set_viewport_size({"width": 390, "height": 844})  # a phone
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -346,26 +395,27 @@ def test_an_uploaded_photo_gives_keypoints(page: Any, photo: Path) -> None:
 @pytest.mark.slow
 def test_another_variant_and_the_flip_test(page: Any, photo: Path) -> None:
     upload(page, photo)
-    wait_for_pose(page, predict(photo))
+    wait_for_pose(page, found_on(photo))
     page.locator("#variant input").click()
     page.get_by_role("option", name=LARGER).click()
-    wait_for_pose(page, predict(photo, LARGER))
+    wait_for_pose(page, found_on(photo, LARGER))
     assert f"{LARGER} on cpu, one pass" in page.locator("#times").inner_text()
     page.get_by_label("Flip test").check()
-    wait_for_pose(page, predict(photo, LARGER, flip_test=True))
+    wait_for_pose(page, found_on(photo, LARGER, flip_test=True))
     assert "two passes; warm" in page.locator("#times").inner_text()
 
 
 @pytest.mark.slow
 def test_the_example_is_one_click(page: Any, photo: Path) -> None:
     page.locator("#example").click()
-    wait_for_pose(page, predict(demo_image(), boxes=[DEMO_BOX]))
-    assert [float(number) for number in box_shown(page)] == DEMO_BOX
-    page.get_by_label("y1", exact=True).fill("500")
+    wait_for_pose(page, found_on(demo_image()))
+    assert box_shown(page) == [""] * 4
+    for name, number in zip(("x0", "y0", "x1", "y1"), (20, 10, 440, 500), strict=True):
+        page.get_by_label(name, exact=True).fill(str(number))
     page.locator("#find").click()
-    wait_for_pose(page, predict(demo_image(), boxes=[[*DEMO_BOX[:3], 500]]))
+    wait_for_pose(page, predict(demo_image(), PEOPLE, [[20, 10, 440, 500]]))
     upload(page, photo)  # the box was the other photo's
-    wait_for_pose(page, predict(photo))
+    wait_for_pose(page, found_on(photo))
     assert box_shown(page) == [""] * 4
 
 
@@ -376,7 +426,7 @@ def test_bad_photos_and_boxes_get_a_message(page: Any, photo: Path, tmp_path: Pa
     whole = io.BytesIO()
     Image.open(photo).save(whole, "JPEG")
     (tmp_path / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    pose = predict(photo)
+    pose = found_on(photo)
     for name, message in (
         ("notes.jpg", "notes.jpg is not a whole image that Pillow can read"),
         ("<b>dot.png", "is 1 x 1 pixels: too small to hold a person"),
@@ -398,10 +448,66 @@ def test_bad_photos_and_boxes_get_a_message(page: Any, photo: Path, tmp_path: Pa
     page.get_by_test_id("toast-body").filter(has_text="a box has four numbers").wait_for()
 
 
+def click_at(page: Any, x: float, y: float, size: tuple[int, int] = (912, 512)) -> None:
+    """Clicks a pixel of a photo that is shown whole, in the middle of its place."""
+    picture = page.locator("#picture img")
+    place = picture.bounding_box()
+    scale = min(place["width"] / size[0], place["height"] / size[1])
+    left, top = (place["width"] - scale * size[0]) / 2, (place["height"] - scale * size[1]) / 2
+    picture.click(position={"x": left + scale * x, "y": top + scale * y})
+
+
+@pytest.mark.slow
+def test_two_people_are_found_and_clicked(page: Any, two: Path) -> None:
+    left, right = gatedpose.Predictor(PEOPLE)(two)
+    upload(page, two)
+    wait_for_pose(page, left)
+    assert "2 people; joints and heatmaps of person 1" in page.locator("#times").inner_text()
+    page.locator("#picture img").wait_for()
+    click_at(page, 620, 300)
+    wait_for_pose(page, right)
+    assert page.get_by_label("Person", exact=True).input_value() == "2"
+    assert "heatmaps of person 2" in page.locator("#times").inner_text()
+
+    page.get_by_label("marks a corner of a box").check()
+    click_at(page, 390, 500)
+    page.locator("#times").filter(has_text="Click the opposite one").wait_for()
+    click_at(page, 10, 10)
+    page.locator("#times").filter(has_text="1 person").wait_for()
+    corners = [float(number) for number in box_shown(page)]
+    np.testing.assert_allclose(corners, (10, 10, 390, 500), atol=3)
+    wait_for_pose(page, predict(two, PEOPLE, [corners]))
+
+
+@pytest.mark.slow
+def test_nobody_and_the_whole_photo(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "sky.png"
+    Image.new("RGB", (300, 200), (120, 140, 160)).save(path)
+    upload(page, path)
+    page.locator("#times").filter(has_text="Nobody found").wait_for()
+    page.locator("#picture img").wait_for()  # to mark a box on
+    assert len(shown(page)) == 0
+    page.get_by_label("The whole photo is one person").check()
+    wait_for_pose(page, predict(path, PEOPLE))
+
+
+@pytest.mark.slow
+def test_the_live_camera(page: Any) -> None:
+    """Chromium's fake camera shows a moving disc: pictures come back and change."""
+    page.get_by_role("tab", name="Live camera").click()
+    page.get_by_text("Click to Access Webcam").last.click()
+    page.locator("#camera").get_by_text("Record").click()
+    picture = page.locator("#live img")
+    picture.wait_for()
+    before = picture.get_attribute("src")
+    wait_for(page, lambda: picture.get_attribute("src") != before, lambda: before)
+    page.locator("#camera").get_by_text("Stop").click()
+
+
 @pytest.mark.slow
 def test_other_files_of_the_computer_are_not_read(page: Any, server: Server, photo: Path) -> None:
     for name in (str(photo), str(photo.with_name("absent.png")), "../../etc/hostname"):
-        values = [{"path": name}, SMALL, False, 0.2, None, None, None, None]
+        values = [{"path": name}, SMALL, False, 0.2, False, 1, None, None, None, None]
         api = f"{server.url}gradio_api/call/find"
         event = page.request.post(api, data={"data": values}).json()["event_id"]
         answer = page.request.get(f"{api}/{event}").text()
@@ -412,6 +518,7 @@ def test_other_files_of_the_computer_are_not_read(page: Any, server: Server, pho
 @pytest.mark.slow
 def test_the_camera(page: Any) -> None:
     # Chromium's fake camera shows a moving disc, so there is nobody to find; a photo is taken.
+    page.get_by_label("The whole photo is one person").check()
     page.get_by_label("Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
     capture = page.get_by_label("capture photo")
@@ -419,7 +526,7 @@ def test_the_camera(page: Any) -> None:
     # Before the first frame a click takes no photo.
     page.wait_for_function("document.querySelector('#photo video')?.readyState >= 2")
     capture.click()
-    wait_for(page, lambda: len(shown(page)) == 14, page.locator("body").inner_text)
+    wait_for(page, lambda: len(shown(page)) == 19, page.locator("body").inner_text)
     picture = page.locator("#picture img")
     picture.wait_for()  # the table may be there before the picture is
     assert picture.count() == 1

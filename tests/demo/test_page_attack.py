@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gatedpose.demo import page
+from gatedpose.demo.events import CHOOSES, MARKS, Events
 from gatedpose.demo.viewer import PoseFinder
 
 gr = pytest.importorskip("gradio")
@@ -45,15 +46,43 @@ def photo(tmp_path: Path) -> dict[str, str]:
 def test_odd_values_are_named(
     finder: PoseFinder, photo: dict[str, str], name: Any, score: Any, box: Any, message: str
 ) -> None:
-    show = page._shower(finder, Path(photo["path"]).parent)
-    found = show(photo, name, None, score, *box)
+    show = Events(finder, Path(photo["path"]).parent).show
+    found = show(photo, name, None, score, None, 1, *box)
     assert found[0] is None
     assert message in found[1]
 
 
+@pytest.mark.parametrize("person", [0, -1, 1.5, float("nan"), "two", 10**9, True])
+def test_odd_people_are_named(finder: PoseFinder, photo: dict[str, str], person: Any) -> None:
+    show = Events(finder, Path(photo["path"]).parent).show
+    assert "people are counted from 1" in show(photo, NAME, 0, 0.2, 0, person, *NO_BOX)[1]
+
+
+def test_clicks(finder: PoseFinder, photo: dict[str, str]) -> None:
+    """Corners of a photo of 80 x 60, which is shown seven times as large."""
+    click = Events(finder, Path(photo["path"]).parent).click
+    settings = photo, NAME, False, 0.2, False, 1
+    first = click([70, 35], MARKS, *settings, *NO_BOX)
+    assert first[:5] == [10.0, 5.0, None, None, 1]
+    assert "A corner at 10, 5" in first[6]
+    second = click([7, 350], MARKS, *settings, 10.0, 5.0, None, None)
+    assert second[:4] == [1.0, 5.0, 10.0, 50.0]
+    assert second[5].shape == (420, 560, 3)
+    assert len(second[7]) == 14
+    third = click([70, 35], MARKS, *settings, *second[:4])  # begins anew
+    assert third[:4] == [10.0, 5.0, None, None]
+    kept = click([70, 35], CHOOSES, *settings, *second[:4])
+    assert kept[:5] == [*second[:4], 1]
+    for at in ([1], ["a", 2], [float("nan"), 1], None):
+        told = click(at, MARKS, *settings, *NO_BOX)
+        assert told[:5] == [*NO_BOX, 1]
+        assert "No keypoints:" in told[6]
+
+
 def test_sides_that_no_jpeg_has(finder: PoseFinder, photo: dict[str, str]) -> None:
     Image.new("1", (20_000, 10)).save(photo["path"])
-    found = page._shower(finder, Path(photo["path"]).parent)(photo, NAME, False, 0.2, *NO_BOX)
+    show = Events(finder, Path(photo["path"]).parent).show
+    found = show(photo, NAME, False, 0.2, False, None, *NO_BOX)
     assert "mine.png has 20000 x 10 pixels: the page shows sides up to 16384" in found[1]
 
 

@@ -78,6 +78,8 @@ def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:
         export(network, tmp_path / "y.xml", "openvino", half=True)
     with pytest.raises(InputError, match="onnx has no int8"):
         export(network, tmp_path / "y.onnx", "onnx", int8=True)
+    with pytest.raises(InputError, match="eight bits wrongly where a file takes any number"):
+        export(network, tmp_path / "y.xml", "openvino", int8=True, dynamic_batch=True)
     with pytest.raises(InputError, match=r"does not end in \.xml"):
         export(network, tmp_path / "y", "openvino")
 

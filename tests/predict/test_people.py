@@ -47,6 +47,7 @@ def test_boxes_with_scores_without_flat_and_none() -> None:
         ([[1, 2, 30, 40, 50]], r"a score from 0 to 1; got \[1.0, 2.0, 30.0, 40.0, 50.0\]"),
         ([[0.9, 1, 2, 30, 40]], "a score from 0 to 1"),
         ([[50, 20, 10, 5]], r"no area.*If they are \(x, y, width, height\), .*\(50, 20, 60, 25\)"),
+        ([[50, 20, 10, 5, 0.5]], r"no area.*\(x, y, width, height\), .*\(50, 20, 60, 25\)"),
         ([[50, 20, 10, 5], [80, 2, 30, 5]], "no area: boxes are .* and y0 < y1$"),
         (np.zeros((2, 3, 4)), "must have shape"),
         ("people", "must be numbers"),

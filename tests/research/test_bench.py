@@ -19,6 +19,7 @@ from gatedpose.models.optimize import make_fast
 from gatedpose.research import bench
 from gatedpose.research.bench import Timing, benchmark, peak_mb, table
 from gatedpose.research.peers import PEERS
+from gatedpose.research.scores import draw_scores, scores_of
 
 
 def test_networks_are_timed_in_turn() -> None:
@@ -46,6 +47,40 @@ def test_optimised_and_exported_networks_are_timed() -> None:
     assert exported.peak_mb is None
 
 
+@pytest.mark.slow
+def test_files_of_others_are_timed(tmp_path: Path) -> None:
+    file = tmp_path / "nhwc.onnx"  # as MoveNet takes them: one picture, channels last, int32
+
+    class Likewise(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.float().mean((1, 2))
+
+    torch.onnx.export(
+        Likewise(), (torch.zeros(1, 32, 48, 3, dtype=torch.int32),), file, dynamo=True
+    )
+    quick = {"size": (32, 48), "seconds": 0.01, "rounds": 1}
+    modes = ["eager", "onnx", "openvino-float32", "openvino-int8"]
+    names = ["gated_hg_1s_68", str(file)]
+    rows = list(benchmark(names, modes, [3], **{**quick, "size": (64, 64)}))
+    found = [(t.model, t.mode) for t in rows]
+    assert (str(file), "onnx") in found
+    assert (str(file), "openvino-float32") in found
+    assert not {(str(file), "eager"), (str(file), "openvino-int8")} & set(found)
+    assert all(t.start > 0 for t in rows)
+    with pytest.raises(ValueError, match="there is no file"):
+        list(benchmark([str(tmp_path / "none.onnx")], ["onnx"]))
+
+
+def test_scores_stand_beside_speed() -> None:
+    assert scores_of("gated_hg_1s_68", False) == pytest.approx(
+        {"lsp-val": 82.178571, "people-val": 87.104693}
+    )
+    assert scores_of("gated_hg_1s_68", True)["lsp-val"] > 81.8
+    assert scores_of("hrnet_w32", False) == {}
+    row = Timing("gated_hg_1s_68", "eager", "float32", 8, (256, 256), 10.0, 800.0, 1.5, 0.02, None)
+    assert draw_scores([row, replace(row, model="hrnet_w32")]).startswith(b"\x89PNG")
+
+
 def test_memory_is_counted_by_hand() -> None:
     images = torch.rand(2, 3, 8, 16)  # 3,072 bytes
     assert peak_mb(lambda: (images + 1) * 2, images.device) == pytest.approx(0.006144, rel=0.02)
@@ -54,7 +89,7 @@ def test_memory_is_counted_by_hand() -> None:
 
 
 def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
-    slow = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 0.02, 100.4, 0.456)
+    slow = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 1.5, 0.02, 100.4, 0.456)
     rows = [
         slow,
         replace(slow, mode="optimized", images_per_second=40.0),
@@ -67,8 +102,8 @@ def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
         ["0.25", "1.00"], ["1.00", "4.00"], ["0.50", "1.00"], ["2.50", "5.00"],
     ]  # fmt: skip
     assert "times a" in lines[0]
-    assert cells[0][5:] == ["10.0", "800.0", "2 %", "100", "46 %"]
-    assert cells[2][8] == "-"
+    assert cells[0][5:] == ["10.0", "800.0", "1.5", "2 %", "100", "46 %", "- / -"]
+    assert cells[2][9] == "-"
     assert bench.draw(rows).startswith(b"\x89PNG")
 
 
@@ -112,10 +147,12 @@ def test_bad_input() -> None:
 def test_command(tmp_path) -> None:
     options = ["--size", "64x64", "--batch", "1", "--batch", "2", "--seconds", "0.01"]
     options += ["--mode", "eager", "--plot", str(tmp_path / "bench.png")]
+    options += ["--plot-scores", str(tmp_path / "scores.png")]
     told = CliRunner().invoke(main, ["bench", "gated_hg_1s_68", *options, "--json"])
     assert told.exit_code == 0, told.output
     assert [row["batch"] for row in json.loads(told.stdout)] == [1, 2]
-    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("bench.png", "scores.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     told = CliRunner().invoke(main, ["bench", "gated_hg_1s_68", "--against", "cu_net_8"])
     assert told.exit_code == 2
     assert "cu_net_8 is not among gated_hg_1s_68" in told.output

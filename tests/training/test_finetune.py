@@ -18,9 +18,6 @@ from gatedpose.cli import main
 from gatedpose.data.own import own
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.metrics import Score
-from gatedpose.skeleton import LSP14, PEOPLE19
-from gatedpose.training.recipes import FINETUNE
-from gatedpose.training.run import starting_model
 from gatedpose.training.watch import watch
 
 JOINTS = ["left tip", "right tip", "head"]
@@ -197,13 +194,3 @@ def test_the_best_of_all_phases_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Recipe finetune: 4 images of 64 px, 4 images of 128 px" in card
     again = gatedpose.create_model(f"local-dir:{tmp_path / 'dry'}", pretrained=True).state_dict()
     assert all(torch.equal(again[key], best[key]) for key in best)
-
-
-def test_finetuning_starts_from_everyday_people_where_there_are_such_weights() -> None:
-    """Names of the joints are known, so their channels stay; 80 channels have no such weights."""
-    people = gatedpose.create_model("gated_hg_1s_68.people", pretrained=True).state_dict()
-    started = starting_model("gated_hg_1s_68", PEOPLE19, FINETUNE.init).state_dict()
-    assert all(torch.equal(started[key], people[key]) for key in people)
-    sports = gatedpose.create_model("gated_hg_2s_80.lsp", pretrained=True).state_dict()
-    started = starting_model("gated_hg_2s_80", LSP14, FINETUNE.init).state_dict()
-    assert all(torch.equal(started[key], sports[key]) for key in sports)

@@ -1,0 +1,63 @@
+"""What a model scores on people it has to find, beside the same people in given boxes.
+
+    python examples/found_scores.py gated_hg_1s_68.people PEOPLE/stanford40
+
+FOLDER is read as dataset "own". Of all who are found in a picture the one whose box fits a listed
+person's best, at an IoU of 0.1 or more, is taken for them; who is not found misses every joint.
+Prints PCK from given and from found boxes, and what loses: people not found, and boxes that do not
+fit.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+from tqdm import tqdm
+
+import gatedpose
+from gatedpose.data.readers import read_dataset
+from gatedpose.evaluation.run import evaluate, score_people
+
+LEAST, FITS = 0.1, 0.5  # IoU of a box that is somebody's, and of one that fits
+
+
+@click.command(help=__doc__)
+@click.argument("name")
+@click.argument("folder", type=Path)
+@click.option("--split", default="val", show_default=True)
+@click.option("--limit", type=int, help="So many people only.")
+def main(name: str, folder: Path, split: str, limit: int | None) -> None:
+    """See the top of the file."""
+    predictor = gatedpose.Predictor(name)
+    samples = read_dataset("own", folder, split)[:limit]
+    given = evaluate(predictor, samples, progress=False)
+    assert samples[0].skeleton == predictor.skeleton, "the set's joints must be the model's"
+    keypoints = np.full_like(given.keypoints, np.nan)
+    overlaps = np.zeros(len(samples))
+    stream = predictor.stream((sample.image, None) for sample in samples)
+    for i, poses in enumerate(tqdm(stream, "finding", len(samples), unit="person")):
+        if poses:
+            boxes = torch.from_numpy(np.stack([pose.box for pose in poses]))
+            ious = box_iou(torch.from_numpy(samples[i].box)[None], boxes)[0]
+            overlaps[i], best = float(ious.max()), int(ious.argmax())
+            if overlaps[i] >= LEAST:
+                keypoints[i] = poses[best].keypoints
+    found, fits = overlaps >= LEAST, overlaps >= FITS
+    score = score_people(samples, keypoints).mean
+    missed = np.where(found[:, None, None], given.keypoints, np.nan)
+    lost = given.score.mean - score_people(samples, missed).mean
+    click.echo(f"{len(samples)} people, {given.score.metric}")
+    click.echo(f"given boxes {given.score.mean:.2f}, found boxes {score:.2f}")
+    click.echo(f"not found: {(~found).sum()}, which costs {lost:.2f}")
+    rest = given.score.mean - lost - score
+    click.echo(f"boxes that do not fit (IoU below {FITS}): {(found & ~fits).sum()}; all boxes that")
+    click.echo(f"are not the given ones cost {rest:.2f}")
+    part = [sample for sample, good in zip(samples, fits, strict=True) if good]
+    both = (score_people(part, points[fits]).mean for points in (given.keypoints, keypoints))
+    click.echo("of {} whose box fits: given {:.2f}, found {:.2f}".format(len(part), *both))
+
+
+if __name__ == "__main__":
+    main()

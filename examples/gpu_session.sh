@@ -1,0 +1,43 @@
+#!/bin/sh
+# A quarter of an hour on a GPU: tests and benches first, then trainings as far as the time goes.
+#
+#     sh examples/gpu_session.sh OUT LSP LSPET
+#
+# LSP and LSPET are the folders of the datasets. Everything is kept in OUT: what each step printed,
+# its exit code (124: cut off by its limit) and seconds in OUT/steps.tsv, plots, trained models.
+# MINUTES (15) limits the whole. A step that is done is not repeated: run it again to go on.
+set -u
+if [ $# -ne 3 ]; then
+    echo "usage: sh examples/gpu_session.sh OUT LSP LSPET" >&2
+    exit 2
+fi
+out=$1 lsp=$2 lspet=$3
+mkdir -p "$out"
+end=$(($(date +%s) + 60 * ${MINUTES:-15}))
+
+# step NAME SECONDS COMMAND...: runs it for at most so long, and never beyond the end.
+step() {
+    name=$1 limit=$2
+    shift 2
+    left=$((end - $(date +%s) - 10))
+    [ "$limit" -lt "$left" ] || limit=$left
+    if [ -e "$out/$name.done" ] || [ "$limit" -lt 20 ]; then
+        return
+    fi
+    begin=$(date +%s)
+    timeout "$limit" "$@" > "$out/$name.txt" 2>&1
+    code=$?
+    printf '%s\t%s\t%s\n' "$name" "$code" "$(($(date +%s) - begin))" | tee -a "$out/steps.tsv"
+    [ "$code" -ne 0 ] || touch "$out/$name.done"
+}
+
+step device 30 nvidia-smi
+step tests 180 pytest -n 0 -q -m "" -k cuda
+step speed 180 gatedpose bench --peers --device cuda --batch 1 --batch 32 --seconds 0.5 \
+    --roofline --plot "$out/speed.png"
+step pipeline 60 gatedpose bench gated_hg_1s_68 gated_hg_4s_144 --pipeline --device cuda --batch 32
+step training 60 python examples/benchmark_training.py --model gated_hg_2s_128 --batch-size 64 \
+    --steps 30
+step train_2s_128 600 gatedpose train gated_hg_2s_128 --init lsp --lr 1e-3 \
+    --phase 256,60000,16,1.5 --data "lsp=$lsp" --data "lspet=$lspet" --corrections lspet \
+    --precision bf16 --resume --out "$out/gated_hg_2s_128"
