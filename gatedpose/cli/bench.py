@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 import gatedpose
-from gatedpose.cli.options import BATCH, PICTURE, POSITIVE, device_option, json_option, size_option
+from gatedpose.cli.options import BATCH, PICTURE, Number, device_option, json_option, size_option
 from gatedpose.files.typed_json import to_json
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
@@ -34,7 +34,7 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 @size_option
 @device_option
 @click.option(
-    "--seconds", type=POSITIVE, default=3.0, show_default=True,
+    "--seconds", type=Number(0, 86_400, min_open=True), default=3.0, show_default=True,
     help="For each, in each of 3 rounds.",
 )  # fmt: skip
 @click.option("--against", help="What ratios refer to. [the first]")

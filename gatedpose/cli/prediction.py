@@ -74,7 +74,9 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     type=click.Choice(["jpg", "png"]),
     help="Of drawn pictures. [JPEG for JPEGs, PNG for others]",
 )
-@click.option("--max-side", type=click.IntRange(min=16), help="Longest side of drawn pictures.")
+@click.option(
+    "--max-side", type=click.IntRange(16, 100_000), help="Longest side of drawn pictures."
+)
 @click.option("--no-pictures", is_flag=True, help="Draw nothing.")
 @click.option(
     "--resume", is_flag=True, help="Go on with a folder: pictures in OUT/poses.jsonl are done."
