@@ -1,9 +1,13 @@
 """What happens on the page: raw values of Gradio's parts in, values of its parts out."""
 
+import atexit
+import functools
 import html
 import math
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -202,8 +206,20 @@ def _share(score: Any) -> float:
     return float(score)
 
 
+@functools.cache
+def _own_folder() -> str:
+    """A folder for uploads of this process only, removed at its end: no last frame stays there."""
+    place = os.environ.get("GRADIO_TEMP_DIR")
+    if place:
+        Path(place).mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="gatedpose-", dir=place)
+    atexit.register(shutil.rmtree, folder, True)
+    return folder
+
+
 def gradio() -> Any:
     """Gradio, told to stay offline and to keep no photos."""
+    os.environ["GRADIO_TEMP_DIR"] = _own_folder()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
     try:
         import gradio
