@@ -169,6 +169,8 @@ def main(
     table = WEIGHTS_DIR / "weights.json"
     entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
     entries[full] = {**entry, "scores": scores}
+    # The first of a variant is its default: .lsp, of the paper's comparison, comes last.
+    entries = dict(sorted(entries.items(), key=lambda item: item[0].endswith(".lsp")))
     write_whole(table, json.dumps(entries, indent=1) + "\n")
 
 
