@@ -101,6 +101,23 @@ def find_people(detector: Detector, image: Tensor) -> Tensor:
         ) from error
 
 
+class LookAgain:
+    """A detector that asks a second one where the first finds nobody.
+
+    Args:
+        first: Looked with first.
+        second: Looked with where the first finds nobody: `FirstLook`, for example.
+    """
+
+    def __init__(self, first: Detector, second: Detector) -> None:
+        self.first, self.second = first, second
+
+    def __call__(self, image: Tensor) -> Boxes:
+        """What the first finds, or else the second."""
+        found = self.first(image)
+        return found if len(found) else self.second(image)
+
+
 class FirstLook:
     """A detector of one person, made of the pose network itself; nothing else is needed.
 

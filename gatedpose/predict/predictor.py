@@ -28,7 +28,7 @@ from gatedpose.predict.networks import (
     find_skeleton,
     warn_of_untrained,
 )
-from gatedpose.predict.people import WHOLE, Detector, FirstLook, as_people, find_people
+from gatedpose.predict.people import WHOLE, Detector, FirstLook, LookAgain, as_people, find_people
 from gatedpose.predict.queues import Batches, ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
 
@@ -52,11 +52,11 @@ class Predictor:
         device: If None, a network's own; for a name CUDA where it is, else the CPU.
         detector: What finds people where no boxes are given, such as
             `gatedpose.predict.detector.load_detector` makes. If None, it is the best one whose
-            weights are here (see `find_detector`), or else the network itself finds at most one
-            person by a look at the whole picture. With a skeleton of one's own, which need not be
-            of people, the whole picture is taken.
-        min_person: People whom that best detector is less sure of are left out; its own limit if
-            None.
+            weights are here (see `find_detector`); where that finds nobody, or there is none, the
+            network itself finds at most one person by a look at the whole picture. With a skeleton
+            of one's own, which need not be of people, the whole picture is taken.
+        min_person: People whom that best detector is less sure of are left out, and nobody looks
+            again; its own limit if None.
         workers: Threads that read the files of a `stream`; as many as PyTorch has if None, none if
             0.
 
@@ -113,7 +113,10 @@ class Predictor:
         """What finds people where no boxes are given; None if the whole picture is taken."""
         if self.detector or self.skeleton not in SKELETONS.values():
             return self.detector
-        return find_detector(self.min_person, self.device) or FirstLook(self)
+        best = find_detector(self.min_person, self.device)
+        if best is None or self.min_person is not None:
+            return best or FirstLook(self)
+        return LookAgain(best, FirstLook(self))
 
     @overload
     def __call__(
