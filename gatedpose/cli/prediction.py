@@ -133,7 +133,7 @@ def predict(
     from gatedpose.cli.people import Job
     from gatedpose.cli.pictures import predict_pictures
     from gatedpose.cli.sources import Source, find_sources
-    from gatedpose.media.demo import DEMO_BOX, demo_image
+    from gatedpose.media.demo import demo_image
 
     if demo + (camera is not None) + bool(sources) != 1:
         raise click.UsageError("give photos, folders, patterns or a video, --demo or --camera")
@@ -143,7 +143,7 @@ def predict(
     if detect or options["detector_weights"] is not None:
         options["detector_name"] = options["detector_name"] or DETECTOR
     job = Job(
-        boxes=[_parse_box(box) for box in boxes] or ([DEMO_BOX] if demo else None),
+        boxes=[_parse_box(box) for box in boxes] or None,
         alone=not many,
         drawn=not no_pictures,
         **options,

@@ -11,7 +11,7 @@ import gatedpose
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.hub.cards import check_card, model_card, own_card
-from gatedpose.media.demo import DEMO_BOX, demo_image
+from gatedpose.media.demo import demo_image
 from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import read_image, write_image
 from gatedpose.models.names import find_weights, parse_name
@@ -67,7 +67,7 @@ def write_repository(
         write_whole(part / "README.md", text)
         image = read_image(demo_image())
         if skeleton:
-            keypoints, scores, _ = stack_poses(Predictor(model)(image, [DEMO_BOX]))
+            keypoints, scores, _ = stack_poses(Predictor(model)(image))
             write_image(draw_poses(image, keypoints, scores, skeleton), part / "poses.png")
         else:
             found = PersonFinder(model)(image)[:, :4]

@@ -3,9 +3,6 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-# Where the whole body of the demo's portrait would be: people are trained on from head to foot.
-DEMO_BOX = [20.0, 10.0, 440.0, 1050.0]
-
 
 def demo_image() -> Path:
     """Path of a photo of a person that scikit-image or matplotlib brings; nothing is downloaded."""
