@@ -1,4 +1,4 @@
-"""Draws the picture of the README: two photographs of scikit-image, as the default weights see them.
+"""Draws the picture of the README: two photographs of scikit-image, by the default weights.
 
 python examples/readme_picture.py docs/demo.png
 """

@@ -167,7 +167,7 @@ def _cautions(weights: Weights) -> str:
     return (
         "Expect mistakes on crossed limbs, unusual views, people upside down and people who cover "
         "each\nother. The score of a joint is the chance that it lies within a fifth of the torso, "
-        "fitted on people\nthat no score above is taken on; below 0.35 it is marked as not found. "
+        "fitted on people\nthat no score above is taken on; below 0.3 it is marked as not found. "
         "Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
         "near the network is to such labels."
     )
