@@ -55,7 +55,7 @@ def main(backbone: str, steps: int) -> None:
     """See the top of the file."""
     torch.manual_seed(0)
     photo = demo_image()
-    teacher = gatedpose.Predictor(gatedpose.create_model("gated_hg_1s_68", pretrained=True))
+    teacher = gatedpose.Predictor(gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True))
     [wanted] = teacher(photo)
     model = HourglassOnBackbone(backbone, LSP14.num_keypoints)
     click.echo(f"{backbone} and an hourglass: {sum(p.numel() for p in model.parameters()):,}")

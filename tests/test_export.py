@@ -130,11 +130,11 @@ def test_bad_input_writes_nothing(
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = ["--size", "64x128", "--with-decode"]
-    done = CliRunner().invoke(main, ["export", "gated_hg_1s_68", *options])
+    done = CliRunner().invoke(main, ["export", "gated_hg_1s_68.lsp", *options])
     assert done.exit_code == 0, done.output
-    assert "wrote gated_hg_1s_68.onnx" in done.output
+    assert "wrote gated_hg_1s_68.lsp.onnx" in done.output
     assert "onnxruntime against PyTorch in float32, batches of 1: heatmaps differ" in done.output
-    session = onnxruntime.InferenceSession(Path("gated_hg_1s_68.onnx").read_bytes())
+    session = onnxruntime.InferenceSession(Path("gated_hg_1s_68.lsp.onnx").read_bytes())
     text = session.get_modelmeta().custom_metadata_map[METADATA]
     assert Skeleton.from_dict(json.loads(text)["skeleton"]) == LSP14
     image = np.zeros((1, 3, 64, 128), dtype=np.float32)
@@ -154,7 +154,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("scale", [1, 4])
 def test_example_gives_what_the_predictor_gives(scale: int, tmp_path: Path) -> None:
     """To 0.1 px of the photo, shrunk by 2.6 and by 10; the box reaches outside."""
-    model = gatedpose.create_model("gated_hg_1s_68", pretrained=True)
+    model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True)
     export(model, tmp_path / "x.onnx", skeleton=LSP14, with_decode=True)
     with Image.open(demo_image()) as small:
         large = small.resize((scale * small.width, scale * small.height), Image.Resampling.BICUBIC)

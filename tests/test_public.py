@@ -140,7 +140,7 @@ def test_large_weights_are_left_out_of_the_wheel(tmp_path: Path) -> None:
         if path.stem not in large
     ]
     assert {"gatedpose/weights/weights.json", "gatedpose/data/lspet_corrections.json"} <= set(names)
-    assert wheel.stat().st_size < 50e6
+    assert wheel.stat().st_size < 90e6  # an index takes 100
 
 
 def test_torch_hub_finds_every_variant() -> None:

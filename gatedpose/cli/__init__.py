@@ -14,7 +14,7 @@ COMMANDS = (
     Entry("predict", "prediction:predict",
           "Finds the people in photos or a video, and draws their keypoints."),
     Entry("demo", "demo:demo",
-          "Opens a page that finds keypoints on a photo or from the webcam; works offline."),
+          "Opens a page that finds the people on a photo or before the webcam; works offline."),
     Entry("list", "models:list_command",
           "Lists models with what they cost at 256 x 256 and the paper's own figures."),
     Entry("info", "models:info",

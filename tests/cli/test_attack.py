@@ -152,7 +152,7 @@ def test_resume_by_other_options_is_refused(photos: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     run("predict", photos, "--out", out, "--no-pictures")
     first = rows(out)
-    assert first[0]["made_by"]["model"] == "fast"
+    assert first[0]["made_by"]["model"] == "balanced"
     again = ("predict", photos, "--out", out, "--no-pictures", "--resume")
     assert "flip False -> True" in run(*again, "--flip", code=1).output
     assert (

@@ -56,7 +56,7 @@ def test_files_of_others_are_timed(tmp_path: Path) -> None:
             return images.float().mean((1, 2))
 
     torch.onnx.export(
-        Likewise(), (torch.zeros(1, 32, 48, 3, dtype=torch.int32),), file, dynamo=True
+        Likewise().eval(), (torch.zeros(1, 32, 48, 3, dtype=torch.int32),), file, dynamo=True
     )
     quick = {"size": (32, 48), "seconds": 0.01, "rounds": 1}
     modes = ["eager", "onnx", "openvino-float32", "openvino-int8"]

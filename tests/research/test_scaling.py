@@ -11,7 +11,7 @@ from gatedpose.research import scaling
 from gatedpose.research.bench import Timing
 from gatedpose.research.scaling import draw_scaling, fit_line, scaling_table
 
-TIMING = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 0.02, 100.4)
+TIMING = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 0.9, 0.02, 100.4)
 
 
 def timings(*milliseconds: float) -> list[Timing]:
