@@ -28,7 +28,15 @@ from gatedpose.predict.networks import (
     find_skeleton,
     warn_of_untrained,
 )
-from gatedpose.predict.people import WHOLE, Detector, FirstLook, LookAgain, as_people, find_people
+from gatedpose.predict.people import (
+    SURE_AGAIN,
+    WHOLE,
+    Detector,
+    FirstLook,
+    LookAgain,
+    as_people,
+    find_people,
+)
 from gatedpose.predict.queues import Batches, ahead, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
 
@@ -116,7 +124,7 @@ class Predictor:
         best = find_detector(self.min_person, self.device)
         if best is None or self.min_person is not None:
             return best or FirstLook(self)
-        return LookAgain(best, FirstLook(self))
+        return LookAgain(best, FirstLook(self, SURE_AGAIN if self.calibration else None))
 
     @overload
     def __call__(

@@ -245,7 +245,7 @@ def test_smoothing_starts_anew_after_a_jump(predictor: Predictor) -> None:
 def test_bad_input(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match="needs the time of each frame"):
         Tracker(predictor, smooth=joint_filter)(scene())
-    with pytest.raises(ValueError, match="whole number from 1 to 1e.09, got 0"):
+    with pytest.raises(ValueError, match=r"whole number from 1 to 1e\+09, got 0"):
         Tracker(predictor, detect_every=0)
     with pytest.raises(BoxError, match="outside the image"):
         Tracker(predictor, boxes=[[500, 0, 600, 50]])(scene())
