@@ -12,6 +12,7 @@ from gatedpose.demo.events import CHOOSES, MARKS, Events, gradio, own_files
 from gatedpose.demo.viewer import PoseFinder
 from gatedpose.errors import PortError
 from gatedpose.media.demo import demo_image
+from gatedpose.pose import TRUST_CALIBRATED
 
 FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
 FRAMES = 0.2  # seconds between two pictures of the live camera
@@ -115,7 +116,7 @@ def _live_tab(gr: Any, finder: PoseFinder) -> None:
             elem_id="live",
         )
     variant = gr.Dropdown(list(finder.names), value=finder.chosen, label="Variant of the live view")
-    score = gr.Slider(0, 1, 0.2, step=0.05, label="Draw live joints from this score")
+    score = gr.Slider(0, 1, TRUST_CALIBRATED, step=0.05, label="Draw live joints from this score")
     events = Events(finder, Path(camera.GRADIO_CACHE))
     camera.stream(
         events.live,
@@ -146,7 +147,7 @@ def _settings(gr: Any, finder: PoseFinder) -> tuple[Any, ...]:
         list(finder.names), value=finder.chosen, label="Variant", elem_id="variant"
     )
     flip = gr.Checkbox(label="Flip test (half as fast, a little better)")
-    score = gr.Slider(0, 1, 0.2, step=0.05, label="Draw joints from this score")
+    score = gr.Slider(0, 1, TRUST_CALIBRATED, step=0.05, label="Draw joints from this score")
     whole = gr.Checkbox(label="The whole photo is one person")
     with gr.Row():
         person = gr.Number(1, label="Person", precision=0, minimum=1, min_width=110)

@@ -23,7 +23,7 @@ from gatedpose.media.drawing import draw_poses
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.names import find_weights, find_word, list_models, parse_name
 from gatedpose.models.zoo import create_model
-from gatedpose.pose import Pose, stack_poses
+from gatedpose.pose import TRUST, Pose, stack_poses
 from gatedpose.predict.people import WHOLE, find_people
 from gatedpose.predict.predictor import People, Predictor
 
@@ -131,7 +131,7 @@ class PoseFinder:
         name: str,
         box: Sequence[float | None] = (),
         flip: bool = False,
-        min_score: float = 0.2,
+        min_score: float = TRUST,
         *,
         whole: bool = False,
         person: int = 0,
@@ -180,7 +180,7 @@ class PoseFinder:
         picture = draw_people(pixels, poses, min_score, scale, bool(given), person)
         return Finding(poses, person, picture, scale, overlays, times, first)
 
-    def live(self, frame: ImageSource, name: str, min_score: float = 0.2) -> Picture:
+    def live(self, frame: ImageSource, name: str, min_score: float = TRUST) -> Picture:
         """A frame of a camera with its people drawn."""
         with self._lock:
             predictor = self._predictor(name)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Detector: TypeAlias = Callable[[Tensor], Boxes]
 
 WHOLE: Final = "whole"  # boxes of a picture that is one person
-MIN_SCORE, MIN_JOINTS = 0.2, 4  # joints that say where somebody is
+MIN_JOINTS = 4  # that are found, for a box about them
 GROWN = 1.15  # of the tight box of those joints
 # Mean score of all joints from which on a whole picture surely shows a person. Measured with
 # gated_hg_1s_68.lsp: three in four of 160 everyday photos reach it, and 3 of 144 pictures and
@@ -142,7 +142,7 @@ class FirstLook:
         """The person's box with the mean score, (1, 5), or none, (0, 5)."""
         height, width = image.shape[1:]
         [pose] = self.predictor(image, WHOLE)
-        score, seen = float(pose.scores.mean()), torch.from_numpy(pose.scores >= MIN_SCORE)
+        score, seen = float(pose.scores.mean()), torch.from_numpy(pose.found)
         if score < self.sure or int(seen.sum()) < min(MIN_JOINTS, len(seen)):
             return torch.zeros(0, 5)
         tight = keypoints_to_box(torch.from_numpy(pose.keypoints), seen)

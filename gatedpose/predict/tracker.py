@@ -25,7 +25,6 @@ GROWTH = 1.1  # of the tight box of the joints: room to move until the next fram
 GROW, SHRINK = 0.5, 0.1
 WIDER, WIDER_EVERY = 1.5, 5  # factor, frames
 MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
-MIN_SCORE = 0.2  # of a confident joint
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
 
 
@@ -174,7 +173,7 @@ class Tracker:
 
     def _next_box(self, track: _Track, pose: Pose, height: int, width: int) -> Tensor | None:
         """Where the person will be; None if the pose does not say."""
-        sure = pose.scores >= MIN_SCORE
+        sure = pose.found
         if _confidence(pose) < self.min_confidence or sure.sum() < min(MIN_JOINTS, len(sure)):
             return None
         tight = keypoints_to_box(torch.from_numpy(pose.keypoints), torch.from_numpy(sure))
