@@ -67,12 +67,13 @@ class PersonFinder:
         return torch.cat((boxes, scores[:, None]), dim=1)
 
     @torch.inference_mode()
-    def find(self, image: ImageSource) -> tuple[Tensor, Tensor]:
+    def find(self, image: ImageSource, min_score: float | None = None) -> tuple[Tensor, Tensor]:
         """The people in a picture.
 
         Args:
             image: Anything that `gatedpose.media.images.read_image` reads; a tensor (3, H, W) uint8
                 for example.
+            min_score: In place of the finder's own, if not None.
 
         Returns:
             Boxes (N, 4) float32, (x0, y0, x1, y1) within the picture, and scores (N,) from 0 to 1,
@@ -92,7 +93,8 @@ class PersonFinder:
             maps = self.model(images)[:, -1].cpu()
         if not bool(maps.sum().isfinite()):
             raise WeightsError("PersonFinder: its maps are not finite numbers: damaged weights?")
-        [(boxes, scores)] = decode_boxes(maps, self.min_score)
+        least = self.min_score if min_score is None else min_score
+        [(boxes, scores)] = decode_boxes(maps, least)
         corners = transform_points(invert(matrix[None]), boxes.view(1, -1, 2)).view(-1, 2, 2)
         limit = corners.new_tensor((width, height))
         inside = corners.clamp_min(0).minimum(limit).view(-1, 4)
@@ -117,7 +119,8 @@ def letterbox(height: int, width: int, side: int, multiple: int) -> tuple[Tensor
     fit = [max(1, round(length * scale)) for length in (height, width)]
     rows, columns = (-(-length // multiple) * multiple for length in fit)
     x, y = (columns - scale * width) / 2, (rows - scale * height) / 2
-    return torch.tensor([[scale, 0.0, x], [0.0, scale, y]]), (rows, columns)
+    matrix = torch.tensor([[scale, 0.0, x], [0.0, scale, y]], dtype=torch.float32)
+    return matrix, (rows, columns)
 
 
 @functools.cache

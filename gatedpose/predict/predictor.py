@@ -22,6 +22,7 @@ from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict.detector import find_detector
+from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.networks import (
     check_options,
     describe,
@@ -29,6 +30,7 @@ from gatedpose.predict.networks import (
     warn_of_untrained,
 )
 from gatedpose.predict.people import (
+    SURE,
     SURE_AGAIN,
     WHOLE,
     Detector,
@@ -123,9 +125,11 @@ class Predictor:
         if self.detector or self.skeleton not in SKELETONS.values():
             return self.detector
         best = find_detector(self.min_person, self.device)
-        if best is None or self.min_person is not None:
-            return best or FirstLook(self)
-        return LookAgain(best, FirstLook(self, SURE_AGAIN if self.calibration else None))
+        if best is None:
+            return FirstLook(self)
+        if self.min_person is not None or not isinstance(best, PersonFinder):
+            return best
+        return LookAgain(best, FirstLook(self), SURE_AGAIN if self.calibration else SURE)
 
     @overload
     def __call__(

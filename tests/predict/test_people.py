@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from gatedpose.media.demo import demo_image
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
-from gatedpose.predict.people import FirstLook, as_people, find_people
+from gatedpose.predict.finder import PersonFinder
+from gatedpose.predict.people import FirstLook, LookAgain, as_people, find_people
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import LSP14, Skeleton
 
@@ -123,6 +125,41 @@ def test_without_a_detector_the_network_looks_twice(monkeypatch: pytest.MonkeyPa
     assert pose.box.tolist() == [0, 0, 320, 200]
     with pytest.raises(ValueError, match="boxes that are a word must be one of 'whole'"):
         Predictor(Told(0.9), LSP14)(image, "all")  # type: ignore[call-overload]
+
+
+class Finds(PersonFinder):
+    """Tells two boxes of scores of its choice."""
+
+    def __init__(self, *scores: float) -> None:
+        super().__init__(gatedpose.create_model("gated_finder_320"), min_score=0.34)
+        self.scores = torch.tensor(scores)
+
+    def find(self, image: Any, min_score: float | None = None) -> tuple[Tensor, Tensor]:
+        boxes = torch.tensor([[5.0, 6, 105, 196], [20, 30, 90, 160]])[: len(self.scores)]
+        kept = self.scores >= (self.min_score if min_score is None else min_score)
+        return boxes[kept], self.scores[kept]
+
+
+@pytest.mark.parametrize(
+    ("scores", "height", "sure", "found"),
+    [
+        ((0.6, 0.4), 0.9, 0.5, [0.6, 0.4]),  # the finder is sure of both
+        ((0.6, 0.2), 0.9, 0.5, [0.6]),  # of one
+        ((0.2, 0.15), 0.9, 0.5, [0.9]),  # of none, but the joints are
+        ((0.2, 0.15), 0.7, 0.8, []),  # nor are the joints
+        ((0.05,), 0.9, 0.5, []),  # there is nothing to look at
+        ((), 0.9, 0.5, []),
+    ],
+)
+def test_another_look(
+    scores: tuple[float, ...], height: float, sure: float, found: list[float]
+) -> None:
+    look = FirstLook(Predictor(Told(height), LSP14, decoder="argmax"), 0.5)
+    image = torch.zeros(3, 200, 320, dtype=torch.uint8)
+    people = LookAgain(Finds(*scores), look, sure)(image)
+    assert people[:, 4].tolist() == pytest.approx(found)
+    if scores and scores[0] == 0.2 and found:  # of equals the finder's
+        assert people[0, :4].tolist() == [5, 6, 105, 196]
 
 
 def test_a_person_is_found_and_a_wall_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
