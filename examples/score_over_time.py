@@ -3,26 +3,27 @@
     python examples/score_over_time.py gated_hg_1s_68.people movenet_thunder.onnx=1.25 \
         --people STANFORD40 --lsp LSP --out scores.json --plot scores.png
 
-Each person is cut out by the given box and looked at once, alone and without flip test, in
-OpenVINO: that is timed (the median), and what is found is scored. PCK@0.2 is that of the torso over
-the twelve joints of the limbs. What was measured before is kept in --out, so that a network can be
-added or measured anew; without names the table and the plot are made of that.
+Each person is cut out by the given box and looked at once, without flip test, in OpenVINO. PCK@0.2
+is that of the torso over the twelve joints of the limbs; of weights for LSP it is measured on LSP
+only. Then all are timed in turns, one picture at a time. Scores are kept in --out, so that a
+network can be added: what is there is not scored again.
 
 An ONNX file must give what MoveNet gives, a row of y, x (shares of the input's side) and score for
 each of COCO's 17 joints; behind "=" is the side of the crop over the longer side of the box.
 """
 
+import itertools
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import gatedpose
 from gatedpose.data.joints import group_means, joint_groups
@@ -36,55 +37,53 @@ from gatedpose.files.whole import write_whole
 from gatedpose.geometry import crop_image, crop_matrices, invert, transform_points
 from gatedpose.media.images import read_image
 from gatedpose.models.quantise import stored_ranges
+from gatedpose.models.rates import timer
 from gatedpose.models.runtimes import compile_openvino, openvino
 from gatedpose.skeleton import COCO17
 
 LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 COLOURS = {"float32": BLUE, "int8": RED}
-Predict = Callable[[Sequence[Sample]], np.ndarray]  # (N, K, 2), NaN for joints that it has not
 
 
-class Timed(nn.Module):
-    """A network of the zoo, and the seconds that each of its calls took."""
+@dataclass(frozen=True)
+class Way:
+    """A network in one precision.
 
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network, self.seconds = network, list[float]()
-        self.num_keypoints, self.pretrained_cfg = network.num_keypoints, network.pretrained_cfg
+    Attributes:
+        key: Name and precision.
+        predict: From N people to (N, K, 2) keypoints, NaN for joints that it does not have.
+        once: Runs it on one picture.
+    """
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The network's heatmaps."""
-        begin = time.perf_counter()
-        maps: Tensor = self.network(images)
-        self.seconds.append(time.perf_counter() - begin)
-        return maps
+    key: str
+    predict: Callable[[Sequence[Sample]], np.ndarray]
+    once: Callable[[], object]
 
 
-def of_zoo(name: str) -> Iterator[tuple[str, Predict, list[float]]]:
-    """The precisions that weights have, what predicts in them, and its seconds."""
+def of_zoo(name: str) -> Iterator[Way]:
+    """Weights in the precisions that they have."""
     model = gatedpose.create_model(name, pretrained=True)
+    images = torch.randn(1, 3, 256, 256)
     for precision in COLOURS:
         try:
             ranges = stored_ranges(model) if precision == "int8" else None
         except WeightsError:
             continue
-        fast = gatedpose.optimize(
-            model, engine="openvino", precision=precision, ranges=ranges,
-            example_shape=(1, 3, 256, 256),
-        )  # fmt: skip
-        timed = Timed(fast)
-        predictor = gatedpose.Predictor(timed, batch_size=1)
-        yield (
-            precision,
-            lambda people, p=predictor: evaluate(p, people, False).keypoints,
-            timed.seconds,
+        fast: Any = gatedpose.optimize(
+            model, engine="openvino", precision=precision, ranges=ranges, example_shape=images.shape
         )
+        predictor = gatedpose.Predictor(fast, batch_size=1)
+
+        def predict(people: Sequence[Sample], predictor: Any = predictor) -> np.ndarray:
+            return evaluate(predictor, people, progress=False).keypoints
+
+        yield Way(f"{name} {precision}", predict, partial(fast, images))
 
 
-def of_file(text: str) -> Iterator[tuple[str, Predict, list[float]]]:
-    """As `of_zoo`, of FILE=MARGIN, a network that gives what MoveNet gives."""
+def of_file(text: str) -> Iterator[Way]:
+    """FILE=MARGIN, a network that gives what MoveNet gives."""
     path, _, margin = text.partition("=")
-    model, seconds = openvino().Core().read_model(path), list[float]()
+    model = openvino().Core().read_model(path)
     _, height, width, _ = model.input(0).get_partial_shape().to_shape()  # colours come last
     request = compile_openvino(model, "float32").create_infer_request()
     dtype = model.input(0).get_element_type().to_dtype()
@@ -92,12 +91,10 @@ def of_file(text: str) -> Iterator[tuple[str, Predict, list[float]]]:
     def points(sample: Sample) -> Tensor:
         box, size = torch.from_numpy(sample.box[None]), (height, width)
         [matrix] = crop_matrices(box, size, margin=float(margin or 1.25))
-        crop = crop_image(sample.image, matrix, size, torch.zeros(3))
+        crop = crop_image(read_image(sample.image), matrix, size, torch.zeros(3))
         pixels = crop.permute(1, 2, 0)[None].round().numpy().astype(dtype)
-        begin = time.perf_counter()
-        rows = request.infer([pixels])[0].reshape(17, 3)
-        seconds.append(time.perf_counter() - begin)
-        found = torch.from_numpy(rows[:, [1, 0]]) * torch.tensor((width, height))
+        rows = torch.from_numpy(request.infer([pixels])[0].reshape(17, 3))
+        found = rows[:, [1, 0]] * torch.tensor((width, height))
         return transform_points(invert(matrix[None]), found[None])[0]
 
     def predict(people: Sequence[Sample]) -> np.ndarray:
@@ -106,25 +103,29 @@ def of_file(text: str) -> Iterator[tuple[str, Predict, list[float]]]:
         keypoints[:, [not group for group in groups]] = np.nan
         return keypoints
 
-    yield "float32", predict, seconds
+    image = np.zeros((1, height, width, 3), dtype)
+    yield Way(f"{Path(path).name} float32", predict, lambda: request.infer([image]))
 
 
-def prepared(sample: Sample) -> Sample:
-    """The same person with the picture in memory, labelled at the limbs only."""
-    limb = [name.split()[-1] in LIMBS for name in sample.skeleton.joints]
-    picture: Any = read_image(sample.image)
-    return replace(sample, image=picture, labelled=sample.labelled & limb)
+def read(dataset: str, folder: Path, split: str) -> list[Sample]:
+    """People, labelled at the limbs only."""
+    people = read_dataset(dataset, folder, split)
+    limb = [name.split()[-1] in LIMBS for name in people[0].skeleton.joints]
+    return [replace(person, labelled=person.labelled & limb) for person in people]
 
 
-def measured(predict: Predict, seconds: list[float], sets: dict[str, list[Sample]]) -> Any:
-    """Milliseconds and scores on each set."""
-    row: dict[str, float] = {}
-    for title, samples in sets.items():
-        score = score_people(samples, predict(samples))
-        row[title] = round(score.mean, 2)
-        if "OKS" in score.columns:
-            row[f"{title} OKS"] = round(score.columns["OKS"], 2)
-    return {"ms": round(1000 * float(np.median(seconds)), 2), **row}
+def scores(way: Way, title: str, people: list[Sample]) -> dict[str, float]:
+    """What the network is worth on a set: "title", and "title OKS" where that is known."""
+    score = score_people(people, way.predict(people))
+    known = {title: score.mean, f"{title} OKS": score.columns.get("OKS")}
+    return {name: round(value, 2) for name, value in known.items() if value is not None}
+
+
+def milliseconds(ways: Sequence[Way]) -> list[float]:
+    """Of one picture, each; taken in turns."""
+    timers = [timer(way.once) for way in ways]
+    turns = [[t.blocked_autorange(min_run_time=0.3).median for t in timers] for _ in range(3)]
+    return [round(1000 * float(np.median(times)), 2) for times in zip(*turns, strict=True)]
 
 
 def table(rows: dict[str, Any]) -> str:
@@ -169,11 +170,10 @@ def draw(rows: dict[str, Any]) -> bytes:
 
 
 @click.command(help=__doc__)
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, required=True)
 @click.option("--people", type=Path, help="Folder of labelled people, as dataset own reads it.")
 @click.option("--lsp", type=Path, help="Folder of LSP.")
 @click.option("--split", default="val", show_default=True)
-@click.option("--first", type=int, help="Take only so many people of each.")
 @click.option("--out", type=Path, required=True, help="Keeps what is measured (.json).")
 @click.option("--plot", type=Path, help="Draws it (.png).")
 def main(
@@ -181,35 +181,28 @@ def main(
     people: Path | None,
     lsp: Path | None,
     split: str,
-    first: int | None,
     out: Path,
     plot: Path | None,
 ) -> None:
     """See the top of the file."""
     folders = {"people": ("own", people), "lsp": ("lsp", lsp)}
-    sets = {
-        f"{title}-{split}": [
-            prepared(sample) for sample in read_dataset(kind, folder, split)[:first]
-        ]
-        for title, (kind, folder) in folders.items()
-        if folder
-    }
-    ways = [
-        (f"{Path(name.partition('=')[0]).name} {precision}", predict, seconds)
-        for name in names
-        for precision, predict, seconds in (of_file if ".onnx" in name else of_zoo)(name)
-    ]
+    sets = {f"{k}-{split}": read(*place, split) for k, place in folders.items() if place[1]}
+    ways = [way for name in names for way in (of_file if ".onnx" in name else of_zoo)(name)]
     rows = json.loads(out.read_text("utf-8")) if out.is_file() else {}
-    click.echo(f"measuring {len(ways)} ways to predict", err=True)
-    for key, predict, seconds in ways:
-        mine = {
-            k: v for k, v in sets.items() if not (key.split()[0].endswith(".lsp") and k[0] == "p")
-        }
-        rows[key] = measured(predict, seconds, mine)
-        write_whole(out, (json.dumps(rows, indent=1) + "\n").encode())
-    click.echo(table(rows))
+    for way, (title, samples) in itertools.product(ways, sets.items()):
+        row = rows.setdefault(way.key, {})
+        foreign = ".lsp " in way.key and not title.startswith("lsp")
+        if title not in row and not foreign:
+            row |= scores(way, title, samples)
+            write_whole(out, (json.dumps(rows, indent=1) + "\n").encode())
+    click.echo(f"timing {len(ways)} networks", err=True)
+    for way, time in zip(ways, milliseconds(ways), strict=True):
+        rows[way.key]["ms"] = time
+    write_whole(out, (json.dumps(rows, indent=1) + "\n").encode())
+    measured = {way.key: rows[way.key] for way in ways}
+    click.echo(table(measured))
     if plot:
-        write_whole(plot, draw(rows))
+        write_whole(plot, draw(measured))
 
 
 if __name__ == "__main__":
