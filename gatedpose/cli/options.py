@@ -1,6 +1,7 @@
 """What several commands share: kinds of options, each with its range."""
 
 import functools
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,10 @@ def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         asked = Fast(engine or "auto", precision or "auto")
         chosen = asked if fast or engine or precision else None
+        if chosen and chosen.engine != "torch" and importlib.util.find_spec("openvino"):
+            # Read when PyTorch is loaded. Its threads would else be in the engine's way for a while
+            # after each of its operations, waiting for the next.
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         return command(*args, fast=chosen, **options)
 
     return with_fast

@@ -106,7 +106,8 @@ class EngineNetwork(nn.Module):
             raise InputError(f"forward: {self.engine} runs on the CPU, images on {images.device}")
         size = self.compiled_for[0] if images.shape[1:] == self.compiled_for[1:] else len(images)
         parts = torch.split(images, size)
-        return torch.cat([self._run_for(part)(part) for part in parts])
+        found = [self._run_for(part)(part) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def _run_for(self, images: Tensor) -> Run:
         """What runs batches of this shape: prepared for just that one, or for any."""

@@ -1,11 +1,13 @@
 """The command line, as a person or a program uses it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +15,7 @@ from PIL import Image
 
 import gatedpose
 from gatedpose.cli import main
+from gatedpose.cli.options import Fast, fast_option
 from gatedpose.evaluation import reports
 from gatedpose.skeleton import PEOPLE19
 
@@ -45,6 +48,25 @@ def test_help_and_version() -> None:
         assert command in run("--help").output
         assert "--json" in run(command, "--help").output
     assert gatedpose.__version__ in run("--version").output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["--fast"], "passive"), (["--engine", "torch"], None), ([], None)]
+)
+def test_threads_out_of_the_way_of_an_engine(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], told: str | None
+) -> None:
+    seen = []
+
+    @click.command()
+    @fast_option
+    def show(fast: Fast | None) -> None:
+        seen.append(os.environ.get("OMP_WAIT_POLICY"))
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert CliRunner().invoke(show, words).exit_code == 0
+    assert seen == [told]
 
 
 def test_help_of_commands_needs_no_pytorch() -> None:
