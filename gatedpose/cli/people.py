@@ -16,13 +16,12 @@ from torch.nn.functional import interpolate
 import gatedpose
 from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
-from gatedpose.errors import BoxError
 from gatedpose.media.drawing import draw_poses
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose, stack_poses
 from gatedpose.predict.detector import FINDERS, find_download, load_detector, load_finder
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
-from gatedpose.predict.people import WHOLE, Detector, as_people
+from gatedpose.predict.people import WHOLE, Detector
 from gatedpose.predict.predictor import People, Predictor
 
 
@@ -143,29 +142,30 @@ class Job:
             _ = self.predictor.finder
         _ = self.predictor
 
-    def people(self, file: Path, image: Tensor) -> People:
-        """Boxes of the people in an image, or how they are found.
-
-        Raises:
-            BoxError: For a given or listed box that is bad.
-        """
+    def people(self, file: Path) -> People:
+        """Boxes of the people in an image as they are given, or how they are found."""
         if self.whole:
             return WHOLE
-        given = self.listed.of(file) if self.listed else self.boxes
-        if given is None:
-            return None
-        try:
-            return as_people(given, *image.shape[1:])
-        except BoxError as error:
-            raise BoxError(f"{file}: {error}") from error
+        return self.listed.of(file) if self.listed else self.boxes
 
-    def draw(self, image: Tensor, poses: list[Pose], scale: int | None = None) -> Tensor:
-        """A picture of the poses, with the boxes unless the whole image was taken."""
+    @property
+    def least(self) -> float:
+        """Longest side of a picture that drawing needs."""
+        return (self.max_side or math.inf) if self.drawn else 1.0
+
+    def draw(
+        self, image: Tensor, poses: list[Pose], scale: int | None = None, shrink: int = 1
+    ) -> Tensor:
+        """A picture of the poses, with the boxes unless the whole image was taken.
+
+        The image may be `shrink` times smaller than that of the poses.
+        """
         keypoints, scores, boxes = stack_poses(poses) if poses else self._nobody()
+        keypoints, boxes = keypoints / shrink, boxes / shrink
         placed = self.boxes or self.table or self.predictor.finder
         sure = [math.nan if pose.box_score is None else pose.box_score for pose in poses]
         longest = max(image.shape[1:])
-        if self.max_side is not None and longest > self.max_side:
+        if self.max_side is not None and longest * shrink > self.max_side:
             factor, scale = self.max_side / longest, 1
             size = [max(1, round(side * factor)) for side in image.shape[1:]]
             image = interpolate(image[None], size, mode="bilinear", antialias=True)[0]

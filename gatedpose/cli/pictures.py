@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from torch import Tensor
 
 from gatedpose.cli.people import Job
 from gatedpose.cli.sources import STDIN, Source, suffix_of, targets
@@ -22,6 +21,7 @@ from gatedpose.files.journal import JsonLines
 from gatedpose.files.typed_json import to_json
 from gatedpose.media.download import is_url
 from gatedpose.media.images import FORMATS, write_image
+from gatedpose.media.photos import Photo
 from gatedpose.pose import Pose
 from gatedpose.predict.predictor import People
 from gatedpose.predict.queues import ahead
@@ -126,12 +126,12 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None) -> None
 def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Iterator[Facts]:
     """What becomes of each picture that can be read, drawn where that is wanted."""
     for poses in job.predictor.stream(reader):
-        source, image = reader.next_done()
+        source, photo = reader.next_done()
         facts: Facts = {"image": source.name, **source.state()}
         if job.drawn:
             picture = pictures[source.name]
             picture.parent.mkdir(parents=True, exist_ok=True)
-            write_image(job.draw(image, poses), picture)
+            write_image(job.draw(photo.pixels, poses, shrink=photo.shrink), picture)
             facts["picture"] = str(picture)
         yield {**facts, "poses": [pose.to_dict() for pose in poses]}
 
@@ -250,22 +250,27 @@ class _Reader:
     def __init__(self, sources: list[Source], job: Job) -> None:
         self.sources, self.job = sources, job
         self.failures: list[str] = []
-        self.read: deque[tuple[Source, Tensor]] = deque()
+        self.read: deque[tuple[Source, Photo]] = deque()
 
-    def __iter__(self) -> Iterator[tuple[Tensor, People]]:
+    def __iter__(self) -> Iterator[tuple[Photo, People]]:
         threads = self.job.predictor.workers
         with ThreadPoolExecutor(threads) as pool:
-            begun = ((source, pool.submit(source.read)) for source in self.sources)
+            begun = ((source, pool.submit(self._read, source)) for source in self.sources)
             for source, reading in ahead(begun, lambda: threads):
                 try:
-                    image = reading.result()
-                    boxes = self.job.people(source.file, image)
+                    photo, boxes = reading.result()
                 except (ImageError, BoxError, OSError) as error:
-                    self.failures.append(f"{error}")
+                    place = f"{source.file}: " if isinstance(error, BoxError) else ""
+                    self.failures.append(f"{place}{error}")
                     continue
-                self.read.append((source, image))
-                yield image, boxes
+                self.read.append((source, photo))
+                yield photo, boxes
 
-    def next_done(self) -> tuple[Source, Tensor]:
+    def _read(self, source: Source) -> tuple[Photo, People]:
+        boxes, job = self.job.people(source.file), self.job
+        name = "standard input" if source.name == STDIN else source.name
+        return job.predictor.read(source.load(), boxes, least=job.least, name=name), boxes
+
+    def next_done(self) -> tuple[Source, Photo]:
         """The picture whose poses have just come."""
         return self.read.popleft()

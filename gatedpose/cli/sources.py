@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from torch import Tensor
 
 from gatedpose.errors import ImageError
 from gatedpose.media.download import LARGEST, download, file_name, is_url
 from gatedpose.media.folders import find_images
-from gatedpose.media.images import decode_image, read_image
 
 STDIN = "-"
 
@@ -31,21 +29,20 @@ class Source:
     file: Path
     remote: bool = False
 
-    def read(self) -> Tensor:
-        """The picture, (3, H, W) uint8.
+    def load(self) -> Path | bytes:
+        """The file, or the bytes of what is none.
 
         Raises:
-            ImageError: If it cannot be had, or is none.
-            FileNotFoundError: For a path that does not exist.
+            ImageError: If it cannot be had.
         """
         if not self.remote:
-            return read_image(self.file)
+            return self.file
         if self.name != STDIN:
-            return decode_image(download(self.name), self.name)
+            return download(self.name)
         data = sys.stdin.buffer.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise ImageError(f"standard input has more than {LARGEST:,} bytes")
-        return decode_image(data, "standard input")
+        return data
 
     def state(self) -> dict[str, int]:
         """What tells a file from another one of the same name."""

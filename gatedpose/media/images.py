@@ -16,7 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.errors import ImageError, InputError, InputTypeError, check_choice, check_range
+from gatedpose.errors import (
+    GatedPoseError,
+    ImageError,
+    InputError,
+    InputTypeError,
+    check_choice,
+    check_range,
+)
 from gatedpose.files.whole import write_whole
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -64,13 +71,14 @@ def read_image(source: ImageSource) -> Tensor:
         TypeError: For any other type of source.
     """
     if isinstance(source, Image.Image):
-        return _from_pil(source, f"PIL image of mode {source.mode}")
+        return from_pil(source, f"PIL image of mode {source.mode}")
     if isinstance(source, np.ndarray):
         return _from_array(source, f"NumPy array of {source.dtype} {source.shape}")
     if isinstance(source, Tensor):
         return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
     if isinstance(source, (str, os.PathLike)):
-        return _from_file(Path(source))
+        with opened(Path(source), str(source)) as image:
+            return from_pil(image, str(source))
     raise InputTypeError(
         f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}"
     )
@@ -82,14 +90,17 @@ def allow_megapixels(count: float) -> None:
     Image.MAX_IMAGE_PIXELS = int(count * 1e6)
 
 
-def _from_file(path: Path) -> Tensor:
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image: find_images lists the images in it")
-    with path.open("rb") as file, _named_errors(str(path)):
-        if not path.stat().st_size:
-            raise ImageError(f"{path} is empty (0 bytes): copy or download it again")
-        with _open(file, path) as image:
-            return _from_pil(image, str(path))
+@contextmanager
+def opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
+    """An image of which only the header is read; errors, those of the block too, name `name`."""
+    if isinstance(source, Path) and source.is_dir():
+        raise ImageError(f"{name} is a folder, not an image: find_images lists the images in it")
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+        if not file.seek(0, os.SEEK_END):
+            raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
+        file.seek(0)
+        with _named_errors(name), _open(file, name) as image:
+            yield image
 
 
 def as_rgb(source: ImageSource, channels: str) -> ImageSource:
@@ -113,18 +124,6 @@ def as_rgb(source: ImageSource, channels: str) -> ImageSource:
         f'channels="bgr" is for arrays and tensors; a {type(source).__name__} is read in its own '
         "order"
     )
-
-
-def decode_image(data: bytes, name: str) -> Tensor:
-    """Reads the bytes of an image file, as `read_image` does; `name` is for messages.
-
-    Raises:
-        ImageError: For what is not a whole image of at least 2 x 2 pixels.
-    """
-    if not data:
-        raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
-    with _named_errors(name), _open(io.BytesIO(data), name) as image:
-        return _from_pil(image, name)
 
 
 def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image:
@@ -170,22 +169,22 @@ def image_header(path: str | os.PathLike[str]) -> Header:
         ImageError: For what is no image.
         FileNotFoundError: For a path that does not exist.
     """
-    with Path(path).open("rb") as file, _named_errors(str(path)), _open(file, path) as image:
-        turned = _orientation(image) in (5, 6, 7, 8)
-        return Header(*(image.size[::-1] if turned else image.size), turned)
+    with opened(Path(path), str(path)) as image:
+        return header_of(image)
+
+
+def header_of(image: Image.Image) -> Header:
+    """The header of an open image."""
+    turned = orientation(image) in (5, 6, 7, 8)
+    return Header(*(image.size[::-1] if turned else image.size), turned)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height that `read_image` gives a file, from its header alone.
-
-    Raises:
-        ImageError: See `image_header`.
-        FileNotFoundError: See `image_header`.
-    """
+    """Width and height that `read_image` gives a file, from its `image_header`."""
     return image_header(path)[:2]
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1 where the EXIF block is broken: the pixels may be good."""
     try:
         with _warnings_settled():
@@ -209,7 +208,7 @@ def _named_errors(name: str) -> Iterator[None]:
     """Turns whatever Pillow's decoders raise on a bad image into an `ImageError` about `name`."""
     try:
         yield
-    except (ImageError, MemoryError):
+    except (GatedPoseError, MemoryError):
         raise
     except Exception as error:
         text = f"{name} is not a whole image that Pillow can read: {error}"
@@ -218,11 +217,12 @@ def _named_errors(name: str) -> Iterator[None]:
         raise ImageError(text) from error
 
 
-def _from_pil(image: Image.Image, name: str) -> Tensor:
+def from_pil(image: Image.Image, name: str) -> Tensor:
+    """The pixels of an open image, as `read_image` gives them; errors are about `name`."""
     with _named_errors(name):
         deep = _has_16_bits(image)
-        if (orientation := _orientation(image)) != 1:
-            image = image.transpose(UPRIGHT[orientation])
+        if (stored := orientation(image)) != 1:
+            image = image.transpose(UPRIGHT[stored])
         if image.mode == "F":
             return _from_array(np.asarray(image), name)
         if image.mode[0] == "I":  # 16 bits; Pillow's convert clips

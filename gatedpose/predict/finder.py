@@ -58,7 +58,7 @@ class PersonFinder:
         self.device = torch.device(device or "cpu")
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
         preprocessing = Preprocessing.of(network)
-        self.size = size or max(preprocessing.size)
+        self.size = self.longest_side = size or max(preprocessing.size)
         self.mean, self.std = preprocessing.scales(self.device, white=255)
 
     def __call__(self, image: ImageSource) -> Tensor:

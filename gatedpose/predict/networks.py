@@ -3,9 +3,10 @@
 import warnings
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from gatedpose.errors import InputError, InputTypeError, check_range
+from gatedpose.errors import InputError, InputTypeError, WeightsError, check_range
 from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.saved import skeleton_of
 from gatedpose.skeleton import Skeleton
@@ -70,6 +71,15 @@ def warn_of_untrained(model: nn.Module) -> None:
             f"Predictor: this {type(model).__name__} is untrained, its keypoints mean nothing: "
             "create_model(name, pretrained=True) loads weights",
             stacklevel=3,
+        )
+
+
+def check_finite(maps: Tensor, model: nn.Module) -> None:
+    """Raises WeightsError for heatmaps that are not finite."""
+    if not bool(maps.sum(dtype=torch.float32).isfinite()):
+        raise WeightsError(
+            f"Predictor: {describe(model)} gave heatmaps that are not finite numbers, in "
+            f"{maps.dtype}: its weights are damaged, or their products too large for the dtype"
         )
 
 

@@ -1,18 +1,20 @@
 """Who is in a picture: boxes as they are given, what a detector finds, or a look at the whole.
 
 Anything that finds people is a detector for `Predictor` and `Tracker`: a callable that takes an
-image (3, H, W) uint8 and returns boxes (N, 4), each (x0, y0, x1, y1), or (N, 5) with a score.
+image (3, H, W) uint8 and returns boxes (N, 4), each (x0, y0, x1, y1), or (N, 5) with a score. It
+may have `longest_side`: to what a picture's longer side is shrunk before the detector looks.
 """
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
 
-from gatedpose.errors import BoxError, DetectorError
-from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
+from gatedpose.errors import BoxError, DetectorError, check_choice
+from gatedpose.geometry import Boxes, as_boxes, crop_matrices, keypoints_to_box
+from gatedpose.media.photos import Photo
 
 if TYPE_CHECKING:
     from gatedpose.predict.finder import PersonFinder
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 Detector: TypeAlias = Callable[[Tensor], Boxes]
 
 WHOLE: Final = "whole"  # boxes of a picture that is one person
+SPARE = 1.5  # pixels of a smaller picture to one of the crop that is made of it, at least, a side
 MIN_JOINTS = 4  # that are found, for a box about them
 GROWN = 1.15  # of the tight box of those joints
 # Mean score of all joints from which on a whole picture surely shows a person. Measured with
@@ -87,6 +90,54 @@ def _other_order(rows: Tensor, height: int, width: int) -> str:
     return f". If they are (x, y, width, height), box 0 must be given as {first}"
 
 
+def placed_people(boxes: Any, height: int, width: int) -> Tensor:
+    """Given boxes, or the whole picture's, as of `as_people`."""
+    if isinstance(boxes, str):
+        check_choice("Predictor: boxes that are a word", boxes, (WHOLE,))
+        boxes = [[0, 0, width, height]]
+    return as_people(boxes, height, width)
+
+
+def people_in(photo: Photo, boxes: Any) -> Tensor:
+    """Whom to look at, (N, 5) as of `as_people`, in pixels of the whole picture.
+
+    Args:
+        photo: The picture.
+        boxes: Boxes, "whole" or a detector.
+
+    Raises:
+        BoxError: For bad boxes.
+        DetectorError: See `find_people`.
+    """
+    height, width = photo.size
+    if not callable(boxes):
+        return placed_people(boxes, height, width)
+    found = find_people(boxes, photo.pixels)
+    if photo.shrink > 1:
+        limit = found.new_tensor((width, height) * 2)
+        found[:, :4] = (photo.shrink * found[:, :4]).minimum(limit)
+        found = found[(found[:, 2:4] > found[:, :2]).all(dim=1)]
+    return found
+
+
+def longest_side(detector: Detector) -> float:
+    """To what a detector shrinks a picture's longer side; infinite where it does not say."""
+    return float(getattr(detector, "longest_side", math.inf))
+
+
+def spare_for_look(boxes: Any, size: tuple[int, int], height: int, width: int) -> float:
+    """How many times smaller a picture may be for a detector, or for crops of given boxes."""
+    if callable(boxes):
+        return max(height, width) / (SPARE * longest_side(boxes))
+    return spare_for_crops(placed_people(boxes, height, width), size)
+
+
+def spare_for_crops(people: Tensor, size: tuple[int, int]) -> float:
+    """How many times smaller a picture may be for the crops (height, width) of people."""
+    scales = crop_matrices(people[:, :4], size)[:, 0, 0].tolist()
+    return 1 / (SPARE * max(scales, default=1e-9))
+
+
 def find_people(detector: Detector, image: Tensor) -> Tensor:
     """People (N, 5) float32 that a detector finds in an image, see `as_people`; N may be 0.
 
@@ -122,6 +173,8 @@ class LookAgain:
 
     def __init__(self, finder: "PersonFinder", look: "FirstLook", sure: float) -> None:
         self.finder, self.look, self.sure = finder, look, sure
+        # The closer looks are at parts of the picture.
+        self.longest_side = max(finder.longest_side, 2 * look.longest_side)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Boxes with scores, (N, 5); N is 0 where both find nobody."""
@@ -157,6 +210,7 @@ class FirstLook:
         if sure is None:
             sure = SURE if predictor.calibration is None else SURE_CALIBRATED
         self.predictor, self.sure = predictor, sure
+        self.longest_side = max(predictor.size)
 
     def __call__(self, image: Tensor) -> Tensor:
         """The person's box with the mean score, (1, 5), or none, (0, 5)."""

@@ -1,9 +1,8 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias, overload
 
 import torch
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
-from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice, check_flags
+from gatedpose.errors import GatedPoseError, InputError, check_choice, check_flags
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import decode, flip_back
-from gatedpose.media.images import ImageSource, as_rgb, read_image
+from gatedpose.media.images import ImageSource, as_rgb
+from gatedpose.media.photos import Photo, read_photo
 from gatedpose.models.names import find_word
 from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.saved import calibration_of
@@ -24,8 +24,8 @@ from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict.detector import find_detector
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.networks import (
+    check_finite,
     check_options,
-    describe,
     find_skeleton,
     warn_of_untrained,
 )
@@ -36,10 +36,11 @@ from gatedpose.predict.people import (
     Detector,
     FirstLook,
     LookAgain,
-    as_people,
-    find_people,
+    people_in,
+    spare_for_crops,
+    spare_for_look,
 )
-from gatedpose.predict.queues import Batches, ahead, default_threads
+from gatedpose.predict.queues import Batches, ahead, begun, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
 
 Crop: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # picture, matrix, box and score, edge
@@ -177,14 +178,42 @@ class Predictor:
             images = (as_rgb(one, channels) for one in image)
             return list(self.stream(zip(images, each, strict=True)))
         # One image needs no thread to read it.
-        [poses] = self.stream([(read_image(as_rgb(image, channels)), boxes)])
+        [poses] = self.stream([(self.read(as_rgb(image, channels), boxes), boxes)])
         return poses
+
+    def read(
+        self,
+        image: ImageSource | bytes,
+        boxes: People = None,
+        *,
+        least: float = 1.0,
+        name: str | None = None,
+    ) -> Photo:
+        """Reads a picture for `stream`; of JPEG files no more pixels than are needed.
+
+        Args:
+            image: As in a call, or the bytes of a file.
+            boxes: As in a call.
+            least: Longest side in pixels that the caller needs; infinite for the whole.
+            name: What messages call the picture; the path if None.
+
+        Raises:
+            ImageError: If the image cannot be read.
+            BoxError: For bad boxes.
+        """
+        chosen = self._chosen(boxes)
+
+        def spare(height: int, width: int) -> float:
+            looked = spare_for_look(chosen, self.size, height, width)
+            return min(looked, max(height, width) / least)
+
+        return read_photo(image, spare, name)
 
     def stream(
         self,
-        images: Iterable[tuple[ImageSource, People]],
+        images: Iterable[tuple[ImageSource | Photo, People]],
         *,
-        on_error: Callable[[ImageSource, Exception], object] | None = None,
+        on_error: Callable[[Any, Exception], object] | None = None,
     ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
@@ -192,8 +221,8 @@ class Predictor:
         are cut as a batch fills, however many people an image shows.
 
         Args:
-            images: Pairs of image and boxes as in a call. Drawn from the caller's thread, not
-                more at once than fill a batch.
+            images: Pairs of image, or what `read` gave, and boxes as in a call. Drawn from the
+                caller's thread, not more at once than fill a batch.
             on_error: Called with an image that cannot be read, or whose boxes are bad, and the
                 error; the stream goes on, with no poses in that image's place. If None the error
                 is raised.
@@ -207,17 +236,18 @@ class Predictor:
         """
         batches = Batches(self._poses, self.batch_size)
         threads = max(1, self.workers)
-
-        def room() -> int:
-            return min(threads, self.batch_size - len(batches.waiting))
-
+        chosen = ((image, self._chosen(boxes)) for image, boxes in images)
         with ThreadPoolExecutor(threads) as pool:  # starts them as they are needed
-            for source, image, boxes in ahead(self._begun(pool, images), room):
+            started = begun(chosen, pool if self.workers else None, self.read)
+            room = lambda: min(threads, self.batch_size - len(batches.waiting))  # noqa: E731
+            for source, image, boxes in ahead(started, room):
                 crops: tuple[int, Iterable[Crop]] = 0, ()
                 try:
-                    pixels = read_image(image.result() if isinstance(image, Future) else image)
-                    people = self._people(pixels, boxes)
-                    crops = len(people), self._crops(pixels, people)
+                    photo = image.result() if isinstance(image, Future) else image
+                    photo = photo if isinstance(photo, Photo) else self.read(photo, boxes)
+                    people = people_in(photo, boxes)
+                    photo = photo.finer(spare_for_crops(people, self.size))
+                    crops = len(people), self._crops(photo, people)
                 except Exception as error:  # of any kind: what is done must not be lost
                     ours = isinstance(error, (GatedPoseError, OSError))
                     if on_error is None or source is None or not ours:
@@ -226,22 +256,6 @@ class Predictor:
                     on_error(source, error)
                 yield from batches.add(*crops)
         yield from batches.known()
-
-    def _begun(
-        self, pool: Executor, images: Iterable[tuple[ImageSource, People]]
-    ) -> Iterator[tuple[ImageSource | None, Any, People]]:
-        """Each source, with itself or, of a file, a future of its pixels, and boxes.
-
-        An error of `images` comes as a last future, of no source.
-        """
-        try:
-            for image, boxes in images:
-                file = isinstance(image, (str, os.PathLike)) and self.workers
-                yield image, pool.submit(read_image, image) if file else image, boxes
-        except Exception as error:
-            failed: Future[Tensor] = Future()
-            failed.set_exception(error)
-            yield None, failed, None
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -252,34 +266,24 @@ class Predictor:
             maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
         return maps
 
-    def _people(self, pixels: Tensor, boxes: People) -> Tensor:
-        """Whom to look at, (N, 5) as of `as_people`."""
-        height, width = pixels.shape[1:]
-        chosen = self.finder or WHOLE if boxes is None else boxes
-        if callable(chosen):
-            return find_people(chosen, pixels)
-        if isinstance(chosen, str):
-            check_choice("Predictor: boxes that are a word", chosen, (WHOLE,))
-            chosen = [[0, 0, width, height]]
-        return as_people(chosen, height, width)
+    def _chosen(self, boxes: People) -> Any:
+        """Boxes as they are given, or what finds them."""
+        return self.finder or WHOLE if boxes is None else boxes
 
-    def _crops(self, pixels: Tensor, people: Tensor) -> Iterator[Crop]:
-        pixels, people = pixels.to(self.device), people.to(self.device)
+    def _crops(self, photo: Photo, people: Tensor) -> Iterator[Crop]:
+        pixels, people = photo.pixels.to(self.device), people.to(self.device)
         matrices = crop_matrices(people[:, :4], self.size)
-        edge = torch.tensor(pixels.shape[:0:-1], device=self.device)  # width, height
+        edge = torch.tensor(photo.size[::-1], device=self.device)  # width, height
+        each = matrices.new_tensor((photo.shrink, photo.shrink, 1.0))
         for matrix, person in zip(matrices, people, strict=True):
-            yield crop_image(pixels, matrix, self.size, self.mean), matrix, person, edge
+            yield crop_image(pixels, matrix * each, self.size, self.mean), matrix, person, edge
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes, edges = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
         maps = self.heatmaps(batch.to(self.dtype))
-        if not bool(maps.sum(dtype=torch.float32).isfinite()):
-            raise WeightsError(
-                f"Predictor: {describe(self.model)} gave heatmaps that are not finite numbers, in "
-                f"{self.dtype}: its weights are damaged, or their products too large for the dtype"
-            )
+        check_finite(maps, self.model)
         located, peaks = decode(maps, self.decoder)
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)

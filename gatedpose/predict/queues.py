@@ -1,9 +1,11 @@
 """What waits for the network: files that are read ahead, crops until they fill a batch."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -32,6 +34,23 @@ def ahead(items: Iterator[T], room: Callable[[], int]) -> Iterator[T]:
         if not drawn:
             return
         yield drawn.popleft()
+
+
+def begun(
+    items: Iterable[tuple[Any, Any]], pool: Executor | None, read: Callable[[Any, Any], Any]
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Pairs of picture and boxes as (picture, picture or future, boxes); the pool reads files.
+
+    An error of `items` comes as a last future, of no picture.
+    """
+    try:
+        for image, boxes in items:
+            file = isinstance(image, (str, os.PathLike))
+            yield image, pool.submit(read, image, boxes) if pool and file else image, boxes
+    except Exception as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        yield None, failed, None
 
 
 class Batches(Generic[T, Done]):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import gatedpose
 from gatedpose.errors import ImageError, InputError, WeightsError
 from gatedpose.predict.finder import PersonFinder, letterbox
-from gatedpose.predict.predictor import find_people
+from gatedpose.predict.people import find_people
 
 NAME = "gated_finder_320"
 
