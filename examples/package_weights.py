@@ -13,8 +13,8 @@ and for people of everyday, with a calibration fitted on people that no score is
         --calibrate PEOPLE/sports22 --calibrate PEOPLE/ccp --calibrate PEOPLE/yoga5
 
 Writes into gatedpose/weights: the safetensors in half precision (batch norm's statistics stay in
-float32), the raw validation predictions, and the entry of weights.json. Scores are those of the
-rounded file, at 256 px with flip test.
+float32; with `--packed` convolutions are in ten bits), the raw validation predictions, and the
+entry of weights.json. Scores are those of the rounded file, at 256 px with flip test.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ from gatedpose.evaluation.reports import score_facts
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files.whole import write_whole
 from gatedpose.models.calibration import fit_calibration
+from gatedpose.models.packed import pack
 from gatedpose.models.saved import skeleton_of
 from gatedpose.models.weights import WEIGHTS_DIR
 
@@ -62,28 +63,12 @@ PEOPLE_DATA = [
 ]
 
 
-FRACTION = 10  # bits of a float16's fraction
-
-
-def rounded(path: Path, bits: int = FRACTION) -> dict[str, torch.Tensor]:
-    """The tensors of a training in half precision, statistics of batch norm as they are.
-
-    Of the fractions of convolutions' weights `bits` are kept, rounded. The rest are zeros, which a
-    wheel packs: of 6 bits, a file of 53 MB takes 39 there.
-    """
+def rounded(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a training in half precision, statistics of batch norm as they are."""
     return {
-        key: tensor
-        if "running" in key or not tensor.is_floating_point()
-        else round_fraction(tensor.half(), bits if tensor.ndim == 4 else FRACTION)
+        key: tensor if "running" in key or not tensor.is_floating_point() else tensor.half()
         for key, tensor in load_file(path).items()
     }
-
-
-def round_fraction(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """Float16 values to the nearest that have `bits` bits of fraction."""
-    step = 1 << (FRACTION - bits)
-    whole = values.view(torch.int16).int()  # sign and magnitude: rounds towards either side alike
-    return ((whole + step // 2) // step * step).to(torch.int16).view(torch.float16)
 
 
 def parse(text: str) -> tuple[str, str, Path]:
@@ -102,12 +87,7 @@ def parse(text: str) -> tuple[str, str, Path]:
 @click.option("--calibrate", multiple=True, type=Path, help="Folders of dataset own, split val.")
 @click.option("--tag", default="people", show_default=True)
 @click.option("--commit", required=True, help="Of the code that trained: git rev-parse HEAD.")
-@click.option(
-    "--fraction",
-    type=click.IntRange(1, FRACTION),
-    default=FRACTION,
-    help="Bits of the weights' fractions that are kept; 6 for networks too large for the wheel.",
-)
+@click.option("--packed", is_flag=True, help="In ten bits: for what is large for the wheel.")
 @click.option("--note", default="", help="What the recipe does not say of this run.")
 def main(
     name: str,
@@ -116,7 +96,7 @@ def main(
     calibrate: tuple[Path, ...],
     tag: str,
     commit: str,
-    fraction: int,
+    packed: bool,
     note: str,
 ) -> None:
     """See the top of the file."""
@@ -125,7 +105,8 @@ def main(
     trained = gatedpose.create_model(f"local-dir:{run / 'model'}", pretrained=True)
     skeleton = skeleton_of(trained)
     assert skeleton is not None
-    data = save(rounded(run / "model" / "model.safetensors", fraction))
+    tensors = rounded(run / "model" / "model.safetensors")
+    data = save(pack(tensors) if packed else tensors)
     target = WEIGHTS_DIR / f"{full}.safetensors"
     write_whole(target, data)
     joints = skeleton.num_keypoints

@@ -89,6 +89,16 @@ def check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{what} must be one of {', '.join(map(repr, choices))}, got {choice!r}")
 
 
+def check_flags(what: str, **flags: object) -> None:
+    """Raises InputTypeError that names the first option which is neither True nor False.
+
+    The text "false" would count as True.
+    """
+    for name, value in flags.items():
+        if isinstance(value, str | bytes) or value not in (True, False):
+            raise InputTypeError(f"{what}: {name} must be True or False, got {value!r:.80}")
+
+
 def in_range(value: object, limits: Range) -> bool:
     """Whether a value is a finite number within limits, whole if they are."""
     kind = numbers.Integral if all(isinstance(limit, int) for limit in limits) else numbers.Real

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
 from gatedpose.catalogue import DEFAULT_DECODER
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, check_choice, check_range
+from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import CROP_MARGIN
@@ -164,6 +164,8 @@ def export(
         ValueError: For an unknown format or a size that the network cannot take.
         OSError: If the file cannot be written.
     """
+    flags = {"half": half, "int8": int8, "dynamic_batch": dynamic_batch, "with_decode": with_decode}
+    check_flags("export", **flags)
     _check_asked(format, Path(path), half, int8, dynamic_batch)
     check_range("export: size, (height, width),", size, (1, LARGEST_SIDE), count=2)
     model = copy.deepcopy(model).cpu().float().eval()

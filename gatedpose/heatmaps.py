@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
-from gatedpose.errors import InputError, check_choice
+from gatedpose.errors import InputError, check_choice, check_range
 
 STRIDE = 4  # image pixels a heatmap cell
 DARK_SIGMA = 1.0  # cells; smoothing before the logarithm
@@ -24,11 +24,17 @@ def encode(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
     Args:
         points: (B, K, 2) float, crop pixels.
         size: (height, width) of the heatmaps in cells.
-        sigma: Standard deviation in cells.
+        sigma: Standard deviation in cells, from 0.01 to 100.
 
     Returns:
         (B, K, height, width). A point far outside gives a map of zeros.
+
+    Raises:
+        ValueError: For another sigma, or points of another shape.
     """
+    check_range("encode: sigma", sigma, (0.01, 100.0))
+    if points.dim() != 3 or points.shape[-1] != 2:
+        raise InputError(f"encode: points must be (B, K, 2), got {tuple(points.shape)}")
     cells = points / STRIDE - 0.5
     columns = torch.arange(size[1], device=points.device, dtype=points.dtype)
     rows = torch.arange(size[0], device=points.device, dtype=points.dtype)

@@ -12,7 +12,15 @@ import numpy as np
 
 from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.data.coco_table import Tally, given_box, is_crowd, picture_name, picture_size
+from gatedpose.data.coco_table import (
+    Tally,
+    given_box,
+    is_crowd,
+    known_id,
+    matching_id,
+    picture_name,
+    picture_size,
+)
 from gatedpose.errors import DatasetError, check_range
 
 LOG = logging.getLogger(__name__)
@@ -154,13 +162,13 @@ def _group(
     found: dict[str | int, list[Box]] = {name: [] for name in (names or {}).values()}
     count = 0
     for row in annotated:
-        image = row.get("image_id")
-        if not isinstance(image, (int, str)) or (names is not None and image not in names):
-            raise row.error("image_id", f"{image!r:.80} is the id of none of the images")
+        image = row.identity("image_id")
+        if names is not None:
+            image = known_id(row, "image_id", "images", names)
         category = row.values.get("category_id", next(iter(people)))
         if not isinstance(category, (int, str)):
             raise row.error("category_id", f"must be a number, got {category!r:.80}")
-        if category not in people:
+        if matching_id(category, people) is None:
             tally.left_out[f"of category {category!r:.40}"] += 1
         elif is_crowd(row):
             tally.left_out["marked as a crowd"] += 1

@@ -8,6 +8,7 @@ import contextlib
 import io
 import logging
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -73,7 +74,7 @@ def load_table(file: Path) -> Table:
     known: dict[str, set[Any]] = {}
     for table in ("images", "categories", "annotations"):
         known[table] = set()
-        for row in rows(file, table, data.get(table)):
+        for i, row in enumerate(rows(file, table, data.get(table))):
             number = row.get("id")
             if not isinstance(number, (int, str)) or number in known[table]:
                 raise row.error("id", f"must be a number of its own, got {number!r:.80}")
@@ -82,14 +83,35 @@ def load_table(file: Path) -> Table:
                 picture_name(row)
             elif table == "annotations":
                 for key, other in (("image_id", "images"), ("category_id", "categories")):
-                    value = row.get(key)
-                    if not isinstance(value, int | str) or value not in known[other]:
-                        raise row.error(key, f"{value!r:.80} is the id of none of the {other}")
+                    data.values[table][i][key] = known_id(row, key, other, known[other])
     index = COCO()
     index.dataset = data.values
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         index.createIndex()
     return Table(file, index)
+
+
+def known_id(row: Row, key: str, kind: str, known: Collection[Any]) -> int | str:
+    """Which of the known ids a field means.
+
+    Raises:
+        DatasetError: If it means none.
+    """
+    if (meant := matching_id(row.get(key), known)) is None:
+        raise row.error(key, f"{row.get(key)!r:.80} is the id of none of the {kind}")
+    return meant
+
+
+def matching_id(value: object, known: Collection[Any]) -> int | str | None:
+    """The known id that a value means; some programs write "7" for 7, or the other way."""
+    if isinstance(value, int | str) and value in known:
+        return value
+    other: int | str | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        other = str(value)
+    elif isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdecimal():
+        other = int(value)
+    return other if other in known else None
 
 
 def picture_name(image: Row) -> str:

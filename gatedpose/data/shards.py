@@ -27,7 +27,7 @@ from gatedpose.data.jpegs import encode_jpeg
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, ImageError, JsonError
 from gatedpose.files.typed_json import parse_json, to_json
-from gatedpose.files.whole import write_whole
+from gatedpose.files.whole import held, write_whole
 from gatedpose.media.images import read_image
 from gatedpose.skeleton import Skeleton
 
@@ -71,8 +71,21 @@ def pack_shards(
     """
     folder = Path(folder)
     _require_packable(samples, dataset, split)
-    _require_free(folder, split)
     folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / f".{split}.lock", f"another program packs {split!r} into {folder}"):
+        return _pack(samples, dataset, split, folder, size, quality, shard_bytes)
+
+
+def _pack(
+    samples: Sequence[Sample],
+    dataset: str,
+    split: str,
+    folder: Path,
+    size: int,
+    quality: int,
+    shard_bytes: int,
+) -> Path:
+    _require_free(folder, split)
     table = folder / f"{split}.json"
     shards: list[dict[str, Any]] = []
     try:

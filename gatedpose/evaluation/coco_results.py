@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import load_json, rows
-from gatedpose.data.coco_table import Table, scorable
+from gatedpose.data.coco_table import Table, matching_id, scorable
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, InputError, MissingPackageError
 from gatedpose.evaluation.metrics import Score
@@ -98,17 +98,23 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         ) from error
     if not results:
         raise InputError("oks_ap: there are no results to score")
+
+    def image_of(entry: Mapping[str, Any]) -> int | str:
+        if (image := matching_id(entry["image_id"], annotated.imgs)) is None:
+            raise InputError(f"oks_ap: {truth} has no image {entry['image_id']}")
+        return image
+
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         annotated = COCO(str(truth))
         annotated.dataset = scorable(Table(Path(truth), annotated))
         for number, person in enumerate(annotated.dataset["annotations"], 1):
-            person["id"] = number
+            person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()
-        if unknown := {r["image_id"] for r in results} - set(annotated.getImgIds()):
-            raise InputError(f"oks_ap: {truth} has no image {sorted(unknown, key=str)[0]}")
-        if unknown := {r["category_id"] for r in results} - set(annotated.getCatIds()):
-            raise InputError(f"oks_ap: {truth} has no category {sorted(unknown, key=str)[0]}")
-        run = COCOeval(annotated, annotated.loadRes([dict(r) for r in results]), "keypoints")
+        for result in results:
+            if result["category_id"] not in annotated.getCatIds():
+                raise InputError(f"oks_ap: {truth} has no category {result['category_id']}")
+        found = [{**result, "image_id": image_of(result)} for result in results]
+        run = COCOeval(annotated, annotated.loadRes(found), "keypoints")
         run.evaluate()
         run.accumulate()
         run.summarize()

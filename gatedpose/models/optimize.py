@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gatedpose.catalogue import ENGINES, PRECISIONS
 from gatedpose.device import find_device, keep_freed_memory
-from gatedpose.errors import InputError, check_choice, check_range
+from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.models.base import HeatmapNetwork, check_images
 from gatedpose.models.choice import Choice, choose_engine, fast_precision
 from gatedpose.models.engines import EngineNetwork, check_installed, to_engine
@@ -198,6 +198,8 @@ def optimize(
     """
     check_choice("optimize: engine", engine, ENGINES)
     check_choice("optimize: precision", precision, PRECISIONS)
+    if compile != "auto":
+        check_flags("optimize", compile=compile)
     if example_shape is not None:
         check_range("optimize: example_shape", tuple(example_shape), (1, 65_536), count=4)
     wanted = find_device(device) if device else next(model.parameters()).device

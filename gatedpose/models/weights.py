@@ -26,6 +26,7 @@ from gatedpose.files.typed_json import read_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.configs import check_config
 from gatedpose.models.finder import FinderConfig
+from gatedpose.models.packed import unpack
 from gatedpose.models.variants import VARIANTS
 
 WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
@@ -174,6 +175,7 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
         raise WeightsError(f"{path} cannot be read: {error}") from error
     while tensors and (wrapped := [p for p in PREFIXES if all(k.startswith(p) for k in tensors)]):
         tensors = {key.removeprefix(wrapped[0]): tensor for key, tensor in tensors.items()}
+    tensors = unpack(tensors, path)
     require_finite(tensors, path)
     return tensors
 

@@ -17,7 +17,13 @@ from torch import nn
 
 from gatedpose.catalogue import IMAGENET_MEAN, IMAGENET_STD
 from gatedpose.device import find_device
-from gatedpose.errors import InputError, InputTypeError, UnknownModelError, WeightsError
+from gatedpose.errors import (
+    InputError,
+    InputTypeError,
+    UnknownModelError,
+    WeightsError,
+    check_flags,
+)
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.finder import FinderConfig
 from gatedpose.models.names import find_weights, parse_name
@@ -107,6 +113,7 @@ def create_model(
         _check_architecture(source, place, config.get("cache_dir"))
     elif tag or place not in BY_NAME:
         find_weights(name)
+    check_flags("create_model", pretrained=pretrained)
     if pretrained and checkpoint_path:
         raise InputError("create_model: pretrained and checkpoint_path exclude each other")
     if config.get("features_only"):

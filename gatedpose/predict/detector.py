@@ -19,6 +19,7 @@ from gatedpose.errors import (
     DetectorError,
     UnknownModelError,
     WeightsError,
+    check_flags,
     check_range,
     did_you_mean,
 )
@@ -144,6 +145,7 @@ def load_detector(
     from torchvision.models import detection
 
     check_range("load_detector: min_score", min_score, (0.0, 1.0))
+    check_flags("load_detector", download=download)
     source = find_download(name)
     if weights is None and not (download or source.path.is_file()):
         raise WeightsError(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
-from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice
+from gatedpose.errors import GatedPoseError, InputError, WeightsError, check_choice, check_flags
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb, read_image
@@ -91,6 +91,7 @@ class Predictor:
         workers: int | None = None,
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
+        check_flags("Predictor", flip_test=flip_test)
         if isinstance(model, str):
             model = create_model(find_word(model), pretrained=True)
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -5,6 +5,7 @@ import io
 import json
 import resource
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -22,7 +23,7 @@ from gatedpose.data import shards as shards_module
 from gatedpose.data.crops import pack
 from gatedpose.data.samples import Sample
 from gatedpose.data.shards import holds_shards, load_shards, pack_shards
-from gatedpose.errors import DatasetError, ImageError
+from gatedpose.errors import DatasetError, ImageError, InputError
 from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton
 
@@ -218,6 +219,21 @@ def test_a_split_is_not_packed_twice(folder: Path, samples: list[Sample]) -> Non
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_two_programs_do_not_pack_into_one_folder(samples: list[Sample], tmp_path: Path) -> None:
+    holds = "import sys, time; from gatedpose.files.whole import held; from pathlib import Path\n"
+    holds += "with held(Path(sys.argv[1]), 'x'): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holds, str(tmp_path / ".train.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match="another program packs 'train' into"):
+            pack_shards(samples, "own", "train", tmp_path, size=SIZE)
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".train.lock", "pictures"]
+        other.communicate()
+    pack_shards(samples, "own", "train", tmp_path, size=SIZE)
+    assert not (tmp_path / ".train.lock").exists()
+
+
 @pytest.mark.parametrize("name", ["train.json", "train-00007.tar"])
 def test_files_of_others_are_left_alone(name: str, samples: list[Sample], tmp_path: Path) -> None:
     (tmp_path / name).write_text("{}")
@@ -279,7 +295,7 @@ def test_without_its_table_a_split_is_not_left(
 ) -> None:
     def write(path: Path, data: bytes | str) -> None:
         if path.suffix == ".json":
-            assert len(list(path.parent.iterdir())) == 3  # it comes last
+            assert len(list(path.parent.glob("*.tar"))) == 3  # it comes last
             raise KeyboardInterrupt
         write_whole(path, data)
 

@@ -368,6 +368,26 @@ def test_a_category_that_nothing_is_of_is_passed_over(tmp_path: Path) -> None:
     assert own(tmp_path, "train", check_images=False)[0].skeleton.joints == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+def test_ids_as_text(key: str, tmp_path: Path) -> None:
+    write(tmp_path / "train.json", table(**{key: "1"}))
+    [person] = own(tmp_path, "train", check_images=False)
+    assert person.id == "own/1/1"
+    content = table()
+    content["images"][0]["id"] = content["categories"][0]["id"] = "1"
+    write(tmp_path / "train.json", content)
+    assert len(own(tmp_path, "train", check_images=False)) == 1
+
+
+@pytest.mark.parametrize("value", ["01x", "²", "9" * 5000, "", True, 1.5, None, [1], "2"], ids=str)
+def test_ids_that_are_none(value: Any, tmp_path: Path) -> None:
+    write(
+        tmp_path / "train.json", table(image_id=value) | {"images": [{"id": 3, "file_name": "a"}]}
+    )
+    with pytest.raises(DatasetError, match=r"'image_id': .* is the id of none of the images"):
+        own(tmp_path, "train", check_images=False)
+
+
 def test_coco_person_under_another_id(tmp_path: Path) -> None:
     folder = coco(tmp_path)
     file = folder / "annotations" / "person_keypoints_val2017.json"

@@ -495,6 +495,19 @@ def test_ids_of_annotations_do_not_count(ids: list[int], tmp_path: Path) -> None
     assert stats["AP"] == stats["AR"] == 1
 
 
+@pytest.mark.parametrize("part", ["images", "annotations", "results"])
+def test_image_ids_as_text(part: str, tmp_path: Path) -> None:
+    path = tmp_path / "truth.json"
+    results = results_of(coco_truth(path, people=3), 0)
+    truth = json.loads(path.read_text())
+    key = "id" if part == "images" else "image_id"
+    for row in results if part == "results" else truth[part]:
+        row[key] = str(row[key])
+    path.write_text(json.dumps(truth))
+    stats = oks_ap(path, results)
+    assert stats["AP"] == stats["AR"] == 1
+
+
 def test_bad_results_are_named(tmp_path: Path) -> None:
     annotations = coco_truth(tmp_path / "truth.json")
     with pytest.raises(ValueError, match=r"truth.json has no category 9"):

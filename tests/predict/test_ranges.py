@@ -9,12 +9,14 @@ import torch
 
 import gatedpose
 from gatedpose.data.boxes import read_boxes
-from gatedpose.errors import BoxError, InputError, VideoError
+from gatedpose.errors import BoxError, InputError, InputTypeError, VideoError
 from gatedpose.evaluation.metrics import pck
 from gatedpose.export import export
+from gatedpose.heatmaps import encode
 from gatedpose.media.images import allow_megapixels
 from gatedpose.media.video import VideoWriter
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.optimize import optimize
 from gatedpose.predict.detector import load_detector, load_finder
 from gatedpose.predict.predictor import Predictor
 from gatedpose.predict.tracker import Tracker
@@ -35,13 +37,39 @@ def model() -> HeatmapNetwork:
         {"size": (0, 64)}, {"size": (-64, 64)}, {"size": (64.5, 64)}, {"size": 64},
         {"size": (64,)}, {"size": (10**6, 64)}, {"batch_size": 0}, {"batch_size": True},
         {"batch_size": 2.0}, {"batch_size": NAN}, {"workers": -1}, {"workers": 1.5},
-        {"workers": True}, {"min_person": NAN}, {"min_person": 2}, {"detector": 5},
+        {"workers": True}, {"flip_test": "false"}, {"flip_test": 2},
+        {"min_person": NAN}, {"min_person": 2}, {"detector": 5},
     ],
     ids=str,
 )  # fmt: skip
 def test_options_of_a_predictor(model: HeatmapNetwork, options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=rf"^Predictor: (a )?{next(iter(options))}.* got "):
         Predictor(model, LSP14, **options)
+
+
+@pytest.mark.parametrize("value", ["false", "", 2, None, [True]], ids=repr)
+def test_flags_are_true_or_false(value: Any, model: HeatmapNetwork, tmp_path: Path) -> None:
+    with pytest.raises(InputTypeError, match="create_model: pretrained must be True or False"):
+        gatedpose.create_model("gated_hg_1s_68", pretrained=value)
+    with pytest.raises(InputTypeError, match="export: half must be True or False"):
+        export(model, tmp_path / "a.onnx", half=value)
+    with pytest.raises(InputTypeError, match="optimize: compile must be True or False"):
+        optimize(model, compile=value)
+    with pytest.raises(InputTypeError, match="load_detector: download must be True or False"):
+        load_detector(download=value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, NAN, INF, "1", None, 1e-9], ids=repr)
+def test_width_of_a_gaussian(sigma: Any) -> None:
+    with pytest.raises(InputError, match=r"encode: sigma must be a number from 0\.01 to 100"):
+        encode(torch.zeros(2, 3, 2), (4, 6), sigma)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3, 3), (2, 3, 2, 1)])
+def test_points_of_a_gaussian(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"encode: points must be \(B, K, 2\), got "):
+        encode(torch.zeros(shape), (4, 6), 1.0)
 
 
 def test_whole_numbers_of_numpy_are_whole(model: HeatmapNetwork) -> None:
