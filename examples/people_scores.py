@@ -18,19 +18,19 @@ import gatedpose
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
 from gatedpose.evaluation.calibration import known_joints, plot_reliability
-from gatedpose.evaluation.run import evaluate
+from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.files.whole import write_whole
 from gatedpose.media.images import image_size
 from gatedpose.models.calibration import calibration_error
 
 
-def whole(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """People who fill half of their picture's height, by their box and by the whole picture."""
+def whole(samples: list[Sample]) -> tuple[list[int], list[Sample]]:
+    """Numbers of the people who fill half of their picture's height, and they with that as box."""
     tall, pictures = [], []
-    for sample in samples:
+    for i, sample in enumerate(samples):
         width, height = image_size(sample.image)
         if sample.box[3] - sample.box[1] >= height / 2:
-            tall.append(sample)
+            tall.append(i)
             box = np.array((0, 0, width, height), dtype=np.float32)
             pictures.append(replace(sample, box=box))
     return tall, pictures
@@ -66,7 +66,8 @@ def main(
         gone = f"{low[absent].mean():.1%} of {absent.sum()}" if absent.any() else "none"
         click.echo(f"  below {threshold}: absent {gone}; labelled {low[labelled].mean():.1%}")
         tall, pictures = whole(samples)
-        by_box, by_picture = (evaluate(predictor, part, False).score for part in (tall, pictures))
+        by_box = score_people([samples[i] for i in tall], result.keypoints[tall])
+        by_picture = evaluate(predictor, pictures, False).score
         click.echo(
             f"  {len(tall)} tall people: by the box {by_box.mean:.2f}, by the whole picture "
             f"{by_picture.mean:.2f}"

@@ -190,8 +190,8 @@ def warp(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     # this grid as well, but takes longer than sampling by it.
     half = matrices.new_tensor((images.shape[-1] / 2, images.shape[-2] / 2))
     across, down, start = (invert(matrices) / half.view(1, 2, 1)).unbind(dim=2)  # (B, 2) each
-    x = torch.arange(width, device=half.device).add(0.5).view(1, -1, 1)
-    y = torch.arange(height, device=half.device).add(0.5).view(1, -1, 1)
+    places = torch.arange(max(size)).to(half) + 0.5  # not in PyTorch's default dtype
+    x, y = (places[:side].view(1, -1, 1) for side in (width, height))
     # As complex numbers x + iy: on the CPU sums of those are vectorised, of short rows are not.
     columns = torch.view_as_complex(x * across.unsqueeze(1))
     rows = torch.view_as_complex(y * down.unsqueeze(1) + (start - 1).unsqueeze(1))

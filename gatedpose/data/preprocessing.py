@@ -38,8 +38,9 @@ class Preprocessing:
 
     def scales(self, device: torch.device, white: float = 1.0) -> tuple[Tensor, Tensor]:
         """Mean and std, each (3, 1, 1), of colours from 0 to `white`."""
-        mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return white * mean, white * std
+        both = torch.tensor((self.mean, self.std), dtype=torch.float32, device=device)
+        mean, std = (white * both.unsqueeze(-1).unsqueeze(-1)).unbind()
+        return mean, std
 
     def normalise(self, colours: Tensor) -> Tensor:
         """Network inputs from colours (..., 3, H, W) in [0, 1]."""

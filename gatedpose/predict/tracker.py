@@ -141,7 +141,7 @@ class Tracker:
         if self.boxes is not None:
             boxes = as_boxes(self.boxes, height, width)
         elif not self.detector:
-            boxes = torch.tensor([[0.0, 0.0, width, height]])
+            boxes = torch.tensor([[0.0, 0.0, width, height]], dtype=torch.float32)
         else:
             return  # the detector will find some
         self._tracks = [_Track(next(self._numbers), box, box) for box in boxes]

@@ -494,7 +494,7 @@ def test_boxes_are_those_of_people(tmp_path: Path, caplog: pytest.LogCaptureFixt
     content["categories"] = [{"id": 4, "name": "dog"}, {"id": 9, "name": "Person"}]
     person = content["annotations"][0]
     content["annotations"] = [
-        {**person, "category_id": 9},
+        {**person, "category_id": "9"},
         {**person, "id": 2, "category_id": 4},
         {**person, "id": 3, "category_id": 9, "bbox": None},
     ]

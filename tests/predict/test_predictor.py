@@ -24,6 +24,7 @@ from gatedpose.media.demo import demo_image
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.pose import Pose, to_supervision
 from gatedpose.predict import predictor as predict
+from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import LSP14, Skeleton
 
@@ -286,6 +287,25 @@ def test_coordinates_do_not_follow_autocast(finder: DotFinder, decoder: Any) -> 
     for one, other in zip(plain, rounded, strict=True):
         np.testing.assert_array_equal(one.keypoints, other.keypoints)
         assert np.abs(other.keypoints - points).max() < 0.6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_coordinates_do_not_follow_the_default_dtype(dtype: torch.dtype) -> None:
+    image = demo_image()
+    predictor, finder = Predictor("fast"), PersonFinder()
+
+    def found() -> list[np.ndarray]:
+        poses = predictor(image, [[120.0, 20.0, 400.5, 500.0]]) + predictor(image, "whole")
+        return [*(pose.keypoints for pose in poses), finder(image).numpy()]
+
+    plain = found()
+    torch.set_default_dtype(dtype)
+    try:
+        again = found()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(plain, again, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
