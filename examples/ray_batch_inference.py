@@ -44,7 +44,7 @@ TABLES = (".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class Photo:
-    """Its name in the results, where it is, and its people's boxes; the whole photo if None."""
+    """Its name in the results, where it is, and its people's boxes; they are looked for if None."""
 
     name: str
     path: str

@@ -19,9 +19,10 @@ Each is also one of Python's own kinds, so that `except ValueError` catches what
 """
 
 import difflib
+import importlib
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 # Lowest and highest number that is good; of whole numbers if both are.
 Range: TypeAlias = tuple[int, int] | tuple[float, float]
@@ -81,6 +82,14 @@ class WeightsError(GatedPoseError, RuntimeError):
 
 class PortError(GatedPoseError, OSError):
     """A port that cannot be listened on; the text says which and what to try."""
+
+
+def require(module: str, what: str, package: str) -> Any:
+    """A module that an extra brings; MissingPackageError that says `what` needs it if it is not."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(f'{what}: pip install "{package}"') from error
 
 
 def check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from gatedpose.errors import InputError, MissingPackageError
+from gatedpose.errors import InputError, MissingPackageError, require
 from gatedpose.media.images import ImageSource, to_pil
 from gatedpose.skeleton import Skeleton
 
@@ -159,22 +159,17 @@ def to_supervision(poses: Sequence[Pose]) -> Any:
         ImportError: Without supervision, or with one before 0.31; names the pip command.
         ValueError: Without poses.
     """
-    try:
-        from supervision import KeyPoints
-    except ImportError as error:
-        raise MissingPackageError(
-            'this needs supervision: pip install "supervision>=0.31"'
-        ) from error
+    supervision = require("supervision", "this needs supervision", "supervision>=0.31")
     if not poses:
         raise InputError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
     scores = np.stack([pose.scores for pose in poses])
     try:
-        return KeyPoints(
+        return supervision.KeyPoints(
             xy=np.stack([pose.keypoints for pose in poses]) - np.float32(0.5),
             class_id=np.zeros(len(poses), dtype=int),
             keypoint_confidence=scores,
             detection_confidence=scores.mean(axis=1),
         )
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:
         message = f'this supervision is too old ({error}): pip install "supervision>=0.31"'
         raise MissingPackageError(message) from error

@@ -16,15 +16,7 @@ from gatedpose.predict.tracker import Tracker
 def predict_video(
     job: Job, source: str | None, camera: int | None, out: Path | None, smooth: bool
 ) -> None:
-    """Predicts, draws and prints frame by frame.
-
-    Args:
-        job: Which people, and how.
-        source: A video file, if no camera is given.
-        camera: Number of a webcam, which is read until Ctrl-C.
-        out: Video to write.
-        smooth: Whether joints are smoothed in time.
-    """
+    """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C."""
     from tqdm import tqdm
 
     target = out or Path("poses.mp4")

@@ -67,7 +67,7 @@ def train(name: str, out: Path, phases: tuple[str, ...], **options: Any) -> None
 
 
 def _phase(text: str) -> Any:
-    from gatedpose.training.finder_recipe import FinderPhase
+    from gatedpose.training.groups import FinderPhase
 
     try:
         return FinderPhase(*map(int, text.split(",")))

@@ -44,16 +44,10 @@ def predict_pictures(
 ) -> None:
     """Predicts, draws and prints picture by picture.
 
-    Args:
-        job: Which people, and how.
-        sources: The pictures.
-        out: Picture to write if there is a single one, else folder.
-        single: Whether a single picture was asked for, and not a folder or pattern.
-        keep: Whether results that the folder holds are kept (True) or begun anew (False); if None
-            there may be none.
-        coco: File to write in COCO's format of results.
-        suffix: Of the drawings in a folder, with its dot; by each picture's own if None.
-        recursive: Whether a pattern takes pictures of folders in folders.
+    `out` is the picture to write if a `single` one was asked for, else the folder; `keep` says
+    whether results in it are kept (True) or begun anew (False); if None there may be none. `suffix`
+    is that of the drawings in a folder, with its dot; each picture's own if None. A `recursive`
+    pattern takes pictures of folders in folders, too.
 
     Raises:
         ClickException: At the end, if pictures could not be read.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.errors import DatasetError, JsonError, MissingPackageError
+from gatedpose.errors import DatasetError, JsonError, require
 from gatedpose.files.typed_json import read_json
 
 LONGEST_NAME = 255  # bytes of a file's, on all usual file systems
@@ -33,14 +33,9 @@ def load_mat(file: Path, name: str, **options: Any) -> Any:
         DatasetError: For a file that is missing, damaged or without the variable.
         ImportError: Without SciPy.
     """
+    scipy = require("scipy.io", f"reading {file.name} needs SciPy", "gatedpose[train]")
     try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise MissingPackageError(
-            f'reading {file.name} needs SciPy: pip install "gatedpose[train]"'
-        ) from error
-    try:
-        return loadmat(file, **options)[name]
+        return scipy.loadmat(file, **options)[name]
     except Exception as error:  # scipy raises many kinds on a damaged file
         raise DatasetError(
             f"{file} cannot be read as a MATLAB file with '{name}': {error}"

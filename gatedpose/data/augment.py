@@ -112,21 +112,11 @@ def augment(
     rank: int = 0,
     world: int = 1,
 ) -> Batch:
-    """Network inputs of random similarity, colour and occlusion.
+    """Network inputs of `size` (height, width) of B people, changed at random.
 
-    Args:
-        crops: B people, on the device of the training.
-        size: (height, width) of the input.
-        skeleton: For the exchange of left and right and the halves of the body.
-        augmentation: Ranges.
-        preprocessing: The network's.
-        generator: Of the random numbers, on the CPU.
-        rank: This process. All draw for the whole batch and take their share of it, so that what
-            happens to a person does not depend on the number of processes.
-        world: Number of processes.
-
-    Returns:
-        The batch, on the crops' device.
+    The crops are on the device of the training, and so is the batch; the generator is on the CPU.
+    All processes of a `world` draw for the whole batch and take their share of it by their `rank`,
+    so that what happens to a person does not depend on the number of processes.
     """
     device = crops.images.device
     draw = Draw(len(crops), generator, device, rank, world)

@@ -21,19 +21,14 @@ CROP = 224  # pixels, of the contact sheet's pictures
 
 
 def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, Any]:
-    """Reads every image, sees whether every box lies in its image, and counts.
-
-    Args:
-        samples: People of one split.
-        progress: Show a bar.
+    """Reads every image of a split, sees whether every box lies in its image, and counts.
 
     Returns:
         "people", "images", how often each joint is "labelled", by name, "flip_pairs" of names, and
         the "doubts" of `gatedpose.data.agreement`.
 
     Raises:
-        DatasetError: For images that cannot be read and boxes that lie outside; the first five are
-            named.
+        DatasetError: For images that cannot be read and boxes that lie outside; five are named.
     """
     by_image: dict[Path, list[Sample]] = {}
     for sample in samples:

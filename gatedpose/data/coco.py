@@ -65,18 +65,10 @@ def annotations_file(folder: str | Path, split: str) -> Path:
 
 
 def read_coco_json(file: Path, images: Path) -> list[Sample]:
-    """Reads a file of people with COCO's 17 joints.
+    """Reads a file of people with COCO's 17 joints, such as person_keypoints_val2017.json.
 
-    Args:
-        file: Such as person_keypoints_val2017.json.
-        images: Folder that the images are expected in; it is not looked at.
-
-    Returns:
-        People with a labelled joint, see `read_people`. Ids are "coco/image id/annotation id".
-
-    Raises:
-        DatasetError: See `coco`.
-        ImportError: Without pycocotools.
+    The folder of the images is not looked at. Ids are "coco/image id/annotation id"; see
+    `read_people`.
     """
     table = load_table(file)
     categories = joint_categories(table)
@@ -90,18 +82,11 @@ def read_coco_json(file: Path, images: Path) -> list[Sample]:
 def read_people(
     table: Table, categories: Collection[Row], images: Path, dataset: str, skeleton: Skeleton
 ) -> list[Sample]:
-    """The annotated people of categories that have the same joints.
+    """The annotated people of some of `joint_categories`, which have the same joints.
 
     Crowds, and people without a labelled joint, are left out. Who has no box, or one without area,
     gets the tight box of the labelled joints, or is left out if there is but one of these. The log
     says in one line how many of each.
-
-    Args:
-        table: From `load_table`.
-        categories: Some of `joint_categories`.
-        images: Folder of the images.
-        dataset: First part of the ids.
-        skeleton: The K joints.
 
     Raises:
         DatasetError: For a row that is wrong, or if nobody is left.

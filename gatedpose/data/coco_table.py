@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.errors import DatasetError, MissingPackageError, in_range
+from gatedpose.errors import DatasetError, in_range, require
 from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
@@ -64,12 +64,7 @@ def load_table(file: Path) -> Table:
             annotation of an unknown image.
         ImportError: Without pycocotools.
     """
-    try:
-        from pycocotools.coco import COCO
-    except ImportError as error:
-        raise MissingPackageError(
-            f'reading {file.name} needs pycocotools: pip install "gatedpose[train]"'
-        ) from error
+    coco = require("pycocotools.coco", f"reading {file.name} needs pycocotools", "gatedpose[train]")
     data = Row(file, "the file", load_json(file))
     known: dict[str, set[Any]] = {}
     for table in ("images", "categories", "annotations"):
@@ -84,7 +79,7 @@ def load_table(file: Path) -> Table:
             elif table == "annotations":
                 for key, other in (("image_id", "images"), ("category_id", "categories")):
                     data.values[table][i][key] = known_id(row, key, other, known[other])
-    index = COCO()
+    index = coco.COCO()
     index.dataset = data.values
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         index.createIndex()

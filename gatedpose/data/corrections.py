@@ -48,10 +48,7 @@ class Corrections:
 
 
 def load_corrections(name: str | Path) -> Corrections:
-    """Reads what `Corrections.save` wrote.
-
-    Args:
-        name: A file, or "lspet" for the packaged corrections of LSP-extended.
+    """Reads what `Corrections.save` wrote, or "lspet", the packaged corrections of LSP-extended.
 
     Raises:
         DatasetError: For a file that is not such.

@@ -222,18 +222,11 @@ def _annotation(sample: Sample) -> tuple[np.ndarray, ...]:
 def batches(
     weights: Tensor, batch_size: int, seed: int, start: int, rank: int = 0, world: int = 1
 ) -> Iterator[Tensor]:
-    """Endless random batches of indices, the same whenever they are asked for again.
+    """Endless random batches of indices (B,), the same whenever they are asked for again.
 
-    Args:
-        weights: (N,) how often each person is drawn, in relation to the others.
-        batch_size: B, on each process.
-        seed: Of the order.
-        start: Step to start from, for a resumed training.
-        rank: This process.
-        world: Number of processes.
-
-    Yields:
-        (B,) indices.
+    `weights` (N,) say how often each person is drawn, in relation to the others; `start` is the
+    step to start from, for a resumed training; of a `world` of processes this one has the number
+    `rank`.
     """
     step = start
     while True:

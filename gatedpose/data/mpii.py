@@ -82,19 +82,9 @@ def mpii(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
 
 
 def read_mat(file: Path, split: str, images: Path) -> list[Sample]:
-    """Reads the official release, mpii_human_pose_v1_u12_1.mat.
+    """Reads the annotated people of a split, each with their head box, from the official release.
 
-    Args:
-        file: The .mat file.
-        split: "train" or "val".
-        images: Folder that the images are expected in; it is not looked at.
-
-    Returns:
-        The annotated people of the split, each with their head box.
-
-    Raises:
-        DatasetError: See `mpii`.
-        ImportError: Without SciPy.
+    The folder of the images is not looked at; see `mpii`.
     """
     _check_split(split)
     release = load_mat(file, "RELEASE", struct_as_record=False, squeeze_me=True)
@@ -123,13 +113,7 @@ def read_mat(file: Path, split: str, images: Path) -> list[Sample]:
 def read_hourglass_json(file: Path, split: str, images: Path) -> list[Sample]:
     """Reads the json of the hourglass and CPM line: objpos, scale_provided, joint_self and so on.
 
-    Args:
-        file: The .json or .json.gz file, a list or {"root": list}.
-        split: "train" or "val".
-        images: Folder that the images are expected in; it is not looked at.
-
-    Raises:
-        DatasetError: See `mpii`.
+    It is a list or {"root": list}. The folder of the images is not looked at; see `mpii`.
     """
     _check_split(split)
     data = load_json(file)
@@ -160,13 +144,7 @@ def read_hrnet_json(file: Path, images: Path) -> list[Sample]:
 
     The file does not know a person's number in the image; people are numbered in its order, which
     gives most people the number of the other formats (all but 52 in training, 1,076 in validation).
-
-    Args:
-        file: The .json file of one split.
-        images: Folder that the images are expected in; it is not looked at.
-
-    Raises:
-        DatasetError: See `mpii`.
+    The folder of the images is not looked at; see `mpii`.
     """
     people = []
     seen: dict[str, int] = {}

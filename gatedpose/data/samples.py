@@ -47,16 +47,10 @@ class Sample:
 def require_images(
     folder: Path, needed: Collection[str], known: Collection[str] | None = None
 ) -> None:
-    """Checks the files of a folder of images by name.
+    """Raises DatasetError unless a folder holds the files needed and no unknown ones.
 
-    Args:
-        folder: Holds the images.
-        needed: Files that must be there.
-        known: All that may be there, but for hidden files; anything if None.
-
-    Raises:
-        DatasetError: For a missing folder, or missing or unexpected files: how many, and the first
-            five by name.
+    `known` are all that may be there, but for hidden files; anything if None. The message has the
+    first five by name.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: the images belong into it")

@@ -83,16 +83,7 @@ def draw_views(
     preprocessing: Preprocessing,
     generator: torch.Generator,
 ) -> ViewBatch:
-    """Network inputs of random views of some pictures.
-
-    Args:
-        pictures: See `Pictures`.
-        indices: (B,) of them.
-        size: (height, width) of the input.
-        views: Ranges.
-        preprocessing: The network's.
-        generator: Of the random numbers.
-    """
+    """Network inputs of `size` (height, width): random views of the pictures at `indices` (B,)."""
     draw = Draw(len(indices), generator, indices.device, 0, 1)
     matrices = _random_matrices(pictures, indices, size, views, draw)
     packed = pictures.images[indices].float()

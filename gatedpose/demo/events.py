@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gatedpose.demo.viewer import SMALLEST, Finding, PoseFinder
-from gatedpose.errors import (
-    BoxError,
-    GatedPoseError,
-    ImageError,
-    InputError,
-    MissingPackageError,
-)
+from gatedpose.errors import BoxError, GatedPoseError, ImageError, InputError, MissingPackageError
 from gatedpose.media.images import image_size
 
 LARGEST_SIDE = 16_384  # pixels of a photo
@@ -61,17 +55,26 @@ class Events:
         """The picture, a text, the table of joints and the heatmaps."""
         if photo is None:
             return list(NOTHING)
+        values = name, flip, min_score, whole, person, *box
+        return self._guarded(photo, lambda path: self._shown(path, *values)[1:], NOTHING)
 
-        def shown(path: str) -> list[Any]:
-            chosen = _person(person) - 1
-            given, share = _numbers(box), _share(min_score)
-            finding = self.finder(
-                Path(path), str(name), given, bool(flip), share, whole=bool(whole), person=chosen
-            )
-            text = finding_text(finding, str(name), bool(flip), self.finder.device)
-            return [finding.picture, text, *_joints(finding)]
-
-        return self._guarded(photo, shown, NOTHING)
+    def _shown(
+        self,
+        path: str,
+        name: Any,
+        flip: Any,
+        min_score: Any,
+        whole: Any,
+        person: Any,
+        *box: Any,
+        at: tuple[float, float] | None = None,
+    ) -> list[Any]:
+        """The person whose joints are shown, counted from 1, and what `show` gives."""
+        chosen, given, share = _person(person) - 1, _numbers(box), _share(min_score)
+        kind: dict[str, Any] = {"whole": bool(whole), "person": chosen, "at": at}
+        finding = self.finder(Path(path), str(name), given, bool(flip), share, **kind)
+        text = finding_text(finding, str(name), bool(flip), self.finder.device)
+        return [finding.person + 1, finding.picture, text, *_joints(finding)]
 
     def click(self, at: Any, mode: Any, photo: Any, *values: Any) -> list[Any]:
         """A click on the picture: the four numbers of the box, the person, and what `show` gives.
@@ -91,23 +94,14 @@ class Events:
             x, y = (value / scale for value in _place(at))
             if mode == MARKS:
                 before = [number for number in _numbers(box) if number is not None]
+                x, y, skip = round(x, 1), round(y, 1), self.gr.skip()
                 if len(before) != 2:
                     hint = f"**A corner at {x:.0f}, {y:.0f}.** Click the opposite one."
-                    return [round(x, 1), round(y, 1), None, None, 1, self.gr.skip(), hint] + [
-                        self.gr.skip()
-                    ] * 2
-                (x0, x1), (y0, y1) = (
-                    sorted((before[0], round(x, 1))),
-                    sorted((before[1], round(y, 1))),
-                )
+                    return [x, y, None, None, 1, skip, hint, skip, skip]
+                (x0, x1), (y0, y1) = sorted((before[0], x)), sorted((before[1], y))
                 corners = [x0, y0, x1, y1]
                 return [*corners, 1, *self.show(photo, name, flip, min_score, whole, 1, *corners)]
-            finding = self.finder(
-                Path(path), str(name), _numbers(box), whole=bool(whole), person=_person(person) - 1
-            )
-            chosen = finding.at(x, y) + 1
-            found = self.show(photo, name, flip, min_score, whole, chosen, *box)
-            return [*box, chosen, *found]
+            return [*box, *self._shown(path, *values, at=(x, y))]
 
         return self._guarded(photo, clicked, [*box, person, *NOTHING])
 

@@ -57,16 +57,6 @@ class Finding:
     milliseconds: dict[str, float]
     first: bool
 
-    def at(self, x: float, y: float) -> int:
-        """The person at a point of the photo, of the smallest box if several; else `person`."""
-        boxes = [(index, *pose.box.tolist()) for index, pose in enumerate(self.poses)]
-        hit = [
-            ((x1 - x0) * (y1 - y0), index)
-            for index, x0, y0, x1, y1 in boxes
-            if x0 <= x <= x1 and y0 <= y <= y1
-        ]
-        return min(hit)[1] if hit else self.person
-
 
 class _WatchedPredictor(Predictor):
     """Keeps the heatmaps of a call and when the network began and ended."""
@@ -135,6 +125,7 @@ class PoseFinder:
         *,
         whole: bool = False,
         person: int = 0,
+        at: tuple[float, float] | None = None,
     ) -> Finding:
         """Finds the people of a photo.
 
@@ -148,6 +139,7 @@ class PoseFinder:
                 same.
             whole: Whether, without a box, the whole photo is one person.
             person: Whose heatmaps are wanted; the last person if there are not so many.
+            at: A point (x, y) of the photo: the person there is wanted instead, if there is one.
 
         Raises:
             ImageError: If the photo cannot be read.
@@ -173,6 +165,7 @@ class PoseFinder:
                 marks += [("cropping", predictor.began), ("network", predictor.ended)]
                 marks.append(("decoding", time.perf_counter()))
                 person = max(0, min(person, len(poses) - 1))
+                person = person if at is None else _person_at(poses, *at, person)
                 overlays = _overlays(predictor, pixels, poses[person], person)
             first, predictor.used = not predictor.used, True
         times = {step: 1000 * (b - a) for (_, a), (step, b) in pairwise(marks)}
@@ -187,6 +180,17 @@ class PoseFinder:
             predictor.flip_test, predictor.began = False, 0.0
             poses = predictor(frame)
         return draw_people(read_image(frame), poses, min_score, 1)
+
+
+def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int:
+    """The person at a point, of the smallest box if several."""
+    boxes = [(index, *pose.box.tolist()) for index, pose in enumerate(poses)]
+    hit = [
+        ((x1 - x0) * (y1 - y0), index)
+        for index, x0, y0, x1, y1 in boxes
+        if x0 <= x <= x1 and y0 <= y <= y1
+    ]
+    return min(hit)[1] if hit else otherwise
 
 
 def draw_people(

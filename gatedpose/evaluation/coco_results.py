@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gatedpose.data.annotations import load_json, rows
 from gatedpose.data.coco_table import Table, matching_id, scorable
 from gatedpose.data.samples import Sample
-from gatedpose.errors import DatasetError, InputError, MissingPackageError
+from gatedpose.errors import DatasetError, InputError, require
 from gatedpose.evaluation.metrics import Score
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
@@ -25,15 +25,9 @@ Result = dict[str, Any]
 
 
 def to_results(samples: Sequence[Sample], keypoints: Points, scores: Points) -> list[Result]:
-    """Predictions in the format that COCO's server and pycocotools take.
+    """What `Pose.to_coco` gives of N people, from `gatedpose.data.coco`, in image pixels.
 
-    Args:
-        samples: N people of `gatedpose.data.coco.coco`.
-        keypoints: (N, 17, 2) predicted, image pixels.
-        scores: (N, 17) confidences; a person's is their mean.
-
-    Returns:
-        For each person what `Pose.to_coco` gives.
+    Keypoints are (N, 17, 2), scores (N, 17); a person's score is the mean of theirs.
     """
     results = []
     for sample, points, confidences in zip(samples, keypoints, scores, strict=True):
@@ -89,13 +83,10 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         ValueError: If there are no results, or one names an image or category that the annotations
             lack.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingPackageError(
-            'OKS needs pycocotools: pip install "gatedpose[train]"'
-        ) from error
+    require("pycocotools.coco", "OKS needs pycocotools", "gatedpose[train]")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     if not results:
         raise InputError("oks_ap: there are no results to score")
 
@@ -125,19 +116,10 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
 
 def score_results(truth: Path, results: Sequence[Result]) -> Score:
-    """AP of results, averaged over OKS thresholds from .5 to .95, in per cent.
+    """AP of results, averaged over OKS thresholds from .5 to .95, in per cent; see `oks_ap`.
 
-    Args:
-        truth: File of annotations; people without a result lower the score.
-        results: See `to_results`.
-
-    Returns:
-        The mean is AP; the columns are those of `oks_ap`; joints have
-        no score of their own.
-
-    Raises:
-        ValueError: See `oks_ap`.
-        ImportError: Without pycocotools.
+    People without a result lower it. The columns are those of `oks_ap`; joints have no score of
+    their own.
     """
     stats = oks_ap(truth, results)
     columns = {name: 100 * share if share >= 0 else math.nan for name, share in stats.items()}

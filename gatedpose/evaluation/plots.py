@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from gatedpose.errors import MissingPackageError
+from gatedpose.errors import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,13 +18,9 @@ def new_figure(width: float, height: float) -> "Figure":
     Raises:
         ImportError: Without matplotlib; names the pip command that brings it.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            "plots need matplotlib: pip install 'gatedpose[train]'"
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    module = require("matplotlib.figure", "plots need matplotlib", "gatedpose[train]")
+    figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
+    return figure
 
 
 def png(figure: "Figure") -> bytes:

@@ -85,9 +85,7 @@ COSTS = (("params", 1e-6, "parameters (M)"), ("conv_gmacs", 1.0, "GMACs of convo
 def plot_models(rows: Sequence[Facts]) -> bytes:
     """Scores of trained models over their parameters and over their MACs, as PNG.
 
-    Args:
-        rows: Of `model_rows`; the first weights of each are drawn, a row of panels for each split
-            that they were scored on.
+    Of each row, see `gatedpose.catalogue`, the first weights are drawn, with panels for each split.
 
     Raises:
         ValueError: If none of the models has weights.
@@ -108,8 +106,7 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
 def plot_scores(panels: Mapping[str, Sequence[Facts]]) -> bytes:
     """Scores over parameters and over MACs, as PNG: a line for each family of networks.
 
-    Args:
-        panels: For each label of scores, rows of "name", "params", "conv_gmacs" and "mean".
+    `panels` has rows of "name", "params", "conv_gmacs" and "mean" for each label of scores.
     """
     figure = new_figure(11, 4 * len(panels))
     axes = figure.subplots(len(panels), 2, squeeze=False, sharex="col", sharey="row")

@@ -34,13 +34,9 @@ log = logging.getLogger(__name__)
 def choose_engine(model: HeatmapNetwork, shape: Shape, plain: Callable[[], nn.Module]) -> Choice:
     """The engine that runs networks fastest on this machine's CPU.
 
-    It is measured with the first network that asks, a picture at a time, and kept. torch.compile is
-    not among those measured: it takes most of a minute in each program, a kept engine a second.
-
-    Args:
-        model: To measure with.
-        shape: (B, C, H, W) that it is for; B pictures are not needed to measure.
-        plain: Gives the network as PyTorch runs it without compiling.
+    It is measured with the first network that asks, a picture of its `shape` at a time, and kept.
+    torch.compile is not among those measured: it takes most of a minute in each program, a kept
+    engine a second. `plain` gives the network as PyTorch runs it without compiling.
     """
     engines = installed()
     if not engines:

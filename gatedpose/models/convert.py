@@ -16,17 +16,10 @@ NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", 
 
 
 def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]:
-    """Writes the weights of a .pt, .pth, .bin or .ckpt file as safetensors.
+    """Writes the weights of a .pt, .pth, .bin or .ckpt file as .safetensors; returns them by name.
 
-    PyTorch reads it with weights_only=True: that makes tensors and plain containers and runs
-    nothing of the file.
-
-    Args:
-        source: Holds a state dict, or a checkpoint with one inside.
-        target: Ends in .safetensors.
-
-    Returns:
-        The tensors by name, as they were written: contiguous, and each with memory of its own.
+    The file holds a state dict, or a checkpoint with one inside. PyTorch reads it with
+    weights_only=True: that makes tensors and plain containers and runs nothing of the file.
 
     Raises:
         WeightsError: If it cannot be read, or it is not plain which of its tables are the weights.

@@ -18,13 +18,9 @@ from gatedpose.models.hourglass import GatedHourglass
 
 @torch.no_grad()
 def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
-    """Puts a trained network into a larger one of fresh weights.
+    """Puts a trained network into a larger one of fresh weights, which is changed.
 
     In evaluation mode the stacks that both have then predict alike, and further ones as the last.
-
-    Args:
-        small: The trained network.
-        large: One at least as wide, of at least as many stacks, and the same in all else; changed.
 
     Raises:
         TypeError: If one of the two is no `GatedHourglass`.
@@ -62,14 +58,9 @@ def keep_shared_joints(
 ) -> None:
     """Gives `new` the channels of `old` for the joints that both predict, by name.
 
-    The fresh joints of `new` tell the next stack nothing at first, so that its other channels begin
-    where `old` ended.
-
-    Args:
-        old: Network of `joints`.
-        new: The same network of the joints `wanted`, its heads and heatmap remaps fresh; changed.
-        joints: Names of the old heatmap channels.
-        wanted: Names of the new ones.
+    `new` is the same network, for joints that are `wanted`, with fresh heads and heatmap remaps.
+    Its fresh joints tell the next stack nothing at first, so that its other channels begin where
+    `old` ended.
     """
     shared = [name for name in wanted if name in joints]
     before = torch.tensor([list(joints).index(name) for name in shared], dtype=torch.long)

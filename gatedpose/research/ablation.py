@@ -13,6 +13,7 @@ from gatedpose.evaluation.reports import cost_facts, count_variant, plot_scores
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
+from gatedpose.models.profiling import count_parameters
 from gatedpose.models.variants import Variant, find_variant
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
@@ -34,17 +35,17 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def count_parameters(variant: Variant, **config: Any) -> int:
+def variant_parameters(variant: Variant, **config: Any) -> int:
     """Parameters of a variant with a changed configuration; nothing is allocated."""
     with torch.device("meta"):
-        return sum(p.numel() for p in variant.build(**config).parameters())
+        return count_parameters(variant.build(**config))
 
 
 def equal_width(variant: Variant, params: int, **config: Any) -> int:
     """The width, a multiple of 4, whose network's parameters come closest to `params`."""
 
     def count(width: int) -> int:
-        return count_parameters(variant, **config, width=width)
+        return variant_parameters(variant, **config, width=width)
 
     widths = range(8, 4 * variant.config.width, 4)
     above = bisect.bisect_left(widths, params, key=count)
@@ -56,7 +57,7 @@ def choices(table: str, name: str) -> dict[str, dict[str, Any]]:
     if table == "gates":
         return TABLES[table]
     variant = find_variant(name)
-    params = count_parameters(variant)
+    params = variant_parameters(variant)
     return {
         label: {**config, "width": equal_width(variant, params, **config)}
         for label, config in TABLES[table].items()
@@ -68,15 +69,8 @@ def ablate(
 ) -> list[dict[str, Any]]:
     """Trains and scores each choice of a table alike; run again, it goes on where it stopped.
 
-    Args:
-        table: "gates" or "merges".
-        name: A gated hourglass of the zoo; the paper's is gated_hg_2s_128.
-        recipe: Of every training.
-        folders: See `gatedpose.training.run.train`; the first dataset's "val" split is scored.
-        out: Folder; gets one for each choice, and `table`.json and .png.
-
-    Returns:
-        For each choice its label, configuration, parameters and score (with flip test).
+    The paper's network for its tables is gated_hg_2s_128. The first dataset's "val" split is
+    scored, with flip test. `out` gets a folder for each choice, and `table`.json and .png.
     """
     networks = {label: (name, config) for label, config in choices(table, name).items()}
     rows = _train_alike(networks, recipe, folders, out)
@@ -91,15 +85,8 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Trains and scores variants alike; run again, it goes on where it stopped.
 
-    Args:
-        names: Variants of the zoo.
-        recipe: Of every training.
-        folders: See `gatedpose.training.run.train`; the first dataset's "val" split is scored.
-        out: Folder; gets one for each variant, and networks.json and .png.
-
-    Returns:
-        For each variant its name, costs (as `gatedpose list` counts them) and score (with flip
-        test).
+    The first dataset's "val" split is scored, with flip test; costs are as `gatedpose list` counts
+    them. `out` gets a folder for each variant, and networks.json and .png.
 
     Raises:
         UnknownModelError: For an unknown variant, before any training.
@@ -133,7 +120,7 @@ def _train_alike(
         model = create_model(f"local-dir:{place / 'model'}", pretrained=True)
         score = evaluate(Predictor(model, flip_test=True, size=(size, size)), samples).score
         row: dict[str, Any] = {"choice": label, "config": config, "metric": score.metric}
-        row["params"] = sum(p.numel() for p in model.parameters())
+        row["params"] = count_parameters(model)
         row["images"] = _images(find_recipe(str(place / "recipe.json")))
         rows.append({**row, "mean": round(score.mean, 2)})
     return rows

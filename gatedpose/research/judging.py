@@ -38,17 +38,14 @@ def find_corrections(
     rule: Rule,
     about: dict[str, str] | None = None,
 ) -> Corrections:
-    """Judges labels by predictions.
+    """Judges the labels of N people with the same K joints by the predictions of M networks.
 
     Args:
-        samples: N people with the same K joints.
-        keypoints: (M, N, K, 2) by M networks, image pixels.
-        scores: (M, N, K) their confidences.
+        samples: The people.
+        keypoints: (M, N, K, 2), image pixels.
+        scores: (M, N, K) confidences.
         rule: See `Rule`.
         about: What to write beside the corrections.
-
-    Raises:
-        ValueError: If shapes do not fit.
     """
     skeleton, ids = samples[0].skeleton, [sample.id for sample in samples]
     labels = np.stack([sample.keypoints for sample in samples])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import timm
 from torch import Tensor, nn
 
-from gatedpose.errors import MissingPackageError
+from gatedpose.errors import require
 from gatedpose.skeleton import LSP14
 
 KEYPOINTS = LSP14.num_keypoints
@@ -48,12 +48,9 @@ class ViTPose(nn.Module):
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
-        try:
-            from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
-        except ImportError as error:
-            raise MissingPackageError(
-                "vitpose_base needs transformers: pip install transformers"
-            ) from error
+        require("transformers", "vitpose_base needs transformers", "transformers")
+        from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
+
         backbone = VitPoseBackboneConfig(image_size=list(size), out_indices=[12])
         config = VitPoseConfig(backbone_config=backbone, num_labels=self.num_keypoints)
         self.network = VitPoseForPoseEstimation(config)

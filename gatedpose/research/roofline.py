@@ -17,14 +17,10 @@ COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 def best_seconds(
     network: nn.Module, images: Tensor, dtype: torch.dtype, bytes_rate: float, flops_rate: float
 ) -> float:
-    """The least time that the convolutions and linear layers of a network can take.
+    """The least time that a batch through a network's convolutions and linear layers can take.
 
-    Args:
-        network: Any; on "meta" nothing is computed.
-        images: A batch for it.
-        dtype: That the convolutions would compute in.
-        bytes_rate: Bytes a second, such as `copy_rate`.
-        flops_rate: Operations a second, such as `matrix_rate`.
+    On "meta" nothing is computed. The convolutions would compute in `dtype`; the rates are a
+    second's, such as `copy_rate` and `matrix_rate`.
     """
     total = 0.0
     width = torch.empty((), dtype=dtype).element_size()

@@ -44,18 +44,10 @@ def measure_scaling(
 ) -> Iterator[Scaling]:
     """Times a variant of the zoo along each axis while the others are fixed.
 
-    The process keeps its freed memory (see `gatedpose.device`): it is the network's operations
-    that are timed, not the system's zeroing of pages, which begins at some size of tensors.
-
-    Args:
-        name: Of the zoo, one that can have any number of stacks.
-        mode: See `gatedpose.research.bench.Timing`.
-        device: Such as "cpu" or "cuda".
-        seconds: To time each point for, in each of three rounds.
-
-    Yields:
-        For batches of 1 to 16 at 256 px, inputs of 128 to 384 px and 1 to 8 stacks, the latter two
-        in batches of 4.
+    These are batches of 1 to 16 at 256 px, inputs of 128 to 384 px and 1 to 8 stacks, the latter
+    two in batches of 4; each point is timed for `seconds` in each of three rounds. The process
+    keeps its freed memory (see `gatedpose.device`): it is the network's operations that are timed,
+    not the system's zeroing of pages, which begins at some size of tensors.
 
     Raises:
         ValueError: For a peer, whose stacks cannot be changed.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gatedpose.errors import InputError, MissingPackageError
+from gatedpose.errors import InputError, require
 from gatedpose.training.groups import Precision
 
 # What launchers set that changes a training, what it is to be, and what says so instead.
@@ -46,13 +46,10 @@ def make_accelerator(precision: Precision) -> Any:
         ValueError: For fp16 where there is no GPU, or several processes that accelerate would let
             train apart; see also `check_environment`.
     """
-    try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-    except ImportError as error:
-        raise MissingPackageError(
-            'training needs accelerate: pip install "gatedpose[train]"'
-        ) from error
+    require("accelerate", "training needs accelerate", "gatedpose[train]")
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
     check_environment(precision)
     AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
     plain = Accelerator()

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from gatedpose.boxmaps import (
-    BOX_STRIDE,
-    decode_boxes,
-    encode_boxes,
-)
+from gatedpose.boxmaps import BOX_STRIDE, decode_boxes, encode_boxes
 from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.data.views import ViewBatch, draw_views
@@ -28,11 +24,11 @@ from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training import folder
 from gatedpose.training.devices import sigterm
-from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
-from gatedpose.training.groups import Optimisation
+from gatedpose.training.finder_recipe import FinderRecipe
+from gatedpose.training.groups import FinderPhase, Optimisation
 from gatedpose.training.losses import finder_loss
 from gatedpose.training.optimizer import make_optimizer
-from gatedpose.training.schedule import Progress
+from gatedpose.training.schedule import Progress, learning_rate
 
 CALIBRATION = 16  # batches that the averaged network's batch norm takes its statistics from
 
@@ -77,7 +73,7 @@ class FinderTrainer:
         self.optimizer = make_optimizer(Optimisation(**chosen), model)
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         self.preprocessing = Preprocessing.of(model)
-        self.phase = self.images = self.step_number = 0
+        self.progress = Progress()
         self.best = 0.0
         self.losses: list[tuple[float, float]] = []
         out.mkdir(parents=True, exist_ok=True)
@@ -93,17 +89,18 @@ class FinderTrainer:
             SystemExit: After SIGTERM, once the checkpoint is written.
         """
         with sigterm() as stop, JsonLines(self.out / "log.jsonl", resume=True) as log:
-            while self.phase < len(self.recipe.phases):
-                phase = self.recipe.phases[self.phase]
-                while self.images < phase.images:
-                    self.step(self._batch(phase, self.step_number), phase)
-                    last = self.images >= phase.images
-                    if last or self.images % self.watch_every < phase.batch_size:
+            while self.progress.phase < len(self.recipe.phases):
+                phase = self.recipe.phases[self.progress.phase]
+                while self.progress.images < phase.images:
+                    self.step(self._batch(phase, self.progress.step), phase)
+                    seen = self.progress.images
+                    if seen >= phase.images or seen % self.watch_every < phase.batch_size:
                         log.add(self._watch(phase))
                     if stop:
                         self._save()
-                        raise SystemExit(f"stopped at step {self.step_number}; --resume goes on")
-                self.phase, self.images = self.phase + 1, 0
+                        step = self.progress.step
+                        raise SystemExit(f"stopped at step {step}; --resume goes on")
+                self.progress.phase, self.progress.images = self.progress.phase + 1, 0
                 self._save()
         averaged: HeatmapNetwork = self.ema.module.cpu().eval()
         return averaged
@@ -115,20 +112,11 @@ class FinderTrainer:
         size, looks = (phase.size, phase.size), (self.recipe.views, self.preprocessing)
         return draw_views(self.pictures, indices, size, *looks, generator)
 
-    @property
-    def share(self) -> float:
-        """Share of the whole work that is done."""
-        phases = self.recipe.phases
-        done = sum(phase.cost for phase in phases[: self.phase])
-        if self.phase < len(phases):
-            done += phases[self.phase].cost * min(1.0, self.images / phases[self.phase].images)
-        return done / self.recipe.cost
-
     def step(self, batch: ViewBatch, phase: FinderPhase) -> None:
         """Learns from one batch."""
-        warm = min(1.0, (self.step_number + 1) / max(1, self.recipe.warmup))
+        rate = learning_rate(self.recipe, self.progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr * warm * (1 - self.share) * group.get("lr_scale", 1.0)
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         self.model.train()
         images = batch.images.to(self.device, memory_format=torch.channels_last)
         size = (phase.size // BOX_STRIDE, phase.size // BOX_STRIDE)
@@ -138,21 +126,22 @@ class FinderTrainer:
         centres, boxes = finder_loss(maps, targets)
         loss = centres + self.recipe.boxes * boxes
         if not math.isfinite(value := loss.item()):
-            raise DivergedError(f"the loss became {value} at step {self.step_number}")
+            raise DivergedError(f"the loss became {value} at step {self.progress.step}")
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.ema.update(self.model, step=self.step_number)
+        self.ema.update(self.model, step=self.progress.step)
         self.losses.append((centres.item(), boxes.item()))
-        self.images += phase.batch_size
-        self.step_number += 1
+        self.progress.images += phase.batch_size
+        self.progress.step += 1
 
     def _watch(self, phase: FinderPhase) -> dict[str, Any]:
         """Scores the averaged network, keeps it if it is the best, and saves."""
         self._calibrate(phase)
         row: dict[str, Any] = {"time": time.strftime("%H:%M:%S"), "size": phase.size}
-        row |= {"images": self.images, "share": round(self.share, 4)}
+        row["images"] = self.progress.images
+        row["share"] = round(self.progress.share(self.recipe), 4)
         means = torch.tensor(self.losses or [(0.0, 0.0)]).mean(dim=0).tolist()
         row |= {"centres": round(means[0], 4), "boxes": round(means[1], 4)}
         scores = []
@@ -168,7 +157,7 @@ class FinderTrainer:
                 row[f"{name}_any"] = round(any_right(found, listed), 4)
         print(row, flush=True)
         self.losses.clear()
-        if (score := self.phase + sum(scores) / max(1, len(scores))) >= self.best:
+        if (score := self.progress.phase + sum(scores) / max(1, len(scores))) >= self.best:
             self.best = score
             folder.save_best(self.out, self.ema.module)
         self._save()
@@ -188,7 +177,7 @@ class FinderTrainer:
             "model": self.model.state_dict(),
             "ema": self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "progress": (self.phase, self.images, self.step_number, self.best),
+            "progress": (*astuple(self.progress), self.best),
         }
         folder.save_checkpoint(self.out, state)
 
@@ -198,9 +187,9 @@ class FinderTrainer:
             self.model.load_state_dict(state["model"])
             self.ema.module.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
-            phase, images, step, best = state["progress"]
-            Progress(phase, images, step).checked(len(self.recipe.phases))
-            self.phase, self.images, self.step_number, self.best = phase, images, step, float(best)
+            *place, best = state["progress"]
+            self.progress = Progress(*place).checked(len(self.recipe.phases))
+            self.best = float(best)
 
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:

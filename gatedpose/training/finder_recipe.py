@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from gatedpose.data.views import Views
 from gatedpose.errors import Range, check_ranges
-from gatedpose.training.groups import PHASE_RANGES, RANGES
+from gatedpose.training.groups import RANGES, FinderPhase
 
 OWN = ("lr", "weight_decay", "warmup", "clip", "ema", "seed")  # fields as a pose recipe's
 FINDER_RANGES: dict[str, Range] = {
@@ -12,30 +12,6 @@ FINDER_RANGES: dict[str, Range] = {
     "boxes": (0.0, 1e6),
     "draws": RANGES["datasets"],
 }
-
-
-@dataclass(frozen=True)
-class FinderPhase:
-    """A part of the training at one input size.
-
-    Attributes:
-        size: Height and width of the input in pixels; a multiple of 64.
-        images: Pictures to see, repeats counted.
-        batch_size: Pictures a step.
-    """
-
-    size: int
-    images: int
-    batch_size: int
-
-    def __post_init__(self) -> None:
-        sizes = {name: PHASE_RANGES[name] for name in ("size", "images", "batch_size")}
-        check_ranges("a phase", self, sizes)
-
-    @property
-    def cost(self) -> float:
-        """Work of the phase, in pictures of 256 x 256."""
-        return self.images * (self.size / 256) ** 2
 
 
 @dataclass(frozen=True)
@@ -81,8 +57,3 @@ class FinderRecipe:
 
     def __post_init__(self) -> None:
         check_ranges("finder recipe", self, FINDER_RANGES)
-
-    @property
-    def cost(self) -> float:
-        """Work of all phases, in pictures of 256 x 256."""
-        return sum(phase.cost for phase in self.phases)

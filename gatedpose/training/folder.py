@@ -21,18 +21,7 @@ BEST = "best.safetensors"
 
 
 def check_folder(out: Path, resume: bool, read: Iterable[Path]) -> None:
-    """Sees that a training may begin, or go on, in a folder.
-
-    Args:
-        out: The folder.
-        resume: Whether to go on with a training that is there.
-        read: Folders of pictures or datasets, for the training.
-
-    Raises:
-        FileExistsError: If it holds a training and is not to be resumed, or its folder "model"
-            holds other files than a model's.
-        InputError: If it is one of the folders that are read.
-    """
+    """Sees that a training from the folders `read` may begin, or go on, in the folder `out`."""
     if (out / CHECKPOINT).exists() and not resume:
         raise FileExistsError(
             f"{out} holds a training: go on with it by --resume, or train into another folder"
@@ -47,13 +36,7 @@ def note_recipe(
 ) -> None:
     """Writes recipe.json, or sees that the training to be resumed has the same recipe.
 
-    Args:
-        out: The folder.
-        recipe: What to write.
-        before: Reads the recipe of the training that is there.
-
-    Raises:
-        InputError: If it is another one; the message has its fields.
+    `before` reads the recipe of the training that is there.
     """
     path = out / "recipe.json"
     if (out / CHECKPOINT).exists():

@@ -4,17 +4,14 @@ Fields keep plain names (`lr`, not `optimisation.lr`), in Python, in recipe.json
 groups are there to be read, and for functions that need one of them only.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias
 
 from gatedpose.data.augment import Augmentation
-from gatedpose.errors import InputError, Range, check_ranges, in_range
-from gatedpose.skeleton import SKELETONS
+from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.training.losses import Loss
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
-Checks: TypeAlias = dict[str, bool]
 
 LR: Range = (1e-12, 100.0)
 PHASE_RANGES: dict[str, Range] = {
@@ -43,14 +40,13 @@ RANGES: dict[str, Range] = {
 
 
 @dataclass(frozen=True)
-class Phase:
+class FinderPhase:
     """A part of the training at one input size.
 
     Attributes:
         size: Height and width of the input in pixels; a multiple of 64.
         images: Images to see, repeats counted.
         batch_size: Images a step, over all processes.
-        sigma: Of the target Gaussian, in heatmap cells.
 
     Raises:
         InputError: For a number out of its range, or a size that 64 does not divide.
@@ -59,10 +55,9 @@ class Phase:
     size: int
     images: int
     batch_size: int
-    sigma: float
 
     def __post_init__(self) -> None:
-        check_ranges("a phase", self, PHASE_RANGES)
+        check_ranges("a phase", self, {f.name: PHASE_RANGES[f.name] for f in fields(self)})
         if self.size % 64:
             raise InputError(f"a phase needs a size that 64 divides, got {self.size}")
 
@@ -72,22 +67,19 @@ class Phase:
         return self.images * (self.size / 256) ** 2
 
 
-class Group:
-    """Some fields of a recipe that belong together."""
+@dataclass(frozen=True)
+class Phase(FinderPhase):
+    """A part of the training of a pose network.
 
-    def checks(self) -> Checks:
-        """Whether fields are good, by name, besides the numbers of `RANGES`."""
-        return {}
+    Attributes:
+        sigma: Of the target Gaussian, in heatmap cells.
+    """
 
-    def wrong(self) -> Iterator[str]:
-        """Names of the fields, of this group and of those it is made of, that are out of range."""
-        for kind in type(self).__mro__:
-            if issubclass(kind, Group) and "checks" in vars(kind):
-                yield from (name for name, good in kind.checks(self).items() if not good)
+    sigma: float
 
 
 @dataclass(frozen=True)
-class Work(Group):
+class Work:
     """What is seen, and how often.
 
     Attributes:
@@ -101,18 +93,9 @@ class Work(Group):
     datasets: dict[str, float]
     phases: tuple[Phase, ...]
 
-    def checks(self) -> Checks:
-        """See `Group`."""
-        return {"phases": len(self.phases) > 0}
-
-    @property
-    def cost(self) -> float:
-        """Work of all phases, in images of 256 x 256."""
-        return sum(phase.cost for phase in self.phases)
-
 
 @dataclass(frozen=True)
-class Optimisation(Group):
+class Optimisation:
     """How weights are learnt.
 
     Attributes:
@@ -137,15 +120,9 @@ class Optimisation(Group):
     warmup: int = 200
     clip: float | None = 5.0
 
-    def checks(self) -> Checks:
-        """See `Group`."""
-        starts = [start for start, _ in self.drops]
-        steps = (in_range(share, (0.0, 1.0)) and in_range(rate, LR) for share, rate in self.drops)
-        return {"drops": all(steps) and starts == sorted(starts)}
-
 
 @dataclass(frozen=True)
-class Averaging(Group):
+class Averaging:
     """How the result is made of the weights that were learnt.
 
     Attributes:
@@ -168,7 +145,7 @@ class Averaging(Group):
 
 
 @dataclass(frozen=True)
-class Machine(Group):
+class Machine:
     """How the arithmetic is done.
 
     Attributes:
@@ -188,7 +165,7 @@ class Machine(Group):
 
 
 @dataclass(frozen=True)
-class People(Group):
+class People:
     """Which people are learnt from, and how they are shown.
 
     Attributes:
@@ -206,13 +183,9 @@ class People(Group):
     whole: float = 0.0
     corrections: str | None = None
 
-    def checks(self) -> Checks:
-        """See `Group`."""
-        return {"joints": self.joints is None or self.joints in SKELETONS}
-
 
 @dataclass(frozen=True)
-class Teaching(Group):
+class Teaching:
     """A trained network that the new one learns from.
 
     Attributes:
@@ -226,7 +199,7 @@ class Teaching(Group):
 
 
 @dataclass(frozen=True)
-class Start(Group):
+class Start:
     """Where a training starts, and how much of the data it sees.
 
     Attributes:

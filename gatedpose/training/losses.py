@@ -23,17 +23,10 @@ SHARPNESS = 10.0  # heatmap units to log-odds: exp(10) cells of background weigh
 def targets(
     keypoints: Tensor, labelled: Tensor, size: tuple[int, int], sigma: float
 ) -> tuple[Tensor, Tensor]:
-    """Heatmaps to learn.
+    """Heatmaps to learn (B, K, h, w), and which joints are labelled and inside of the input (B, K).
 
-    Args:
-        keypoints: (B, K, 2) in input pixels.
-        labelled: (B, K) bool.
-        size: (h, w) of the heatmaps.
-        sigma: Of the Gaussian, in cells.
-
-    Returns:
-        Heatmaps (B, K, h, w), zero for joints outside the input, and (B, K) bool, True for joints
-        that are labelled and inside.
+    Keypoints are in input pixels, `sigma` of the Gaussian in cells. Maps of joints outside are
+    zero.
     """
     limit = keypoints.new_tensor((size[1] * STRIDE, size[0] * STRIDE))
     inside = labelled & ((keypoints >= 0) & (keypoints < limit)).all(dim=-1)

@@ -8,9 +8,11 @@ from typing import Any
 
 from gatedpose.data.annotations import load_json
 from gatedpose.data.augment import Augmentation
-from gatedpose.errors import InputError, check_ranges, did_you_mean
+from gatedpose.errors import InputError, check_ranges, did_you_mean, in_range
 from gatedpose.files.typed_json import from_json
+from gatedpose.skeleton import SKELETONS
 from gatedpose.training.groups import (
+    LR,
     RANGES,
     Averaging,
     Machine,
@@ -37,10 +39,15 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
 
     def __post_init__(self) -> None:
         check_ranges(f"recipe {self.name}", self, RANGES)
-        wrong = list(self.wrong())
-        if self.keep and self.init is None:
-            wrong.append("keep")
-        if wrong:
+        starts = [start for start, _ in self.drops]
+        steps = (in_range(share, (0.0, 1.0)) and in_range(rate, LR) for share, rate in self.drops)
+        good = {
+            "phases": len(self.phases) > 0,
+            "drops": all(steps) and starts == sorted(starts),
+            "joints": self.joints is None or self.joints in SKELETONS,
+            "keep": not self.keep or self.init is not None,
+        }
+        if wrong := [name for name, right in good.items() if not right]:
             values = ", ".join(f"{name} {getattr(self, name)!r}" for name in wrong)
             raise InputError(f"recipe {self.name}: out of range: {values}")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gatedpose.errors import InputError
+from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.recipes import Recipe
 
 
@@ -22,28 +23,20 @@ class Progress:
             raise InputError(f"{self} is no progress of a training of {phases} phases")
         return self
 
-    def share(self, recipe: Recipe) -> float:
+    def share(self, recipe: Recipe | FinderRecipe) -> float:
         """Share of the whole work that is done, 0 to 1."""
-        done = sum(phase.cost for phase in recipe.phases[: self.phase])
-        if self.phase < len(recipe.phases):
-            current = recipe.phases[self.phase]
-            done += current.cost * min(1.0, self.images / current.images)
-        return done / recipe.cost
+        costs = [phase.cost for phase in recipe.phases]
+        done = sum(costs[: self.phase])
+        if self.phase < len(costs):
+            done += costs[self.phase] * min(1.0, self.images / recipe.phases[self.phase].images)
+        return done / sum(costs)
 
 
 def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) -> None:
     """Sees that the batches of all phases can be drawn, shared and normalised.
 
-    Args:
-        recipe: See `Recipe`.
-        processes: That share a batch.
-        people: To train on.
-        coarsest: Pixels of the input that are one cell of the network's coarsest features; 0 for a
-            network without batch norm.
-
-    Raises:
-        ValueError: If processes cannot share them alike, they are larger than the people, or batch
-            norm would see a single value.
+    `coarsest` is the pixels of the input that are one cell of the network's coarsest features; 0
+    for a network without batch norm.
     """
     shares = processes * recipe.accumulate
     if odd := [p.batch_size for p in recipe.phases if p.batch_size % shares]:
@@ -66,10 +59,10 @@ def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) ->
             )
 
 
-def learning_rate(recipe: Recipe, progress: Progress) -> float:
+def learning_rate(recipe: Recipe | FinderRecipe, progress: Progress) -> float:
     """Linear warm-up over steps, then the recipe's drops or a linear fall to 0."""
     warm = min(1.0, (progress.step + 1) / max(1, recipe.warmup))
     share = progress.share(recipe)
-    if recipe.drops:
+    if isinstance(recipe, Recipe) and recipe.drops:
         return warm * [recipe.lr, *(rate for start, rate in recipe.drops if share >= start)][-1]
     return recipe.lr * warm * (1 - share)

@@ -4,12 +4,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from gatedpose.demo import page
 from gatedpose.demo.events import CHOOSES, MARKS, Events
-from gatedpose.demo.viewer import PoseFinder
+from gatedpose.demo.viewer import Finding, PoseFinder
 
 gr = pytest.importorskip("gradio")
 NAME = "gated_hg_1s_68.lsp"
@@ -77,6 +78,32 @@ def test_clicks(finder: PoseFinder, photo: dict[str, str]) -> None:
         told = click(at, MARKS, *settings, *NO_BOX)
         assert told[:5] == [*NO_BOX, 1]
         assert "No keypoints:" in told[6]
+
+
+def test_a_click_on_a_person_finds_people_once(
+    finder: PoseFinder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skimage.data import astronaut, camera
+
+    grey = np.stack([camera()] * 3, axis=-1)
+    picture = Image.fromarray(np.concatenate([astronaut()[:, :400], grey], axis=1))
+    picture.save(tmp_path / "two.png")
+    photo, runs = {"path": str(tmp_path / "two.png")}, []
+    run = PoseFinder.__call__
+
+    def counted(*values: Any, **options: Any) -> Finding:
+        runs.append(run(*values, **options))
+        return runs[-1]
+
+    monkeypatch.setattr(PoseFinder, "__call__", counted)
+    click = Events(finder, tmp_path).click
+    for at, person in (([620, 300], 2), ([200, 300], 1)):
+        found = click(at, CHOOSES, photo, NAME, False, 0.2, False, 3 - person, *NO_BOX)
+        assert found[:5] == [*NO_BOX, person]
+        assert f"heatmaps of person {person}" in found[6]
+        assert np.array_equal(found[5], runs[-1].picture)
+    assert len(runs) == 2
+    assert [len(found.poses) for found in runs] == [2, 2]
 
 
 def test_sides_that_no_jpeg_has(finder: PoseFinder, photo: dict[str, str]) -> None:

@@ -12,17 +12,17 @@ from gatedpose.data import crops
 from gatedpose.data.crops import pack
 from gatedpose.media.images import read_image
 from gatedpose.models.variants import BY_NAME
-from gatedpose.research.ablation import TABLES, choices, count_parameters, equal_width
+from gatedpose.research.ablation import TABLES, choices, equal_width, variant_parameters
 
 
 @pytest.mark.parametrize("merge", ["sum", "concat", "grouped"])
 def test_equal_width_is_the_closest(merge: str) -> None:
     variant = BY_NAME["gated_hg_2s_68"]
-    params = count_parameters(variant)
+    params = variant_parameters(variant)
     assert params == 977_379
     width = equal_width(variant, params, merge=merge)
     near = {
-        w: abs(count_parameters(variant, merge=merge, width=w) - params)
+        w: abs(variant_parameters(variant, merge=merge, width=w) - params)
         for w in (width - 4, width, width + 4)
     }
     assert near[width] == min(near.values())

@@ -14,8 +14,9 @@ from gatedpose.cli import main
 from gatedpose.errors import DatasetError, DivergedError, InputError, WeightsError
 from gatedpose.files.whole import held
 from gatedpose.training.finder import FinderTrainer
-from gatedpose.training.finder_recipe import FinderPhase, FinderRecipe
+from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.finder_run import train_finder
+from gatedpose.training.groups import FinderPhase
 
 TINY = FinderRecipe(phases=(FinderPhase(64, 8, 2),), init=None, bf16=False, warmup=1)
 
@@ -86,7 +87,7 @@ def test_a_training_that_was_stopped_ends_alike(
     step = FinderTrainer.step
 
     def failing(self: FinderTrainer, *arguments: object) -> None:
-        if self.step_number == 3:
+        if self.progress.step == 3:
             raise KeyboardInterrupt
         step(self, *arguments)
 
