@@ -9,7 +9,6 @@ less that for a single photo of them, so that start-up is left out.
 
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
