@@ -107,7 +107,7 @@ def openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run
         for request in local.requests:
             request.wait()
         # By NumPy: PyTorch's threads would go on waiting for work in the way of the engine's.
-        found = np.concatenate([request.get_output_tensor().data for request in local.requests])
+        found = np.concatenate([request.get_output_tensor(0).data for request in local.requests])
         return torch.from_numpy(found)
 
     return run
