@@ -23,6 +23,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 import gatedpose
@@ -143,7 +144,7 @@ def table(rows: dict[str, Any]) -> str:
 
 def draw(rows: dict[str, Any]) -> bytes:
     """A panel for each set: a line for each kind of weights and precision, as PNG."""
-    figure = new_figure(12, 5)
+    figure = new_figure(11, 4.5)
     for axes, title in zip(figure.subplots(1, 2), ("people-val", "lsp-val"), strict=True):
         lines: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
         for key, row in rows.items():
@@ -161,11 +162,19 @@ def draw(rows: dict[str, Any]) -> bytes:
                 label=f"{'peers' if peer else '.' + kind}, {precision}",
             )  # fmt: skip
             for x, y, name in points:
-                axes.annotate(name, (x, y), (4, -9), textcoords="offset points", fontsize=7)
+                left = precision == "int8"
+                axes.annotate(
+                    name, (x, y), (-4, 5) if left else (4, -9), textcoords="offset points",
+                    fontsize=7, ha="right" if left else "left",
+                )  # fmt: skip
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
+        axes.margins(x=0.12)
         axes.set_xlabel("milliseconds a person")
         axes.set_ylabel(f"PCK@0.2 of the limbs on {title}")
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=7, loc="lower right")
     return png(figure)
 
 
