@@ -9,6 +9,7 @@ fit.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
@@ -19,6 +20,7 @@ from tqdm import tqdm
 import gatedpose
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.run import evaluate, score_people
+from gatedpose.models.base import HeatmapNetwork
 
 LEAST, FITS = 0.1, 0.5  # IoU of a box that is somebody's, and of one that fits
 
@@ -28,9 +30,15 @@ LEAST, FITS = 0.1, 0.5  # IoU of a box that is somebody's, and of one that fits
 @click.argument("folder", type=Path)
 @click.option("--split", default="val", show_default=True)
 @click.option("--limit", type=int, help="So many people only.")
-def main(name: str, folder: Path, split: str, limit: int | None) -> None:
+@click.option("--engine", type=click.Choice(["openvino"]), help="Float32 in a third of the time.")
+def main(
+    name: str, folder: Path, split: str, limit: int | None, engine: Literal["openvino"] | None
+) -> None:
     """See the top of the file."""
-    predictor = gatedpose.Predictor(name)
+    model: HeatmapNetwork = gatedpose.create_model(name, pretrained=True)
+    if engine:
+        model = gatedpose.optimize(model, engine=engine, precision="float32")
+    predictor = gatedpose.Predictor(model)
     samples = read_dataset("own", folder, split)[:limit]
     given = evaluate(predictor, samples, progress=False)
     assert samples[0].skeleton == predictor.skeleton, "the set's joints must be the model's"
