@@ -50,7 +50,7 @@ def test_the_model_tables_are_what_list_prints() -> None:
 
 def test_times_of_the_words_are_those_measured() -> None:
     """Milliseconds of a batch of 8, float32."""
-    page = (ROOT / "docs" / "speed.md").read_text("utf-8")
+    page = (ROOT / "docs" / "research" / "speed.md").read_text("utf-8")
     for name, milliseconds in MILLISECONDS.items():
         row = re.search(rf"\| {name} \| eager \(float32\) \| 8 .*", page)
         assert row, name
