@@ -83,7 +83,7 @@ class Weights:
 
     @property
     def obtainable(self) -> bool:
-        """Whether the file is packaged or on the Hub; the wheel leaves the largest out."""
+        """Whether the file is packaged or on the Hub."""
         return self.path.is_file() or self.hub_id is not None
 
     def fetch(self, cache_dir: str | Path | None = None) -> Path:
@@ -96,9 +96,8 @@ class Weights:
             return self.path
         if not self.hub_id:
             raise WeightsError(
-                f"{self.name}: {self.path} is not here, and on the Hub there is no copy of it. A "
-                "wheel leaves the largest weights out; a checkout of the repository has all of "
-                "them: pip install -e CHECKOUT"
+                f"{self.name}: {self.path} is not here, and on the Hub there is no copy of it; a "
+                "checkout of the repository has all of them: pip install -e CHECKOUT"
             )
         return hub_file(self.hub_id, HUB_FILE, cache_dir)
 
