@@ -1,17 +1,18 @@
 #!/bin/sh
 # A quarter of an hour on a GPU: tests and benches first, then trainings as far as the time goes.
 #
-#     sh examples/gpu_session.sh OUT LSP LSPET
+#     sh examples/gpu_session.sh OUT PEOPLE
 #
-# LSP and LSPET are the folders of the datasets. Everything is kept in OUT: what each step printed,
+# PEOPLE is a folder with the sets stanford40, sports22, ccp, yoga5, lsp and lspet
+# (docs/research/people.md). Everything is kept in OUT: what each step printed,
 # its exit code (124: cut off by its limit) and seconds in OUT/steps.tsv, plots, trained models.
 # MINUTES (15) limits the whole. A step that is done is not repeated: run it again to go on.
 set -u
-if [ $# -ne 3 ]; then
-    echo "usage: sh examples/gpu_session.sh OUT LSP LSPET" >&2
+if [ $# -ne 2 ]; then
+    echo "usage: sh examples/gpu_session.sh OUT PEOPLE" >&2
     exit 2
 fi
-out=$1 lsp=$2 lspet=$3
+out=$1 people=$2
 mkdir -p "$out"
 end=$(($(date +%s) + 60 * ${MINUTES:-15}))
 
@@ -38,6 +39,9 @@ step speed 180 gatedpose bench --peers --device cuda --batch 1 --batch 32 --seco
 step pipeline 60 gatedpose bench gated_hg_1s_68 gated_hg_4s_144 --pipeline --device cuda --batch 32
 step training 60 python examples/benchmark_training.py --model gated_hg_2s_128 --batch-size 64 \
     --steps 30
-step train_2s_128 600 gatedpose train gated_hg_2s_128 --init lsp --lr 1e-3 \
-    --phase 256,60000,16,1.5 --data "lsp=$lsp" --data "lspet=$lspet" --corrections lspet \
-    --precision bf16 --resume --out "$out/gated_hg_2s_128"
+step train_4s_144 600 gatedpose train gated_hg_4s_144 --recipe people \
+    --init grow:gated_hg_2s_128.people --lr 1e-3 --set warmup=60 --set augmentation.rotate=0.4 \
+    --set augmentation.half_body=0.18 --set whole=0.12 --phase 256,60000,32,1.5 --precision bf16 \
+    --data "own:stanford40=$people/stanford40" --data "own:sports22=$people/sports22" \
+    --data "own:ccp=$people/ccp" --data "own:yoga5=$people/yoga5" --data "own:lsp=$people/lsp" \
+    --data "own:lspet=$people/lspet" --resume --out "$out/gated_hg_4s_144"
