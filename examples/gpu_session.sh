@@ -36,7 +36,8 @@ step device 30 nvidia-smi
 step tests 180 pytest -n 0 -q -m "" -k cuda
 step speed 180 gatedpose bench --peers --device cuda --batch 1 --batch 32 --seconds 0.5 \
     --roofline --plot "$out/speed.png"
-step pipeline 60 gatedpose bench gated_hg_1s_68 gated_hg_4s_144 --pipeline --device cuda --batch 32
+step pipeline 60 gatedpose bench gated_hg_1s_68 gated_hg_4s_144 --pipeline --mode optimized --device cuda \
+    --batch 32
 step training 60 python examples/benchmark_training.py --model gated_hg_2s_128 --batch-size 64 \
     --steps 30
 step train_4s_144 600 gatedpose train gated_hg_4s_144 --recipe people \

@@ -20,7 +20,7 @@ WORDS = {
     "best": "gated_hg_2s_128.people",
 }
 DEFAULT_WORD = "balanced"
-# A person's time on two CPU cores, float32, as `gatedpose bench` measured it (docs/research/speed.md).
+# A person's time on two CPU cores, float32, by `gatedpose bench` (docs/research/speed.md).
 MILLISECONDS = {"gated_hg_1s_68": 20, "gated_hg_2s_128": 58, "gated_hg_4s_144": 146}
 
 Decoder: TypeAlias = Literal["argmax", "quarter", "dark", "softargmax"]

@@ -90,7 +90,7 @@ def bench(
     if plot_scores and (pipeline or scaling):
         raise click.UsageError("--plot-scores goes neither with --pipeline nor with --scaling")
     if pipeline:
-        found = _pipeline(chosen, batches, device)
+        found = _pipeline(chosen, modes, batches, device)
     elif scaling:
         found = _scaling(chosen, modes, device, seconds)
     else:
@@ -113,10 +113,15 @@ class _Found(NamedTuple):
     draw_scores: Callable[[], bytes] = bytes
 
 
-def _pipeline(names: Sequence[str], batches: Sequence[int], device: str) -> _Found:
+def _pipeline(
+    names: Sequence[str], modes: Sequence[Any], batches: Sequence[int], device: str
+) -> _Found:
+    from tqdm import tqdm
+
     from gatedpose.research.bench import measure_pipeline
 
-    rows = [measure_pipeline(name, batch, device) for name in names for batch in batches]
+    ways = list(itertools.product(names, modes, batches))
+    rows = [measure_pipeline(*way, device) for way in tqdm(ways, "timing", unit="row")]
     return _Found(rows, "\n".join(map(_sentence, rows)))
 
 
@@ -157,7 +162,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 def _sentence(row: dict[str, Any]) -> str:
     return (
-        f"{row['model']}, optimised, batches of {row['batch']}: "
+        f"{row['model']}, {row['mode']}, batches of {row['batch']}: "
         f"{row['photos_per_second']:.1f} photos/s to keypoints, network alone "
         f"{row['network_per_second']:.1f} images/s: {100 * row['share']:.1f} %"
     )

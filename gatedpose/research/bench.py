@@ -18,14 +18,13 @@ from gatedpose.errors import InputError, check_choice
 from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.folding import FoldedNetwork
-from gatedpose.models.optimize import optimize
 from gatedpose.models.rates import copy_rate, matrix_rate, timer
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS
 from gatedpose.research.roofline import best_seconds
 from gatedpose.research.scores import SCORES, scores_of
-from gatedpose.research.ways import MODES, Mode, Way, can_run, way_of
+from gatedpose.research.ways import MODES, Mode, Way, can_run, prepared, way_of
 from gatedpose.skeleton import LSP14
 
 Facts: TypeAlias = dict[str, Any]
@@ -202,21 +201,24 @@ def peak_mb(work: Callable[[], object], device: torch.device) -> float:
     return max(itertools.accumulate(size for _, size in changes), default=0) / 1e6
 
 
-def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 96) -> Facts:
-    """Photos to poses against the network alone, both with `gatedpose.optimize`.
+def measure_pipeline(
+    name: str, mode: Mode, batch: int, device: str = "cpu", photos: int = 96
+) -> Facts:
+    """Photos to poses against the network alone.
 
     Args:
         name: A network of the zoo.
+        mode: How the network runs, see `Timing`.
         batch: People at once.
         device: Such as "cpu" or "cuda".
-        photos: How many; noise of 512 x 512 in memory, each with one person who fills it.
+        photos: How many; noise of 512 x 512 in memory, each taken for one person.
 
     Returns:
         "photos_per_second", "network_per_second" (as many crops in the same batches, in turns) and
-        "share", the first of the second, beside "model" and "batch".
+        "share", the first of the second, beside "model", "mode" and "batch".
     """
     model = create_model(name, num_keypoints=KEYPOINTS)
-    network = optimize(model, device, example_shape=(batch, 3, 256, 256))
+    network = prepared(model, mode, device, (batch, 3, 256, 256))
     predictor = Predictor(network, LSP14, batch_size=batch)
     crops = torch.randn(batch, 3, 256, 256, device=predictor.device)
     photo = torch.randint(0, 256, (512, 512, 3), dtype=torch.uint8).permute(2, 0, 1)
@@ -226,7 +228,7 @@ def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 9
             predictor.heatmaps(crops)
 
     def whole() -> None:
-        list(predictor.stream([(photo, None)] * photos))
+        list(predictor.stream([(photo, "whole")] * photos))
 
     timers = timer(alone), timer(whole)
     turns = [[t.timeit(1).mean for t in timers] for _ in range(3)]
@@ -234,7 +236,13 @@ def measure_pipeline(name: str, batch: int, device: str = "cpu", photos: int = 9
         photos / statistics.median(times) for times in zip(*turns, strict=True)
     )
     rates = {"photos_per_second": photo_rate, "network_per_second": network_rate}
-    return {"model": name, "batch": batch, **rates, "share": photo_rate / network_rate}
+    return {
+        "model": name,
+        "mode": mode,
+        "batch": batch,
+        **rates,
+        "share": photo_rate / network_rate,
+    }
 
 
 def table(timings: Sequence[Timing], reference: str) -> str:

@@ -15,7 +15,7 @@ from gatedpose.errors import InputError
 from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from gatedpose.export import export, onnx_session
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.choice import fast_precision
+from gatedpose.models.choice import Choice, fast_precision
 from gatedpose.models.engines import check_installed
 from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.optimize import OptimizedNetwork, Shape, make_fast, optimize
@@ -41,6 +41,14 @@ MODES: dict[Mode, str] = {  # and their colours
     "openvino": ORANGE,
     "openvino-float32": PURPLE,
     "openvino-int8": RED,
+}
+# What `optimize` is asked for.
+ENGINES: dict[Mode, tuple[Choice, Precision | Literal["auto"]]] = {
+    "optimized": ("torch", "auto"),
+    "onnx": ("onnxruntime", "float32"),
+    "openvino": ("openvino", "auto"),
+    "openvino-float32": ("openvino", "float32"),
+    "openvino-int8": ("openvino", "int8"),
 }
 
 
@@ -109,8 +117,7 @@ def _openvino_way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Wa
     needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
     precision = fast_precision("openvino") if mode == "openvino" else "float32"
     if mode == "openvino-int8":
-        noise = torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0))
-        needed, precision = quantised(network, find_ranges(network, [noise])), "int8"
+        needed, precision = quantised(network, find_ranges(network, [noise(shape)])), "int8"
     parts = to_openvino(needed, shape)
     run, start = _started(lambda: openvino_run(parts, precision, shape), shape)
     return Way(name, mode, network, run, start, compiled=f", {precision}")
@@ -136,6 +143,22 @@ def _file_run(path: Path, mode: Mode, precision: Precision, shape: Shape) -> Run
     model.reshape(dims)
     request = compile_openvino(model, precision).create_infer_request()
     return lambda images: [request.infer([feed], share_inputs=True) for _ in range(times)]
+
+
+def prepared(network: HeatmapNetwork, mode: Mode, device: str, shape: Shape) -> nn.Module:
+    """A network of the zoo as `optimize` makes it for a mode, with ranges of noise for int8."""
+    if mode == "eager":
+        return network.to(device)
+    engine, precision = ENGINES[mode]
+    ranges = find_ranges(network, [noise(shape)]) if precision == "int8" else None
+    return optimize(
+        network, device, example_shape=shape, engine=engine, precision=precision, ranges=ranges
+    )
+
+
+def noise(shape: Shape) -> Tensor:
+    """Two images to find ranges on, of networks that are timed only."""
+    return torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0))
 
 
 def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:

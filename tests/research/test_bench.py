@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,12 +106,13 @@ def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
     assert bench.draw(rows).startswith(b"\x89PNG")
 
 
-def test_photos_to_poses(monkeypatch: pytest.MonkeyPatch) -> None:
-    eager = partial(gatedpose.optimize, compile=False)  # compiling is tested elsewhere
-    monkeypatch.setattr(bench, "optimize", eager)
-    facts = bench.measure_pipeline("gated_hg_1s_68", 2, photos=4)
+@pytest.mark.parametrize("mode", ["eager", "openvino-float32", "openvino-int8"])
+def test_photos_to_poses(mode: bench.Mode) -> None:
+    if mode != "eager":
+        pytest.importorskip("openvino")
+    facts = bench.measure_pipeline("gated_hg_1s_68", mode, 2, photos=4)
     assert facts["share"] == facts["photos_per_second"] / facts["network_per_second"] > 0
-    assert (facts["model"], facts["batch"]) == ("gated_hg_1s_68", 2)
+    assert (facts["model"], facts["mode"], facts["batch"]) == ("gated_hg_1s_68", mode, 2)
 
 
 @pytest.mark.parametrize("name", list(PEERS))
