@@ -118,7 +118,7 @@ def test_photos_to_poses(mode: bench.Mode) -> None:
 @pytest.mark.parametrize("name", list(PEERS))
 def test_peers_give_heatmaps(name: str) -> None:
     if name == "vitpose_base" and not importlib.util.find_spec("transformers"):
-        with pytest.raises(ImportError, match="pip install transformers"):
+        with pytest.raises(ImportError, match='pip install "transformers"'):
             PEERS[name]((256, 192))
         return
     network, images = PEERS[name]((256, 192)).eval(), torch.randn(1, 3, 256, 192)
