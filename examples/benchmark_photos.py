@@ -7,8 +7,11 @@ stored as JPEG, some 5 MB each. "photos" is the whole command; "CPU s" its user 
 less that for a single photo of them, so that start-up is left out.
 """
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -47,8 +50,37 @@ def run(arguments: list[str]) -> tuple[float, float, float]:
     text: list[bytes] = []
     reader = threading.Thread(target=lambda: text.append(child.stderr.read()))  # type: ignore[union-attr]
     reader.start()
-    _, status, used = __import__("os").wait4(child.pid, 0)
+    _, status, used = os.wait4(child.pid, 0)
     reader.join()
     if status:
         raise click.ClickException(text[0].decode()[-500:])
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--photos", default=30, show_default=True, type=click.IntRange(2))
+def main(folder: Path, photos: int) -> None:
+    """See the top of the file."""
+    sources = sorted(folder.glob("*.jpg"))
+    if len(sources) < photos:
+        raise click.UsageError(f"{folder} holds {len(sources)} .jpg files, {photos} are needed")
+    click.echo("| way | photos | s | CPU s | MB at most |\n|---|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as place:
+        many, one = Path(place, "many"), Path(place, "one")
+        many.mkdir()
+        one.mkdir()
+        for i in range(photos):
+            enlarge(sources[i * len(sources) // photos], many / f"{i}.jpg", i)
+        shutil.copy(many / "0.jpg", one)
+        for way, options in WAYS.items():
+            run([str(one), "--out", f"{place}/out0", *options])  # prepares engines
+            _, alone, _ = run([str(one), "--out", f"{place}/out1", *options])
+            clock, used, most = run([str(many), "--out", f"{place}/out2", *options])
+            click.echo(f"| {way} | {photos} | {clock:.1f} | {used - alone:.1f} | {most:.0f} |")
+            for name in ("out0", "out1", "out2"):
+                shutil.rmtree(Path(place, name), ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
