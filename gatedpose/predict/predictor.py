@@ -62,21 +62,18 @@ class Predictor:
         batch_size: Largest number of people that go through the network at once.
         device: If None, a network's own; for a name CUDA where it is, else the CPU.
         detector: What finds people where no boxes are given, such as
-            `gatedpose.predict.detector.load_detector` makes. If None, it is the best one whose
-            weights are here (see `find_detector`); where that finds nobody, or there is none, the
-            network itself finds at most one person by a look at the whole picture. With a skeleton
-            of one's own, which need not be of people, the whole picture is taken.
+            `gatedpose.predict.detector.load_detector` makes. If None, the best one whose weights
+            are here (see `find_detector`), and where that finds nobody the network itself looks for
+            one person. With a skeleton of one's own the whole picture is taken.
         min_person: People whom that best detector is less sure of are left out, and nobody looks
             again; its own limit if None.
-        workers: Threads that read the files of a `stream`; as many as PyTorch has if None, none if
-            0.
+        workers: Threads that read the files of a `stream`; PyTorch's number if None, none if 0.
 
     Raises:
         TypeError: If the model is no network, or does not say how many keypoints it has.
         UnknownModelError: For an unknown name.
         WeightsError: If the name's weights cannot be had.
-        ValueError: If the skeleton is not known and not given, or does not have K joints; for less
-            than no workers.
+        ValueError: If the skeleton is unknown or has not K joints; for less than no workers.
     """
 
     def __init__(
