@@ -9,7 +9,7 @@ device.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeAlias
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -138,14 +138,18 @@ def crop_matrices(
     """
     height, width = size
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    side = margin * (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)
-    scale = min(height, width) / side
+    scale = crop_scales(boxes, size, margin)
     angle = torch.zeros_like(scale) if rotation is None else rotation
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
     linear = torch.stack((cos, -sin, sin, cos), dim=1).view(-1, 2, 2)
     middle = centre.new_tensor((width / 2, height / 2))
     shift = middle - (linear @ centre.unsqueeze(-1)).squeeze(-1)
     return torch.cat((linear, shift.unsqueeze(-1)), dim=2)
+
+
+def crop_scales(boxes: Tensor, size: tuple[int, int], margin: float = CROP_MARGIN) -> Tensor:
+    """Crop pixels an image pixel (B,), for boxes and crops as of `crop_matrices`."""
+    return min(size) / (margin * (boxes[:, 2:4] - boxes[:, :2]).amax(dim=1))
 
 
 @without_autocast
@@ -222,6 +226,55 @@ def crop_image(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tenso
     Returns:
         (C, height, width) float, in the image's units.
     """
+    (scale, skew, x), (other_skew, other, y) = matrix.tolist()
+    if skew == 0 == other_skew and 0 < scale == other < 1:
+        down = _along(y, scale, image.shape[-2], size[0])
+        across = _along(x, scale, image.shape[-1], size[1])
+        if min(down.resized, across.resized) > 1:  # a side of one pixel PyTorch gets wrong
+            return _shrink_upright(image, scale, (down, across), fill)
+    return _sample_crop(image, matrix, size, fill)
+
+
+class _Axis(NamedTuple):
+    """What an upright crop shows along one axis of the image."""
+
+    source: slice  # of the image
+    resized: int  # pixels that it is resized to
+    seen: slice  # of those
+    length: int  # of the crop and one pixel more
+    target: slice  # of that length, where they go
+    part: float  # of a pixel, by which they are shifted then
+
+
+def _along(start: float, scale: float, side: int, size: int) -> _Axis:
+    """One axis of a crop of `size` in which an image of `side` pixels begins at `start`."""
+    reach = math.ceil(1 / scale) + 1  # of the resizing, in the image's pixels
+    low = min(max(0, math.floor(-start / scale) - reach), side - 1)
+    high = max(low + 1, min(side, math.ceil((size - start) / scale) + reach))
+    resized = math.floor((high - low) * scale)
+    edge = start + low * scale
+    first = math.ceil(edge)
+    begin, end = max(0, first), min(size + 1, first + resized)
+    seen = slice(begin - first, max(begin, end) - first)
+    return _Axis(
+        slice(low, high), resized, seen, size + 1, slice(begin, max(begin, end)), first - edge
+    )
+
+
+def _shrink_upright(image: Tensor, scale: float, axes: tuple[_Axis, _Axis], fill: Tensor) -> Tensor:
+    """Resizes, then shifts by a part of a pixel: a third of the time of `_sample_crop`."""
+    down, across = axes
+    region = image[:, down.source, across.source].unsqueeze(0)
+    region = region.to(fill.dtype) if region.is_cuda else region  # on the CPU bytes are faster
+    region = F.interpolate(region, scale_factor=scale, mode="bilinear", antialias=True)
+    crop = fill.view(-1, 1, 1).repeat(1, down.length, across.length)
+    crop[:, down.target, across.target] = region[0, :, down.seen, across.seen]
+    crop = torch.lerp(crop[:, :-1], crop[:, 1:], down.part)
+    return torch.lerp(crop[..., :-1], crop[..., 1:], across.part)
+
+
+def _sample_crop(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tensor) -> Tensor:
+    """As `crop_image`, for any matrix."""
     height, width = size
     corners = matrix.new_tensor([[[0, 0], [width, 0], [0, height], [width, height]]])
     reach = transform_points(invert(matrix[None]), corners)[0]

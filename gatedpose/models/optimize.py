@@ -223,6 +223,7 @@ def optimize(
             f"nor compile=; got {str(wanted)!r}, {dtype}, {compile}"
         )
     check_installed(engine)
+    keep_freed_memory()
     precision = fast_precision(engine) if precision == "auto" else precision
     ranges = (ranges or stored_ranges(model)) if precision == "int8" else None
     return to_engine(model, engine, precision, shape, ranges).prepare()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.errors import BoxError, DetectorError, check_choice
-from gatedpose.geometry import Boxes, as_boxes, crop_matrices, keypoints_to_box
+from gatedpose.geometry import Boxes, as_boxes, crop_scales, keypoints_to_box
 from gatedpose.media.photos import Photo
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def spare_for_look(boxes: Any, size: tuple[int, int], height: int, width: int) -
 
 def spare_for_crops(people: Tensor, size: tuple[int, int]) -> float:
     """How many times smaller a picture may be for the crops (height, width) of people."""
-    scales = crop_matrices(people[:, :4], size)[:, 0, 0].tolist()
+    scales = crop_scales(people, size).tolist()
     return 1 / (SPARE * max(scales, default=1e-9))
 
 
