@@ -12,6 +12,9 @@ and for people of everyday, with a calibration fitted on people that no score is
         --val lspet19-val=own:PEOPLE/lspet \
         --calibrate PEOPLE/sports22 --calibrate PEOPLE/ccp --calibrate PEOPLE/yoga5
 
+Packaged weights are scored anew, when the way from photo to keypoints has changed, by the same
+command with "again" in place of RUN and without `--commit`; file and recipe stay.
+
 Writes into gatedpose/weights: the safetensors in half precision (batch norm's statistics stay in
 float32; with `--packed` convolutions are in ten bits), the raw validation predictions, and the
 entry of weights.json. Scores are those of the rounded file, at 256 px with flip test, by PyTorch
@@ -35,11 +38,13 @@ from gatedpose.evaluation.calibration import known_joints
 from gatedpose.evaluation.reports import score_facts
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files.whole import write_whole
-from gatedpose.models.calibration import fit_calibration
+from gatedpose.models.calibration import Calibration, fit_calibration
 from gatedpose.models.packed import pack
 from gatedpose.models.saved import skeleton_of
 from gatedpose.models.weights import WEIGHTS_DIR
+from gatedpose.skeleton import SKELETONS
 
+AGAIN = Path("again")
 LICENSE = (
     "research use: trained on LSP and LSP-extended, which their authors published for research "
     "with a request to cite (Johnson & Everingham, BMVC 2010 and CVPR 2011)"
@@ -72,6 +77,28 @@ def rounded(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def packaged(run: Path, target: Path, packed: bool, tag: str) -> dict[str, Any]:
+    """Writes a training's weights; returns what the table says of them."""
+    trained = gatedpose.create_model(f"local-dir:{run / 'model'}", pretrained=True)
+    skeleton = skeleton_of(trained)
+    assert skeleton is not None
+    tensors = rounded(run / "model" / "model.safetensors")
+    data = save(pack(tensors) if packed else tensors)
+    write_whole(target, data)
+    return {
+        "file": target.name,
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "num_keypoints": skeleton.num_keypoints,
+        "skeleton": skeleton.name,
+        "hub": None,
+        "revision": None,
+        "license": PEOPLE_LICENSE if tag == "people" else LICENSE,
+        "data": PEOPLE_DATA if tag == "people" else DATA,
+        "recipe": json.loads((run / "recipe.json").read_text("utf-8")),
+    }
+
+
 def parse(text: str) -> tuple[str, str, Path]:
     """SPLIT=DATASET:FOLDER."""
     split, _, place = text.partition("=")
@@ -87,7 +114,7 @@ def parse(text: str) -> tuple[str, str, Path]:
 @click.option("--val", "vals", multiple=True, required=True, metavar="SPLIT=DATASET:FOLDER")
 @click.option("--calibrate", multiple=True, type=Path, help="Folders of dataset own, split val.")
 @click.option("--tag", default="people", show_default=True)
-@click.option("--commit", required=True, help="Of the code that trained: git rev-parse HEAD.")
+@click.option("--commit", help="Of the code that trained: git rev-parse HEAD.")
 @click.option("--packed", is_flag=True, help="In ten bits: for what is large for the wheel.")
 @click.option("--engine", type=click.Choice(["openvino"]), help="Scores in a third of the time.")
 @click.option("--note", default="", help="What the recipe does not say of this run.")
@@ -97,7 +124,7 @@ def main(
     vals: tuple[str, ...],
     calibrate: tuple[Path, ...],
     tag: str,
-    commit: str,
+    commit: str | None,
     packed: bool,
     engine: Literal["openvino"] | None,
     note: str,
@@ -105,40 +132,29 @@ def main(
     """See the top of the file."""
     keep_freed_memory()
     full, places = f"{name}.{tag}", [parse(text) for text in vals]
-    trained = gatedpose.create_model(f"local-dir:{run / 'model'}", pretrained=True)
-    skeleton = skeleton_of(trained)
-    assert skeleton is not None
-    tensors = rounded(run / "model" / "model.safetensors")
-    data = save(pack(tensors) if packed else tensors)
     target = WEIGHTS_DIR / f"{full}.safetensors"
-    write_whole(target, data)
+    table = WEIGHTS_DIR / "weights.json"
+    entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
+    if run == AGAIN:
+        entry = entries[full]
+    elif commit is None:
+        raise click.UsageError("--commit says which code has trained the weights")
+    else:
+        entry = packaged(run, target, packed, tag)
+        entry["recipe"] |= {"commit": commit, "note": note}
+    skeleton = SKELETONS[entry["skeleton"]]
     joints = skeleton.num_keypoints
     model = gatedpose.create_model(name, num_keypoints=joints, checkpoint_path=target)
     if engine:
         model = gatedpose.optimize(model, engine=engine, precision="float32")
     predictor = gatedpose.Predictor(model, skeleton, flip_test=True)
-    entry: dict[str, Any] = {
-        "file": target.name,
-        "size": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "num_keypoints": joints,
-        "skeleton": skeleton.name,
-        "hub": None,
-        "revision": None,
-        "license": PEOPLE_LICENSE if tag == "people" else LICENSE,
-        "data": PEOPLE_DATA if tag == "people" else DATA,
-        "recipe": {
-            **json.loads((run / "recipe.json").read_text("utf-8")),
-            "commit": commit,
-            "note": note,
-        },
-    }
     if calibrate:
         people = [read_dataset("own", folder, "val") for folder in calibrate]
         known = [known_joints(evaluate(predictor, part), part) for part in people]
         peaks, right = (np.concatenate([part[i] for part in known]) for i in (0, 1))
-        predictor.calibration = fit_calibration(peaks, right)
-        entry["calibration"] = vars(predictor.calibration)
+        entry["calibration"] = vars(fit_calibration(peaks, right))
+    if told := entry.get("calibration"):
+        predictor.calibration = Calibration(**told)
     scores, predictions = {}, {}
     for split, dataset, folder in places:
         samples = read_dataset(dataset, folder, "val")
@@ -152,8 +168,6 @@ def main(
         predictions[f"{short}_scores"] = result.scores.round(3)
         click.echo(f"{split} {facts['mean']} {facts['columns']}")
     np.savez_compressed(WEIGHTS_DIR / f"{full}.predictions.npz", **predictions)
-    table = WEIGHTS_DIR / "weights.json"
-    entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
     entries[full] = {**entry, "scores": scores}
     # The first of a variant is its default: .lsp, of the paper's comparison, comes last.
     entries = dict(sorted(entries.items(), key=lambda item: item[0].endswith(".lsp")))

@@ -283,7 +283,7 @@ def test_stored_counts_are_those_of_the_networks() -> None:
     assert [row["name"] for row in stored] == gatedpose.list_models()
     names = [row["name"] for row in stored_rows(pretrained=True)]
     assert names == gatedpose.list_models(pretrained=True)
-    assert [row["name"] for row in stored_rows("*_80.lsp", True)] == ["gated_hg_2s_80.lsp"]
+    assert [row["name"] for row in stored_rows("*_144.lsp", True)] == ["gated_hg_4s_144.lsp"]
 
 
 def test_the_limit_of_a_download_is_said() -> None:

@@ -34,7 +34,7 @@ from gatedpose.media.drawing import draw_poses
 from gatedpose.pose import TRUST_CALIBRATED, stack_poses
 from gatedpose.skeleton import LSP14
 
-SMALL, LARGER, PEOPLE = "gated_hg_1s_68.lsp", "gated_hg_2s_68.lsp", "gated_hg_2s_128.people"
+SMALL, LARGER, PEOPLE = "gated_hg_1s_68.lsp", "gated_hg_2s_128.lsp", "gated_hg_2s_128.people"
 PATIENCE = 60_000  # milliseconds that a busy machine may take
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",

@@ -213,7 +213,7 @@ def test_words_for_models() -> None:
     for word, name in WORDS.items():
         assert find_word(word) == name
         assert name in [*gatedpose.list_models(), *gatedpose.list_models(pretrained=True)]
-    assert find_word("gated_hg_2s_80.lsp") == "gated_hg_2s_80.lsp"
+    assert find_word("gated_hg_4s_144.lsp") == "gated_hg_4s_144.lsp"
     with pytest.raises(UnknownModelError, match="unknown model 'balanecd'; did you mean balanced"):
         Predictor("balanecd")
 
