@@ -19,7 +19,7 @@ from gatedpose.data.sources import Source, open_source
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import held
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.growth import grow, keep_shared_joints
+from gatedpose.models.growth import grow, keep_shared_joints, shrink
 from gatedpose.models.saved import save_model, skeleton_of
 from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -28,7 +28,7 @@ from gatedpose.training.folder import check_folder
 from gatedpose.training.recipes import Recipe
 from gatedpose.training.trainer import Trainer
 
-GROW = "grow:"
+GROW, SHRINK = "grow:", "shrink:"
 LOG = logging.getLogger(__name__)
 
 
@@ -214,8 +214,9 @@ def starting_model(
         skeleton: The joints to predict, or their number K if they have no names.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
             "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
-            see `gatedpose.models.growth.grow`. Where weights are for other joints, the channels of
-            joints of the same name are kept and the others start afresh. Fresh weights if None.
+            or "shrink:" and that of a larger one, see `gatedpose.models.growth`. Where weights are
+            for other joints, the channels of joints of the same name are kept and the others start
+            afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
     count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints
@@ -226,6 +227,10 @@ def starting_model(
     if init.startswith(GROW):
         model = create_model(name, num_keypoints=count, **config)
         grow(_with_joints(init.removeprefix(GROW), skeleton), model)
+        return model
+    if init.startswith(SHRINK):
+        model = create_model(name, num_keypoints=count, **config)
+        shrink(_with_joints(init.removeprefix(SHRINK), skeleton), model)
         return model
     full = name if init == "pretrained" else f"{name}.{init}"
     try:

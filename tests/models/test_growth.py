@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import gatedpose
-from gatedpose.models.growth import grow
+from gatedpose.models.growth import grow, shrink
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.training.run import starting_model
 
@@ -110,8 +110,28 @@ def test_what_does_not_grow_is_refused() -> None:
     grouped = dataclasses.replace(SMALL, width=12, merge="grouped")
     with pytest.raises(ValueError, match="grouped merges"):
         grow(GatedHourglass(grouped), GatedHourglass(dataclasses.replace(grouped, width=16)))
-    with pytest.raises(TypeError, match=r"only gated hourglasses grow.*GatedHourglass and CUNet"):
+    with pytest.raises(TypeError, match=r"grow: only gated hourglasses.*GatedHourglass and CUNet"):
         grow(small, gatedpose.create_model("cu_net_2"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"merge": "sum", "skip": "block", "gate": "scalar"}])
+@pytest.mark.parametrize(("width", "stacks"), [(12, 2), (22, 4), (10, 3)])
+def test_shrinking_undoes_growing(changes, width: int, stacks: int) -> None:
+    config = dataclasses.replace(SMALL, **changes)
+    small, again = trained(config), GatedHourglass(config)
+    large = GatedHourglass(dataclasses.replace(config, width=width, stacks=stacks))
+    grow(small, large)
+    shrink(large, again)
+    assert all(torch.equal(t, again.state_dict()[key]) for key, t in small.state_dict().items())
+    with pytest.raises(ValueError, match=f"shrink: 4 stacks of width {width} do not fit"):
+        shrink(small, GatedHourglass(dataclasses.replace(config, width=width, stacks=4)))
+
+
+def test_a_training_starts_from_a_larger_model() -> None:
+    model = starting_model("gated_hg_1s_68", 14, "shrink:gated_hg_2s_128.lsp")
+    full = gatedpose.create_model("gated_hg_2s_128.lsp", pretrained=True)
+    assert torch.equal(model.stem.conv.weight, full.stem.conv.weight)
+    assert torch.equal(model.heads[0].bias, full.heads[0].bias)
 
 
 def test_a_training_starts_from_a_smaller_model() -> None:
