@@ -231,7 +231,7 @@ def crop_image(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tenso
         down = _along(y, scale, image.shape[-2], size[0])
         across = _along(x, scale, image.shape[-1], size[1])
         if min(down.resized, across.resized) > 1:  # a side of one pixel PyTorch gets wrong
-            return _shrink_upright(image, scale, (down, across), fill)
+            return _shrink_upright(image, scale, (down, across), size, fill)
     return _sample_crop(image, matrix, size, fill)
 
 
@@ -241,8 +241,7 @@ class _Axis(NamedTuple):
     source: slice  # of the image
     resized: int  # pixels that it is resized to
     seen: slice  # of those
-    length: int  # of the crop and one pixel more
-    target: slice  # of that length, where they go
+    target: slice  # where they go, in a crop of one pixel more
     part: float  # of a pixel, by which they are shifted then
 
 
@@ -256,18 +255,18 @@ def _along(start: float, scale: float, side: int, size: int) -> _Axis:
     first = math.ceil(edge)
     begin, end = max(0, first), min(size + 1, first + resized)
     seen = slice(begin - first, max(begin, end) - first)
-    return _Axis(
-        slice(low, high), resized, seen, size + 1, slice(begin, max(begin, end)), first - edge
-    )
+    return _Axis(slice(low, high), resized, seen, slice(begin, max(begin, end)), first - edge)
 
 
-def _shrink_upright(image: Tensor, scale: float, axes: tuple[_Axis, _Axis], fill: Tensor) -> Tensor:
+def _shrink_upright(
+    image: Tensor, scale: float, axes: tuple[_Axis, _Axis], size: tuple[int, int], fill: Tensor
+) -> Tensor:
     """Resizes, then shifts by a part of a pixel: a third of the time of `_sample_crop`."""
     down, across = axes
     region = image[:, down.source, across.source].unsqueeze(0)
     region = region.to(fill.dtype) if region.is_cuda else region  # on the CPU bytes are faster
     region = F.interpolate(region, scale_factor=scale, mode="bilinear", antialias=True)
-    crop = fill.view(-1, 1, 1).repeat(1, down.length, across.length)
+    crop = fill.view(-1, 1, 1).repeat(1, size[0] + 1, size[1] + 1)
     crop[:, down.target, across.target] = region[0, :, down.seen, across.seen]
     crop = torch.lerp(crop[:, :-1], crop[:, 1:], down.part)
     return torch.lerp(crop[..., :-1], crop[..., 1:], across.part)
