@@ -23,16 +23,19 @@ def crop(photo: Image.Image, box: list[float], facts: dict) -> tuple[np.ndarray,
     scale = min(height, width) / (1.25 * max(box[2] - box[0], box[3] - box[1]))
     left = (box[0] + box[2] - width / scale) / 2
     top = (box[1] + box[3] - height / scale) / 2
-    x0, y0 = max(0, int(left) - 1), max(0, int(top) - 1)
-    x1 = min(photo.width, int(np.ceil(left + width / scale)) + 1)
-    y1 = min(photo.height, int(np.ceil(top + height / scale)) + 1)
+    reach = int(np.ceil(1 / scale)) + 1  # pixels beyond the crop that shrinking looks at
+    x0, y0 = max(0, int(left) - reach), max(0, int(top) - reach)
+    x1 = min(photo.width, int(np.ceil(left + width / scale)) + reach)
+    y1 = min(photo.height, int(np.ceil(top + height / scale)) + reach)
     part = photo.crop((x0, y0, x1, y1))
+    shrunk = min(1.0, scale)
     if scale < 1:
-        small = max(1, round(part.width * scale)), max(1, round(part.height * scale))
-        part = part.resize(small, Image.Resampling.BILINEAR)
+        small = max(1, int(part.width * scale)), max(1, int(part.height * scale))
+        used = 0, 0, min(part.width, small[0] / scale), min(part.height, small[1] / scale)
+        part = part.resize(small, Image.Resampling.BILINEAR, box=used)
     values = (np.asarray(part) / 255 - facts["mean"]) / facts["std"]
-    across = part.width / (x1 - x0) * ((np.arange(width) + 0.5) / scale + left - x0) - 0.5
-    down = part.height / (y1 - y0) * ((np.arange(height) + 0.5) / scale + top - y0) - 0.5
+    across = shrunk * ((np.arange(width) + 0.5) / scale + left - x0) - 0.5
+    down = shrunk * ((np.arange(height) + 0.5) / scale + top - y0) - 0.5
     pixels = sample(sample(values, down).swapaxes(0, 1), across).swapaxes(0, 1)
     return pixels.transpose(2, 0, 1)[None].astype(np.float32), np.array([left, top, scale])
 
