@@ -45,8 +45,7 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
 def shrink(large: HeatmapNetwork, small: HeatmapNetwork) -> None:
     """Puts the first channels and stacks of a trained network into a smaller one, which is changed.
 
-    The reverse of `grow`. Where the larger network has grown, little is lost: of
-    gated_hg_2s_128.people, cut to the width 120, 0.1 points.
+    The reverse of `grow`. Where the larger network has grown, little is lost.
 
     Raises:
         TypeError: If one of the two is no `GatedHourglass`.

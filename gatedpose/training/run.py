@@ -28,7 +28,7 @@ from gatedpose.training.folder import check_folder
 from gatedpose.training.recipes import Recipe
 from gatedpose.training.trainer import Trainer
 
-GROW, SHRINK = "grow:", "shrink:"
+CHANGES = {"grow": grow, "shrink": shrink}  # from one trained network to another
 LOG = logging.getLogger(__name__)
 
 
@@ -224,13 +224,10 @@ def starting_model(
         return create_model(name, num_keypoints=count, **config)
     if init.endswith(".safetensors"):
         return create_model(name, num_keypoints=count, checkpoint_path=init, **config)
-    if init.startswith(GROW):
+    how, _, source = init.partition(":")
+    if change := CHANGES.get(how):
         model = create_model(name, num_keypoints=count, **config)
-        grow(_with_joints(init.removeprefix(GROW), skeleton), model)
-        return model
-    if init.startswith(SHRINK):
-        model = create_model(name, num_keypoints=count, **config)
-        shrink(_with_joints(init.removeprefix(SHRINK), skeleton), model)
+        change(_with_joints(source, skeleton), model)
         return model
     full = name if init == "pretrained" else f"{name}.{init}"
     try:
