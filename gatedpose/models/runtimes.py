@@ -1,7 +1,6 @@
 """How OpenVINO and onnxruntime convert networks and run them; see `gatedpose.models.engines`."""
 
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,10 +60,11 @@ def openvino_graph(graph: nn.Module) -> Run:
     return openvino_run(to_openvino(graph, (2, 3, 256, 256)), "float32", None)
 
 
-def compile_openvino(model: Any, precision: Precision, streams: int = 1) -> Any:
+def compile_openvino(model: Any, precision: Precision) -> Any:
     """A model made ready for the CPU. Around eight bits there is bfloat16 where it is native.
 
-    The threads are shared among `streams`, each of which runs a batch of its own at a time.
+    All threads work on one batch: of several streams OpenVINO 2026.4 prepares the weights at the
+    same time, and now and then mixes up those of eight bits.
     """
     here = capabilities()
     if precision == "int8" and "INT8" not in here:
@@ -74,7 +73,7 @@ def compile_openvino(model: Any, precision: Precision, streams: int = 1) -> Any:
     config = {
         "INFERENCE_PRECISION_HINT": "bf16" if low else "f32",
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": streams,
+        "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     return openvino().Core().compile_model(model, "CPU", config)
@@ -90,25 +89,16 @@ def openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run
     if precision == "int8" and shape is None:
         return cut_in_powers(lambda exact: openvino_run(parts, precision, exact))
     model = openvino().Core().read_model(parts["xml"], parts["bin"])
-    streams = 1
     if shape:
-        # Threads that each have pictures of their own wait for each other less.
-        if model.input(0).partial_shape[0].is_dynamic:
-            streams = math.gcd(shape[0], torch.get_num_threads())
-        model.reshape([shape[0] // streams, *shape[1:]])
-    compiled, local = compile_openvino(model, precision, streams), threading.local()
+        model.reshape(list(shape))
+    compiled, local = compile_openvino(model, precision), threading.local()
 
     def run(images: Tensor) -> Tensor:
-        if not hasattr(local, "requests"):  # a request is for one thread at a time
-            local.requests = [compiled.create_infer_request() for _ in range(streams)]
-        parts = [part.numpy() for part in torch.chunk(images, streams)]
-        for request, part in zip(local.requests, parts, strict=True):
-            request.start_async([part], share_inputs=True)
-        for request in local.requests:
-            request.wait()
+        if not hasattr(local, "request"):  # a request is for one thread at a time
+            local.request = compiled.create_infer_request()
+        found = local.request.infer([images.numpy()], share_inputs=True, share_outputs=True)
         # By NumPy: PyTorch's threads would go on waiting for work in the way of the engine's.
-        found = np.concatenate([request.get_output_tensor(0).data for request in local.requests])
-        return torch.from_numpy(found)
+        return torch.from_numpy(found[0].copy())
 
     return run
 

@@ -82,7 +82,7 @@ def test_same_as_in_pytorch(small: GatedHourglass, engine: Any) -> None:
         fast.to("cuda")
 
 
-def test_threads_share_a_batch(small: GatedHourglass) -> None:
+def test_several_threads_at_once(small: GatedHourglass) -> None:
     images, threads = torch.randn(6, 3, 64, 128), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
