@@ -32,7 +32,7 @@ def finder() -> None:
 )  # fmt: skip
 @click.option(
     "--empty", multiple=True, type=Path, metavar="FOLDER",
-    help="Pictures without people; they get a thirtieth of the draws; repeat it.",
+    help="Pictures without people; they get a tenth of the draws; repeat it.",
 )  # fmt: skip
 @click.option("--out", type=Path, required=True, help="Folder for packed pictures and results.")
 @click.option(

@@ -11,6 +11,7 @@ FINDER_RANGES: dict[str, Range] = {
     **{name: RANGES[name] for name in OWN},
     "boxes": (0.0, 1e6),
     "draws": RANGES["datasets"],
+    "empty": (0.0, 0.9),
 }
 
 
@@ -30,6 +31,7 @@ class FinderRecipe:
         bf16: Whether the network runs in bfloat16.
         views: Random changes of the pictures.
         draws: How often a picture of a folder is drawn, by the folder's name; 1 if it has none.
+        empty: Share of the draws that pictures without people get.
         init: Trained pose network to start from, or a .safetensors file of the finder's own; fresh
             weights if None.
         seed: Of initialisation, order and views.
@@ -52,6 +54,7 @@ class FinderRecipe:
     draws: dict[str, float] = field(
         default_factory=lambda: {"sports22": 0.6, "ccp": 0.5, "yoga5": 0.8}
     )
+    empty: float = 0.1
     init: str | None = "gated_hg_1s_68.lsp"
     seed: int = 0
 

@@ -18,7 +18,6 @@ from gatedpose.training.finder import FinderTrainer
 from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.folder import check_folder
 
-EMPTY = 1 / 30  # share of the draws that pictures without people get
 WATCHED = 300  # pictures of a validation split that watch a training
 
 
@@ -70,7 +69,7 @@ def train_finder(
             raise DatasetError(
                 "a finder needs pictures with people: name at least one folder of them"
             )
-        draws = _with_empty(parts, weights)
+        draws = _with_empty(parts, weights, recipe.empty)
         trainer = FinderTrainer(
             model, Pictures.join(parts), draws, val, recipe, out, watch_every=watch_every
         )
@@ -117,9 +116,9 @@ def _pack(out: Path, folder: Path, kind: str, split: str) -> Pictures:
     return Pictures.packed(labelled, kind != "partly", kind == "stretched", path)
 
 
-def _with_empty(parts: Sequence[Pictures], weights: Sequence[Tensor]) -> Tensor:
-    """Draws of all pictures: those of weight 0, without people, share `EMPTY` of them."""
+def _with_empty(parts: Sequence[Pictures], weights: Sequence[Tensor], share: float) -> Tensor:
+    """Draws of all pictures: those of weight 0, without people, have a share of them."""
     draws = torch.cat(list(weights))
     empty = draws == 0
-    draws[empty] = float(draws.sum()) * EMPTY / (1 - EMPTY) / max(1, int(empty.sum()))
+    draws[empty] = float(draws.sum()) * share / (1 - share) / max(1, int(empty.sum()))
     return draws
