@@ -121,8 +121,7 @@ def _require_free(folder: Path, split: str) -> None:
         text = f"already holds {split!r}: remove {split}.json and {split}-*.tar"
         raise DatasetError(f"{folder} {text}, or choose another folder")
     names = re.compile(re.escape(split) + r"(\.json|-\d{5}\.tar)")
-    there = sorted(path.name for path in folder.glob("*") if names.fullmatch(path.name))
-    if there:
+    if there := sorted(path.name for path in folder.glob("*") if names.fullmatch(path.name)):
         raise DatasetError(
             f"{folder} holds {there[0]}, which packing would replace: choose another folder, or "
             f"remove {split}-*.tar if a packing was cut off there"
@@ -136,10 +135,9 @@ def _filled(
     shard, people = io.BytesIO(), 0
     for number, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
         crop, keypoints = cut(sample, size)
-        jpeg = encode_jpeg(crop, quality)
         labelled = sample.labelled.tolist()
         facts = {"id": sample.id, "keypoints": keypoints.tolist(), "labelled": labelled}
-        person = _member(f"{number:08d}.jpg", jpeg)
+        person = _member(f"{number:08d}.jpg", encode_jpeg(crop, quality))
         person += _member(f"{number:08d}.json", to_json(facts).encode())
         if people and shard.tell() + len(person) + len(END) > shard_bytes:
             shard.write(END)
@@ -257,8 +255,7 @@ def _require_length(folder: Path, shard: Row) -> None:
     if not path.is_file():
         raise DatasetError(f"{path} is missing: copy it again, or pack anew")
     if (found := path.stat().st_size) != length:
-        text = f"has {found} bytes and not {length}: copy it again, or pack anew"
-        raise DatasetError(f"{path} {text}")
+        raise DatasetError(f"{path} has {found} bytes and not {length}: copy it again or pack anew")
 
 
 def _people(folder: Path, shard: Row, first: int) -> Iterator[tuple[Row, bytes]]:

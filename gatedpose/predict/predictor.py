@@ -174,8 +174,7 @@ class Predictor:
                 )
             images = (as_rgb(one, channels) for one in image)
             return list(self.stream(zip(images, each, strict=True)))
-        # One image needs no thread to read it.
-        [poses] = self.stream([(self.read(as_rgb(image, channels), boxes), boxes)])
+        [poses] = self.stream([(self.read(as_rgb(image, channels), boxes), boxes)])  # no thread
         return poses
 
     def read(
