@@ -13,7 +13,8 @@ and for people of everyday, with a calibration fitted on people that no score is
         --calibrate PEOPLE/sports22 --calibrate PEOPLE/ccp --calibrate PEOPLE/yoga5
 
 Packaged weights are scored anew, when the way from photo to keypoints has changed, by the same
-command with "again" in place of RUN and without `--commit`; file and recipe stay.
+command with "again" in place of RUN and without `--commit`; file and recipe stay, but with
+`--packed` its convolutions are rounded to ten bits.
 
 Writes into gatedpose/weights: the safetensors in half precision (batch norm's statistics stay in
 float32; with `--packed` convolutions are in ten bits), the raw validation predictions, and the
@@ -77,18 +78,21 @@ def rounded(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def written(tensors: dict[str, torch.Tensor], target: Path, packed: bool) -> dict[str, Any]:
+    """Writes weights; returns what the table says of the file."""
+    data = save(pack(tensors) if packed else tensors)
+    write_whole(target, data)
+    digest = hashlib.sha256(data).hexdigest()
+    return {"file": target.name, "size": len(data), "sha256": digest}
+
+
 def packaged(run: Path, target: Path, packed: bool, tag: str) -> dict[str, Any]:
     """Writes a training's weights; returns what the table says of them."""
     trained = gatedpose.create_model(f"local-dir:{run / 'model'}", pretrained=True)
     skeleton = skeleton_of(trained)
     assert skeleton is not None
-    tensors = rounded(run / "model" / "model.safetensors")
-    data = save(pack(tensors) if packed else tensors)
-    write_whole(target, data)
     return {
-        "file": target.name,
-        "size": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        **written(rounded(run / "model" / "model.safetensors"), target, packed),
         "num_keypoints": skeleton.num_keypoints,
         "skeleton": skeleton.name,
         "hub": None,
@@ -115,7 +119,7 @@ def parse(text: str) -> tuple[str, str, Path]:
 @click.option("--calibrate", multiple=True, type=Path, help="Folders of dataset own, split val.")
 @click.option("--tag", default="people", show_default=True)
 @click.option("--commit", help="Of the code that trained: git rev-parse HEAD.")
-@click.option("--packed", is_flag=True, help="In ten bits: for what is large for the wheel.")
+@click.option("--packed", is_flag=True, help="Once, in ten bits: what is large for the wheel.")
 @click.option("--engine", type=click.Choice(["openvino"]), help="Scores in a third of the time.")
 @click.option("--note", default="", help="What the recipe does not say of this run.")
 def main(
@@ -137,6 +141,9 @@ def main(
     entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
     if run == AGAIN:
         entry = entries[full]
+        if packed:
+            entry |= written(load_file(target), target, packed)
+            entry["recipe"]["note"] += "; convolutions rounded to ten bits afterwards"
     elif commit is None:
         raise click.UsageError("--commit says which code has trained the weights")
     else:

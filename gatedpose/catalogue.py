@@ -13,11 +13,10 @@ from typing import Any, Literal, TypeAlias, get_args
 Facts = dict[str, Any]
 
 # The words for who does not care for names.
-# Larger ones have learnt no everyday people so far, on whom they are worse.
 WORDS = {
     "fast": "gated_hg_1s_68.people",
     "balanced": "gated_hg_2s_128.people",
-    "best": "gated_hg_2s_128.people",
+    "best": "gated_hg_4s_144.people",
 }
 DEFAULT_WORD = "balanced"
 # A person's time on two CPU cores, float32, by `gatedpose bench` (docs/research/speed.md).

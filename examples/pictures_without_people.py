@@ -1,0 +1,53 @@
+"""Makes folders of pictures without people, for a finder to learn from and to be looked at by.
+
+    python examples/pictures_without_people.py IMAGENET HOUSES OUT
+
+IMAGENET is a clone of the public repository EliSchwartz/imagenet-sample-images, a picture of each
+of ImageNet's classes; those with people, hands or faces in them, sorted out by eye, are listed
+beside this file. HOUSES is the folder of pictures of a clone of emanhamed/Houses-dataset; of each
+house one of its four pictures is taken. Writes links to the pictures into OUT/things,
+OUT/things_val (every fifth), OUT/rooms and OUT/rooms_val (every eighth house).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+KINDS = ("bathroom", "bedroom", "kitchen", "frontal")
+WITH_PEOPLE = Path(__file__).with_name("imagenet_samples_with_people.txt")
+
+
+def things(imagenet: Path) -> Iterator[tuple[str, Path]]:
+    """Folder and picture of each class that shows nobody."""
+    people = set(WITH_PEOPLE.read_text("utf-8").split())
+    pictures = sorted(imagenet.glob("*.JPEG"))
+    empty = [path for path in pictures if path.name.partition("_")[0] not in people]
+    for i, path in enumerate(empty):
+        yield "things" if i % 5 else "things_val", path
+
+
+def rooms(houses: Path) -> Iterator[tuple[str, Path]]:
+    """Folder and picture of each house, the kinds in turn."""
+    for path in sorted(houses.glob("*_*.jpg")):
+        house, _, kind = path.stem.partition("_")
+        if KINDS[int(house) % 4] == kind:
+            yield "rooms" if int(house) % 8 else "rooms_val", path
+
+
+@click.command(help=__doc__)
+@click.argument("imagenet", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("houses", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def main(imagenet: Path, houses: Path, out: Path) -> None:
+    """See the top of the file."""
+    for folder, path in (*things(imagenet), *rooms(houses)):
+        link = out / folder / path.with_suffix(".jpg").name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())
+    for folder in sorted(out.iterdir()):
+        click.echo(f"{folder}: {len(list(folder.iterdir()))} pictures")
+
+
+if __name__ == "__main__":
+    main()
