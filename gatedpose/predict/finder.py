@@ -18,7 +18,7 @@ from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.zoo import create_model
 
 FINDER = "gated_finder_320"
-MIN_SCORE = 0.34  # where recall and precision on validation pictures are best together
+MIN_SCORE = 0.34  # about where recall and precision on validation pictures are best together
 
 
 class PersonFinder:
