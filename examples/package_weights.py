@@ -119,7 +119,7 @@ def parse(text: str) -> tuple[str, str, Path]:
 @click.option("--calibrate", multiple=True, type=Path, help="Folders of dataset own, split val.")
 @click.option("--tag", default="people", show_default=True)
 @click.option("--commit", help="Of the code that trained: git rev-parse HEAD.")
-@click.option("--packed", is_flag=True, help="Once, in ten bits: what is large for the wheel.")
+@click.option("--packed", is_flag=True, help="In ten bits: for what is large for the wheel.")
 @click.option("--engine", type=click.Choice(["openvino"]), help="Scores in a third of the time.")
 @click.option("--note", default="", help="What the recipe does not say of this run.")
 def main(

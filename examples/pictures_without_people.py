@@ -41,7 +41,12 @@ def rooms(houses: Path) -> Iterator[tuple[str, Path]]:
 @click.argument("out", type=click.Path(path_type=Path))
 def main(imagenet: Path, houses: Path, out: Path) -> None:
     """See the top of the file."""
-    for folder, path in (*things(imagenet), *rooms(houses)):
+    chosen = [*things(imagenet), *rooms(houses)]
+    if len({folder for folder, _ in chosen}) < 4:
+        raise click.UsageError(f"{imagenet} or {houses} does not hold the pictures")
+    if out.exists():
+        raise click.UsageError(f"{out} is there already: choose another folder")
+    for folder, path in chosen:
         link = out / folder / path.with_suffix(".jpg").name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path.resolve())

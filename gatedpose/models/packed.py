@@ -23,7 +23,7 @@ def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     packed = {}
     for key, tensor in tensors.items():
-        if tensor.ndim != 4:
+        if tensor.ndim != 4 or not tensor.is_floating_point():  # whole numbers are packed already
             packed[key] = tensor
             continue
         weight = tensor.float()

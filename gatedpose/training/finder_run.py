@@ -1,7 +1,7 @@
 """From folders of pictures with people's boxes to a trained finder in a folder."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -58,21 +58,8 @@ def train_finder(
     model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
     out.mkdir(parents=True, exist_ok=True)
     with held(out / ".lock", f"another program trains into {out}"):
-        parts: list[Pictures] = []
-        weights: list[Tensor] = []
-        val: dict[str, Pictures] = {}
-        for part, weight, watched in _packed(folders, recipe.draws, out):
-            parts.append(part)
-            weights.append(torch.full((len(part),), weight))
-            val |= watched
-        if not val:
-            raise DatasetError(
-                "a finder needs pictures with people: name at least one folder of them"
-            )
-        draws = _with_empty(parts, weights, recipe.empty)
-        trainer = FinderTrainer(
-            model, Pictures.join(parts), draws, val, recipe, out, watch_every=watch_every
-        )
+        pictures, draws, val = _packed(folders, recipe, out)
+        trainer = FinderTrainer(model, pictures, draws, val, recipe, out, watch_every=watch_every)
         save_model(trainer.run(), out / "model", None)
     return out / "model"
 
@@ -92,21 +79,28 @@ def _model(name: str, init: str | None) -> GatedFinder:
 
 
 def _packed(
-    folders: Mapping[str, Sequence[Path]], draws: Mapping[str, float], out: Path
-) -> Iterator[tuple[Pictures, float, dict[str, Pictures]]]:
-    """Training pictures of each folder, how often one is drawn, and validation pictures."""
+    folders: Mapping[str, Sequence[Path]], recipe: FinderRecipe, out: Path
+) -> tuple[Pictures, Tensor, dict[str, Pictures]]:
+    """Training pictures, how often each is drawn, and a folder's pictures to watch by its name."""
     names = [folder.resolve().name for some in folders.values() for folder in some]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DatasetError(f"two folders are called {min(twice)}: their packs would be mixed up")
+    parts: list[Pictures] = []
+    weights: list[Tensor] = []
+    watched: dict[str, Pictures] = {}
     for kind, some in folders.items():
         for folder in some:
-            if kind == "empty":
-                yield _pack(out, folder, kind, "empty"), 0.0, {}
-                continue
-            val = _pack(out, folder, kind, "val")
-            few = torch.arange(0, len(val), max(1, len(val) // WATCHED))[:WATCHED]
             name = folder.resolve().name
-            yield _pack(out, folder, kind, "train"), draws.get(name, 1.0), {name: val.take(few)}
+            if kind != "empty":
+                val = _pack(out, folder, kind, "val")
+                few = torch.arange(0, len(val), max(1, len(val) // WATCHED))[:WATCHED]
+                watched[name] = val.take(few)
+            parts.append(_pack(out, folder, kind, "empty" if kind == "empty" else "train"))
+            weight = 0.0 if kind == "empty" else recipe.draws.get(name, 1.0)
+            weights.append(torch.full((len(parts[-1]),), weight))
+    if not watched:
+        raise DatasetError("a finder needs pictures with people: name at least one folder of them")
+    return Pictures.join(parts), with_empty(torch.cat(weights), recipe.empty), watched
 
 
 def _pack(out: Path, folder: Path, kind: str, split: str) -> Pictures:
@@ -116,9 +110,8 @@ def _pack(out: Path, folder: Path, kind: str, split: str) -> Pictures:
     return Pictures.packed(labelled, kind != "partly", kind == "stretched", path)
 
 
-def _with_empty(parts: Sequence[Pictures], weights: Sequence[Tensor], share: float) -> Tensor:
-    """Draws of all pictures: those of weight 0, without people, have a share of them."""
-    draws = torch.cat(list(weights))
+def with_empty(draws: Tensor, share: float) -> Tensor:
+    """(N,) draws of which those that are 0, of pictures without people, get a share together."""
     empty = draws == 0
-    draws[empty] = float(draws.sum()) * share / (1 - share) / max(1, int(empty.sum()))
-    return draws
+    each = float(draws.sum()) * share / (1 - share) / max(1, int(empty.sum()))
+    return torch.where(empty, each, draws)

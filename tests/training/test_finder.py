@@ -15,7 +15,7 @@ from gatedpose.errors import DatasetError, DivergedError, InputError, WeightsErr
 from gatedpose.files.whole import held
 from gatedpose.training.finder import FinderTrainer
 from gatedpose.training.finder_recipe import FinderRecipe
-from gatedpose.training.finder_run import train_finder
+from gatedpose.training.finder_run import train_finder, with_empty
 from gatedpose.training.groups import FinderPhase
 
 TINY = FinderRecipe(phases=(FinderPhase(64, 8, 2),), init=None, bf16=False, warmup=1)
@@ -76,6 +76,12 @@ def test_a_finder_is_trained_and_scored(folders: dict[str, list[Path]], tmp_path
     assert (facts["pictures"], facts["people"]) == (1, 1)
     text = CliRunner().invoke(main, arguments)
     assert "surest box of a picture" in text.output
+
+
+def test_pictures_of_nobody_get_a_share() -> None:
+    draws = with_empty(torch.tensor([1.0, 0.5, 0.0, 1.5, 0.0]), 0.25)
+    assert draws.tolist() == [1.0, 0.5, 0.5, 1.5, 0.5]  # 1 of 4
+    assert with_empty(torch.tensor([1.0, 0.5]), 0.25).tolist() == [1.0, 0.5]
 
 
 @pytest.mark.usefixtures("tiny")
