@@ -94,7 +94,7 @@ def test_results_are_lines_and_pictures(photos: Path, tmp_path: Path) -> None:
 def test_files_passed_over_are_counted(photos: Path, tmp_path: Path) -> None:
     (photos / "notes.txt").touch()
     (photos / "a.heic").touch()
-    result = run(photos, "--out", tmp_path / "out", "--no-pictures")
+    result = run(photos, "--whole", "--out", tmp_path / "out", "--no-pictures")
     assert f"{photos}: 5 pictures; files passed over: 1 .heic, 1 .txt\n" in result.stderr
     assert result.stdout == f"5 pictures, 5 people -> {tmp_path / 'out' / 'poses.jsonl'}\n"
 

@@ -97,10 +97,13 @@ def test_a_click_on_a_person_finds_people_once(
 
     monkeypatch.setattr(PoseFinder, "__call__", counted)
     click = Events(finder, tmp_path).click
-    for at, person in (([620, 300], 2), ([200, 300], 1)):
-        found = click(at, CHOOSES, photo, NAME, False, 0.2, False, 3 - person, *NO_BOX)
-        assert found[:5] == [*NO_BOX, person]
-        assert f"heatmaps of person {person}" in found[6]
+    for at in ([620, 300], [200, 300]):
+        found = click(at, CHOOSES, photo, NAME, False, 0.2, False, 1, *NO_BOX)
+        x0, y0, x1, y1 = runs[-1].poses[found[4] - 1].box
+        assert x0 < at[0] < x1
+        assert y0 < at[1] < y1
+        assert found[:4] == [*NO_BOX]
+        assert f"heatmaps of person {found[4]}" in found[6]
         assert np.array_equal(found[5], runs[-1].picture)
     assert len(runs) == 2
     assert [len(found.poses) for found in runs] == [2, 2]
