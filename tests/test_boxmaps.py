@@ -94,14 +94,25 @@ def test_no_peak_is_an_empty_list_of_boxes() -> None:
 def test_of_boxes_that_overlap_the_surest_is_kept() -> None:
     maps = torch.full((1, BOX_CHANNELS, 2, 8), -9.0)
     maps[0, 1:] = math.log(4.0)  # 64 x 64 pixels about each cell
-    maps[0, 0, 0, 1], maps[0, 0, 0, 3], maps[0, 0, 0, 7] = 1.0, 2.0, 0.0
-    [(boxes, scores)] = decode_boxes(maps, 0.3)  # 1 and 3 share 48 of 80 columns
-    assert boxes[:, 0].tolist() == [28 - 32, 60 - 32]
-    assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-2)), 0.5])
-    [(both, _)] = decode_boxes(maps, 0.3, overlap=0.7)
-    assert len(both) == 3
+    maps[0, 0, 0, 1], maps[0, 0, 0, 4], maps[0, 0, 0, 7] = 1.0, 2.0, 0.0
+    [(boxes, scores)] = decode_boxes(maps, 0.3, overlap=0.4)  # each shares 40 of 88 columns
+    assert boxes[:, 0].tolist() == [36 - 32]
+    assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-2))])
+    [(all_three, _)] = decode_boxes(maps, 0.3)
+    assert all_three[:, 0].tolist() == [36 - 32, 12 - 32, 60 - 32]
     [(one, _)] = decode_boxes(maps, 0.3, most=1)
     assert len(one) == 1
+
+
+def test_cells_about_a_peak_vote_for_its_box() -> None:
+    maps = torch.full((2, BOX_CHANNELS, 2, 8), -9.0)
+    maps[:, 1:] = math.log(4.0)  # 64 x 64 pixels about each cell
+    maps[:, 0, 0, 2] = math.log(3.0)  # a score of 3 / 4
+    maps[:, 0, 0, 3] = 0.0  # 1 / 2; 8 pixels to the right
+    maps[1, 1:, 0, 3] = math.log(0.5)  # too small a box to be the same person's
+    [(first, _), (second, _)] = decode_boxes(maps, 0.3)
+    assert first.tolist() == [pytest.approx([-12 + 8 * 0.5 / 1.25, -28, 52 + 8 * 0.5 / 1.25, 36])]
+    assert second.tolist() == [pytest.approx([-12, -28, 52, 36])]
 
 
 def test_peaks_are_those_of_their_neighbourhood() -> None:

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from skimage.data import astronaut
 from torch import Tensor, nn
 
 import gatedpose
 from gatedpose.errors import ImageError, InputError, WeightsError
-from gatedpose.predict.finder import PersonFinder, letterbox
+from gatedpose.predict.finder import BoxChance, PersonFinder, letterbox
 from gatedpose.predict.people import find_people
 
 NAME = "gated_finder_320"
@@ -55,12 +56,36 @@ def test_a_picture_is_put_in_the_middle_of_as_small_an_input_as_holds_it() -> No
 
 def test_boxes_come_back_in_pixels_of_the_picture(told: PersonFinder) -> None:
     image = torch.zeros(3, 480, 640, dtype=torch.uint8)
-    boxes, scores = told.find(image)
+    boxes, _ = told.find(image)
     assert told.model.shape == (1, 3, 256, 320)
     # cell (5, 7) is (60, 44) of the input, 8 of whose rows are above the picture; scale 1/2
     assert boxes.tolist() == [[2 * (60 - 24), 0, 2 * (60 + 24), 2 * (44 + 48 - 8)]]  # cut at 0
-    assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-1.5))])
+    told.chance = BoxChance(bias=0.25, peak=2.0, share=0.5)  # 96 x 168 of 640 x 480 pixels
+    [chance] = told.find(image)[1].tolist()
+    odds = 0.25 + 2 * 1.5 + 0.5 * math.log(96 * 168 / (640 * 480))
+    assert chance == pytest.approx(1 / (1 + math.exp(-odds)))
     assert torch.equal(find_people(told, image)[:, :4], boxes)
+
+
+def test_a_small_box_is_worth_less_than_a_large_one_of_the_same_peak() -> None:
+    boxes = torch.tensor([[0.0, 0, 60, 80], [0, 0, 6, 8], [0, 0, 60, 80]])
+    large, small, unsure = BoxChance()(torch.tensor([0.3, 0.3, 0.29]), boxes, 6000.0).tolist()
+    assert 0 < small < unsure < large < 1
+    for chance in (0.0, 0.02, 0.5, 1.0):
+        least = BoxChance().least_peak(chance)
+        whole = BoxChance()(torch.tensor([least]), torch.tensor([[0.0, 0, 60, 100]]), 6000.0)
+        assert whole.item() == pytest.approx(chance, abs=1e-6)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.2, 0.6])
+def test_a_least_score_leaves_out_what_is_below_and_nothing_else(least: float) -> None:
+    finder = PersonFinder(min_score=least)
+    image = torch.from_numpy(astronaut()).permute(2, 0, 1)
+    boxes, scores = finder.find(image)
+    every, chances = finder.find(image, 0.0)
+    torch.testing.assert_close(scores, chances[chances >= least])
+    torch.testing.assert_close(boxes, every[chances >= least])
+    assert (chances.diff() <= 0).all()
 
 
 def test_boxes_do_not_follow_autocast() -> None:
