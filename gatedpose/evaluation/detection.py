@@ -15,7 +15,7 @@ from gatedpose.media.images import read_image
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 
 Found = tuple[Tensor, Tensor]  # boxes (N, 4) and scores (N,), the surest first
-LOWEST = 0.02  # score of the least sure boxes that are scored
+LOWEST = 0.001  # score of the least sure boxes that are scored
 OVERLAP = 0.5  # intersection over union from which on a box is that of a person
 
 

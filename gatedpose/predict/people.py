@@ -183,15 +183,24 @@ class LookAgain:
         known = found[scores >= self.finder.min_score]
         if len(known) or not len(found):
             return known
+        box, sureness = self.twice(image, found[:1])
+        return box if sureness >= self.sure else known
+
+    def twice(self, image: Tensor, unsure: Tensor) -> tuple[Tensor, float]:
+        """The surer of the two boxes, (1, 5), and the mean sureness of both looks.
+
+        Args:
+            image: (3, H, W) uint8.
+            unsure: The finder's surest box, (1, 5).
+        """
         seen = self.look(image)
         if not len(seen):
-            return known
-        both = torch.cat((found[:1], seen))
+            return seen, 0.0
+        both = torch.cat((unsure, seen))
         means = [float(pose.scores.mean()) for pose in self.look.predictor(image, both)]
-        if sum(means) / 2 < self.sure:
-            return known
         best = means.index(max(means))
-        return torch.cat((both[best, :4], both.new_tensor([min(1.0, means[best])])))[None]
+        box = torch.cat((both[best, :4], both.new_tensor([min(1.0, means[best])])))
+        return box[None], sum(means) / 2
 
 
 class FirstLook:
