@@ -4,7 +4,7 @@
 
 Of the pictures in which no box reaches the finder's limit it prints, for several limits of the mean
 sureness of both looks, how many people get a box that fits (IoU of half or more) and in how many
-pictures of nobody somebody is found. `gatedpose.predict.people.SURE_AGAIN` is chosen by this table.
+pictures of nobody somebody is found. `gatedpose.predict.looks.SURE_AGAIN` is chosen by this table.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ import gatedpose
 from gatedpose.data.pictures import read_empty, read_labelled
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import PersonFinder
-from gatedpose.predict.people import UNSURE, FirstLook, LookAgain
+from gatedpose.predict.looks import UNSURE, FirstLook, LookAgain
 
 LIMITS = (0.5, 0.54, 0.58, 0.62, 0.66, 0.7, 0.74, 0.78, 0.82)
 

@@ -1,4 +1,4 @@
-"""Who is in a picture: boxes as they are given, what a detector finds, or a look at the whole.
+"""Who is in a picture: boxes as they are given, or what a detector finds.
 
 Anything that finds people is a detector for `Predictor` and `Tracker`: a callable that takes an
 image (3, H, W) uint8 and returns boxes (N, 4), each (x0, y0, x1, y1), or (N, 5) with a score. It
@@ -7,35 +7,19 @@ may have `longest_side`: to what a picture's longer side is shrunk before the de
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
 
 from gatedpose.errors import BoxError, DetectorError, check_choice
-from gatedpose.geometry import Boxes, as_boxes, crop_scales, keypoints_to_box
+from gatedpose.geometry import Boxes, as_boxes, crop_scales
 from gatedpose.media.photos import Photo
-
-if TYPE_CHECKING:
-    from gatedpose.predict.finder import PersonFinder
-    from gatedpose.predict.predictor import Predictor
 
 Detector: TypeAlias = Callable[[Tensor], Boxes]
 
 WHOLE: Final = "whole"  # boxes of a picture that is one person
 SPARE = 1.5  # pixels of a smaller picture to one of the crop that is made of it, at least, a side
-MIN_JOINTS = 4  # that are found, for a box about them
-GROWN = 1.15  # of the tight box of those joints
-# Mean score of all joints from which on a whole picture surely shows a person. Measured with
-# gated_hg_1s_68.lsp: three in four of 160 everyday photos reach it, and 3 of 144 pictures and
-# pieces of pictures without people.
-SURE = 0.38
-SURE_CALIBRATED = 0.5  # the same where scores are the joints' chances to be right
-UNSURE = 0.1  # score from which on a finder's box is worth a closer look, where there is no other
-# Mean score in two such looks. Measured with gated_hg_2s_128.people: of 55 people of Stanford 40's
-# training half whom ours misses 34 reach it, and 13 of 195 pictures and strips without people in
-# which it finds none. One look alone finds 27 at as many mistakes.
-SURE_AGAIN = 0.58
 
 
 def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
@@ -156,82 +140,3 @@ def find_people(detector: Detector, image: Tensor) -> Tensor:
         raise DetectorError(
             f"the detector {name} returned no boxes but a {kind}: {error}"
         ) from error
-
-
-class LookAgain:
-    """A finder of the zoo, and where it finds nobody the pose network, which looks twice.
-
-    Once at the surest of the boxes that the finder is not sure of, and once at the box about the
-    joints that a first look at the whole picture shows. There is a person if the joints of both
-    are sure enough on average; the box of the surer joints is returned.
-
-    Args:
-        finder: Looked with first.
-        look: At the whole picture.
-        sure: Mean score of the joints from which on there is a person.
-    """
-
-    def __init__(self, finder: "PersonFinder", look: "FirstLook", sure: float) -> None:
-        self.finder, self.look, self.sure = finder, look, sure
-        # The closer looks are at parts of the picture.
-        self.longest_side = max(finder.longest_side, 2 * look.longest_side)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Boxes with scores, (N, 5); N is 0 where both find nobody."""
-        boxes, scores = self.finder.find(image, UNSURE)
-        found = torch.cat((boxes, scores[:, None]), dim=1)
-        known = found[scores >= self.finder.min_score]
-        if len(known) or not len(found):
-            return known
-        box, sureness = self.twice(image, found[:1])
-        return box if sureness >= self.sure else known
-
-    def twice(self, image: Tensor, unsure: Tensor) -> tuple[Tensor, float]:
-        """The surer of the two boxes, (1, 5), and the mean sureness of both looks.
-
-        Args:
-            image: (3, H, W) uint8.
-            unsure: The finder's surest box, (1, 5).
-        """
-        seen = self.look(image)
-        if not len(seen):
-            return seen, 0.0
-        both = torch.cat((unsure, seen))
-        means = [float(pose.scores.mean()) for pose in self.look.predictor(image, both)]
-        best = means.index(max(means))
-        box = torch.cat((both[best, :4], both.new_tensor([min(1.0, means[best])])))
-        return box[None], sum(means) / 2
-
-
-class FirstLook:
-    """A detector of one person, made of the pose network itself; nothing else is needed.
-
-    The network takes the whole picture as a person. If it is sure of the joints, the box about them
-    is returned, for a closer look; if not, there is nobody. Of several people at most one is found.
-
-    Args:
-        predictor: Whose network looks.
-        sure: Mean score of the joints from which on there is a person; `SURE`, or with calibrated
-            weights `SURE_CALIBRATED`, if None.
-    """
-
-    def __init__(self, predictor: "Predictor", sure: float | None = None) -> None:
-        if sure is None:
-            sure = SURE if predictor.calibration is None else SURE_CALIBRATED
-        self.predictor, self.sure = predictor, sure
-        self.longest_side = max(predictor.size)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """The person's box with the mean score, (1, 5), or none, (0, 5)."""
-        height, width = image.shape[1:]
-        [pose] = self.predictor(image, WHOLE)
-        score, seen = float(pose.scores.mean()), torch.from_numpy(pose.found)
-        if score < self.sure or int(seen.sum()) < min(MIN_JOINTS, len(seen)):
-            return torch.zeros(0, 5)
-        tight = keypoints_to_box(torch.from_numpy(pose.keypoints), seen)
-        centre, half = (tight[:2] + tight[2:]) / 2, GROWN * (tight[2:] - tight[:2]) / 2
-        limit = torch.tensor([width, height], dtype=torch.float32)
-        low, high = (centre - half).clamp_min(0), (centre + half).minimum(limit)
-        if not bool((high > low).all()):
-            return torch.zeros(0, 5)
-        return torch.cat((low, high, torch.tensor([min(1.0, score)])))[None]

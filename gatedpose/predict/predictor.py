@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias, overload
 
 import torch
@@ -21,8 +21,7 @@ from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
-from gatedpose.predict.detector import find_detector
-from gatedpose.predict.finder import PersonFinder
+from gatedpose.predict.looks import default_detector
 from gatedpose.predict.networks import (
     check_finite,
     check_options,
@@ -30,20 +29,16 @@ from gatedpose.predict.networks import (
     warn_of_untrained,
 )
 from gatedpose.predict.people import (
-    SURE,
-    SURE_AGAIN,
     WHOLE,
     Detector,
-    FirstLook,
-    LookAgain,
     people_in,
     spare_for_crops,
     spare_for_look,
 )
-from gatedpose.predict.queues import Batches, ahead, begun, default_threads
+from gatedpose.predict.queues import Batches, ahead, begun, default_threads, result_of
 from gatedpose.skeleton import SKELETONS, Skeleton
 
-Crop: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # picture, matrix, box and score, edge
+Crop: TypeAlias = tuple[Callable[[], Tensor], Tensor, Tensor, Tensor]  # matrix, box, edge
 People: TypeAlias = Boxes | Detector | Literal["whole"] | None
 
 
@@ -67,7 +62,8 @@ class Predictor:
             one person. With a skeleton of one's own the whole picture is taken.
         min_person: People whom that best detector is less sure of are left out, and nobody looks
             again; its own limit if None.
-        workers: Threads that read the files of a `stream`; PyTorch's number if None, none if 0.
+        workers: Threads that read the files of a `stream` and cut its crops; PyTorch's number if
+            None, none if 0.
 
     Raises:
         TypeError: If the model is no network, or does not say how many keypoints it has.
@@ -122,12 +118,7 @@ class Predictor:
         """What finds people where no boxes are given; None if the whole picture is taken."""
         if self.detector or self.skeleton not in SKELETONS.values():
             return self.detector
-        best = find_detector(self.min_person, self.device)
-        if best is None:
-            return FirstLook(self)
-        if self.min_person is not None or not isinstance(best, PersonFinder):
-            return best
-        return LookAgain(best, FirstLook(self), SURE_AGAIN if self.calibration else SURE)
+        return default_detector(self)
 
     @overload
     def __call__(
@@ -174,7 +165,7 @@ class Predictor:
                 )
             images = (as_rgb(one, channels) for one in image)
             return list(self.stream(zip(images, each, strict=True)))
-        [poses] = self.stream([(self.read(as_rgb(image, channels), boxes), boxes)])  # no thread
+        [poses] = self._stream([(as_rgb(image, channels), boxes)], None, None)  # no thread
         return poses
 
     def read(
@@ -213,8 +204,8 @@ class Predictor:
     ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
-        Files are read by `workers`, ahead of time; all else is done by the caller's thread. Crops
-        are cut as a batch fills, however many people an image shows.
+        Files are read by `workers`, ahead of time, and crops are cut by them as a batch fills,
+        however many people an image shows; all else is done by the caller's thread.
 
         Args:
             images: Pairs of image, or what `read` gave, and boxes as in a call. Drawn from the
@@ -230,28 +221,8 @@ class Predictor:
             Exception: See a call; and whatever `images` raises. It comes in its turn: the poses of
                 all images before are yielded first.
         """
-        batches = Batches(self._poses, self.batch_size)
-        threads = max(1, self.workers)
-        chosen = ((image, self._chosen(boxes)) for image, boxes in images)
-        with ThreadPoolExecutor(threads) as pool:  # starts them as they are needed
-            started = begun(chosen, pool if self.workers else None, self.read)
-            room = lambda: min(threads, self.batch_size - len(batches.waiting))  # noqa: E731
-            for source, image, boxes in ahead(started, room):
-                crops: tuple[int, Iterable[Crop]] = 0, ()
-                try:
-                    photo = image.result() if isinstance(image, Future) else image
-                    photo = photo if isinstance(photo, Photo) else self.read(photo, boxes)
-                    people = people_in(photo, boxes)
-                    photo = photo.finer(spare_for_crops(people, self.size))
-                    crops = len(people), self._crops(photo, people)
-                except Exception as error:  # of any kind: what is done must not be lost
-                    ours = isinstance(error, (GatedPoseError, OSError))
-                    if on_error is None or source is None or not ours:
-                        yield from batches.known()
-                        raise
-                    on_error(source, error)
-                yield from batches.add(*crops)
-        yield from batches.known()
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts them as they are needed
+            yield from self._stream(images, on_error, pool if self.workers else None)
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -262,22 +233,52 @@ class Predictor:
             maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
         return maps
 
+    def _stream(
+        self,
+        images: Iterable[tuple[ImageSource | Photo, People]],
+        on_error: Callable[[Any, Exception], object] | None,
+        pool: Executor | None,
+    ) -> Iterator[list[Pose]]:
+        batches = Batches(self._poses, self.batch_size)
+        chosen = ((image, self._chosen(boxes)) for image, boxes in images)
+        room = lambda: min(max(1, self.workers), self.batch_size - len(batches.waiting))  # noqa: E731
+        for source, image, boxes in ahead(begun(chosen, pool, self.read), room):
+            crops: tuple[int, Iterable[Crop]] = 0, ()
+            try:
+                photo = image.result() if isinstance(image, Future) else image
+                photo = photo if isinstance(photo, Photo) else self.read(photo, boxes)
+                people = people_in(photo, boxes)
+                if photo.shrink > 1:
+                    photo = photo.finer(spare_for_crops(people, self.size))
+                crops = len(people), self._crops(photo, people, pool)
+            except Exception as error:  # of any kind: what is done must not be lost
+                ours = isinstance(error, (GatedPoseError, OSError))
+                if on_error is None or source is None or not ours:
+                    yield from batches.known()
+                    raise
+                on_error(source, error)
+            yield from batches.add(*crops)
+        yield from batches.known()
+
     def _chosen(self, boxes: People) -> Any:
         """Boxes as they are given, or what finds them."""
         return self.finder or WHOLE if boxes is None else boxes
 
-    def _crops(self, photo: Photo, people: Tensor) -> Iterator[Crop]:
+    def _crops(self, photo: Photo, people: Tensor, pool: Executor | None) -> Iterator[Crop]:
         pixels, people = photo.pixels.to(self.device), people.to(self.device)
         matrices = crop_matrices(people[:, :4], self.size)
         edge = torch.tensor(photo.size[::-1], device=self.device)  # width, height
         each = matrices.new_tensor((photo.shrink, photo.shrink, 1.0))
         for matrix, person in zip(matrices, people, strict=True):
-            yield crop_image(pixels, matrix * each, self.size, self.mean), matrix, person, edge
+            yield result_of(pool, self._crop, pixels, matrix * each), matrix, person, edge
+
+    def _crop(self, pixels: Tensor, matrix: Tensor) -> Tensor:
+        return crop_image(pixels, matrix, self.size, self.mean).sub_(self.mean).div_(self.std)
 
     @torch.inference_mode()
     def _poses(self, crops: list[Crop]) -> list[Pose]:
         pictures, matrices, boxes, edges = (list(part) for part in zip(*crops, strict=True))
-        batch = torch.stack(pictures).sub_(self.mean).div_(self.std)
+        batch = torch.stack([picture() for picture in pictures])
         maps = self.heatmaps(batch.to(self.dtype))
         check_finite(maps, self.model)
         located, peaks = decode(maps, self.decoder)

@@ -53,6 +53,14 @@ def begun(
         yield None, failed, None
 
 
+def result_of(pool: Executor | None, work: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+    """What gives the result of work that the pool begins, or that is done here if it is None."""
+    if pool:
+        return pool.submit(work, *arguments).result
+    done = work(*arguments)
+    return lambda: done
+
+
 class Batches(Generic[T, Done]):
     """Runs the parts of several groups in common batches, and gives the results by group.
 

@@ -18,7 +18,8 @@ from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
-from gatedpose.predict.people import FirstLook, LookAgain, as_people, find_people
+from gatedpose.predict.looks import FirstLook, LookAgain
+from gatedpose.predict.people import as_people, find_people
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import LSP14, Skeleton
 
@@ -111,7 +112,7 @@ def test_a_first_look_gives_the_box_about_the_joints() -> None:
 
 
 def test_without_a_detector_the_network_looks_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatedpose.predict.predictor.find_detector", lambda *_: None)
+    monkeypatch.setattr("gatedpose.predict.looks.find_detector", lambda *_: None)
     image = torch.zeros(3, 200, 320, dtype=torch.uint8)
     [pose] = Predictor(Told(0.9), LSP14)(image)
     assert pose.box_score == pytest.approx(0.9)
@@ -163,7 +164,7 @@ def test_another_look(
 
 
 def test_a_person_is_found_and_a_wall_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatedpose.predict.predictor.find_detector", lambda *_: None)
+    monkeypatch.setattr("gatedpose.predict.looks.find_detector", lambda *_: None)
     predictor = Predictor("fast")
     [pose] = predictor(demo_image())
     x, y = pose.keypoints[pose.skeleton.joints.index("head top")]
