@@ -4,8 +4,8 @@
 
 FOLDER is read as dataset "own". Of all who are found in a picture the one whose box fits a listed
 person's best, at an IoU of 0.1 or more, is taken for them; who is not found misses every joint.
-Prints PCK from given and from found boxes, and what loses: people not found, and boxes that do not
-fit.
+Prints PCK from given and from found boxes, of all and of those who fill at least half of their
+picture's height, and what loses: people not found, and boxes that do not fit.
 """
 
 from pathlib import Path
@@ -23,6 +23,7 @@ from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.models.base import HeatmapNetwork
 
 LEAST, FITS = 0.1, 0.5  # IoU of a box that is somebody's, and of one that fits
+TALL = 0.5  # of the picture's height
 
 
 @click.command(help=__doc__)
@@ -43,9 +44,11 @@ def main(
     given = evaluate(predictor, samples, progress=False)
     assert samples[0].skeleton == predictor.skeleton, "the set's joints must be the model's"
     keypoints = np.full_like(given.keypoints, np.nan)
-    overlaps = np.zeros(len(samples))
+    overlaps, tall = np.zeros(len(samples)), np.zeros(len(samples), dtype=bool)
     stream = predictor.stream((sample.image, None) for sample in samples)
     for i, poses in enumerate(tqdm(stream, "finding", len(samples), unit="person")):
+        height, _ = read_size(samples[i].image)
+        tall[i] = samples[i].box[3] - samples[i].box[1] >= TALL * height
         if poses:
             boxes = torch.from_numpy(np.stack([pose.box for pose in poses]))
             ious = box_iou(torch.from_numpy(samples[i].box)[None], boxes)[0]
@@ -62,9 +65,10 @@ def main(
     rest = given.score.mean - lost - score
     click.echo(f"boxes that do not fit (IoU below {FITS}): {(found & ~fits).sum()}; all boxes that")
     click.echo(f"are not the given ones cost {rest:.2f}")
-    part = [sample for sample, good in zip(samples, fits, strict=True) if good]
-    both = (score_people(part, points[fits]).mean for points in (given.keypoints, keypoints))
-    click.echo("of {} whose box fits: given {:.2f}, found {:.2f}".format(len(part), *both))
+    for what, part in (("whose box fits", fits), ("who fill half of the height", tall)):
+        people = [samples[i] for i in np.flatnonzero(part)]
+        both = (score_people(people, points[part]).mean for points in (given.keypoints, keypoints))
+        click.echo("of {} {}: given {:.2f}, found {:.2f}".format(len(people), what, *both))
 
 
 if __name__ == "__main__":
