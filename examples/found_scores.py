@@ -20,6 +20,7 @@ from tqdm import tqdm
 import gatedpose
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.run import evaluate, score_people
+from gatedpose.media.images import image_size
 from gatedpose.models.base import HeatmapNetwork
 
 LEAST, FITS = 0.1, 0.5  # IoU of a box that is somebody's, and of one that fits
@@ -47,7 +48,7 @@ def main(
     overlaps, tall = np.zeros(len(samples)), np.zeros(len(samples), dtype=bool)
     stream = predictor.stream((sample.image, None) for sample in samples)
     for i, poses in enumerate(tqdm(stream, "finding", len(samples), unit="person")):
-        height, _ = read_size(samples[i].image)
+        _, height = image_size(samples[i].image)
         tall[i] = samples[i].box[3] - samples[i].box[1] >= TALL * height
         if poses:
             boxes = torch.from_numpy(np.stack([pose.box for pose in poses]))
