@@ -41,14 +41,14 @@ def whole(samples: list[Sample]) -> tuple[list[int], list[Sample]]:
 @click.command(help=__doc__)
 @click.argument("name")
 @click.argument("sets", nargs=-1, required=True)
-@click.option("--threshold", default=0.3, show_default=True)
+@click.option("--threshold", "thresholds", multiple=True, default=(0.35,), show_default=True)
 @click.option("--size", type=int)
 @click.option("--engine", type=click.Choice(["openvino"]), help="Float32 in a third of the time.")
 @click.option("--plot", type=Path, help="Reliability plot (.png).")
 def main(
     name: str,
     sets: tuple[str, ...],
-    threshold: float,
+    thresholds: tuple[float, ...],
     size: int | None,
     engine: Literal["openvino"] | None,
     plot: Path | None,
@@ -72,9 +72,10 @@ def main(
             np.stack([getattr(sample, key) for sample in samples])
             for key in ("labelled", "absent_joints")
         )
-        low = result.scores < threshold
-        gone = f"{low[absent].mean():.1%} of {absent.sum()}" if absent.any() else "none"
-        click.echo(f"  below {threshold}: absent {gone}; labelled {low[labelled].mean():.1%}")
+        for threshold in thresholds:
+            low = result.scores < threshold
+            gone = f"{low[absent].mean():.1%} of {absent.sum()}" if absent.any() else "none"
+            click.echo(f"  below {threshold}: absent {gone}; labelled {low[labelled].mean():.1%}")
         tall, pictures = whole(samples)
         by_box = score_people([samples[i] for i in tall], result.keypoints[tall])
         by_picture = evaluate(predictor, pictures, False).score

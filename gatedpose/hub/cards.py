@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError
 from gatedpose.models.weights import Weights, read_config
+from gatedpose.pose import TRUST_CALIBRATED
 
 DATASETS = {
     "lsp": "Leeds Sports Pose",
@@ -167,8 +168,8 @@ def _cautions(weights: Weights) -> str:
     return (
         "Expect mistakes on crossed limbs, unusual views, people upside down and people who cover "
         "each\nother. The score of a joint is the chance that it lies within a fifth of the torso, "
-        "fitted on people\nthat no score above is taken on; below 0.3 it is marked as not found. "
-        "Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
+        f"fitted on people\nthat no score above is taken on; below {TRUST_CALIBRATED} it is marked "
+        "as not found. Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
         "near the network is to such labels."
     )
 
