@@ -18,7 +18,7 @@ from tqdm import tqdm
 import gatedpose
 from gatedpose.data.pictures import read_empty, read_labelled
 from gatedpose.media.images import read_image
-from gatedpose.predict.finder import PersonFinder
+from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 from gatedpose.predict.looks import UNSURE, FirstLook, LookAgain
 
 LIMITS = (0.5, 0.54, 0.58, 0.62, 0.66, 0.7, 0.74, 0.78, 0.82)
@@ -44,14 +44,22 @@ def looks(again: LookAgain, paths: Iterable[Path]) -> list[tuple[Path, torch.Ten
 @click.argument("folder", type=Path)
 @click.option("--split", default="val", show_default=True)
 @click.option("--limit", type=int, help="So many pictures with people only.")
+@click.option("--min-score", type=float, default=MIN_SCORE, show_default=True)
 @click.option("--empty", type=Path, multiple=True, help="Folder of pictures of nobody.")
-def main(name: str, folder: Path, split: str, limit: int | None, empty: tuple[Path, ...]) -> None:
+def main(
+    name: str,
+    folder: Path,
+    split: str,
+    limit: int | None,
+    min_score: float,
+    empty: tuple[Path, ...],
+) -> None:
     """See the top of the file."""
     model = gatedpose.create_model(name, pretrained=True)
     predictor = gatedpose.Predictor(
         gatedpose.optimize(model, engine="openvino", precision="float32")
     )
-    again = LookAgain(PersonFinder(), FirstLook(predictor), 0.0)
+    again = LookAgain(PersonFinder(min_score=min_score), FirstLook(predictor), 0.0)
     people = {one.path: one for one in list(read_labelled(folder, split))[:limit]}
     with_people = [one for one in looks(again, people) if one]
     right = []

@@ -148,7 +148,7 @@ class Finds(PersonFinder):
         ((0.6, 0.2), 0.9, 0.5, [0.6]),  # of one
         ((0.2, 0.15), 0.9, 0.5, [0.9]),  # of none, but the joints are
         ((0.2, 0.15), 0.7, 0.8, []),  # nor are the joints
-        ((0.05,), 0.9, 0.5, []),  # there is nothing to look at
+        ((0.02,), 0.9, 0.5, []),  # there is nothing to look at
         ((), 0.9, 0.5, []),
     ],
 )
