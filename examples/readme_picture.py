@@ -1,4 +1,4 @@
-"""Draws the picture of the README: two photographs of scikit-image, by the default weights.
+"""Draws the picture of the README: two photographs of scikit-image, as "best" sees them.
 
 python examples/readme_picture.py docs/demo.png
 """
@@ -18,10 +18,10 @@ from gatedpose.media.images import read_image, write_image
 def main(out: Path) -> None:
     """See the top of the file."""
     photos = [Path(skimage.__file__).parent / "data" / n for n in ("astronaut.png", "camera.png")]
-    drawn = []
+    predictor, drawn = gatedpose.Predictor("best"), []
     for photo in photos:
         picture = read_image(photo)
-        for pose in gatedpose.predict(photo):
+        for pose in predictor(photo):
             picture = read_image(pose.draw(picture))
             click.echo(f"{photo.name}: {int(pose.found.sum())} of {len(pose.found)} joints found")
         drawn.append(picture)
