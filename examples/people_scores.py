@@ -41,7 +41,7 @@ def whole(samples: list[Sample]) -> tuple[list[int], list[Sample]]:
 @click.command(help=__doc__)
 @click.argument("name")
 @click.argument("sets", nargs=-1, required=True)
-@click.option("--threshold", "thresholds", multiple=True, default=(0.35,), show_default=True)
+@click.option("--threshold", "thresholds", multiple=True, default=(0.4,), show_default=True)
 @click.option("--size", type=int)
 @click.option("--engine", type=click.Choice(["openvino"]), help="Float32 in a third of the time.")
 @click.option("--plot", type=Path, help="Reliability plot (.png).")

@@ -17,7 +17,7 @@ from gatedpose.skeleton import Skeleton
 
 # The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
 # (chosen in docs/research/people.md).
-TRUST, TRUST_CALIBRATED = 0.2, 0.35
+TRUST, TRUST_CALIBRATED = 0.2, 0.4
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option(
     "--min-score",
     type=SHARE,
-    help="Joints below are drawn hollow, below half of it not at all. [what the weights say: 0.35, "
+    help="Joints below are drawn hollow, below half of it not at all. [what the weights say: 0.4, "
     "without calibration 0.2]",
 )
 @device_option

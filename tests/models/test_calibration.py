@@ -67,8 +67,8 @@ def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:
     assert inside.any()
     wanted = np.where(inside, 0.25 + 0.5 * raw.scores.clip(0, 1), 0)
     np.testing.assert_allclose(pose.scores, wanted, atol=1e-5)
-    assert (raw.trust, pose.trust) == (0.2, 0.35)
-    assert pose.found.tolist() == (wanted >= 0.35).tolist()
+    assert (raw.trust, pose.trust) == (0.2, 0.4)
+    assert pose.found.tolist() == (wanted >= 0.4).tolist()
     np.testing.assert_allclose(pose.keypoints, raw.keypoints, atol=1e-4)
     config = tmp_path / "net" / "config.json"
     told = json.loads(config.read_text())
