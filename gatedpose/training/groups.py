@@ -189,7 +189,7 @@ class Teaching:
     """A trained network that the new one learns from.
 
     Attributes:
-        teacher: Trained model whose heatmaps are learnt, too: "gated_hg_4s_256.lsp", for example,
+        teacher: Trained model whose heatmaps are learnt, too: "gated_hg_4s_144.lsp", for example,
             or a "local-dir:" model.
         teaching: Their share of the targets.
     """
