@@ -169,8 +169,8 @@ def _cautions(weights: Weights) -> str:
         "Expect mistakes on crossed limbs, unusual views, people upside down and people who cover "
         "each\nother. The score of a joint is the chance that it lies within a fifth of the torso, "
         f"fitted on people\nthat no score above is taken on; below {TRUST_CALIBRATED} it is marked "
-        "as not found. Labels of a teacher hold the\nteacher's mistakes, too, and scores against them say how "
-        "near the network is to such labels."
+        "as not found. Labels of a teacher hold the\nteacher's mistakes, too, and scores against "
+        "them say how near the network is to such labels."
     )
 
 
