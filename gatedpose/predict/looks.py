@@ -28,11 +28,9 @@ SURE_AGAIN = 0.7
 
 
 def default_detector(predictor: "Predictor") -> Detector:
-    """What finds people where no boxes are given: the best detector that is here, and its helper.
+    """The best detector that is here; behind a finder of the zoo the predictor's network looks.
 
-    Args:
-        predictor: Whose network looks where that detector finds nobody; if its `min_person` is
-            None, see there.
+    With `min_person` the detector stands alone, and without any detector the network does.
     """
     best = find_detector(predictor.min_person, predictor.device)
     if best is None:
