@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import gatedpose
 from gatedpose.device import keep_freed_memory
-from gatedpose.models.rates import timer
+from gatedpose.engines.rates import timer
 
 WAYS = ("returned", "kept")
 

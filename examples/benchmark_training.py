@@ -25,8 +25,8 @@ import torch
 from tqdm import tqdm
 
 import gatedpose
-from gatedpose.data.augment import Batch
-from gatedpose.data.crops import PACK_SIZE, Crops
+from gatedpose.batches.augment import Batch
+from gatedpose.batches.crops import PACK_SIZE, Crops
 from gatedpose.device import keep_freed_memory
 from gatedpose.research.bench import peak_mb
 from gatedpose.skeleton import LSP14

@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from gatedpose.data.pictures import read_labelled
+from gatedpose.batches.pictures import read_labelled
 from gatedpose.evaluation.detection import People, match
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import BoxChance, PersonFinder

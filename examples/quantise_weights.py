@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import gatedpose
 from gatedpose.data.readers import read_dataset
+from gatedpose.engines.quantise import find_ranges, ranges_file, save_ranges
+from gatedpose.engines.runtimes import openvino_graph
 from gatedpose.evaluation import evaluate
-from gatedpose.models.quantise import find_ranges, ranges_file, save_ranges
-from gatedpose.models.runtimes import openvino_graph
 
 
 class Seen(nn.Module):

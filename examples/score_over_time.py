@@ -30,6 +30,9 @@ import gatedpose
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
+from gatedpose.engines.quantise import stored_ranges
+from gatedpose.engines.rates import timer
+from gatedpose.engines.runtimes import compile_openvino, openvino
 from gatedpose.errors import WeightsError
 from gatedpose.evaluation import evaluate
 from gatedpose.evaluation.plots import BLUE, ORANGE, RED, new_figure, png
@@ -37,9 +40,6 @@ from gatedpose.evaluation.run import score_people
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import crop_image, crop_matrices, invert, transform_points
 from gatedpose.media.images import read_image
-from gatedpose.models.quantise import stored_ranges
-from gatedpose.models.rates import timer
-from gatedpose.models.runtimes import compile_openvino, openvino
 from gatedpose.skeleton import COCO17
 
 LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")

@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 from tqdm import tqdm
 
 import gatedpose
-from gatedpose.data.pictures import read_empty, read_labelled
+from gatedpose.batches.pictures import read_empty, read_labelled
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 from gatedpose.predict.looks import UNSURE, FirstLook, LookAgain

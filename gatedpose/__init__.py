@@ -15,11 +15,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gatedpose.engines.optimize import optimize
     from gatedpose.errors import UnknownModelError, WeightsError
     from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
     from gatedpose.models.layers import SoftGate, SoftGatedResidual
     from gatedpose.models.names import list_models
-    from gatedpose.models.optimize import optimize
     from gatedpose.models.profiling import Profile, profile
     from gatedpose.models.shortcuts import gate_shortcuts
     from gatedpose.models.weights import load_weights
@@ -57,10 +57,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "engines.optimize": ("optimize",),
     "errors": ("UnknownModelError", "WeightsError"),
     "models.hourglass": ("GatedHourglass", "GatedHourglassConfig", "HybridHourglass"),
     "models.layers": ("SoftGate", "SoftGatedResidual"),
-    "models.optimize": ("optimize",),
     "models.profiling": ("Profile", "profile"),
     "models.shortcuts": ("gate_shortcuts",),
     "models.weights": ("load_weights",),

@@ -18,6 +18,15 @@ from torch import Tensor, nn
 from gatedpose.boxmaps import BOX_STRIDE, boxes_of_cells, peaks_of_cells
 from gatedpose.catalogue import DEFAULT_DECODER
 from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.engines.engine import check_installed
+from gatedpose.engines.kept import Parts
+from gatedpose.engines.quantise import quantised, stored_ranges
+from gatedpose.engines.runtimes import (
+    convert_openvino,
+    onnxruntime_session,
+    openvino,
+    openvino_parts,
+)
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
@@ -25,16 +34,7 @@ from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.configs import LARGEST_SIDE
-from gatedpose.models.engines import check_installed
 from gatedpose.models.finder import GatedFinder
-from gatedpose.models.kept import Parts
-from gatedpose.models.quantise import quantised, stored_ranges
-from gatedpose.models.runtimes import (
-    convert_openvino,
-    onnxruntime_session,
-    openvino,
-    openvino_parts,
-)
 from gatedpose.models.saved import calibration_of
 from gatedpose.predict.exported import METADATA
 from gatedpose.skeleton import Skeleton

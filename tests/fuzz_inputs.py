@@ -20,14 +20,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 import gatedpose
+from gatedpose.batches.corrections import load_corrections
+from gatedpose.batches.crops import Crops
+from gatedpose.batches.pictures import read_labelled
+from gatedpose.batches.shards import load_shards, pack_shards
 from gatedpose.cli import main as command_line
 from gatedpose.data.boxes import read_boxes
-from gatedpose.data.corrections import load_corrections
-from gatedpose.data.crops import Crops
-from gatedpose.data.pictures import read_labelled
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
-from gatedpose.data.shards import load_shards, pack_shards
 from gatedpose.errors import GatedPoseError
 from gatedpose.evaluation.coco_results import load_results, score_results
 from gatedpose.evaluation.predictions import load_predictions

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import gatedpose
-from gatedpose.data.augment import Augmentation, augment
-from gatedpose.data.crops import Crops
+from gatedpose.batches.augment import Augmentation, augment
+from gatedpose.batches.crops import Crops
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.skeleton import LSP14
 from gatedpose.training.losses import heatmap_loss

@@ -144,7 +144,7 @@ def test_predict_train_export_and_the_page_ask_nobody(
 
 def test_openvino_comes_without_its_reporter() -> None:
     code = (
-        "from gatedpose.models.runtimes import openvino; openvino(); import sys\n"
+        "from gatedpose.engines.runtimes import openvino; openvino(); import sys\n"
         "assert sys.modules['openvino_telemetry'] is None\n"
         "from openvino.tools.ovc import telemetry_utils\n"
         "print(telemetry_utils.tm.Telemetry.__module__)\n"

@@ -21,7 +21,7 @@ from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json
 
 if TYPE_CHECKING:
-    from gatedpose.data.corrections import Corrections
+    from gatedpose.batches.corrections import Corrections
     from gatedpose.data.samples import Sample
 
 
@@ -58,7 +58,7 @@ def check(
     Says what was left out or taken for granted, what speaks against the labels, and which joints
     change places in a mirrored image.
     """
-    from gatedpose.data.check import annotation_sheet, check_people
+    from gatedpose.batches.check import annotation_sheet, check_people
     from gatedpose.data.readers import read_dataset, splits_of
     from gatedpose.media.images import write_image
 
@@ -87,7 +87,7 @@ def check(
 
 def _check_corrections(out: Path) -> None:
     """What is written over must be corrections, too: annotations are called alike."""
-    from gatedpose.data.corrections import load_corrections
+    from gatedpose.batches.corrections import load_corrections
 
     if out.is_file() and out.stat().st_size:
         try:
@@ -167,8 +167,8 @@ def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Pa
     """Draws a dozen people with changed labels, each before and after."""
     import numpy as np
 
-    from gatedpose.data.check import annotation_sheet
-    from gatedpose.data.corrections import corrected_samples
+    from gatedpose.batches.check import annotation_sheet
+    from gatedpose.batches.corrections import corrected_samples
     from gatedpose.media.images import write_image
 
     before = [sample for sample in samples if sample.id in found.names]
@@ -205,8 +205,8 @@ def pack(
     as_json: bool,
 ) -> None:
     """Packs everybody's crop into a few tar files, to copy and to train from."""
+    from gatedpose.batches.shards import pack_shards
     from gatedpose.data.readers import read_dataset
-    from gatedpose.data.shards import pack_shards
 
     # All splits are read before the first is packed: errors come at once.
     people = {split: read_dataset(dataset, folder, split) for split in splits}

@@ -1,1 +1,1 @@
-"""Datasets: one reader each, one type of sample, crops and augmentation."""
+"""Datasets: one reader each, one type of sample."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from gatedpose.data.pictures import read_labelled
+from gatedpose.batches.pictures import read_labelled
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 
@@ -154,7 +154,7 @@ def evaluate_finder(
 
     Args:
         name: Any name that `create_model` loads.
-        folder: See `gatedpose.data.pictures.read_labelled`.
+        folder: See `gatedpose.batches.pictures.read_labelled`.
         split: Of the folder.
         least: See `match`.
         precision: At which the recall is to be told.

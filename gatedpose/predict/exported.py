@@ -6,12 +6,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.engines.engine import check_installed
+from gatedpose.engines.runtimes import onnxruntime_session, openvino, openvino_run
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.typed_json import parse_json
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.configs import check_config
-from gatedpose.models.engines import check_installed
-from gatedpose.models.runtimes import onnxruntime_session, openvino, openvino_run
 from gatedpose.skeleton import Skeleton
 
 SUFFIXES = (".onnx", ".xml")

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
+from gatedpose.engines.optimize import OptimizedNetwork
 from gatedpose.errors import GatedPoseError, InputError, check_choice, check_flags
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import decode, flip_back
 from gatedpose.media.images import ImageSource, as_rgb
 from gatedpose.media.photos import Photo, read_photo
 from gatedpose.models.names import find_word
-from gatedpose.models.optimize import OptimizedNetwork
 from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose

@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.engines.folding import FoldedNetwork
+from gatedpose.engines.rates import copy_rate, matrix_rate, timer
 from gatedpose.errors import InputError, check_choice
 from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.folding import FoldedNetwork
-from gatedpose.models.rates import copy_rate, matrix_rate, timer
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS

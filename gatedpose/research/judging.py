@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.data.corrections import Corrections
+from gatedpose.batches.corrections import Corrections
 from gatedpose.data.samples import Sample
 from gatedpose.errors import InputError
 

@@ -11,16 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError
-from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
-from gatedpose.export import export, onnx_session
-from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.choice import Choice, fast_precision
-from gatedpose.models.engines import check_installed
-from gatedpose.models.folding import FoldedNetwork
-from gatedpose.models.optimize import OptimizedNetwork, Shape, make_fast, optimize
-from gatedpose.models.quantise import find_ranges, quantised
-from gatedpose.models.runtimes import (
+from gatedpose.engines.choice import Choice, fast_precision
+from gatedpose.engines.engine import check_installed
+from gatedpose.engines.folding import FoldedNetwork
+from gatedpose.engines.optimize import OptimizedNetwork, Shape, make_fast, optimize
+from gatedpose.engines.quantise import find_ranges, quantised
+from gatedpose.engines.runtimes import (
     Precision,
     compile_openvino,
     onnxruntime_session,
@@ -28,6 +24,10 @@ from gatedpose.models.runtimes import (
     openvino_run,
     to_openvino,
 )
+from gatedpose.errors import InputError
+from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from gatedpose.export import export, onnx_session
+from gatedpose.models.base import HeatmapNetwork
 from gatedpose.research.peers import PEERS
 
 Run: TypeAlias = Callable[[Tensor], object]

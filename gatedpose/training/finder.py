@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
+from gatedpose.batches.pictures import FILL, Pictures
+from gatedpose.batches.views import ViewBatch, draw_views
 from gatedpose.boxmaps import BOX_STRIDE, decode_boxes, encode_boxes
-from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.data.views import ViewBatch, draw_views
 from gatedpose.errors import DivergedError, InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
 from gatedpose.files.journal import JsonLines

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gatedpose.data.views import Views
+from gatedpose.batches.views import Views
 from gatedpose.errors import Range, check_ranges
 from gatedpose.training.groups import RANGES, FinderPhase
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gatedpose.data.pictures import Pictures, read_empty, read_labelled
+from gatedpose.batches.pictures import Pictures, read_empty, read_labelled
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.whole import held
 from gatedpose.models.finder import GatedFinder, start_from_pose
@@ -37,7 +37,7 @@ def train_finder(
         recipe: See `FinderRecipe`.
         folders: Of "complete" pictures, in which all people have a box, of "stretched" ones, which
             are complete but not of the camera's aspect, of "partly" labelled and of "empty" ones;
-            see `gatedpose.data.pictures`.
+            see `gatedpose.batches.pictures`.
         out: Folder for packed pictures, checkpoints, log and weights.
         watch_every: Pictures between two looks.
         resume: Go on with the training in `out`, if there is one.

@@ -7,7 +7,7 @@ groups are there to be read, and for functions that need one of them only.
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias
 
-from gatedpose.data.augment import Augmentation
+from gatedpose.batches.augment import Augmentation
 from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.training.losses import Loss
 
@@ -173,7 +173,7 @@ class People:
         joints: Name of the skeleton to predict, "mpii16" for example, where that is not the
             datasets' own: their joints are converted by name, see `gatedpose.data.joints`.
         whole: Share of the draws that show a person by the whole picture, as if no box were known,
-            see `gatedpose.data.sources.Source.whole_pictures`.
+            see `gatedpose.batches.sources.Source.whole_pictures`.
         corrections: File of `gatedpose data clean`, or "lspet" for the packaged one, to correct
             labels by.
     """

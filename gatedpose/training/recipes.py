@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gatedpose.batches.augment import Augmentation
 from gatedpose.data.annotations import load_json
-from gatedpose.data.augment import Augmentation
 from gatedpose.errors import InputError, check_ranges, did_you_mean, in_range
 from gatedpose.files.typed_json import from_json
 from gatedpose.skeleton import SKELETONS

@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gatedpose.data.corrections import corrected, load_corrections
-from gatedpose.data.crops import Crops
+from gatedpose.batches.corrections import corrected, load_corrections
+from gatedpose.batches.crops import Crops
+from gatedpose.batches.sources import Source, open_source
 from gatedpose.data.joints import check_known, join_skeletons, joint_groups
 from gatedpose.data.own import has_validation
 from gatedpose.data.samples import Sample
 from gatedpose.data.sides import pairs_text
-from gatedpose.data.sources import Source, open_source
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import held
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.growth import grow, keep_shared_joints, shrink
 from gatedpose.models.saved import save_model, skeleton_of
 from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.folder import check_folder
+from gatedpose.training.growth import grow, keep_shared_joints, shrink
 from gatedpose.training.recipes import Recipe
 from gatedpose.training.trainer import Trainer
 
@@ -214,9 +214,9 @@ def starting_model(
         skeleton: The joints to predict, or their number K if they have no names.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
             "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
-            or "shrink:" and that of a larger one, see `gatedpose.models.growth`. Where weights are
-            for other joints, the channels of joints of the same name are kept and the others start
-            afresh. Fresh weights if None.
+            or "shrink:" and that of a larger one, see `gatedpose.training.growth`. Where weights
+            are for other joints, the channels of joints of the same name are kept and the others
+            start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
     count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints

@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from gatedpose.data.augment import Batch, augment
-from gatedpose.data.crops import Crops, batches
+from gatedpose.batches.augment import Batch, augment
+from gatedpose.batches.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import DivergedError, InputError, in_range
 from gatedpose.models.base import HeatmapNetwork

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatedpose.data.augment import NONE, augment
-from gatedpose.data.crops import Crops
+from gatedpose.batches.augment import NONE, augment
+from gatedpose.batches.crops import Crops
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.evaluation.metrics import Score, lsp_pck, pck
 from gatedpose.geometry import CROP_MARGIN

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gatedpose.batches.check import check_people
 from gatedpose.data.agreement import Label, doubts
 from gatedpose.data.boxes import read_boxes
-from gatedpose.data.check import check_people
 from gatedpose.data.own import own
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError

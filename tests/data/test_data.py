@@ -16,9 +16,9 @@ from PIL import Image
 from scipy.io import savemat
 from torch import Tensor
 
-from gatedpose.data import crops as crops_module
+from gatedpose.batches import crops as crops_module
+from gatedpose.batches.crops import FILL, Crops, batches, pack, packed
 from gatedpose.data import lsp as lsp_module
-from gatedpose.data.crops import FILL, Crops, batches, pack, packed
 from gatedpose.data.lsp import lsp, lspet, lspet_val, near_duplicates
 from gatedpose.data.readers import READERS, read_dataset
 from gatedpose.data.samples import Sample

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gatedpose.data.crops import Crops
+from gatedpose.batches.crops import Crops
 from gatedpose.data.joints import check_known, group_means, join_skeletons, joint_groups
 from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, Skeleton
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import gatedpose
-from gatedpose.data.crops import Crops
+from gatedpose.batches.crops import Crops
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.export import input_facts
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig

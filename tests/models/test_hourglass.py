@@ -12,7 +12,7 @@ from timm.layers import get_norm_layer
 from torch import nn
 
 import gatedpose
-from gatedpose.models.folding import FoldedNetwork
+from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
 from gatedpose.models.layers import MERGES, SKIPS
 from gatedpose.models.saved import save_model

@@ -9,6 +9,7 @@ import torch
 
 import gatedpose
 from gatedpose.data.boxes import read_boxes
+from gatedpose.engines.optimize import optimize
 from gatedpose.errors import BoxError, InputError, InputTypeError, VideoError
 from gatedpose.evaluation.metrics import pck
 from gatedpose.export import export
@@ -16,7 +17,6 @@ from gatedpose.heatmaps import encode
 from gatedpose.media.images import allow_megapixels
 from gatedpose.media.video import VideoWriter
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.optimize import optimize
 from gatedpose.predict.detector import load_detector, load_finder
 from gatedpose.predict.predictor import Predictor
 from gatedpose.predict.tracker import Tracker

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from gatedpose.batches import crops
+from gatedpose.batches.crops import pack
 from gatedpose.cli import main
-from gatedpose.data import crops
-from gatedpose.data.crops import pack
 from gatedpose.media.images import read_image
 from gatedpose.models.variants import BY_NAME
 from gatedpose.research.ablation import TABLES, choices, equal_width, variant_parameters

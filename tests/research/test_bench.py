@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import gatedpose
 from gatedpose.cli import main
 from gatedpose.device import keep_freed_memory
-from gatedpose.models.optimize import make_fast
+from gatedpose.engines.optimize import make_fast
 from gatedpose.research import bench
 from gatedpose.research.bench import Timing, benchmark, peak_mb, table
 from gatedpose.research.peers import PEERS

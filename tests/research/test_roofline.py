@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gatedpose.models.rates import copy_rate, matrix_rate
+from gatedpose.engines.rates import copy_rate, matrix_rate
 from gatedpose.research.roofline import best_seconds
 
 

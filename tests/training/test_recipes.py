@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from gatedpose.batches import augment, looks
+from gatedpose.batches.augment import Augmentation
+from gatedpose.batches.views import Views
 from gatedpose.cli import main
-from gatedpose.data import augment, looks
-from gatedpose.data.augment import Augmentation
-from gatedpose.data.views import Views
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.training import groups
 from gatedpose.training.finder_recipe import FinderRecipe

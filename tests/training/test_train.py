@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import gatedpose
+from gatedpose.batches import crops as crops_module
+from gatedpose.batches.augment import NONE, Augmentation, Batch
+from gatedpose.batches.crops import Crops, batches, pack
+from gatedpose.batches.shards import pack_shards
 from gatedpose.cli import main
-from gatedpose.data import crops as crops_module
-from gatedpose.data.augment import NONE, Augmentation, Batch
-from gatedpose.data.crops import Crops, batches, pack
 from gatedpose.data.lsp import lsp, lspet
 from gatedpose.data.readers import READERS
-from gatedpose.data.shards import pack_shards
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.heatmaps import encode
@@ -852,7 +852,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from gatedpose.data import crops
+from gatedpose.batches import crops
 from gatedpose.training import run as training
 from gatedpose.training.groups import Phase
 from gatedpose.training.recipes import Recipe

@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from gatedpose.batches.crops import PACK_MARGIN, PACK_SIZE, Crops, cut
+from gatedpose.batches.jpegs import encode_jpeg
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.data.crops import PACK_MARGIN, PACK_SIZE, Crops, cut
-from gatedpose.data.jpegs import encode_jpeg
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, ImageError, JsonError
 from gatedpose.files.typed_json import parse_json, to_json

@@ -1,6 +1,6 @@
 """Networks that a kept engine runs on the CPU: OpenVINO or onnxruntime instead of PyTorch.
 
-Both take a network as data: it is converted once, kept on the disk (see `gatedpose.models.kept`),
+Both take a network as data: it is converted once, kept on the disk (see `gatedpose.engines.kept`),
 and starts at once from then on. None reports to anybody what it is used for.
 """
 
@@ -16,13 +16,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError, MissingPackageError
-from gatedpose.files.typed_json import to_json
-from gatedpose.models.base import HeatmapNetwork, check_images
-from gatedpose.models.folding import FoldedNetwork
-from gatedpose.models.kept import Facts, Parts, keep
-from gatedpose.models.quantise import Ranges, quantised, weights_digest
-from gatedpose.models.runtimes import (
+from gatedpose.engines.folding import FoldedNetwork
+from gatedpose.engines.kept import Facts, Parts, keep
+from gatedpose.engines.quantise import Ranges, quantised, weights_digest
+from gatedpose.engines.runtimes import (
     Precision,
     Run,
     Shape,
@@ -31,6 +28,9 @@ from gatedpose.models.runtimes import (
     to_onnx,
     to_openvino,
 )
+from gatedpose.errors import InputError, MissingPackageError
+from gatedpose.files.typed_json import to_json
+from gatedpose.models.base import HeatmapNetwork, check_images
 
 Engine: TypeAlias = Literal["openvino", "onnxruntime"]
 # An engine's packages and the pip command that brings them.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gatedpose.batches.looks import SHARE, Draw, Looks, change_looks
+from gatedpose.batches.pictures import FILL, Pictures
 from gatedpose.boxmaps import BOX_STRIDE, cell_centres
-from gatedpose.data.looks import SHARE, Draw, Looks, change_looks
-from gatedpose.data.pictures import FILL, Pictures
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.geometry import transform_points, warp

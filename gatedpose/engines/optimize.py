@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from gatedpose.catalogue import ENGINES, PRECISIONS
 from gatedpose.device import find_device, keep_freed_memory
+from gatedpose.engines.choice import Choice, choose_engine, fast_precision
+from gatedpose.engines.engine import EngineNetwork, check_installed, to_engine
+from gatedpose.engines.folding import FoldedNetwork
+from gatedpose.engines.quantise import Ranges, stored_ranges
+from gatedpose.engines.rates import matrix_rate
+from gatedpose.engines.runtimes import Precision
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.models.base import HeatmapNetwork, check_images
-from gatedpose.models.choice import Choice, choose_engine, fast_precision
-from gatedpose.models.engines import EngineNetwork, check_installed, to_engine
-from gatedpose.models.folding import FoldedNetwork
-from gatedpose.models.quantise import Ranges, stored_ranges
-from gatedpose.models.rates import matrix_rate
-from gatedpose.models.runtimes import Precision
 
 Auto: TypeAlias = Literal["auto"]
 Shape: TypeAlias = tuple[int, int, int, int]
@@ -162,8 +162,8 @@ def optimize(
 ) -> OptimizedNetwork | EngineNetwork:
     """A copy of a network that predicts the last stack's heatmaps as fast as this machine can.
 
-    It is folded (see `gatedpose.models.folding`) and in half precision where the device is fast at
-    it. On a CPU a kept engine runs it, see `gatedpose.models.engines`: it is converted once, in
+    It is folded (see `gatedpose.engines.folding`) and in half precision where the device is fast at
+    it. On a CPU a kept engine runs it, see `gatedpose.engines.engine`: it is converted once, in
     seconds, and starts at once from then on. PyTorch runs it in channels_last, compiled by
     torch.compile, with CUDA graphs on GPUs; that takes up to a minute or two in each process. With
     it a process on a CPU keeps the memory it frees from now on, see `gatedpose.device`.
@@ -183,7 +183,7 @@ def optimize(
             `compile`, it is "torch".
         precision: "float32", "bfloat16" or "int8", which needs a kept engine and, unless it has
             the zoo's weights, `ranges`. "auto" is bfloat16 where the processor has it, as `dtype`.
-        ranges: Of activations, for "int8", see `gatedpose.models.quantise`.
+        ranges: Of activations, for "int8", see `gatedpose.engines.quantise`.
 
     Returns:
         Heatmaps (B, 1, K, H/4, W/4) in float32 from an `OptimizedNetwork`, which PyTorch runs, or

@@ -12,9 +12,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.files.typed_json import to_json
-from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.engines import (
+from gatedpose.engines.engine import (
     NEEDS,
     PRECISIONS,
     Engine,
@@ -22,8 +20,10 @@ from gatedpose.models.engines import (
     package_version,
     to_engine,
 )
-from gatedpose.models.kept import keep
-from gatedpose.models.runtimes import Precision, Shape, capabilities
+from gatedpose.engines.kept import keep
+from gatedpose.engines.runtimes import Precision, Shape, capabilities
+from gatedpose.files.typed_json import to_json
+from gatedpose.models.base import HeatmapNetwork
 
 Choice: TypeAlias = Engine | Literal["torch"]
 Ask: TypeAlias = Precision | Literal["auto"]

@@ -11,9 +11,14 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from gatedpose.batches.corrections import (
+    Corrections,
+    corrected,
+    corrected_samples,
+    load_corrections,
+)
+from gatedpose.batches.crops import Crops
 from gatedpose.cli import main
-from gatedpose.data.corrections import Corrections, corrected, corrected_samples, load_corrections
-from gatedpose.data.crops import Crops
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError

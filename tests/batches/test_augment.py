@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gatedpose.data.augment import NONE, Augmentation, Batch, augment
-from gatedpose.data.crops import FILL, Crops
+from gatedpose.batches.augment import NONE, Augmentation, Batch, augment
+from gatedpose.batches.crops import FILL, Crops
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.skeleton import LSP14
 

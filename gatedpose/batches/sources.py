@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gatedpose.data.crops import Crops, packed
+from gatedpose.batches.crops import Crops, packed
+from gatedpose.batches.shards import holds_shards, load_shards
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
-from gatedpose.data.shards import holds_shards, load_shards
 from gatedpose.errors import DatasetError
 from gatedpose.media.images import image_size
 from gatedpose.skeleton import Skeleton

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gatedpose.data.crops import Crops
-from gatedpose.data.jpegs import JpegImages
+from gatedpose.batches.crops import Crops
+from gatedpose.batches.jpegs import JpegImages
 
 
 def pictures(count: int, side: int) -> torch.Tensor:

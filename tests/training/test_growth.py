@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import gatedpose
-from gatedpose.models.growth import grow, shrink
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.training.growth import grow, shrink
 from gatedpose.training.run import starting_model
 
 SMALL = GatedHourglassConfig(width=10, stacks=2, num_keypoints=3, depth=2)

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.data.pictures import SIDE, Labelled, Pictures, read_empty, read_labelled, shrink
+from gatedpose.batches.pictures import SIDE, Labelled, Pictures, read_empty, read_labelled, shrink
+from gatedpose.batches.views import Views, draw_views
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.data.views import Views, draw_views
 from gatedpose.errors import DatasetError
 
 STILL = Views(

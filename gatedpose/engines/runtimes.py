@@ -1,4 +1,4 @@
-"""How OpenVINO and onnxruntime convert networks and run them; see `gatedpose.models.engines`."""
+"""How OpenVINO and onnxruntime convert networks and run them; see `gatedpose.engines.engine`."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.models.kept import Parts
+from gatedpose.engines.kept import Parts
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 Run: TypeAlias = Callable[[Tensor], Tensor]

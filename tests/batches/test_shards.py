@@ -18,11 +18,11 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from gatedpose.batches import shards as shards_module
+from gatedpose.batches.crops import pack
+from gatedpose.batches.shards import holds_shards, load_shards, pack_shards
 from gatedpose.cli import main
-from gatedpose.data import shards as shards_module
-from gatedpose.data.crops import pack
 from gatedpose.data.samples import Sample
-from gatedpose.data.shards import holds_shards, load_shards, pack_shards
 from gatedpose.errors import DatasetError, ImageError, InputError
 from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatedpose.batches.crops import Crops
 from gatedpose.data.annotations import load_json
-from gatedpose.data.crops import Crops
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import from_json, to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton
 
-LSPET = Path(__file__).parent / "lspet_corrections.json"
+LSPET = Path(__file__).parents[1] / "data" / "lspet_corrections.json"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import gatedpose
-from gatedpose.models.optimize import APART, OptimizedNetwork, fast_dtype
+from gatedpose.engines.optimize import APART, OptimizedNetwork, fast_dtype
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gatedpose.batches.crops import FILL
 from gatedpose.data.agreement import Label, doubts
-from gatedpose.data.crops import FILL
 from gatedpose.data.samples import Sample
 from gatedpose.errors import BoxError, DatasetError, ImageError
 from gatedpose.geometry import as_boxes, crop_image, crop_matrices, transform_points

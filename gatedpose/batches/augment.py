@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatedpose.data.crops import FILL, PACK_MARGIN, Crops
-from gatedpose.data.looks import SHARE, Draw, Looks, change_looks
+from gatedpose.batches.crops import FILL, PACK_MARGIN, Crops
+from gatedpose.batches.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.geometry import (

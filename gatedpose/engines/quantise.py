@@ -20,11 +20,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.errors import WeightsError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.folding import FoldedNetwork
 from gatedpose.models.weights import WEIGHTS_DIR
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
@@ -132,7 +132,7 @@ def find_ranges(
     Args:
         model: A network of the zoo, or any whose ReLUs are modules.
         batches: Normalised crops (B, 3, H, W) of a few hundred people.
-        through: Makes another engine run it, see `gatedpose.models.runtimes.openvino_graph`.
+        through: Makes another engine run it, see `gatedpose.engines.runtimes.openvino_graph`.
     """
     extremes = Extremes(model)
     run = through(extremes)
@@ -208,8 +208,8 @@ def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
         )
         raise WeightsError(
             f"{name or 'this network'} has no ranges of activations for eight bits, which "
-            f"{', '.join(there)} have; find its own with gatedpose.models.quantise.find_ranges and "
-            "pass ranges="
+            f"{', '.join(there)} have; find its own with gatedpose.engines.quantise.find_ranges "
+            "and pass ranges="
         )
     try:
         facts = json.loads(path.read_text("utf-8"))
@@ -220,6 +220,6 @@ def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
     if weights != weights_digest(model):
         raise WeightsError(
             f"{path} is of other weights than this network has now: find its own ranges with "
-            "gatedpose.models.quantise.find_ranges and pass ranges="
+            "gatedpose.engines.quantise.find_ranges and pass ranges="
         )
     return ranges

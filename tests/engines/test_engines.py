@@ -12,20 +12,21 @@ import torch
 
 import gatedpose
 from gatedpose.data.readers import read_dataset
-from gatedpose.errors import InputError, WeightsError
-from gatedpose.geometry import CROP_MARGIN
-from gatedpose.media.demo import demo_image
-from gatedpose.media.images import read_image
-from gatedpose.models import engines, kept, runtimes
-from gatedpose.models.engines import EngineNetwork
-from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
-from gatedpose.models.quantise import (
+from gatedpose.engines import engine as engines
+from gatedpose.engines import kept, runtimes
+from gatedpose.engines.engine import EngineNetwork
+from gatedpose.engines.quantise import (
     find_ranges,
     ranges_file,
     rounded_scores,
     save_ranges,
     stored_ranges,
 )
+from gatedpose.errors import InputError, WeightsError
+from gatedpose.geometry import CROP_MARGIN
+from gatedpose.media.demo import demo_image
+from gatedpose.media.images import read_image
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.models.weights import WEIGHTS_DIR, weights_table
 
 SHAPE = (2, 3, 64, 128)

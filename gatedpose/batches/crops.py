@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from gatedpose.batches.jpegs import QUALITY, JpegImages
 from gatedpose.data.joints import Groups, group_means
-from gatedpose.data.jpegs import QUALITY, JpegImages
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json

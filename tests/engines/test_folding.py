@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import gatedpose
-from gatedpose.models.folding import FoldedNetwork
+from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.models.layers import SKIPS
 
 

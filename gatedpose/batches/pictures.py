@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from gatedpose.batches.jpegs import JpegImages
 from gatedpose.data.boxes import read_boxes
-from gatedpose.data.jpegs import JpegImages
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
