@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -45,15 +44,12 @@ def run(arguments: list[str]) -> tuple[float, float, float]:
     """Seconds by the clock and of the processor, and the most megabytes held, of a command."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "gatedpose.cli", "predict", *arguments]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert child.stderr
-    text: list[bytes] = []
-    reader = threading.Thread(target=lambda: text.append(child.stderr.read()))  # type: ignore[union-attr]
-    reader.start()
-    _, status, used = os.wait4(child.pid, 0)
-    reader.join()
-    if status:
-        raise click.ClickException(text[0].decode()[-500:])
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, used = os.wait4(child.pid, 0)
+        if status:
+            errors.seek(0)
+            raise click.ClickException(errors.read().decode()[-500:])
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 

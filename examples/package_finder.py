@@ -8,14 +8,12 @@ Writes into gatedpose/weights: the safetensors in half precision (batch norm's s
 float32) and the entry of weights.json. Scores are those of the rounded file, from whole pictures.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
-from safetensors.torch import load_file, save
+from package_weights import PHOTOS, rounded, written
 
 from gatedpose.evaluation.detection import evaluate_finder
 from gatedpose.files.whole import write_whole
@@ -30,25 +28,13 @@ LICENSE = (
 DATA = [
     "Human Dataset v2, 10,933 pictures, 35,514 people (a Roboflow user, public repository "
     "brianhuster/human-dataset, CC BY 4.0)",
-    "Stanford 40 Actions, 8,292 people (Yao et al., ICCV 2011)",
-    "22 sports, 8,522 people (public repository jurjsorinliviu/Sports-Type-Classifier)",
-    "Clothing Co-Parsing, 1,881 people (Yang et al., CVPR 2014)",
-    "five yoga poses, 906 people (public repository "
-    "saahil1801/Yoga-Pose-Estimation-using-Transfer-Learning)",
+    *PHOTOS,
     "without people: 588 pictures of ImageNet's classes (public repository "
     "EliSchwartz/imagenet-sample-images), 469 of houses (emanhamed/Houses-dataset), 24 that "
     "scikit-image, Gradio, scikit-learn and matplotlib come with",
 ]
 SURE = 0.8  # precision at which recall is told
 LEAST = 1 / 6  # of the picture's height
-
-
-def rounded(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a training in half precision, statistics of batch norm as they are."""
-    return {
-        key: tensor if "running" in key or not tensor.is_floating_point() else tensor.half()
-        for key, tensor in load_file(path).items()
-    }
 
 
 def score(name: str, human: Path, stanford40: Path) -> dict[str, Any]:
@@ -93,14 +79,10 @@ def main(
 ) -> None:
     """See the top of the file."""
     full, table = f"{name}.{tag}", WEIGHTS_DIR / "weights.json"
-    data = save(rounded(run / "model" / "model.safetensors"))
-    target = WEIGHTS_DIR / f"{full}.safetensors"
-    write_whole(target, data)
+    tensors = rounded(run / "model" / "model.safetensors")
     recipe = json.loads((run / "recipe.json").read_text("utf-8"))
     entry: dict[str, Any] = {
-        "file": target.name,
-        "size": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        **written(tensors, WEIGHTS_DIR / f"{full}.safetensors"),
         "num_keypoints": 5,
         "skeleton": None,
         "hub": None,

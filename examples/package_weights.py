@@ -58,12 +58,15 @@ DATA = [
     "LSP im0001-im0800 (Johnson & Everingham, BMVC 2010)",
     "LSP-extended without 400 people of lspet-val (Johnson & Everingham, CVPR 2011)",
 ]
-PEOPLE_DATA = [
+PHOTOS = [
     "Stanford 40 Actions, 8,292 people (Yao et al., ICCV 2011)",
     "22 sports, 8,522 people (public repository jurjsorinliviu/Sports-Type-Classifier)",
     "Clothing Co-Parsing, 1,881 people (Yang et al., CVPR 2014)",
     "five yoga poses, 906 people (public repository "
     "saahil1801/Yoga-Pose-Estimation-using-Transfer-Learning)",
+]
+PEOPLE_DATA = [
+    *PHOTOS,
     *DATA,
     "labels of 19 joints by this project, from MoveNet Thunder's predictions where they agree with "
     "a second prediction; LSP's own joints are its own",
@@ -78,7 +81,7 @@ def rounded(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def written(tensors: dict[str, torch.Tensor], target: Path, packed: bool) -> dict[str, Any]:
+def written(tensors: dict[str, torch.Tensor], target: Path, packed: bool = False) -> dict[str, Any]:
     """Writes weights; returns what the table says of the file."""
     data = save(pack(tensors) if packed else tensors)
     write_whole(target, data)
