@@ -1,52 +1,35 @@
 """The `gatedpose` command: thin layers of options over the package. Nothing imports it.
 
-A command's module is imported when the command is called. What `--help` says of each stands here; a
-test compares it with the command's own first words.
+Commands import what takes long (PyTorch, for example) when they are called: --help is quick.
 """
+
+import copy
 
 import click
 
 import gatedpose
-from gatedpose.cli.group import Entry, LateCommands
+from gatedpose.cli import (
+    bench,
+    convert,
+    data,
+    demo,
+    evaluation,
+    export,
+    finder,
+    gates,
+    hub,
+    models,
+    prediction,
+    training,
+)
+from gatedpose.cli.commands import Commands
 
-# fmt: off
 COMMANDS = (
-    Entry("predict", "prediction:predict",
-          "Finds the people in photos or a video, and draws their keypoints."),
-    Entry("demo", "demo:demo",
-          "Opens a page that finds the people on a photo or before the webcam; works offline."),
-    Entry("list", "models:list_command",
-          "Lists models with what they cost at 256 x 256 and the paper's own figures."),
-    Entry("info", "models:info",
-          "Says what a model costs, next to the paper's figures, and how its weights were made."),
-    Entry("evaluate", "evaluation:evaluate",
-          "Scores the model NAME, or --predictions made elsewhere, on people from annotated "
-          "boxes."),
-    Entry("train", "training:train", "Trains the model NAME."),
-    Entry("recipe", "training:recipe",
-          "Prints the recipe NAME (lsp, mpii, lsp-finetune, finetune, or a .json file) as JSON."),
-    Entry("finder", "finder:finder",
-          "Finders of people: a network that gives boxes, not joints."),
-    Entry("data", "data:data", "Looks at datasets and packs them."),
-    Entry("export", "export:export",
-          "Writes the model NAME for another runtime and compares it there with PyTorch."),
-    Entry("convert", "convert:convert",
-          "Writes the weights in SOURCE (.pt, .pth, .bin, .ckpt) as TARGET (.safetensors)."),
-    Entry("push", "hub:push",
-          "Makes a complete Hub repository of the trained weights NAME and uploads it."),
-)
-RESEARCH = (
-    Entry("bench", "bench:bench",
-          "Times models: as they come, optimised, exported; peers in the same run."),
-    Entry("ablate", "training:ablate",
-          "Trains and scores the paper's choices alike: gates (Table II), or merges (Table IV)."),
-    Entry("compare", "training:compare",
-          "Trains and scores the models NAMES alike: gated_hg_2s_96 cu_net_2, for example."),
-    Entry("gates", "gates:gates",
-          "Says how the factors of the skip connections of the trained model NAME are "
-          "distributed."),
-)
-# fmt: on
+    prediction.predict, demo.demo, models.list_command, models.info, evaluation.evaluate,
+    training.train, training.recipe, finder.finder, data.data, export.export, convert.convert,
+    hub.push,
+)  # fmt: skip
+RESEARCH = (bench.bench, training.ablate, training.compare, gates.gates)
 
 
 def _keep_memory(context: click.Context) -> None:
@@ -57,19 +40,14 @@ def _keep_memory(context: click.Context) -> None:
         keep_freed_memory()
 
 
-@click.group(cls=LateCommands, entries=RESEARCH)
+@click.group(cls=Commands)
 @click.pass_context
 def research(context: click.Context) -> None:
     """What the paper asks of such networks: speed, choices, gates."""
     _keep_memory(context)
 
 
-@click.group(
-    cls=LateCommands,
-    entries=COMMANDS,
-    unlisted=RESEARCH,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(gatedpose.__version__)
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -77,4 +55,10 @@ def main(context: click.Context) -> None:
     _keep_memory(context)
 
 
-main.add_command(research)
+for _command in (*COMMANDS, research):
+    main.add_command(_command)
+for _command in RESEARCH:
+    research.add_command(_command)
+    _alone = copy.copy(_command)  # by its name alone it is known, too, and not listed
+    _alone.hidden = True
+    main.add_command(_alone)

@@ -23,9 +23,15 @@ class Commands(click.Group):
         return super().main(*args, **kwargs)
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Adds a command, and --debug to it."""
+        """Adds a command, whose first paragraph is listed whole, and --debug to it."""
+        cmd.short_help = " ".join((cmd.help or "").partition("\n\n")[0].split())
         super().add_command(cmd, name)
-        add_debug(cmd)
+        if not any(param.name == "debug" for param in cmd.params):  # else known by two names
+            cmd.params.append(_debug_option())
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands in the order in which they were added."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; bad input ends with exit code 1 and the message."""
@@ -42,26 +48,13 @@ class Commands(click.Group):
             raise click.ClickException(_message(error)) from error
 
 
-def add_debug(command: click.Command) -> None:
-    """Gives a command, and those below it, the option --debug."""
-
+def _debug_option() -> click.Option:
     def note(context: click.Context, param: click.Parameter, given: bool) -> None:
         if given:
             context.meta[DEBUG] = True
 
-    if any(param.name == "debug" for param in command.params):
-        return  # known by two names
-    command.params.append(
-        click.Option(
-            ["--debug"],
-            is_flag=True,
-            expose_value=False,
-            callback=note,
-            help="Show the traceback of an error.",
-        )
-    )
-    for below in getattr(command, "commands", {}).values():
-        add_debug(below)
+    text = "Show the traceback of an error."
+    return click.Option(["--debug"], is_flag=True, expose_value=False, callback=note, help=text)
 
 
 def _message(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatedpose.cli.commands import Commands
 from gatedpose.cli.notes import notes_kept
 from gatedpose.cli.options import (
     PICTURE,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gatedpose.data.samples import Sample
 
 
-@click.group()
+@click.group(cls=Commands)
 def data() -> None:
     """Looks at datasets and packs them."""
 

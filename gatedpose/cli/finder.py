@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
+from gatedpose.cli.commands import Commands
 from gatedpose.cli.options import COUNT, POSITIVE, SEED, SHARE, json_option, pixels_option
 from gatedpose.files.typed_json import to_json
 
 PARTLY = "of which some people may have no box"
 
 
-@click.group()
+@click.group(cls=Commands)
 def finder() -> None:
     """Finders of people: a network that gives boxes, not joints."""
 

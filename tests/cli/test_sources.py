@@ -19,7 +19,7 @@ from PIL import Image
 
 import gatedpose
 from gatedpose.catalogue import stored_rows
-from gatedpose.cli import COMMANDS, RESEARCH, main
+from gatedpose.cli import COMMANDS, main
 from gatedpose.cli.sources import Source, find_sources, targets
 from gatedpose.errors import ImageError
 from gatedpose.evaluation.reports import count_rows
@@ -262,17 +262,12 @@ def test_light_commands_import_nothing_heavy() -> None:
     assert gatedpose.__version__.encode() in done.stdout
 
 
-def test_help_is_that_of_the_commands_and_not_cut() -> None:
-    for entry in (*COMMANDS, *RESEARCH):
-        said = " ".join((entry.load().help or "").partition("\n\n")[0].split())
-        assert entry.summary == said, entry.name
+def test_the_help_of_commands_is_not_cut() -> None:
     text = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
-    for entry in COMMANDS:
-        assert entry.summary in text
+    for command in COMMANDS:
+        assert " ".join((command.help or "").partition("\n\n")[0].split()) in text
     assert "ablate" not in text
-    assert "..." not in text.replace("[ARGS]...", "")
-    for words in (["ablate", "--help"], ["research", "ablate", "--help"]):  # old names are kept
-        assert CliRunner().invoke(main, words).exit_code == 0
+    assert CliRunner().invoke(main, ["ablate", "--help"]).exit_code == 0  # old names are kept
 
 
 def test_stored_counts_are_those_of_the_networks() -> None:
