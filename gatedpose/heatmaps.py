@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.errors import InputError, check_choice, check_range
+from gatedpose.geometry import without_autocast
 
 STRIDE = 4  # image pixels a heatmap cell
 DARK_SIGMA = 1.0  # cells; smoothing before the logarithm
@@ -135,10 +136,8 @@ def _dark(maps: Tensor, cell: Tensor) -> Tensor:
     return torch.where(near.unsqueeze(-1), refined, cell.to(maps.dtype))
 
 
+@without_autocast  # which would round what is smoothed
 def _smooth(maps: Tensor) -> Tensor:
-    if maps.device.type != "meta" and torch.is_autocast_enabled(maps.device.type):
-        with torch.autocast(maps.device.type, enabled=False):  # which would round what is smoothed
-            return _smooth(maps)
     radius = DARK_RADIUS
     offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * DARK_SIGMA**2))

@@ -25,7 +25,7 @@ def crop_points(cells: Tensor) -> Tensor:
     return 4 * (cells + 0.5)
 
 
-def random_cells(low: float, generator: torch.Generator, count: int = 10_000) -> Tensor:
+def random_cells(low: float, generator: torch.Generator, count: int = 2_000) -> Tensor:
     """(B, 4, 2) cell positions, `low` at least away from the first and the last cell's centre."""
     span = torch.tensor([SIZE[1] - 1 - 2 * low, SIZE[0] - 1 - 2 * low])
     return (torch.rand(count, 2, generator=generator) * span + low).view(-1, 4, 2)
@@ -67,11 +67,10 @@ def test_encode_by_hand() -> None:
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_worst_error(sigma: float, method: Decoder, away: float, border: float | None) -> None:
     generator = torch.Generator().manual_seed(0)
-    for where, low, bound in (("away from", 6.0, away), ("up to", -0.5, border)):
+    for low, bound in ((6.0, away), (-0.5, border)):
         cells = random_cells(low, generator)
         points, scores = decode(encode(crop_points(cells), SIZE, sigma), method)
         error = ((points - crop_points(cells)) / 4).abs().max().item()
-        print(f"worst error of {method}, sigma {sigma}, {where} the border: {error:.5f} cells")
         assert bound is None or error <= bound + 1e-3
         assert scores.shape == cells.shape[:2]
         assert 0.7 < scores.min() <= scores.max() <= 1
@@ -195,18 +194,18 @@ def test_half_precision(method: Decoder, kind: torch.dtype, bound: float) -> Non
 
 
 @every_decoder
-@pytest.mark.parametrize("size", [(256, 256), (256, 192), (128, 224)])
+@pytest.mark.parametrize("size", [(128, 128), (128, 96), (96, 160)])
 def test_no_bias_from_image_to_image(size: tuple[int, int], method: Decoder) -> None:
     generator = torch.Generator().manual_seed(0)
-    centre = torch.rand(20, 2, generator=generator) * 800
-    half = torch.rand(20, 2, generator=generator) * 150 + 20
+    centre = torch.rand(6, 2, generator=generator) * 800
+    half = torch.rand(6, 2, generator=generator) * 150 + 20
     boxes = torch.cat((centre - half, centre + half), dim=1)
-    to_crop = crop_matrices(boxes, size, rotation=torch.rand(20, generator=generator) - 0.5)
+    to_crop = crop_matrices(boxes, size, rotation=torch.rand(6, generator=generator) - 0.5)
     # The same number of points at every sub-cell position, so that argmax averages out, too.
     fine = (torch.arange(8) + 0.5) / 8
     offsets = torch.cartesian_prod(fine, fine).view(1, 64, 2) - 0.5
     span = torch.tensor([size[1] / 4, size[0] / 4]) - 12
-    cells = (span * torch.rand(20, 64, 2, generator=generator)).floor() + 6
+    cells = (span * torch.rand(6, 64, 2, generator=generator)).floor() + 6
     in_crop = crop_points(cells + offsets)
     points = transform_points(invert(to_crop), in_crop)
     maps = encode(transform_points(to_crop, points), (size[0] // 4, size[1] // 4), 1.5)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from gatedpose.batches.jpegs import QUALITY, JpegImages
+from gatedpose.batches.jpegs import QUALITY, JpegImages, end_to_end
+from gatedpose.batches.packs import kept
 from gatedpose.data.joints import Groups, group_means
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import write_whole
 from gatedpose.geometry import (
     CROP_MARGIN,
     FARTHEST,
@@ -98,10 +98,8 @@ class Crops:
             torch.cat([getattr(part, name) for part in parts])
             for name in ("keypoints", "labelled", "absent")
         )
-        images: Tensor
-        stored = (cast(object, part.images) for part in parts)
-        coded = [images for images in stored if isinstance(images, JpegImages)]
-        if len(coded) == len(parts):
+        coded = [cast(JpegImages, part.images) for part in parts]
+        if all(isinstance(images, JpegImages) for images in coded):
             images = cast(Tensor, JpegImages.join(coded))
         else:
             images = torch.cat([part.images[torch.arange(len(part))] for part in parts])
@@ -118,15 +116,11 @@ class Crops:
         if factor == 1:
             return self
         if isinstance(self.images, JpegImages):
-            keypoints = self.keypoints / factor
-            return replace(
-                self, images=cast(Tensor, self.images.shrunk(factor)), keypoints=keypoints
-            )
-        small = [
-            F.avg_pool2d(part.float(), factor).round().to(torch.uint8)
-            for part in torch.split(self.images, 256)
-        ]
-        return replace(self, images=torch.cat(small), keypoints=self.keypoints / factor)
+            images = cast(Tensor, self.images.shrunk(factor))
+        else:
+            small = (F.avg_pool2d(part.float(), factor) for part in self.images.split(256))
+            images = torch.cat([part.round().to(torch.uint8) for part in small])
+        return replace(self, images=images, keypoints=self.keypoints / factor)
 
     def to(self, device: torch.device) -> "Crops":
         """The same crops on another device, where pictures are tensors."""
@@ -178,45 +172,34 @@ def _flags(samples: list[Sample]) -> tuple[Tensor, Tensor]:
 def packed(samples: list[Sample], path: Path) -> Crops:
     """The crops in `path`, made from `samples` first if the file is not there.
 
-    The file is one of safetensors that appears whole.
-
     Raises:
-        DatasetError: If the file was packed from other people, or other annotations of them.
+        DatasetError: If the file was packed from other people, or other annotations of them, or is
+            damaged.
         ImageError: See `pack`.
     """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import save
 
-    about, names = {"annotations": _digest(samples)}, ("data", "ends", "side", "keypoints")
-    if not path.exists():
+    def make() -> dict[str, Tensor]:
         crops = pack(samples)
-        assert isinstance(crops.images, JpegImages)
-        tensors = {"data": crops.images.data, "ends": crops.images.ends}
-        tensors["side"] = torch.tensor(crops.images.side)
-        write_whole(path, save({**tensors, "keypoints": crops.keypoints}, about))
-    try:
-        with safe_open(path, framework="pt") as file:
-            if file.metadata() != about:
-                raise DatasetError(
-                    f"{path} was packed from other annotations than those of these {len(samples)} "
-                    "people; remove it to pack anew"
-                )
-            data, ends, side, keypoints = (file.get_tensor(name) for name in names)
-    except SafetensorError as error:
-        raise DatasetError(f"{path} is damaged ({error}); remove it to pack anew") from error
-    images = cast(Tensor, JpegImages(data, ends, int(side)))
+        coded = cast(JpegImages, crops.images)
+        data, ends = end_to_end(coded.files)
+        side = torch.tensor(coded.side)
+        return {"data": data, "ends": ends, "side": side, "keypoints": crops.keypoints}
+
+    of = f"annotations than those of these {len(samples)} people"
+    tensors = kept(path, {"annotations": _digest(samples)}, of, make)
+    files = torch.tensor_split(tensors["data"], tensors["ends"][:-1])
+    images = cast(Tensor, JpegImages(files, int(tensors["side"])))
     ids = tuple(sample.id for sample in samples)
-    return Crops(images, keypoints, *_flags(samples), ids=ids)
+    return Crops(images, tensors["keypoints"], *_flags(samples), ids=ids)
 
 
 def _digest(samples: list[Sample]) -> str:
     """Of everything that crops depend on, but for the pictures themselves."""
-    people = [[s.id, s.image.name, *(part.tolist() for part in _annotation(s))] for s in samples]
+    people: list[list[Any]] = []
+    for s in samples:
+        arrays = (s.box, s.keypoints, s.labelled, s.absent_joints)
+        people.append([s.id, s.image.name, *(array.tolist() for array in arrays)])
     return hashlib.sha256(to_json([PACK_SIZE, PACK_MARGIN, QUALITY, people]).encode()).hexdigest()
-
-
-def _annotation(sample: Sample) -> tuple[np.ndarray, ...]:
-    return sample.box, sample.keypoints, sample.labelled, sample.absent_joints
 
 
 def batches(

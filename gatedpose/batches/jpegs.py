@@ -19,38 +19,31 @@ class JpegImages:
     """N square RGB pictures that stand in for a uint8 tensor (N, 3, P, P); decoded when indexed.
 
     Attributes:
-        data: (bytes,) uint8, the files one after the other.
-        ends: (N,) int64, where each of them ends.
+        files: The N files, each (bytes,) uint8.
         side: P in pixels, after `shrink`.
         shrink: 1, 2, 4 or 8: pictures are decoded at this fraction of their size, which costs less
             than the whole.
     """
 
-    data: Tensor
-    ends: Tensor
+    files: Sequence[Tensor]
     side: int
     shrink: int = 1
 
     @classmethod
     def of(cls, pictures: Iterable[Tensor], side: int, quality: int = QUALITY) -> "JpegImages":
         """Codes pictures (3, P, P) uint8 one by one."""
-        files = [encode_jpeg(picture, quality) for picture in pictures]
-        data = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
-        return cls(data, torch.tensor([len(file) for file in files]).cumsum(0), side)
+        files = (bytearray(encode_jpeg(picture, quality)) for picture in pictures)
+        return cls([torch.frombuffer(file, dtype=torch.uint8) for file in files], side)
 
     @staticmethod
     def join(parts: Sequence["JpegImages"]) -> "JpegImages":
         """All pictures of several, of the same side, in their order."""
-        starts = np.cumsum([0, *(len(part.data) for part in parts[:-1])])
-        ends = [part.ends + int(start) for part, start in zip(parts, starts, strict=True)]
-        return replace(
-            parts[0], data=torch.cat([part.data for part in parts]), ends=torch.cat(ends)
-        )
+        return replace(parts[0], files=[file for part in parts for file in part.files])
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, 3, P, P)."""
-        return len(self.ends), 3, self.side, self.side
+        return len(self), 3, self.side, self.side
 
     @property
     def dtype(self) -> torch.dtype:
@@ -58,20 +51,15 @@ class JpegImages:
         return torch.uint8
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.files)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """The pictures at `indices` (B,), decoded: (B, 3, P, P) uint8."""
-        return torch.stack([self._decoded(i) for i in indices.tolist()])
+        return torch.stack([self._decoded(self.files[i]) for i in indices.tolist()])
 
     def take(self, indices: Tensor) -> "JpegImages":
         """The pictures at `indices`, in that order, still coded."""
-        files = [self._file(i) for i in indices.tolist()]
-        ends = torch.tensor([len(file) for file in files]).cumsum(0)
-        return replace(self, data=torch.cat(files), ends=ends)
-
-    def _file(self, i: int) -> Tensor:
-        return self.data[int(self.ends[i - 1]) if i else 0 : int(self.ends[i])]
+        return replace(self, files=[self.files[i] for i in indices.tolist()])
 
     def shrunk(self, factor: int) -> "JpegImages":
         """The same pictures at a `factor`-th of their side, if JPEG can be decoded so.
@@ -83,12 +71,19 @@ class JpegImages:
             raise InputError(f"JPEG pictures of {self.side} px cannot be decoded at 1/{factor}")
         return replace(self, side=self.side // factor, shrink=self.shrink * factor)
 
-    def _decoded(self, i: int) -> Tensor:
-        file = io.BytesIO(self._file(i).numpy().tobytes())
-        with Image.open(file, formats=["JPEG"]) as picture:
+    def _decoded(self, file: Tensor) -> Tensor:
+        with Image.open(io.BytesIO(file.numpy().tobytes()), formats=["JPEG"]) as picture:
             picture.draft("RGB", (self.side, self.side))
             pixels = np.array(picture)
         return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def end_to_end(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Tensors of unlike lengths in one, and where each of them ends, (N,) int64, to be written.
+
+    The inverse is `torch.tensor_split(joined, ends[:-1])`.
+    """
+    return torch.cat(list(parts)), torch.tensor([len(part) for part in parts]).cumsum(0)
 
 
 def encode_jpeg(picture: Tensor, quality: int = QUALITY) -> bytes:

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from gatedpose.batches.jpegs import JpegImages
+from gatedpose.batches.jpegs import JpegImages, end_to_end
+from gatedpose.batches.packs import kept
 from gatedpose.data.boxes import read_boxes
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import write_whole
 from gatedpose.media.folders import find_images
 from gatedpose.media.images import read_image
 
@@ -131,8 +130,7 @@ class Pictures:
     Attributes:
         images: N squares of P pixels, the picture in the left upper corner.
         sizes: (N, 2) float, width and height of what is picture, in packed pixels.
-        boxes: (all, 4) float, in packed pixels, picture after picture.
-        ends: (N,) long, where the boxes of each picture end.
+        boxes: Of each picture, (n, 4) float, in packed pixels.
         complete: (N,) bool, whether all people of a picture have a box; else what is outside the
             boxes is not known.
         stretched: (N,) bool, whether the picture's aspect is not that of the camera's.
@@ -140,8 +138,7 @@ class Pictures:
 
     images: JpegImages
     sizes: Tensor
-    boxes: Tensor
-    ends: Tensor
+    boxes: Sequence[Tensor]
     complete: Tensor
     stretched: Tensor
 
@@ -171,44 +168,39 @@ class Pictures:
                 yield F.pad(image, (0, SIDE - width, 0, SIDE - height), value=FILL)
 
         images = JpegImages.of(squares(), SIDE, QUALITY)
-        counts = torch.tensor([len(one.boxes) for one in labelled])
-        flags = torch.ones(len(labelled), dtype=torch.bool)
-        return cls(
-            images, torch.stack(sizes), torch.cat(boxes), counts.cumsum(0), flags & complete,
-            flags & stretched,
-        )  # fmt: skip
+        flags = (torch.full((len(labelled),), flag) for flag in (complete, stretched))
+        return cls(images, torch.stack(sizes), boxes, *flags)
 
     @staticmethod
     def join(parts: Sequence["Pictures"]) -> "Pictures":
         """All pictures of several, in their order."""
-        starts = torch.tensor([0, *(len(part.boxes) for part in parts)]).cumsum(0)
-        ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
-        fields = ("sizes", "boxes", "complete", "stretched")
-        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in fields}
-        images = JpegImages.join([part.images for part in parts])
-        return Pictures(images=images, ends=torch.cat(ends), **joined)
+        return Pictures(
+            JpegImages.join([part.images for part in parts]),
+            torch.cat([part.sizes for part in parts]),
+            [boxes for part in parts for boxes in part.boxes],
+            torch.cat([part.complete for part in parts]),
+            torch.cat([part.stretched for part in parts]),
+        )
 
     def boxes_of(self, i: int) -> Tensor:
         """Boxes (n, 4) of picture `i`."""
-        return self.boxes[int(self.ends[i - 1]) if i else 0 : int(self.ends[i])]
+        return self.boxes[i]
 
     def take(self, indices: Tensor) -> "Pictures":
         """The pictures at `indices`, in that order."""
-        boxes = [self.boxes_of(i) for i in indices.tolist()]
-        counts = torch.tensor([len(some) for some in boxes])
         return Pictures(
-            self.images.take(indices), self.sizes[indices], torch.cat(boxes), counts.cumsum(0),
-            self.complete[indices], self.stretched[indices],
-        )  # fmt: skip
+            self.images.take(indices),
+            self.sizes[indices],
+            [self.boxes[i] for i in indices.tolist()],
+            self.complete[indices],
+            self.stretched[indices],
+        )
 
     def padded(self, indices: Tensor) -> Tensor:
         """Boxes (B, M, 4) of pictures, NaN where one has fewer than M."""
-        each = [self.boxes_of(i) for i in indices.tolist()]
-        most = max(1, *(len(boxes) for boxes in each))
-        padded = torch.full((len(each), most, 4), torch.nan)
-        for row, boxes in zip(padded, each, strict=True):
-            row[: len(boxes)] = boxes
-        return padded
+        one = torch.full((1, 4), torch.nan)  # M is 1 at least
+        each = [self.boxes[i] for i in indices.tolist()]
+        return pad_sequence([*each, one], batch_first=True, padding_value=torch.nan)[:-1]
 
     @classmethod
     def packed(
@@ -219,36 +211,20 @@ class Pictures:
         Raises:
             DatasetError: If the file was packed from other pictures or boxes, or is damaged.
         """
-        about = _digest(labelled, complete, stretched)
-        if not path.is_file():
-            cls.pack(labelled, complete, stretched).save(path, about)
-        return cls.load(path, about)
 
-    def save(self, path: Path, about: str = "") -> None:
-        """Writes a safetensors file that `load` reads; `about` says what it is of."""
-        names = ("sizes", "boxes", "ends", "complete", "stretched")
-        tensors = {name: getattr(self, name).contiguous() for name in names}
-        tensors |= {"images": self.images.data, "image_ends": self.images.ends}
-        write_whole(path, save(tensors, {"side": to_json(self.images.side), "about": about}))
+        def make() -> dict[str, Tensor]:
+            made = cls.pack(labelled, complete, stretched)
+            names = ("sizes", "complete", "stretched")
+            tensors = {name: getattr(made, name) for name in names}
+            tensors["boxes"], tensors["ends"] = end_to_end(made.boxes)
+            tensors["images"], tensors["image_ends"] = end_to_end(made.images.files)
+            return tensors
 
-    @classmethod
-    def load(cls, path: Path, about: str = "") -> "Pictures":
-        """Reads what `save` wrote.
-
-        Raises:
-            DatasetError: If it is of something else, or damaged.
-        """
-        try:
-            with safe_open(path, framework="pt") as file:
-                if file.metadata().get("about", "") != about:
-                    raise DatasetError(
-                        f"{path} was packed from other pictures or boxes: remove it to pack anew"
-                    )
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise DatasetError(f"{path} is damaged ({error}): remove it to pack anew") from error
-        images = JpegImages(tensors.pop("images"), tensors.pop("image_ends"), SIDE)
-        return cls(images=images, **tensors)
+        about = {"side": to_json(SIDE), "about": _digest(labelled, complete, stretched)}
+        tensors = kept(path, about, "pictures or boxes", make)
+        boxes = torch.tensor_split(tensors.pop("boxes"), tensors.pop("ends")[:-1])
+        files = torch.tensor_split(tensors.pop("images"), tensors.pop("image_ends")[:-1])
+        return cls(images=JpegImages(files, SIDE), boxes=boxes, **tensors)
 
 
 def _digest(labelled: Sequence[Labelled], complete: bool, stretched: bool) -> str:

@@ -17,9 +17,8 @@ from gatedpose.errors import DatasetError
 from gatedpose.media.images import image_size
 from gatedpose.skeleton import Skeleton
 
-WHOLE = (
-    4  # a picture is at most so many times as long as a person who is learnt from the whole of it
-)
+# A picture is at most so many times as long as a person who is learnt from the whole of it.
+WHOLE = 4
 
 
 @dataclass(frozen=True)
