@@ -7,24 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from gatedpose.data.annotations import load_json, rows
 from gatedpose.data.coco_table import Table, matching_id, scorable
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, InputError, require
-from gatedpose.evaluation.metrics import Score
+from gatedpose.evaluation.metrics import Array, Score
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.pose import Pose
 from gatedpose.skeleton import COCO17
 
-Points = npt.NDArray[np.floating[Any]]
 Result = dict[str, Any]
 
 
-def to_results(samples: Sequence[Sample], keypoints: Points, scores: Points) -> list[Result]:
+def to_results(samples: Sequence[Sample], keypoints: Array, scores: Array) -> list[Result]:
     """What `Pose.to_coco` gives of N people, from `gatedpose.data.coco`, in image pixels.
 
     Keypoints are (N, 17, 2), scores (N, 17); a person's score is the mean of theirs.
@@ -52,16 +48,15 @@ def load_results(path: Path) -> list[Result]:
     """
     if path.suffix.lower() != ".json":
         raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
-    entries = rows(path, "results", load_json(path))
-    found = []
-    for row in entries:
-        result = {"image_id": row.identity("image_id"), "category_id": 1}
-        row.choice("category_id", (1,))
-        keypoints = row.numbers("keypoints", (3 * COCO17.num_keypoints,))
-        found.append(
-            {**result, "keypoints": keypoints.tolist(), "score": float(row.numbers("score"))}
-        )
-    return found
+    return [
+        {
+            "image_id": row.identity("image_id"),
+            "category_id": row.choice("category_id", (1,)),
+            "keypoints": row.numbers("keypoints", (3 * COCO17.num_keypoints,)).tolist(),
+            "score": float(row.numbers("score")),
+        }
+        for row in rows(path, "results", load_json(path))
+    ]
 
 
 def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -77,33 +77,25 @@ class Detections:
         return float(self.scores[mean.argmax()])
 
 
-def surest_right(
-    found: Sequence[Found], people: Sequence[People], overlap: float = OVERLAP
-) -> float:
+def surest_right(found: Sequence[Found], people: Sequence[People]) -> float:
     """Share of the pictures whose surest box is that of a person listed."""
     right = [
-        len(boxes) > 0 and bool((box_iou(boxes[:1], one.boxes) >= overlap).any())
+        bool((box_iou(boxes[:1], one.boxes) >= OVERLAP).any())
         for (boxes, _), one in zip(found, people, strict=True)
     ]
     return sum(right) / max(1, len(right))
 
 
-def any_right(found: Sequence[Found], people: Sequence[People], overlap: float = OVERLAP) -> float:
+def any_right(found: Sequence[Found], people: Sequence[People]) -> float:
     """Share of the people listed whom some box fits."""
     hits = total = 0
     for (boxes, _), one in zip(found, people, strict=True):
         total += len(one.boxes)
-        if len(boxes) and len(one.boxes):
-            hits += int((box_iou(one.boxes, boxes).amax(dim=1) >= overlap).sum())
+        hits += int((box_iou(one.boxes, boxes) >= OVERLAP).any(dim=1).sum())
     return hits / max(1, total)
 
 
-def match(
-    found: Sequence[Found],
-    people: Sequence[People],
-    least: float = 0.0,
-    overlap: float = OVERLAP,
-) -> Detections:
+def match(found: Sequence[Found], people: Sequence[People], least: float = 0.0) -> Detections:
     """Gives every person at most one box, the surest first, as COCO's evaluation does.
 
     Args:
@@ -111,7 +103,6 @@ def match(
         people: Of each picture.
         least: People lower than this share of the picture's height do not count, nor do boxes of
             that kind that fit nobody.
-        overlap: See `OVERLAP`.
     """
     scores: list[Tensor] = []
     hits: list[bool] = []
@@ -124,10 +115,10 @@ def match(
         overlaps = box_iou(boxes, one.boxes)
         for i in sureness.argsort(descending=True).tolist():
             open_to = overlaps[i].where(free & counts, -1.0)
-            hit = len(open_to) > 0 and float(open_to.max()) >= overlap
+            hit = len(open_to) > 0 and float(open_to.max()) >= OVERLAP
             if hit:
                 free[int(open_to.argmax())] = False
-            elif (overlaps[i][~counts] >= overlap).any() or _heights(boxes[i : i + 1]) < limit:
+            elif (overlaps[i][~counts] >= OVERLAP).any() or _heights(boxes[i : i + 1]) < limit:
                 continue
             scores.append(sureness[i])
             hits.append(hit)
@@ -148,7 +139,6 @@ def evaluate_finder(
     least: float = 0.0,
     precision: float = 0.8,
     min_score: float | None = None,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Scores a finder on pictures with people's boxes, from whole files, as users use it.
 
@@ -159,7 +149,6 @@ def evaluate_finder(
         least: See `match`.
         precision: At which the recall is to be told.
         min_score: Score of boxes that count; the finder's own if None.
-        progress: Show a bar.
 
     Returns:
         Facts for a program to read; see `finder_text`.
@@ -167,7 +156,7 @@ def evaluate_finder(
     finder = PersonFinder(name, min_score=LOWEST)
     found: list[Found] = []
     people: list[People] = []
-    for labelled in tqdm(read_labelled(folder, split), disable=not progress, desc=name):
+    for labelled in tqdm(read_labelled(folder, split), desc=name):
         image = read_image(labelled.path)
         found.append(finder.find(image))
         people.append(People(labelled.pixels(*image.shape[1:]), image.shape[1]))

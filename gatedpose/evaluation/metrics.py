@@ -146,7 +146,7 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
     target = np.asarray(target, dtype=float)
     if target.ndim != 3 or target.shape[1:] != (LSP14.num_keypoints, 2):
         raise InputError(f"lsp_pck: target must be (N, 14, 2), got {target.shape}")
-    shoulder, hip = LSP14.joints.index("left shoulder"), LSP14.joints.index("right hip")
+    shoulder, hip = joint_indices(LSP14, ("left shoulder", "right hip"))
     normaliser = np.linalg.norm(target[:, shoulder] - target[:, hip], axis=1)
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)

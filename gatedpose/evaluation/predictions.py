@@ -15,7 +15,7 @@ from gatedpose.errors import InputError
 
 FARTHEST = 1e7  # pixels of a prediction from the image's corner
 
-Points = npt.NDArray[np.floating[Any]]
+Points = npt.NDArray[np.floating]
 
 
 def load_predictions(path: str | Path, samples: Sequence[Sample], shift: float = 0.0) -> Points:

@@ -192,22 +192,18 @@ def info_text(facts: Facts) -> str:
 
 
 def score_facts(score: Score, skeleton: Skeleton, settings: Mapping[str, Any]) -> Facts:
-    """A score for a program to read: per cent, rounded to hundredths."""
-    return {
+    """A score for a program to read: per cent, of six decimals."""
+    facts = {
         **settings,
         "metric": score.metric,
         "mean": _rounded(score.mean),
         "columns": {name: _rounded(value) for name, value in score.columns.items()},
-        **(_joint_facts(score, skeleton) if score.per_joint else {}),
     }
-
-
-def _joint_facts(score: Score, skeleton: Skeleton) -> Facts:
-    rates = map(_rounded, score.per_joint)
-    return {
-        "per_joint": dict(zip(skeleton.joints, rates, strict=True)),
-        "joints_counted": score.counted,
-    }
+    if score.per_joint:
+        rates = map(_rounded, score.per_joint)
+        facts["per_joint"] = dict(zip(skeleton.joints, rates, strict=True))
+        facts["joints_counted"] = score.counted
+    return facts
 
 
 def _rounded(value: float) -> float | None:

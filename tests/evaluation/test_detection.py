@@ -62,5 +62,6 @@ def test_nothing_found_and_nobody_there() -> None:
 def test_the_surest_box_and_any_box() -> None:
     assert surest_right(FOUND, PEOPLE) == pytest.approx(2 / 3)
     assert any_right(FOUND, PEOPLE) == 1.0
-    assert any_right(FOUND, PEOPLE, overlap=0.8) == pytest.approx(2 / 3)
+    unfit = found([0, 0, 10, 9, 0.9])
+    assert any_right([unfit, *FOUND[1:]], PEOPLE) == pytest.approx(1 / 3)
     assert any_right([found()], [people([0, 0, 9, 9])]) == 0
