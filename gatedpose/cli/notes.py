@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -12,29 +12,23 @@ from tqdm import tqdm
 LOG = logging.getLogger("gatedpose")
 
 
-class _Shown(logging.Handler):
-    """Writes each line to the standard error output, above progress bars."""
+class _Lines(logging.Handler):
+    """Hands each line on."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-class _Kept(logging.Handler):
-    """Appends each line to a list."""
-
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, write: Callable[[str], object]) -> None:
         super().__init__()
-        self.lines = lines
+        self.write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
+        self.write(self.format(record))
 
 
 @contextmanager
 def notes_shown() -> Iterator[None]:
-    """Shows what is logged meanwhile; of several processes, the first one's alone."""
+    """Shows what is logged meanwhile above progress bars; of several processes, the first's."""
     first = os.environ.get("RANK", "0") == "0"
-    with _logged_to(_Shown() if first else logging.NullHandler()):
+    shown = _Lines(lambda line: tqdm.write(line, file=sys.stderr))
+    with _logged_to(shown if first else logging.NullHandler()):
         yield
 
 
@@ -42,7 +36,7 @@ def notes_shown() -> Iterator[None]:
 def notes_kept() -> Iterator[list[str]]:
     """A list that what is logged meanwhile goes to, and not to the screen."""
     lines: list[str] = []
-    with _logged_to(_Kept(lines)):
+    with _logged_to(_Lines(lines.append)):
         yield lines
 
 

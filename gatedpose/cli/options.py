@@ -39,8 +39,7 @@ class PictureFile(click.Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """See click."""
-        super().convert(value, param, ctx)
-        path = Path(value)
+        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
         if path.exists() and not path.is_file():
             return path  # a device or a pipe
         if path.suffix.lower() != ".png":

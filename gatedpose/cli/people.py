@@ -19,8 +19,9 @@ from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.media.drawing import draw_poses
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose, stack_poses
-from gatedpose.predict.detector import FINDERS, find_download, load_detector, load_finder
+from gatedpose.predict.detector import FINDERS, find_download, load_detector
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
+from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.people import WHOLE, Detector
 from gatedpose.predict.predictor import People, Predictor
 
@@ -38,7 +39,7 @@ class Job:
         boxes: People of each picture, or of a video's first frame; None if they are not given.
         whole: Whether each picture is one person.
         table: File of boxes by image.
-        detector_name: Of torchvision's detectors or the zoo's finders; None for the best one here.
+        detector_name: Of torchvision's detectors or the zoo's finders; the packaged one if None.
         detector_weights: Of torchvision's detector; its download if None.
         min_person: Score of a detection; the detector's own if None.
         min_score: Of a joint that is drawn full; what the weights say if None.
@@ -100,11 +101,11 @@ class Job:
     def detector(self) -> Detector | None:
         """The detector that is asked for, if one is."""
         device, name = best_device(self.device), self.detector_name
-        if name is None and self.detector_weights is None:
+        if name is None:
             return None
-        if name is not None and fnmatch.fnmatchcase(name.partition(".")[0], FINDERS):
-            return load_finder(name, min_score=self.min_person, device=device)
-        source = find_download(name) if name else find_download()
+        if fnmatch.fnmatchcase(name.partition(".")[0], FINDERS):
+            return PersonFinder(name, min_score=self.min_person, device=device)
+        source = find_download(name)
         if self.detector_weights is None and not source.path.is_file():
             click.echo(
                 f"downloading {source.name} ({source.megabytes:.0f} MB) from {source.url} to "

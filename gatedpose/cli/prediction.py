@@ -54,7 +54,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     "detector_name",
     metavar="NAME",
     help="Find people by this detector of torchvision, ssdlite320_mobilenet_v3_large for example; "
-    "it is downloaded if it is not there. [the best one that is there]",
+    "it is downloaded if it is not there. [gated_finder_320]",
 )
 @click.option("--detect", is_flag=True, help=f"The same as --detector {DETECTOR}.")
 @click.option("--detector-weights", type=Path, metavar="FILE", help="Its weights. [torchvision's]")

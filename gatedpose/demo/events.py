@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from gatedpose.demo.viewer import SMALLEST, Finding, PoseFinder
-from gatedpose.errors import BoxError, GatedPoseError, ImageError, InputError, MissingPackageError
+from gatedpose.errors import (
+    BoxError,
+    GatedPoseError,
+    ImageError,
+    InputError,
+    MissingPackageError,
+    check_range,
+)
 from gatedpose.media.images import image_size
 
 LARGEST_SIDE = 16_384  # pixels of a photo
@@ -21,6 +28,7 @@ LARGEST_BOX = 10**6  # pixels
 MOST_PEOPLE = 10_000
 CHOOSES, MARKS = "chooses a person", "marks a corner of a box"
 NOBODY = '**Nobody found.** Mark a box about the person, or tick "The whole photo is one person".'
+SCORE = "the score"
 NOTHING = [None, "", None, None]  # picture, text, table, heatmaps
 
 
@@ -70,9 +78,17 @@ class Events:
         at: tuple[float, float] | None = None,
     ) -> list[Any]:
         """The person whose joints are shown, counted from 1, and what `show` gives."""
-        chosen, given, share = _person(person) - 1, _numbers(box), _share(min_score)
-        kind: dict[str, Any] = {"whole": bool(whole), "person": chosen, "at": at}
-        finding = self.finder(Path(path), str(name), given, bool(flip), share, **kind)
+        check_range(SCORE, min_score, (0.0, 1.0))
+        finding = self.finder(
+            Path(path),
+            str(name),
+            _numbers(box),
+            bool(flip),
+            min_score,
+            whole=bool(whole),
+            person=_person(person) - 1,
+            at=at,
+        )
         text = finding_text(finding, str(name), bool(flip), self.finder.device)
         return [finding.person + 1, finding.picture, text, *_joints(finding)]
 
@@ -108,7 +124,8 @@ class Events:
     def live(self, frame: Any, name: Any, min_score: Any) -> Any:
         """A frame of the camera with its people drawn."""
         try:
-            return None if frame is None else self.finder.live(frame, str(name), _share(min_score))
+            check_range(SCORE, min_score, (0.0, 1.0))
+            return None if frame is None else self.finder.live(frame, str(name), min_score)
         except GatedPoseError as error:
             raise self.gr.Error(str(error), print_exception=False) from error
 
@@ -192,12 +209,6 @@ def _person(number: Any) -> int:
     if not whole or not 1 <= number <= MOST_PEOPLE:
         raise InputError(f"people are counted from 1, got {number!r:.80}")
     return int(number)
-
-
-def _share(score: Any) -> float:
-    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-        raise InputError(f"the score must be a number from 0 to 1, got {score!r:.80}")
-    return float(score)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatedpose.errors import MissingPackageError, VideoError, in_range
+from gatedpose.errors import VideoError, in_range, require
 from gatedpose.files.whole import whole_file
 from gatedpose.media.images import ImageSource, read_image
 
@@ -237,11 +237,7 @@ class VideoWriter:
 
 
 def _import_av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingPackageError('video needs PyAV: pip install "gatedpose[video]"') from error
-    return av
+    return require("av", "video needs PyAV", "gatedpose[video]")
 
 
 def _shown(frame: Any, aspect: Fraction) -> Tensor:

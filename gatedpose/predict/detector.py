@@ -1,4 +1,4 @@
-"""Detectors of people that load their weights: the zoo's finder, or torchvision's networks.
+"""Torchvision's networks as detectors of people.
 
 Anything else that finds people will do, too, see `gatedpose.predict.people`.
 """
@@ -25,7 +25,6 @@ from gatedpose.errors import (
 )
 from gatedpose.models.names import list_models
 from gatedpose.models.weights import read_tensors
-from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 from gatedpose.predict.people import Detector
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -168,34 +167,6 @@ def load_detector(
         return detect_people(model, image, min_score)
 
     return detect
-
-
-def load_finder(
-    name: str, *, min_score: float | None = None, device: str | torch.device = "cpu"
-) -> Detector:
-    """A finder of the zoo as a detector; `min_score` None is its own.
-
-    Raises:
-        UnknownModelError: For an unknown name or tag.
-        WeightsError: If its weights cannot be had.
-    """
-    least = MIN_SCORE if min_score is None else min_score
-    return PersonFinder(name, min_score=least, device=device)
-
-
-def find_detector(
-    min_score: float | None = None, device: str | torch.device = "cpu"
-) -> Detector | None:
-    """The best detector whose weights are here: the zoo's finder, torchvision's default, or none.
-
-    Nothing is downloaded.
-    """
-    for name in list_models(FINDERS, pretrained=True)[:1]:
-        return load_finder(name, min_score=min_score, device=device)
-    if find_download().path.is_file():
-        sure = MIN_PERSON if min_score is None else min_score
-        return load_detector(min_score=sure, device=device)
-    return None
 
 
 def _read_state_dict(path: Path) -> Mapping[str, Any]:

@@ -56,7 +56,7 @@ class PersonFinder:
 
     Args:
         model: A finder of the zoo, as "gated_finder_320", or by any name that `create_model` knows.
-        min_score: Boxes below it are left out.
+        min_score: Boxes below it are left out; `MIN_SCORE` if None.
         size: Longer side of the input in pixels; the model's own if None.
         device: Where it runs; the CPU if None.
 
@@ -70,7 +70,7 @@ class PersonFinder:
         self,
         model: str | HeatmapNetwork = FINDER,
         *,
-        min_score: float = MIN_SCORE,
+        min_score: float | None = None,
         size: int | None = None,
         device: str | torch.device | None = None,
     ) -> None:
@@ -83,8 +83,9 @@ class PersonFinder:
                 f"PersonFinder: {type(network).__name__} is a network of joints, not one of boxes; "
                 f"{FINDER} is"
             )
-        check_range("PersonFinder: min_score", min_score, (0.0, 1.0))
-        self.min_score, self.chance = min_score, BoxChance()
+        self.min_score = MIN_SCORE if min_score is None else min_score
+        check_range("PersonFinder: min_score", self.min_score, (0.0, 1.0))
+        self.chance = BoxChance()
         self.device = torch.device(device or "cpu")
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
         preprocessing = Preprocessing.of(network)

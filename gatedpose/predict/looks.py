@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from gatedpose.geometry import keypoints_to_box
-from gatedpose.predict.detector import find_detector
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.people import WHOLE, Detector
 
@@ -28,16 +27,11 @@ SURE_AGAIN = 0.7
 
 
 def default_detector(predictor: "Predictor") -> Detector:
-    """The best detector that is here; behind a finder of the zoo the predictor's network looks.
-
-    With `min_person` the detector stands alone, and without any detector the network does.
-    """
-    best = find_detector(predictor.min_person, predictor.device)
-    if best is None:
-        return FirstLook(predictor)
-    if predictor.min_person is not None or not isinstance(best, PersonFinder):
-        return best
-    return LookAgain(best, FirstLook(predictor), SURE_AGAIN if predictor.calibration else SURE)
+    """The packaged finder; unless `min_person` is given the predictor's network looks after it."""
+    finder = PersonFinder(min_score=predictor.min_person, device=predictor.device)
+    if predictor.min_person is not None:
+        return finder
+    return LookAgain(finder, FirstLook(predictor), SURE_AGAIN if predictor.calibration else SURE)
 
 
 class LookAgain:

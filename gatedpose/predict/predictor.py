@@ -57,10 +57,10 @@ class Predictor:
         batch_size: Largest number of people that go through the network at once.
         device: If None, a network's own; for a name CUDA where it is, else the CPU.
         detector: What finds people where no boxes are given, such as
-            `gatedpose.predict.detector.load_detector` makes. If None, the best one whose weights
-            are here (see `find_detector`), and where that finds nobody the network itself looks for
-            one person. With a skeleton of one's own the whole picture is taken.
-        min_person: People whom that best detector is less sure of are left out, and nobody looks
+            `gatedpose.predict.detector.load_detector` makes. If None, the packaged `PersonFinder`,
+            and where that finds nobody the network itself looks for one person. With a skeleton of
+            one's own the whole picture is taken.
+        min_person: People whom the packaged finder is less sure of are left out, and nobody looks
             again; its own limit if None.
         workers: Threads that read the files of a `stream` and cut its crops; PyTorch's number if
             None, none if 0.

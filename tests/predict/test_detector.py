@@ -17,7 +17,6 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 import gatedpose
 from gatedpose.data.boxes import read_boxes
 from gatedpose.errors import DatasetError, DetectorError, UnknownModelError, WeightsError
-from gatedpose.predict import detector
 from gatedpose.predict.detector import detect_people, find_download, load_detector
 from gatedpose.predict.people import find_people
 from gatedpose.predict.predictor import Predictor
@@ -285,7 +284,7 @@ def test_no_file(tmp_path: Path) -> None:
         read_boxes(tmp_path / "absent.json")
 
 
-# Which detector
+# Downloads
 
 
 def test_downloads_are_named_and_checked(
@@ -315,20 +314,3 @@ def test_downloads_are_named_and_checked(
     none = replace(source, url=(tmp_path / "none").as_uri(), path=tmp_path / "none-00000000.pth")
     with pytest.raises(WeightsError, match="cannot be downloaded"):
         none.fetch()
-
-
-def test_the_best_detector_is_the_one_that_is_here(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    detector_state: dict[str, Tensor],
-    image: Tensor,
-) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(detector, "list_models", lambda *_, **__: [])  # as before it was trained
-    assert detector.find_detector() is None
-    path = find_download().path
-    path.parent.mkdir()
-    torch.save(detector_state, path)
-    found = detector.find_detector(0.0)
-    assert found is not None
-    assert len(find_people(found, image))

@@ -111,21 +111,19 @@ def test_a_first_look_gives_the_box_about_the_joints() -> None:
     assert FirstLook(Predictor(Told(0.3), LSP14))(torch.zeros(3, 50, 70).byte()).shape == (0, 5)
 
 
-def test_without_a_detector_the_network_looks_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatedpose.predict.looks.find_detector", lambda *_: None)
+def test_the_network_looks_twice_or_at_the_whole() -> None:
     image = torch.zeros(3, 200, 320, dtype=torch.uint8)
-    [pose] = Predictor(Told(0.9), LSP14)(image)
+    predictor = Predictor(Told(0.9), LSP14)
+    [pose] = predictor(image, FirstLook(predictor))
     assert pose.box_score == pytest.approx(0.9)
     assert pose.box[2] - pose.box[0] < 160
-    assert Predictor(Told(0.1), LSP14)(image) == []
     [pose] = Predictor(Told(0.1), LSP14)(image, "whole")
     assert pose.box.tolist() == [0, 0, 320, 200]
-    [pose] = Predictor(Told(0.1, 3), THREE)(
-        image
-    )  # of what, nobody knows: no people are looked for
+    # Of what skeleton, nobody knows: no people are looked for.
+    [pose] = Predictor(Told(0.1, 3), THREE)(image)
     assert pose.box.tolist() == [0, 0, 320, 200]
     with pytest.raises(ValueError, match="boxes that are a word must be one of 'whole'"):
-        Predictor(Told(0.9), LSP14)(image, "all")  # type: ignore[call-overload]
+        predictor(image, "all")  # type: ignore[call-overload]
 
 
 class Finds(PersonFinder):
@@ -163,16 +161,17 @@ def test_another_look(
         assert people[0, :4].tolist() == [5, 6, 105, 196]
 
 
-def test_a_person_is_found_and_a_wall_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatedpose.predict.looks.find_detector", lambda *_: None)
+def test_a_person_is_found_and_a_wall_is_not() -> None:
     predictor = Predictor("fast")
-    [pose] = predictor(demo_image())
+    look = FirstLook(predictor)
+    [pose] = predictor(demo_image(), look)
     x, y = pose.keypoints[pose.skeleton.joints.index("head top")]
     assert 150 < x < 300
     assert y < 150
     noise = torch.randint(0, 256, (3, 200, 300), generator=torch.Generator().manual_seed(0)).byte()
-    assert predictor(noise) == []
-    assert predictor(torch.full((3, 200, 300), 128, dtype=torch.uint8)) == []
+    for nobody in (noise, torch.full((3, 200, 300), 128, dtype=torch.uint8)):
+        assert len(look(nobody)) == 0
+        assert predictor(nobody) == []
 
 
 # One line

@@ -17,7 +17,8 @@ from gatedpose.heatmaps import encode
 from gatedpose.media.images import allow_megapixels
 from gatedpose.media.video import VideoWriter
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.predict.detector import load_detector, load_finder
+from gatedpose.predict.detector import load_detector
+from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
 from gatedpose.predict.tracker import Tracker
 from gatedpose.skeleton import LSP14
@@ -96,7 +97,7 @@ def test_numbers_of_functions(value: float, model: HeatmapNetwork, tmp_path: Pat
     with pytest.raises(InputError, match="allow_megapixels: count must be"):
         allow_megapixels(value)
     for find in (
-        lambda: load_finder("gated_finder_320", min_score=value),
+        lambda: PersonFinder(min_score=value),
         lambda: load_detector(min_score=value),
         lambda: read_boxes(tmp_path / "boxes.json", value),
     ):
