@@ -118,7 +118,7 @@ class Crops:
         if isinstance(self.images, JpegImages):
             images = cast(Tensor, self.images.shrunk(factor))
         else:
-            small = (F.avg_pool2d(part.float(), factor) for part in self.images.split(256))
+            small = (F.avg_pool2d(part.float(), factor) for part in torch.split(self.images, 256))
             images = torch.cat([part.round().to(torch.uint8) for part in small])
         return replace(self, images=images, keypoints=self.keypoints / factor)
 

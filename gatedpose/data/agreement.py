@@ -66,8 +66,23 @@ def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]
         far outside of their picture, joints far from their box, boxes that look like two corners.
     """
     people = [label for label in labels if label.image in headers]
-    kinds = (_unlike_sizes, _joints_outside, _joints_far_from_box, _corners)
-    return [text for kind in kinds for text in kind(people, headers)]
+    texts = _unlike_sizes(people, headers)
+    far = [s for s in people if _beyond(s, h := headers[s.image]) > FAR * max(h.width, h.height)]
+    if far:
+        texts.append(_far_outside(far, people, headers))
+    if apart := [label for label in people if _is_apart(label)]:
+        texts.append(
+            f"{len(apart)} of {len(people)} people have no joint in or near their box (first "
+            f"{apart[0].id}): boxes or joints of other people, or of another size of the picture?"
+        )
+    if corners := [label for label in people if _has_corners(label, headers[label.image])]:
+        x0, y0, x1, y1 = (f"{value:g}" for value in corners[0].box)
+        texts.append(
+            f"{len(corners)} of {len(people)} people have a box that leaves the picture, but not "
+            f"if its numbers are two corners (first {corners[0].id}, {x0}, {y0} to {x1}, {y1}): "
+            "'bbox' is x, y, width, height"
+        )
+    return texts
 
 
 def _unlike_sizes(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
@@ -129,57 +144,35 @@ def _beyond(label: Label, header: Header, turned: bool = False) -> float:
     return float(np.maximum(-points, points - sides).clip(min=0).max(initial=0))
 
 
-def _joints_outside(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
-    far = [
-        label
-        for label in people
-        if _beyond(label, header := headers[label.image]) > FAR * max(header[:2])
-    ]
-    if not far:
-        return []
+def _far_outside(
+    far: Sequence[Label], people: Sequence[Label], headers: Mapping[Path, Header]
+) -> str:
+    """What people's joints that are far outside of their picture mean."""
     header = headers[far[0].image]
     inside = [s for s in far if headers[s.image].turned and not _beyond(s, headers[s.image], True)]
     cause = "labels of another size of the picture?"
     if inside:
         cause = f"{len(inside)} of them fit before the EXIF orientation turns the picture upright"
-    return [
+    return (
         f"{len(far)} of {len(people)} people have joints far outside of their picture (first "
         f"{far[0].id}, {_beyond(far[0], header):.0f} pixels outside of {header.width} x "
         f"{header.height}): {cause}"
-    ]
+    )
 
 
-def _joints_far_from_box(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
-    far = []
-    for label in people:
-        points, side = label.points, (label.box[2:] - label.box[:2]).max()
-        near = (points > label.box[:2] - side / 2) & (points < label.box[2:] + side / 2)
-        if len(points) and not near.all(axis=1).any():
-            far.append(label)
-    if not far:
-        return []
-    return [
-        f"{len(far)} of {len(people)} people have no joint in or near their box (first "
-        f"{far[0].id}): boxes or joints of other people, or of another size of the picture?"
-    ]
+def _is_apart(label: Label) -> bool:
+    """Whether no joint is in or near the box."""
+    room = (label.box[2:] - label.box[:2]).max() / 2
+    near = (label.points > label.box[:2] - room) & (label.points < label.box[2:] + room)
+    return len(near) > 0 and not near.all(axis=1).any()
 
 
-def _corners(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
-    """Boxes that leave the picture as (x, y, width, height), but hold the joints as corners."""
-    found = []
-    for label in people:
-        sides = np.array(headers[label.image][:2])
-        low, high = label.box[:2], label.box[2:] - label.box[:2]  # the four numbers as given
-        leaves = (label.box[2:] > (1 + CLOSE) * sides).any()
-        within = (high > low).all() and (high <= (1 + CLOSE) * sides).all()
-        points, room = label.points, FAR * (high - low).max()
-        if leaves and within and ((points > low - room) & (points < high + room)).all():
-            found.append(label)
-    if not found:
-        return []
-    x0, y0, x1, y1 = (f"{value:g}" for value in (*found[0].box[:2], *found[0].box[2:]))
-    return [
-        f"{len(found)} of {len(people)} people have a box that leaves the picture, but not if its "
-        f"numbers are two corners (first {found[0].id}, {x0}, {y0} to {x1}, {y1}): 'bbox' is x, y, "
-        "width, height"
-    ]
+def _has_corners(label: Label, header: Header) -> bool:
+    """Whether a box leaves the picture as x, y, width, height, but holds the joints as corners."""
+    sides = np.array((header.width, header.height))
+    low, high = label.box[:2], label.box[2:] - label.box[:2]  # the four numbers as given
+    leaves = (label.box[2:] > (1 + CLOSE) * sides).any()
+    within = (high > low).all() and (high <= (1 + CLOSE) * sides).all()
+    room = FAR * (high - low).max()
+    holds = ((label.points > low - room) & (label.points < high + room)).all()
+    return bool(leaves and within and holds)

@@ -14,6 +14,7 @@ from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row, load_json, rows
 from gatedpose.data.coco_table import (
     Tally,
+    by_id,
     given_box,
     is_crowd,
     known_id,
@@ -108,15 +109,14 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     table = Row(file, "the file", data)
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
-    images = rows(file, "images", table.get("images"))
-    names = {row.identity(): picture_name(row) for row in images}
-    for what, values in (("id", [row.get("id") for row in images]), ("file_name", names.values())):
-        if twice := [value for value, count in Counter(values).items() if count > 1]:
-            raise DatasetError(f"{file}: 'images' has {what} {twice[0]!r} twice")
+    images = by_id(rows(file, "images", table.get("images")))
+    names = {number: picture_name(row) for number, row in images.items()}
+    if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
+        raise DatasetError(f"{file}: 'images' has file_name {twice[0]!r} twice")
     people = rows(file, "annotations", table.get("annotations"))
     found = _group(file, people, names, _person_categories(table), Tally())
     sizes: dict[str | int, tuple[float, float]]
-    sizes = {names[row.get("id")]: size for row in images if (size := picture_size(row))}
+    sizes = {names[i]: size for i, row in images.items() if (size := picture_size(row))}
     return BoxTable(file, found, sizes, {name: number for number, name in names.items()})
 
 

@@ -23,14 +23,15 @@ from gatedpose.data.coco_table import (
     joint_names,
     joint_numbers,
     load_table,
+    picture_name,
+    picture_size,
 )
-from gatedpose.data.samples import Sample, require_images
+from gatedpose.data.samples import Sample, check_split, require_images
 from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import COCO17, Skeleton
 
 LOG = logging.getLogger(__name__)
-SPLITS = ("train", "val")
 
 
 def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
@@ -47,14 +48,12 @@ def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
     Raises:
         DatasetError: For an unknown split, missing files, or a row that is wrong: the message names
             file, row and field.
-        ImportError: Without pycocotools.
     """
-    if split not in SPLITS:
-        raise DatasetError(f"coco has the splits {', '.join(SPLITS)}, not {split!r}")
+    check_split("coco", split, ("train", "val"))
     images = Path(folder) / f"{split}2017"
     people = read_coco_json(annotations_file(folder, split), images)
     if check_images:
-        require_images(images, {person.image.relative_to(images).as_posix() for person in people})
+        require_images(images, people)
         check_pictures([Label.of(person) for person in people])
     return people
 
@@ -111,10 +110,10 @@ def _people(
     tally: Tally,
 ) -> Iterator[Sample]:
     wanted = {row.values["id"] for row in categories}
-    for row in table.annotations():
+    names = {row.get("id"): row.values.get("name", row.get("id")) for row in table.categories}
+    for row in table.annotations:
         if (category := row.values["category_id"]) not in wanted:
-            name = table.index.cats[category].get("name", category)
-            tally.left_out[f"of category {name!r}"] += 1
+            tally.left_out[f"of category {names[category]!r}"] += 1
         elif is_crowd(row):
             tally.left_out["marked as a crowd"] += 1
         elif not row.values.get("keypoints"):
@@ -126,15 +125,16 @@ def _people(
                 alone = "with a single joint and no box"
                 tally.left_out[alone if labelled.any() else "without a labelled joint"] += 1
                 continue
+            image = table.image_of(row)
             yield Sample(
                 id=f"{dataset}/{row.values['image_id']}/{row.values['id']}",
-                image=images / table.image_name(row),
+                image=images / picture_name(image),
                 keypoints=keypoints,
                 labelled=labelled,
                 box=box,
                 skeleton=skeleton,
                 absent=_absent(row, skeleton, labelled),
-                size=table.image_size(row),
+                size=picture_size(image),
             )
 
 

@@ -1,14 +1,12 @@
 """Tables in COCO's format, as COCO, CVAT, Roboflow, Label Studio and others write them.
 
 The reader is forgiving where the meaning is plain, and says in one line of the log what it left out
-and what it took for granted. Rows are indexed by pycocotools.
+and what it took for granted.
 """
 
-import contextlib
-import io
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, rows
-from gatedpose.errors import DatasetError, in_range, require
+from gatedpose.errors import DatasetError, in_range
 from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
@@ -32,28 +30,19 @@ class Table:
 
     Attributes:
         file: Where it was read.
-        index: The `pycocotools.coco.COCO` of it.
+        images: By their ids.
+        categories: In the order of the file.
+        annotations: In the order of the file; messages call them by their ids.
     """
 
     file: Path
-    index: Any
+    images: Mapping[int | str, Row]
+    categories: list[Row]
+    annotations: list[Row]
 
-    def categories(self) -> list[Row]:
-        """In the order of the file."""
-        return rows(self.file, "categories", self.index.dataset["categories"])
-
-    def annotations(self) -> list[Row]:
-        """In the order of the file; messages call them by their ids."""
-        found = self.index.dataset["annotations"]
-        return [Row(self.file, f"annotation {values['id']}", values) for values in found]
-
-    def image_name(self, annotation: Row) -> str:
-        """File of the picture that an annotation is of; some programs write it with backslashes."""
-        return picture_name(Row(self.file, "image", self.index.imgs[annotation.values["image_id"]]))
-
-    def image_size(self, annotation: Row) -> tuple[float, float] | None:
-        """Width and height of its picture, if the table has them."""
-        return picture_size(Row(self.file, "image", self.index.imgs[annotation.values["image_id"]]))
+    def image_of(self, annotation: Row) -> Row:
+        """The picture that an annotation is of."""
+        return self.images[annotation.values["image_id"]]
 
 
 def load_table(file: Path) -> Table:
@@ -62,28 +51,35 @@ def load_table(file: Path) -> Table:
     Raises:
         DatasetError: For an unreadable file, a missing list or key, an id that occurs twice, or an
             annotation of an unknown image.
-        ImportError: Without pycocotools.
     """
-    coco = require("pycocotools.coco", f"reading {file.name} needs pycocotools", "gatedpose[train]")
     data = Row(file, "the file", load_json(file))
-    known: dict[str, set[Any]] = {}
-    for table in ("images", "categories", "annotations"):
-        known[table] = set()
-        for i, row in enumerate(rows(file, table, data.get(table))):
-            number = row.get("id")
-            if not isinstance(number, (int, str)) or number in known[table]:
-                raise row.error("id", f"must be a number of its own, got {number!r:.80}")
-            known[table].add(number)
-            if table == "images":
-                picture_name(row)
-            elif table == "annotations":
-                for key, other in (("image_id", "images"), ("category_id", "categories")):
-                    data.values[table][i][key] = known_id(row, key, other, known[other])
-    index = coco.COCO()
-    index.dataset = data.values
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
-        index.createIndex()
-    return Table(file, index)
+    images, categories, annotations = (
+        by_id(rows(file, kind, data.get(kind))) for kind in ("images", "categories", "annotations")
+    )
+    for image in images.values():
+        picture_name(image)
+    found = []
+    for number, row in annotations.items():
+        meant = {
+            "image_id": known_id(row, "image_id", "images", images),
+            "category_id": known_id(row, "category_id", "categories", categories),
+        }
+        found.append(Row(file, f"annotation {number}", {**row.values, **meant}))
+    return Table(file, images, list(categories.values()), found)
+
+
+def by_id(entries: list[Row]) -> dict[int | str, Row]:
+    """Rows by their ids.
+
+    Raises:
+        DatasetError: If one has none, or that of another.
+    """
+    found: dict[int | str, Row] = {}
+    for row in entries:
+        if (number := row.identity()) in found:
+            raise row.error("id", f"must be a number of its own, got {number!r:.80}")
+        found[number] = row
+    return found
 
 
 def known_id(row: Row, key: str, kind: str, known: Collection[Any]) -> int | str:
@@ -151,11 +147,11 @@ def joint_categories(table: Table) -> list[Row]:
     Raises:
         DatasetError: If no category has joints.
     """
-    categories = table.categories()
-    if not categories:
+    if not table.categories:
         raise DatasetError(f"{table.file}: 'categories' is empty; one must name the keypoints")
-    named = [row for row in categories if row.values.get("keypoints")] or categories[:1]
-    used = {row.values["category_id"] for row in table.annotations()}
+    named = [row for row in table.categories if row.values.get("keypoints")]
+    named = named or table.categories[:1]
+    used = {row.values["category_id"] for row in table.annotations}
     joints = [joint_names(row) for row in named]
 
     def rank(row: Row) -> tuple[bool, bool]:
@@ -242,25 +238,28 @@ def given_box(row: Row) -> npt.NDArray[np.float64] | None:
     return np.array((x, y, x + width, y + height))
 
 
-def scorable(table: Table) -> dict[str, Any]:
-    """The people of a table with all fields that pycocotools scores by; the rows are copies.
+def scorable(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The people of a file's data with all fields that pycocotools scores by; rows are copies.
 
     Numbers of labelled joints are counted, and whatever category people are of becomes category 1.
     Who has no box gets the tight one of the labelled joints, who has no area that of the box: the
     log says how many.
     """
-    data = table.index.dataset
-    named = any(row.get("keypoints") for row in data["categories"])
-    people = {row.values["id"] for row in joint_categories(table)} if named else None
-    tally, rows_ = Tally(), []
-    for row in table.annotations():
-        if people is not None and row.values["category_id"] not in people:
-            tally.left_out["of another category"] += 1
+    annotations = [Row(file, f"annotation {row['id']}", row) for row in data["annotations"]]
+    categories = rows(file, "categories", data["categories"])
+    people = {row.values["category_id"] for row in annotations}
+    if any(row.values.get("keypoints") for row in categories):
+        table = Table(file, {}, categories, annotations)
+        people = {row.values["id"] for row in joint_categories(table)}
+    tally, found = Tally(), []
+    for row in annotations:
+        if row.values["category_id"] in people:
+            found.append(_scorable(row, tally))
         else:
-            rows_.append(_scorable(row, tally))
-    if text := tally.text(table.file, len(rows_), "people to score by"):
+            tally.left_out["of another category"] += 1
+    if text := tally.text(file, len(found), "people to score by"):
         LOG.warning(text)
-    return {**data, "annotations": rows_, "categories": [{"id": 1, "name": "person"}]}
+    return {**data, "annotations": found, "categories": [{"id": 1, "name": "person"}]}
 
 
 def _scorable(row: Row, tally: Tally) -> dict[str, Any]:

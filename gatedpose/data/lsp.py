@@ -14,6 +14,7 @@ Both are published for research with a request to cite. Splits of this package:
 """
 
 import logging
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 import torch
 
 from gatedpose.data.annotations import load_mat
-from gatedpose.data.samples import Sample, require_images
+from gatedpose.data.samples import Sample, check_split, require_images
 from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import LSP14
@@ -31,7 +32,6 @@ LOG = logging.getLogger(__name__)
 LSPET_VAL_SEED = 20200228
 LSPET_VAL_PEOPLE = 400
 LSP_SPLITS = {"train": range(800), "val": range(800, 1000), "test": range(1000, 2000)}
-SPLITS = ("train", "val", "test")
 
 
 def lsp(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
@@ -51,16 +51,11 @@ def lsp(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
         DatasetError: For an unknown split, a folder without joints.mat, one of another shape, or
             missing or unexpected images, which are named.
     """
-    if split not in LSP_SPLITS:
-        raise DatasetError(f"lsp has the splits {', '.join(LSP_SPLITS)}, not {split!r}")
+    check_split("lsp", split, LSP_SPLITS)
     joints = load_joints(Path(folder), (3, 14, 2000)).transpose(2, 1, 0)  # (2000, 14, 3)
-    people = list(LSP_SPLITS[split])
-    if split == "train":
-        people = _without_near_duplicates(people, "lsp/im{:04d}")
     labelled = np.ones(joints.shape[:2], dtype=bool)
-    if check_images:
-        _check_images(Path(folder), "im{:04d}.jpg", people, len(joints))
-    return _samples(Path(folder), "lsp", "im{:04d}.jpg", joints[..., :2], labelled, people)
+    people = LSP_SPLITS[split]
+    return _samples(Path(folder), "lsp", split, joints[..., :2], labelled, people, check_images)
 
 
 def lspet(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
@@ -78,21 +73,15 @@ def lspet(folder: str | Path, split: str, *, check_images: bool = True) -> list[
     Raises:
         DatasetError: As `lsp`.
     """
-    if split not in ("train", "val"):
-        raise DatasetError(f"lspet has the splits train, val, not {split!r}")
+    check_split("lspet", split, ("train", "val"))
     joints = load_joints(Path(folder), (14, 3, 10000)).transpose(2, 0, 1)  # (10000, 14, 3)
     labelled = joints[..., 2] > 0
-    val = lspet_val(labelled)
-    if split == "val":
-        people = val
-    else:
+    people = val = lspet_val(labelled)
+    if split == "train":
         people = sorted(set(np.flatnonzero(labelled.sum(axis=1) >= 2).tolist()) - set(val))
         bare = len(labelled) - len(val) - len(people)
         LOG.info(f"lspet train: left out: {bare} with fewer than two labelled joints")
-        people = _without_near_duplicates(people, "lspet/im{:05d}")
-    if check_images:
-        _check_images(Path(folder), "im{:05d}.jpg", people, len(joints))
-    return _samples(Path(folder), "lspet", "im{:05d}.jpg", joints[..., :2], labelled, people)
+    return _samples(Path(folder), "lspet", split, joints[..., :2], labelled, people, check_images)
 
 
 def lspet_val(labelled: np.ndarray) -> list[int]:
@@ -111,16 +100,6 @@ def near_duplicates() -> set[str]:
     return set(text.split())
 
 
-def _without_near_duplicates(people: list[int], pattern: str) -> list[int]:
-    left_out = near_duplicates()
-    kept = [i for i in people if pattern.format(i + 1) not in left_out]
-    LOG.info(
-        f"{pattern.partition('/')[0]} train: {len(kept)} people; left out: "
-        f"{len(people) - len(kept)} whose picture nearly repeats one of val"
-    )
-    return kept
-
-
 def load_joints(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """The "joints" of `folder`/joints.mat, whose shape must be `shape`, as float32."""
     path = folder / "joints.mat"
@@ -137,19 +116,31 @@ def load_joints(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]
 def _samples(
     folder: Path,
     dataset: str,
-    pattern: str,
+    split: str,
     points: np.ndarray,
     labelled: np.ndarray,
-    people: list[int],
+    people: Sequence[int],
+    check_images: bool,
 ) -> list[Sample]:
+    """Samples of the people with these indices, in "train" without near-duplicates."""
+    # im0001 to im2000, im00001 to im10000
+    names = [f"im{i + 1:0{len(str(len(points)))}d}" for i in range(len(points))]
+    if split == "train":
+        left_out = near_duplicates()
+        kept = [i for i in people if f"{dataset}/{names[i]}" not in left_out]
+        LOG.info(
+            f"{dataset} train: {len(kept)} people; left out: {len(people) - len(kept)} whose "
+            "picture nearly repeats one of val"
+        )
+        people = kept
     keypoints = points.astype(np.float32) - 0.5  # 1-based pixel indices -> continuous coordinates
     boxes = keypoints_to_box(
         torch.from_numpy(keypoints[people]), torch.from_numpy(labelled[people])
     ).numpy()
-    return [
+    samples = [
         Sample(
-            id=f"{dataset}/{pattern.format(i + 1).removesuffix('.jpg')}",
-            image=folder / "images" / pattern.format(i + 1),
+            id=f"{dataset}/{names[i]}",
+            image=folder / "images" / f"{names[i]}.jpg",
             keypoints=keypoints[i],
             labelled=labelled[i],
             box=box,
@@ -157,8 +148,6 @@ def _samples(
         )
         for i, box in zip(people, boxes, strict=True)
     ]
-
-
-def _check_images(folder: Path, pattern: str, people: list[int], total: int) -> None:
-    names = [pattern.format(i + 1) for i in range(total)]
-    require_images(folder / "images", [names[i] for i in people], names)
+    if check_images:
+        require_images(folder / "images", samples, [f"{name}.jpg" for name in names])
+    return samples

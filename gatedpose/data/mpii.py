@@ -25,12 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, load_mat, rows
-from gatedpose.data.samples import Sample, require_images
+from gatedpose.data.samples import Sample, check_split, require_images
 from gatedpose.errors import DatasetError
 from gatedpose.skeleton import MPII16
 
 LOG = logging.getLogger(__name__)
-SPLITS = ("train", "val")
 MAT = "mpii_human_pose_v1_u12_1.mat"
 HOURGLASS = ("mpii_annotations.json", "mpii_annotations.json.gz")
 TOMPSON = "detections_our_format.mat"  # ground truth of val, in the release's order
@@ -58,7 +57,7 @@ def mpii(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
             file, row and field.
         ImportError: For the .mat file without SciPy.
     """
-    _check_split(split)
+    check_split("mpii", split, ("train", "val"))
     names = (MAT, *HOURGLASS, HRNET[split])
     places = [Path(folder) / part / name for name in names for part in ("", "annot")]
     file = next((place for place in places if place.is_file()), None)
@@ -77,7 +76,7 @@ def mpii(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
     if split == "val" and file.with_name(TOMPSON).is_file():
         people = _with_tompsons_truth(people, file.with_name(TOMPSON))
     if check_images:
-        require_images(images, {person.image.relative_to(images).as_posix() for person in people})
+        require_images(images, people)
     return people
 
 
@@ -86,7 +85,6 @@ def read_mat(file: Path, split: str, images: Path) -> list[Sample]:
 
     The folder of the images is not looked at; see `mpii`.
     """
-    _check_split(split)
     release = load_mat(file, "RELEASE", struct_as_record=False, squeeze_me=True)
     annolist = _structs(getattr(release, "annolist", None))
     in_train = np.atleast_1d(getattr(release, "img_train", ()))
@@ -115,7 +113,6 @@ def read_hourglass_json(file: Path, split: str, images: Path) -> list[Sample]:
 
     It is a list or {"root": list}. The folder of the images is not looked at; see `mpii`.
     """
-    _check_split(split)
     data = load_json(file)
     entries = rows(file, "entry", data.get("root") if isinstance(data, dict) else data)
     # CPM's own file counts people beside a validation person as training, later ones lack them.
@@ -190,11 +187,6 @@ def validation_people() -> set[tuple[int, int]]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     pairs = [word.split("/") for word in " ".join(lines).split()]
     return {(int(index), int(person)) for index, person in pairs}
-
-
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise DatasetError(f"mpii has the splits {', '.join(SPLITS)}, not {split!r}")
 
 
 def _structs(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
-from gatedpose.data.coco_table import joint_categories, joint_names, load_table
+from gatedpose.data.coco_table import joint_categories, joint_names, load_table, picture_name
 from gatedpose.data.samples import Sample, require_images
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.errors import DatasetError
@@ -51,7 +51,6 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     Raises:
         DatasetError: For an unknown split, missing files, or a row that is wrong: the message names
             file, row and field.
-        ImportError: Without pycocotools.
     """
     held = split.lower() in ALIASES[1] and not has_validation(folder)
     place = _place(Path(folder), "train" if held else split)
@@ -59,13 +58,13 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     categories = joint_categories(table)
     skeleton = _skeleton(categories[0])
     warn_of_unpaired(skeleton, place.file)
-    names = {table.image_name(row) for row in table.annotations()}
+    names = {picture_name(table.image_of(row)) for row in table.annotations}
     images = _image_folder(place, names) if check_images else place.images[0]
     people = read_people(table, categories, images, "own", skeleton)
     if held:
         people = _held_out(people, place.file)
     if check_images:
-        require_images(images, {person.image.relative_to(images).as_posix() for person in people})
+        require_images(images, people)
         check_pictures([Label.of(person) for person in people])
     return people
 

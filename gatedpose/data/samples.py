@@ -1,6 +1,6 @@
 """One annotated person, whatever the dataset it comes from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,21 +44,28 @@ class Sample:
         return np.zeros_like(self.labelled) if self.absent is None else self.absent
 
 
+def check_split(where: object, split: str, splits: Iterable[str]) -> None:
+    """Raises DatasetError that names the splits unless `split` is one of them."""
+    if split not in splits:
+        raise DatasetError(f"{where} has the splits {', '.join(splits)}, not {split!r}")
+
+
 def require_images(
-    folder: Path, needed: Collection[str], known: Collection[str] | None = None
+    folder: Path, people: Iterable[Sample], known: Collection[str] | None = None
 ) -> None:
-    """Raises DatasetError unless a folder holds the files needed and no unknown ones.
+    """Raises DatasetError unless a folder holds people's pictures and no unknown files.
 
     `known` are all that may be there, but for hidden files; anything if None. The message has the
     first five by name.
     """
+    needed = {person.image.relative_to(folder).as_posix() for person in people}
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: the images belong into it")
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     # One listing answers for most names; a name that leads into a folder is looked up by itself.
-    missing = sorted(n for n in set(needed) - present if "/" not in n or not (folder / n).is_file())
+    missing = sorted(n for n in needed - present if "/" not in n or not (folder / n).is_file())
     if missing:
-        count = f"{len(missing)} of {len(set(needed))}"
+        count = f"{len(missing)} of {len(needed)}"
         raise DatasetError(f"pictures are missing, {count}: {folder} lacks {_first(missing)}")
     extra = [] if known is None else sorted(present - set(known))
     if extra:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gatedpose.data.annotations import load_json, rows
-from gatedpose.data.coco_table import Table, matching_id, scorable
+from gatedpose.data.coco_table import matching_id, scorable
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, InputError, require
 from gatedpose.evaluation.metrics import Array, Score
@@ -92,7 +92,7 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         annotated = COCO(str(truth))
-        annotated.dataset = scorable(Table(Path(truth), annotated))
+        annotated.dataset = scorable(Path(truth), annotated.dataset)
         for number, person in enumerate(annotated.dataset["annotations"], 1):
             person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()

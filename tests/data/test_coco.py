@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,13 +191,6 @@ def test_unreadable_coco(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text("[]")
     with pytest.raises(DatasetError, match=r"cut\.json, the file: must hold named fields, got lis"):
         read_coco_json(tmp_path / "cut.json", tmp_path)
-
-
-def test_without_pycocotools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "train.json", OWN_FILE)
-    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
-    with pytest.raises(ImportError, match=r'needs pycocotools: pip install "gatedpose\[train\]"'):
-        own(tmp_path, "train")
 
 
 # A user's own joints
