@@ -158,15 +158,13 @@ def _half_body_boxes(
     masks = [[any(word in name for word in part) for name in skeleton.joints] for part in PARTS]
     drawn = draw.choice(parts)
     chosen = crops.labelled & torch.tensor(masks, device=device)[drawn]
-    enough = chosen.sum(dim=1) >= 4
-    usable = torch.where(enough.unsqueeze(1), chosen, torch.ones_like(chosen))
-    halves = keypoints_to_box(crops.keypoints, usable)
+    enough = chosen.sum(dim=1, keepdim=True) >= 4
+    halves = keypoints_to_box(crops.keypoints, chosen | ~enough)
     centre = (halves[:, :2] + halves[:, 2:]) / 2
     reach = (halves[:, 2:] - halves[:, :2]).amax(dim=1, keepdim=True) / 2
-    smallest = crops.images.shape[-1] / (6 * PACK_MARGIN)
-    reach = reach.clamp_min(smallest)
+    reach = reach.clamp_min(crops.images.shape[-1] / (6 * PACK_MARGIN))
     halves = torch.cat((centre - reach, centre + reach), dim=1)
-    return torch.where(enough.unsqueeze(1), halves, _person_boxes(crops))
+    return torch.where(enough, halves, _person_boxes(crops))
 
 
 def _random_matrices(
@@ -178,8 +176,7 @@ def _random_matrices(
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 / scale.unsqueeze(1)
     reach = augmentation.shift * 2 * half.amax(dim=1)
-    centre = (
-        centre + torch.stack((draw.uniform(-1, 1), draw.uniform(-1, 1)), dim=1) * reach[:, None]
-    )
+    shift = torch.stack((draw.uniform(-1, 1), draw.uniform(-1, 1)), dim=1)
+    centre = centre + shift * reach.unsqueeze(1)
     moved = torch.cat((centre - half, centre + half), dim=1)
     return crop_matrices(moved, size, margin=CROP_MARGIN, rotation=rotation)

@@ -13,15 +13,9 @@ SMALLEST = 4.0  # a blurred picture comes from one of at least this fraction of 
 POOR = (10, 45)  # JPEG qualities of strong compression
 
 SHARE: Range = (0.0, 1.0)
-RANGES: dict[str, Range] = {
-    "colour": SHARE,
-    "grey": SHARE,
-    "dark": SHARE,
-    "blur": SHARE,
-    "compress": SHARE,
-    "occlude": SHARE,
-    "neighbour": SHARE,
-}
+RANGES: dict[str, Range] = dict.fromkeys(
+    ("colour", "grey", "dark", "blur", "compress", "occlude", "neighbour"), SHARE
+)
 
 
 @dataclass(frozen=True)

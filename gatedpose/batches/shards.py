@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -65,12 +64,11 @@ def pack_shards(
         Path of the split's .json file.
 
     Raises:
-        DatasetError: For a folder that holds such files already, or people who cannot be packed.
+        DatasetError: For a folder that holds such files already.
         ImageError: For an image that cannot be read; nothing is skipped.
         OSError: For a file that cannot be written.
     """
     folder = Path(folder)
-    _require_packable(samples, dataset, split)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / f".{split}.lock", f"another program packs {split!r} into {folder}"):
         return _pack(samples, dataset, split, folder, size, quality, shard_bytes)
@@ -103,16 +101,6 @@ def _pack(
             (folder / shard["name"]).unlink(missing_ok=True)
         raise
     return table
-
-
-def _require_packable(samples: Sequence[Sample], dataset: str, split: str) -> None:
-    if not samples:
-        raise DatasetError(f"{dataset} {split} has no people to pack")
-    for sample in samples:
-        if sample.skeleton != samples[0].skeleton:
-            raise DatasetError(f"{sample.id} has other joints than {samples[0].id}")
-        if not np.isfinite(sample.keypoints).all():
-            raise DatasetError(f"{sample.id} has keypoints that are not finite")
 
 
 def _require_free(folder: Path, split: str) -> None:
@@ -198,17 +186,18 @@ def load_shards(
         _require_length(folder, shard)
         if _count(shard, "bytes") < SMALLEST_PERSON * _count(shard, "people"):
             raise shard.error("people", "is more than a file of that length can hold")
-    _require_size(about, folder, shards[0], size)
     joints = skeleton.num_keypoints
-    images = torch.empty(people, 3, size, size, dtype=torch.uint8)
+    images = torch.empty(0)
     keypoints = torch.empty(people, joints, 2)
     labelled = torch.empty(people, joints, dtype=torch.bool)
     ids: list[str] = []
     with tqdm(total=people, desc="unpacking crops", unit="person") as bar:
         for shard in shards:
             for facts, jpeg in _people(folder, shard, len(ids)):
-                i = len(ids)
-                images[i] = _picture(facts, jpeg, size)
+                i, picture = len(ids), _picture(facts, jpeg, size)
+                if i == 0:  # only now is it sure that crops are of the size that the table tells
+                    images = torch.empty(people, *picture.shape, dtype=torch.uint8)
+                images[i] = picture
                 keypoints[i] = torch.from_numpy(facts.numbers("keypoints", (joints, 2)))
                 labelled[i] = _flags(facts, joints)
                 ids.append(str(facts.get("id")))
@@ -239,15 +228,6 @@ def _count(row: Row, key: str, most: int = 2**40) -> int:
     if type(value) is not int or not 1 <= value <= most:  # True is an int, too
         raise row.error(key, f"must be a whole number from 1 to {most}, got {value!r:.80}")
     return value
-
-
-def _require_size(about: Row, folder: Path, shard: Row, size: int) -> None:
-    """Sees the first crop before memory is asked for as many of the size that the table tells."""
-    facts, jpeg = next(_people(folder, shard, 0))
-    try:
-        _picture(facts, jpeg, size)
-    except DatasetError as error:
-        raise about.error("size", str(error)) from error
 
 
 def _require_length(folder: Path, shard: Row) -> None:

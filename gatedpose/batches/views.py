@@ -92,16 +92,13 @@ def draw_views(
     placed = _moved(pictures.padded(indices), matrices)
     limit = placed.new_tensor((size[1], size[0]))
     inside = torch.cat((placed[..., :2].clamp_min(0), placed[..., 2:].minimum(limit)), dim=-1)
-    sides, whole = (
-        (inside[..., 2:] - inside[..., :2]).clamp_min(0),
-        placed[..., 2:] - placed[..., :2],
-    )
+    sides = (inside[..., 2:] - inside[..., :2]).clamp_min(0)
+    whole = placed[..., 2:] - placed[..., :2]
     seen = sides.prod(dim=-1) / whole.prod(dim=-1).clamp_min(1e-6)
     learnt = (seen >= views.seen) & (sides.amax(dim=-1) >= views.least)
     doubtful = ~learnt & (seen > 0)
-    extent = _moved(
-        torch.cat((torch.zeros(len(indices), 2), pictures.sizes[indices]), 1)[:, None], matrices
-    )
+    sizes = pictures.sizes[indices]
+    extent = _moved(torch.cat((torch.zeros_like(sizes), sizes), dim=1)[:, None], matrices)
     known = _known(inside, learnt, doubtful, pictures.complete[indices], extent, size)
     return ViewBatch(images, inside.masked_fill(~learnt.unsqueeze(-1), torch.nan), known)
 
@@ -135,9 +132,8 @@ def _between(low: float, high: float, draw: Draw) -> Tensor:
 
 def _moved(boxes: Tensor, matrices: Tensor) -> Tensor:
     """Boxes (B, M, 4) by matrices without a turn."""
-    corners = transform_points(matrices, boxes.reshape(len(boxes), -1, 2)).view(
-        *boxes.shape[:2], 2, 2
-    )
+    corners = transform_points(matrices, boxes.reshape(len(boxes), -1, 2))
+    corners = corners.view(*boxes.shape[:2], 2, 2)
     return torch.cat((corners.amin(dim=2), corners.amax(dim=2)), dim=-1)
 
 

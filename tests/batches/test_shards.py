@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -242,25 +242,6 @@ def test_files_of_others_are_left_alone(name: str, samples: list[Sample], tmp_pa
     assert (tmp_path / name).read_text() == "{}"
     pack_shards(samples, "own", "rain", tmp_path, size=SIZE)
     assert len(load_shards(tmp_path, "rain")[0]) == 5
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        (lambda s: [], "own train has no people"),
-        (lambda s: [*s, replace(s[0], id="x", skeleton=replace(TRIO, limbs=()))], "x has other jo"),
-        (lambda s: [*s, replace(s[0], id="x", keypoints=s[0].keypoints * np.nan)], "x has keypo"),
-    ],
-)
-def test_people_who_cannot_be_packed(
-    change: Callable[[list[Sample]], list[Sample]],
-    text: str,
-    samples: list[Sample],
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(DatasetError, match=text):
-        pack_shards(change(samples), "own", "train", tmp_path / "out", size=SIZE)
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_image_that_cannot_be_read_leaves_nothing(samples: list[Sample], tmp_path: Path) -> None:
