@@ -1,11 +1,11 @@
 """`gatedpose predict` on a video or a webcam."""
 
-import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import click
 
+from gatedpose.cli.options import check_apart, check_writable
 from gatedpose.cli.people import Job
 from gatedpose.files.typed_json import to_json
 from gatedpose.media.video import VideoWriter, read_camera, read_video
@@ -20,10 +20,8 @@ def predict_video(
     from tqdm import tqdm
 
     target = out or Path("poses.mp4")
-    if source and target.resolve() == Path(source).resolve():
-        raise click.BadParameter(f"{target} is the video itself", param_hint="--out")
-    if not os.access(target.parent, os.W_OK):
-        raise click.BadParameter(f"cannot write into {target.parent}", param_hint="--out")
+    check_apart("--out", target, Path(source) if source else None)
+    check_writable(target.parent)
     video = read_video(source) if source else read_camera(camera or 0)
     writer = VideoWriter(target, video.rate) if job.drawn else None
     given = job.whole or job.boxes is not None

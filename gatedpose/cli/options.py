@@ -68,6 +68,12 @@ def check_apart(option: str, out: Path | None, *inputs: Path | None) -> None:
             )
 
 
+def check_writable(folder: Path) -> None:
+    """Raises BadParameter if no file can be made in a folder."""
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise click.BadParameter(f"cannot write into {folder}", param_hint="--out")
+
+
 def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return os.path.samefile(one, other)

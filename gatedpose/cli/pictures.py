@@ -1,6 +1,5 @@
 """`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
 
-import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from gatedpose.cli.options import check_apart, check_writable
 from gatedpose.cli.people import Job
 from gatedpose.cli.sources import STDIN, Source, suffix_of, targets
 from gatedpose.data.boxes import BoxTable
@@ -209,21 +209,16 @@ def _pictures(
     """Where each drawing goes by its source's name, checked before any work is done."""
     first = sources[0].file
     target = out or Path("poses" + (suffix or suffix_of(first)) if single else "poses")
-    if single and not target.is_dir():
-        pictures = {sources[0].name: target}
-        folder = target.parent
-    else:
+    if not single or target.is_dir():
         target.mkdir(parents=True, exist_ok=True)
-        pictures = targets(sources, target, suffix)
-        folder = target
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise click.BadParameter(f"cannot write into {folder}", param_hint="--out")
-    if single and target.suffix and target.suffix.lower() not in FORMATS:
+        check_writable(target)
+        return targets(sources, target, suffix)
+    check_writable(target.parent)
+    if target.suffix and target.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise click.BadParameter(f"{target} is none of {known}", param_hint="--out")
-    if single and not sources[0].remote and target.resolve() == first.resolve():
-        raise click.BadParameter(f"{target} is the photo itself", param_hint="--out")
-    return pictures
+    check_apart("--out", target, None if sources[0].remote else first)
+    return {sources[0].name: target}
 
 
 def _check_not_read(sources: list[Source], out: Path, recursive: bool) -> None:

@@ -9,7 +9,7 @@ from gatedpose.errors import ImageError
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 SCHEMES = ("http", "https")
 LARGEST = 64 * 2**20  # bytes
-SECONDS = 30.0  # for a whole download
+SECONDS, SILENCE = 30.0, 10.0  # for a whole download, and without a byte
 
 
 def is_url(text: str) -> bool:
@@ -23,13 +23,11 @@ def file_name(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "picture"
 
 
-def download(url: str, *, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
-    """The bytes at an address.
+def download(url: str) -> bytes:
+    """The bytes at an address, at most `LARGEST` and within `SECONDS`.
 
     Args:
         url: Of http or https; redirections to another kind are refused.
-        largest: Bytes that it may have.
-        seconds: Time that it may take.
 
     Raises:
         ImageError: For another kind of address, an answer that is no success, too many bytes, too
@@ -39,21 +37,21 @@ def download(url: str, *, largest: int = LARGEST, seconds: float = SECONDS) -> b
 
     if url.partition("://")[0].lower() not in SCHEMES:
         raise ImageError(f"{url} is no address of {' or '.join(SCHEMES)}, nor is there such a file")
-    until, parts, length = time.monotonic() + seconds, [], 0
+    until, parts, length = time.monotonic() + SECONDS, [], 0
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=min(10.0, seconds)) as answer:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=SILENCE) as answer:
             answer.raise_for_status()
             for part in answer.iter_bytes():
                 length += len(part)
                 parts.append(part)
-                if length > largest:
-                    raise ImageError(f"{url} has more than {largest:,} bytes")
+                if length > LARGEST:
+                    raise ImageError(f"{url} has more than {LARGEST:,} bytes")
                 if time.monotonic() > until:
-                    raise ImageError(f"{url} takes longer than {seconds:g} seconds")
+                    raise ImageError(f"{url} takes longer than {SECONDS:g} seconds")
     except httpx.UnsupportedProtocol as error:
         raise ImageError(f"{url} leads elsewhere: only http and https are followed") from error
     except httpx.TimeoutException as error:
-        raise ImageError(f"{url} does not answer within {min(10.0, seconds):g} seconds") from error
+        raise ImageError(f"{url} does not answer within {SILENCE:g} seconds") from error
     except httpx.HTTPStatusError as error:
         raise ImageError(f"{url} answers {error.response.status_code}, not a picture") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:

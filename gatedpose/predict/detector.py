@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from gatedpose.data.boxes import MIN_PERSON, PERSON
 from gatedpose.device import find_device
 from gatedpose.errors import (
-    DetectorError,
     UnknownModelError,
     WeightsError,
     check_flags,
@@ -42,25 +41,14 @@ def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON
     Returns:
         (N, 5) float32 on the CPU, each (x0, y0, x1, y1, score), the surest first; N may be 0.
 
-    Raises:
-        DetectorError: If the model returns something else than torchvision's detectors do.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = next(model.parameters()).device
     # Autocast would round the boxes' own coordinates.
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        result = model([image.to(device) / 255])
-    try:
-        [found] = result
-        boxes, labels, scores = found["boxes"], found["labels"], found["scores"]
-        kept = (labels == PERSON) & (scores >= min_score)
-        return torch.cat((boxes[kept], scores[kept, None]), dim=1).float().cpu()
-    except (
-        TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError,
-    ) as error:  # fmt: skip
-        raise DetectorError(
-            f"detect_people: {type(model).__name__} did not return a list of one dict with boxes, "
-            f"labels and scores: {error!r}"
-        ) from error
+        [found] = model([image.to(device) / 255])
+    boxes, labels, scores = found["boxes"], found["labels"], found["scores"]
+    kept = (labels == PERSON) & (scores >= min_score)
+    return torch.cat((boxes[kept], scores[kept, None]), dim=1).float().cpu()
 
 
 @dataclass(frozen=True)

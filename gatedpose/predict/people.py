@@ -104,15 +104,11 @@ def people_in(photo: Photo, boxes: Any) -> Tensor:
     return found
 
 
-def longest_side(detector: Detector) -> float:
-    """To what a detector shrinks a picture's longer side; infinite where it does not say."""
-    return float(getattr(detector, "longest_side", math.inf))
-
-
 def spare_for_look(boxes: Any, size: tuple[int, int], height: int, width: int) -> float:
     """How many times smaller a picture may be for a detector, or for crops of given boxes."""
     if callable(boxes):
-        return max(height, width) / (SPARE * longest_side(boxes))
+        # Infinite where a detector does not say to what it shrinks the longer side.
+        return max(height, width) / (SPARE * float(getattr(boxes, "longest_side", math.inf)))
     return spare_for_crops(placed_people(boxes, height, width), size)
 
 

@@ -73,7 +73,8 @@ def test_every_number_has_a_range() -> None:
     failed = run("predict", "--demo", "--batch-size", 0, code=2)
     assert "'--batch-size': 0 is not in the range" in failed.output
     for size in ("-64x64", "64x99999", "64", "axb"):
-        assert "--size" in run("info", "gated_hg_1s_68", f"--size={size}", code=2).output
+        assert "--size" in (text := run("info", "gated_hg_1s_68", f"--size={size}", code=2).output)
+    assert "'axb' is not HEIGHTxWIDTH" in text
     assert "--device" in (text := run("predict", "--demo", "--device", "nonsense", code=2).output)
     assert "there are cpu" in text
     assert "--device" in run("predict", "--demo", "--device", "meta", code=2).output

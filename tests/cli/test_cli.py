@@ -69,26 +69,34 @@ def test_threads_out_of_the_way_of_an_engine(
     assert seen == [told]
 
 
-def test_help_of_commands_needs_no_pytorch() -> None:
+def test_light_commands_import_nothing_heavy() -> None:
     code = """
 import sys
 from click.testing import CliRunner
 from gatedpose.cli import main
 
-def helped(command, words):
-    result = CliRunner().invoke(main, [*words, "--help"])
+def run(*words):
+    result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     print(*words)
+
+def helped(command, words):
+    run(*words, "--help")
     for name, below in getattr(command, "commands", {}).items():
         helped(below, [*words, name])
 
 helped(main, [])
-assert "torch" not in sys.modules and "numpy" not in sys.modules
+run("--version")
+run("list", "--pretrained")
+heavy = {"torch", "timm", "numpy", "PIL", "gradio", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    words = done.stdout.splitlines()
-    assert {"predict", "evaluate", "data clean", "finder train", "research bench"} <= set(words)
+    helps = {"predict", "evaluate", "data clean", "finder train", "research bench"}
+    assert {f"{words} --help" for words in helps} <= set(done.stdout.splitlines())
+    done = subprocess.run([sys.executable, "-m", "gatedpose", "--version"], capture_output=True)
+    assert gatedpose.__version__.encode() in done.stdout
 
 
 def test_list() -> None:
@@ -175,16 +183,6 @@ def test_predict_one_photo_with_boxes(photos: Path, tmp_path: Path) -> None:
     assert "confidence" in text
 
 
-def test_predict_folder_and_pattern(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "pictures"
-    rows = lines(run("predict", photos, "--out", out, "--json"))
-    assert [Path(str(row["image"])).name for row in rows] == ["a1.jpg", "a2.png", "a10.jpg"]
-    pictures = ["a1.jpg", "a10.jpg", "a2.png"]
-    assert sorted(p.name for p in out.iterdir()) == [*pictures, "poses.jsonl"]
-    rows = lines(run("predict", photos / "*.jpg", "--out", out, "--overwrite", "--json"))
-    assert len(rows) == 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -193,15 +191,11 @@ def test_predict_folder_and_pattern(photos: Path, tmp_path: Path) -> None:
         (["predict", "absent.jpg"], "absent.jpg"),
         (["predict", "{photos}/a1.jpg", "--box", "1,2,3"], "is not X0,Y0,X1,Y1"),
         (["predict", "{photos}/a1.jpg", "--box", "9,9,9,30"], "has no area"),
-        (["predict", "{photos}/a1.jpg", "--box", "nan,9,9,30"], "not finite"),
-        (["predict", "{photos}/a1.jpg", "--box", "900,900,990,990"], "outside the image"),
         (["predict", "{photos}/notes.txt"], "notes.txt"),
         (["predict", "{photos}/a1.jpg", "--out", "{photos}/none/a.png"], "cannot write into"),
         (["predict", "{photos}/a1.jpg", "--out", "{photos}/a.webm"], "webm"),
         (["predict", "{photos}", "--out", "{photos}/notes.txt"], "notes.txt"),
         (["predict", "{photos}/a1.jpg", "--model", "gated_hg_1s_67"], "gated_hg_1s_68"),
-        (["predict", "{photos}/a1.jpg", "--model", "cu_net_2"], "has no weights"),
-        (["info", "gated_hg_1s_68", "--size", "big"], "is not HEIGHTxWIDTH"),
         (["info", "gated_hg_1s_68", "--size", "100x128"], "next good size is 128 x 128"),
         (["info", "gated_hg_1s"], "did you mean"),
         (["evaluate", "gated_hg_1s_68", "--data", "{photos}"], "holds no joints.mat"),

@@ -3,10 +3,6 @@
 import itertools
 import json
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -66,7 +62,7 @@ def film_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".MTS", ".mpg", ".wmv", ".3gp", ".ts"])
+@pytest.mark.parametrize("suffix", [".MTS", ".3gp"])
 def test_video_of_other_suffixes(suffix: str, film_file: Path, tmp_path: Path) -> None:
     film_file = film_file.rename(film_file.with_suffix(suffix))  # ffmpeg looks at the content
     result = run(film_file, "--out", tmp_path / "drawn.mp4")
@@ -77,26 +73,20 @@ def test_video_of_other_suffixes(suffix: str, film_file: Path, tmp_path: Path) -
 
 
 def test_results_are_lines_and_pictures(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, wanted = tmp_path / "out", [str(path) for path in sorted(photos.iterdir())]
+    (photos / "notes.txt").touch()
     result = run(photos, "--whole", "--out", out)
     assert result.stdout == f"5 pictures, 5 people -> {out / 'poses.jsonl'}\n"
     assert "5/5" in result.stderr
+    assert f"{photos}: 5 pictures; files passed over: 1 .txt\n" in result.stderr
     rows = lines((out / "poses.jsonl").read_text())
-    assert [row["image"] for row in rows] == [str(path) for path in sorted(photos.iterdir())]
+    assert [row["image"] for row in rows] == wanted
     assert all(Path(row["picture"]).stat().st_size for row in rows)
     printed = lines(
         run(photos, "--whole", "--out", tmp_path / "other", "--json", "--no-pictures").stdout
     )
     assert [row["poses"] for row in printed] == [row["poses"] for row in rows]
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["poses.jsonl"]
-
-
-def test_files_passed_over_are_counted(photos: Path, tmp_path: Path) -> None:
-    (photos / "notes.txt").touch()
-    (photos / "a.heic").touch()
-    result = run(photos, "--whole", "--out", tmp_path / "out", "--no-pictures")
-    assert f"{photos}: 5 pictures; files passed over: 1 .heic, 1 .txt\n" in result.stderr
-    assert result.stdout == f"5 pictures, 5 people -> {tmp_path / 'out' / 'poses.jsonl'}\n"
 
 
 def test_large_photos_are_read_when_allowed(
@@ -154,27 +144,6 @@ def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
         "poses.jsonl, line 2: no JSON object but b'nonsense'"
         in run(photos, "--whole", "--out", out, "--resume", code=1).output
     )
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on(photos: Path, tmp_path: Path) -> None:
-    pictures = tmp_path / "many"
-    pictures.mkdir()
-    for number, file in zip(range(24), itertools.cycle(sorted(photos.iterdir())), strict=False):
-        (pictures / f"{number}.png").write_bytes(file.read_bytes())
-    log = tmp_path / "out" / "poses.jsonl"
-    command = ["predict", str(pictures), "--out", str(log.parent), "--batch-size", "1"]
-    process = subprocess.Popen([sys.executable, "-m", "gatedpose.cli", *command])
-    while not (log.exists() and log.read_bytes().count(b"\n") > 2):
-        time.sleep(0.02)
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = log.read_bytes().count(b"\n")
-    assert 2 < done < 24
-    run(*command[1:], "--resume")
-    rows = lines(log.read_text())
-    assert [row["image"] for row in rows] == [str(pictures / f"{i}.png") for i in range(24)]
 
 
 def test_a_corrupt_picture_is_reported_and_the_rest_goes_on(photos: Path, tmp_path: Path) -> None:
@@ -255,7 +224,7 @@ def box_file(tmp_path: Path) -> Path:
 
 def test_poses_do_not_depend_on_the_batch(photos: Path, box_file: Path) -> None:
     found = []
-    for size in (1, 2, 32):
+    for size in (2, 32):
         out = photos.parent / f"out{size}"
         result = run(photos, "--boxes", box_file, "--out", out, "--batch-size", size, "--json")
         assert "001.png: nobody found" in result.stderr
@@ -265,8 +234,7 @@ def test_poses_do_not_depend_on_the_batch(photos: Path, box_file: Path) -> None:
         assert rows[3]["poses"][1]["box"] == [50.5, 20, 280, 260]
         assert all(Path(row["picture"]).is_file() for row in rows)
         found.append(np.concatenate([row for row in numbers(rows) if len(row)]))
-    np.testing.assert_allclose(found[1], found[0], atol=2e-3)
-    np.testing.assert_allclose(found[2], found[0], atol=2e-3)
+    np.testing.assert_allclose(*found, atol=2e-3)
 
 
 def test_bad_boxes_of_one_picture_are_reported(photos: Path, tmp_path: Path) -> None:
@@ -427,7 +395,7 @@ def test_ctrl_c_leaves_no_part_of_a_video(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{film}", "--out", "{film}"], "is the video itself"),
+        (["{film}", "--out", "{film}"], "film.mp4 is what is read: it would be written over"),
         (["{film}", "--out", "{folder}/a.txt"], "the suffix must be one of .avi"),
         (["{film}", "--out", "{folder}/none/a.mp4"], "cannot write into"),
         (["{film}", "--box", "900,900,950,950"], "outside the image of 320 x 240"),
@@ -437,6 +405,7 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{folder}/absent.mp4"], "there is no file"),
         (["{folder}/bad.mp4"], "bad.mp4 is no video that ffmpeg can read"),
         (["--camera", "97"], "cannot open webcam /dev/video97"),
+        (["{film}", "a.jpg"], "film.mp4 is a video: give it alone"),
         (["--camera", "97", "{film}"], "give photos, folders, patterns or a video"),
         (["{photos}", "--smooth"], "--smooth is for a video"),
         (["{photos}", "--resume", "--overwrite"], "not both"),
@@ -444,7 +413,7 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{photos}", "--coco", "{folder}/none/c.json"], "there is no folder"),
         (["{photos}", "--boxes", "{folder}/absent.json"], "absent.json cannot be read as JSON"),
         (["{photos}/001.png", "--overwrite"], "--overwrite is for several pictures"),
-        (["{photos}/001.png", "--out", "{photos}/001.png"], "is the photo itself"),
+        (["{photos}/001.png", "--out", "{photos}/001.png"], "001.png is what is read"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(

@@ -103,13 +103,6 @@ def test_flip_test_exchanges_sides(finder: DotFinder) -> None:
     )
 
 
-def test_rgb_is_not_bgr(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
-    image, points = dots
-    swapped = Image.fromarray(np.asarray(image)[..., ::-1].copy())
-    [pose] = Predictor(finder, THREE)(swapped)
-    assert np.abs(pose.keypoints[[2, 1, 0]] - points).max() < 0.6
-
-
 def test_sources_agree_and_batches_do_not_matter(
     dots: tuple[Image.Image, np.ndarray], tmp_path: Path
 ) -> None:
@@ -132,6 +125,7 @@ def test_sources_agree_and_batches_do_not_matter(
 
 
 def test_stream_yields_as_it_goes(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
+    assert list(Predictor(finder, THREE).stream([])) == []
     image, _ = dots
     read = []
 
@@ -195,22 +189,6 @@ def test_a_pil_image_that_is_not_yet_read_serves_many_boxes(
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_a_bad_file_raises_when_its_turn_comes(
-    workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
-) -> None:
-    files = [tmp_path / f"{number}.png" for number in range(6)]
-    for file in files:
-        dots[0].save(file)
-    files[4].write_bytes(b"no picture")
-    stream = Predictor(finder, THREE, batch_size=2, workers=workers).stream(
-        (file, None) for file in files
-    )
-    assert [len(next(stream)) for _ in range(4)] == [1] * 4
-    with pytest.raises(ImageError, match=r"4\.png"):
-        next(stream)
-
-
-@pytest.mark.parametrize("workers", [0, 3])
 def test_a_bad_photo_does_not_lose_those_before_it(
     workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
 ) -> None:
@@ -257,7 +235,7 @@ def test_an_error_of_the_callers_own_comes_in_its_turn(
 def test_crops_are_cut_as_a_batch_fills(
     dots: tuple[Image.Image, np.ndarray], finder: DotFinder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1,500 people in one picture: never more crops at once than a batch."""
+    """A hundred people in one picture: never more crops at once than a batch."""
     cut, crop_image = [0], predict.crop_image
     most = 0
 
@@ -268,10 +246,10 @@ def test_crops_are_cut_as_a_batch_fills(
         return crop_image(*arguments)
 
     monkeypatch.setattr(predict, "crop_image", count)
-    boxes = [[50.0, 40.0, 150.0 + number / 100, 140.0] for number in range(1500)]
+    boxes = [[50.0, 40.0, 150.0 + number / 100, 140.0] for number in range(100)]
     poses = Predictor(finder, THREE, batch_size=8, size=(64, 64))(dots[0], boxes)
     assert most == 8
-    assert cut[0] == sum(finder.calls) == 1500
+    assert cut[0] == sum(finder.calls) == 100
     assert [pose.box[2] for pose in poses] == pytest.approx([box[2] for box in boxes])
 
 
@@ -353,23 +331,6 @@ def test_processes_are_spawned(tmp_path: Path) -> None:
     [pose] = Predictor("gated_hg_1s_68.lsp")(photo, "whole")
     for found in (first, second):
         assert np.abs(np.array(found) - pose.to_numpy()).max() < 0.01
-
-
-def test_less_than_no_workers(finder: DotFinder) -> None:
-    with pytest.raises(ValueError, match="whole number from 0 to 1024, got -1"):
-        Predictor(finder, THREE, workers=-1)
-
-
-def test_empty_stream(finder: DotFinder) -> None:
-    assert list(Predictor(finder, THREE).stream([])) == []
-
-
-def test_pose_to_dict(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
-    [pose] = Predictor(finder, THREE)(dots[0])
-    facts = pose.to_dict()
-    assert list(facts["keypoints"]) == list(THREE.joints)  # type: ignore[call-overload]
-    x, y, score = facts["keypoints"]["left dot"]  # type: ignore[index]
-    assert (x, y, score) == pytest.approx((*pose.keypoints[1], pose.scores[1]), abs=1e-3)
 
 
 def test_joints_that_are_not_found_are_marked() -> None:
