@@ -99,17 +99,13 @@ def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
             raise InputError(
                 f"joints are joined by name, but {other!r} and {name!r} differ: rename"
             )
-    joined = _largest(skeletons) or _union(skeletons)
+    joints = set().union(*(skeleton.joints for skeleton in skeletons))
+    largest = next((one for one in skeletons if set(one.joints) == joints), None)
+    joined = largest or _union(skeletons)
     for skeleton in skeletons:
         if _named_flips(skeleton) != _named_flips(joined, set(skeleton.joints)):
             raise InputError(f"the flip pairs of {skeleton.name} and {joined.name} differ")
     return joined
-
-
-def _largest(skeletons: Sequence[Skeleton]) -> Skeleton | None:
-    """The first that has all joints that any has."""
-    joints = {name for skeleton in skeletons for name in skeleton.joints}
-    return next((s for s in skeletons if set(s.joints) == joints), None)
 
 
 def _union(skeletons: Sequence[Skeleton]) -> Skeleton:

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gatedpose.data.agreement import Label, check_pictures
 from gatedpose.data.annotations import Row
@@ -172,9 +171,10 @@ def _skeleton(category: Row) -> Skeleton:
     if category.values.get("flip_pairs") is not None:
         flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))
     limbs: tuple[tuple[int, int], ...] = ()
-    if category.values.get("skeleton") is not None:
-        first = 0 if any(end == 0 for end in _ends(category.values["skeleton"])) else 1
-        limbs = tuple(_pairs(category, "skeleton", range(first, first + len(joints))))
+    if (given := category.values.get("skeleton")) is not None:  # some programs count from 0
+        from_0 = isinstance(given, list) and any(isinstance(p, list) and 0 in p for p in given)
+        numbers = range(len(joints)) if from_0 else range(1, len(joints) + 1)
+        limbs = tuple(_pairs(category, "skeleton", numbers))
     try:
         return Skeleton(str(category.values.get("name", "own")), joints, flips, limbs)
     except ValueError as error:
@@ -186,15 +186,6 @@ def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
     plain = tuple(name.replace("_", " ").replace("-", " ").lower() for name in names)
     known = {joint for skeleton in SKELETONS.values() for joint in skeleton.joints}
     return plain if set(plain) <= known else names
-
-
-def _ends(pairs: Any) -> list[Any]:
-    """The joints of limbs, which some programs count from 0."""
-    return (
-        [end for pair in pairs if isinstance(pair, list) for end in pair]
-        if isinstance(pairs, list)
-        else []
-    )
 
 
 def _pairs(

@@ -1,6 +1,7 @@
 """Files and folders that a crash leaves whole, and locks."""
 
 import errno
+import fcntl
 import itertools
 import os
 import shutil
@@ -12,11 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from gatedpose.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -107,8 +103,6 @@ def lock(file: IO[Any], text: str) -> None:
 
 
 def _locked(descriptor: int) -> bool:
-    if fcntl is None:
-        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

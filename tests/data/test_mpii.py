@@ -312,16 +312,10 @@ DAMAGED_ROWS = {
     "img_paths absolute": ("img_paths", "/a.jpg", r"must lie in the folder of images"),
     "isValidation absent": ("isValidation", None, "is missing"),
     "isValidation 2": ("isValidation", 2, r"must be one of \(0, 1\), got 2"),
-    "joint_self absent": ("joint_self", None, "is missing"),
-    "joint_self short": ("joint_self", [[1, 2, 1]] * 15, r"shape \(16, 3\), got \(15, 3\)"),
     "joint_self ragged": ("joint_self", [[1, 2, 1], [1, 2]], "must be numbers of shape"),
-    "joint_self text": ("joint_self", [["a", 2, 1]] * 16, "must be numbers of shape"),
-    "joint_self NaN": ("joint_self", [[math.nan, 2, 1]] * 16, "not finite"),
     "joint_self flag": ("joint_self", [[1, 2, 2]] * 16, "must be 0 or 1"),
     "objpos short": ("objpos", [1], r"shape \(2,\), got \(1,\)"),
-    "objpos infinite": ("objpos", [1, math.inf], "not finite"),
     "scale zero": ("scale_provided", 0, "must be positive, got 0"),
-    "scale a list": ("scale_provided", [1], r"shape \(\), got \(1,\)"),
     "people_index absent": ("people_index", None, "is missing"),
 }
 
@@ -333,10 +327,9 @@ def test_damaged_hourglass_row(kind: str, tmp_path: Path) -> None:
     rows[1][key] = value
     if value is None:
         del rows[1][key]
-    file = write_json(tmp_path / HOURGLASS[0], rows)
+    write_json(tmp_path / HOURGLASS[0], rows)
     with pytest.raises(DatasetError, match=rf"\.json, entry\[1\], field '{key}': .*{text}"):
         mpii(tmp_path, "train", check_images=False)
-    assert file.exists()
 
 
 HRNET_DAMAGE = {
@@ -375,11 +368,9 @@ def point(name: str, value: Any) -> Callable[[np.ndarray], None]:
 PLACE = r"\.mat, annolist\(5\)\.annorect\(2\), field "
 MAT_DAMAGE = {
     "scale absent": (put("scale", EMPTY), PLACE + "'scale': is missing"),
-    "scale NaN": (put("scale", math.nan), PLACE + "'scale': .*not finite"),
     "scale negative": (put("scale", -2.0), PLACE + "'scale': must be positive, got -2"),
     "objpos absent": (put("objpos", EMPTY), PLACE + "'objpos': is missing"),
     "objpos half": (put("objpos", structs([{"x": 1.0}])), PLACE + "'objpos': .*not finite"),
-    "joint NaN": (point("x", math.nan), PLACE + "'annopoints': .*not finite"),
     "joint absent": (point("y", EMPTY), PLACE + "'annopoints': .*not finite"),
     "joint text": (point("y", "far"), PLACE + "'annopoints': must be numbers"),
     "joint id": (point("id", 16.0), PLACE + "'annopoints': joint ids must be 0 to 15"),
@@ -414,9 +405,7 @@ def test_release_without_its_tables(name: str, tmp_path: Path) -> None:
 
 
 UNREADABLE = {
-    "empty": (b"", "cannot be read as JSON"),
     "cut": (json.dumps(ROWS).encode()[:99], "cannot be read as JSON"),
-    "binary": (bytes(range(128, 256)), "cannot be read as JSON"),
     "number": (b"5", "'entry' must be a list of objects, got int"),
     "no root": (b"{}", "'entry' must be a list of objects, got NoneType"),
     "list of numbers": (b"[5]", r"entry\[0\]: must hold named fields, got int"),
@@ -467,10 +456,6 @@ def test_list_of_validation_people(published: list[dict[str, Any]]) -> None:
     assert len(people) == 2958
 
 
-def test_count_of_the_release(published: list[dict[str, Any]]) -> None:
-    assert len(whole_release(published)) == 28883  # annotated people of its training images
-
-
 @pytest.mark.slow
 def test_published_counts_and_ground_truth(fixtures: Path) -> None:
     shares = {s: mpii(fixtures / "mpii", s, check_images=False) for s in ("train", "val")}
@@ -512,21 +497,24 @@ def whole_release(published: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_release_and_hourglass_json_agree(published: list[dict[str, Any]], tmp_path: Path) -> None:
-    file = write_json(tmp_path / HOURGLASS[0], published[:400])
-    everyone = whole_release(published[:400])
-    assert len(everyone) > 400
+    file = write_json(tmp_path / HOURGLASS[0], published[:150])
+    everyone = whole_release(published[:150])
+    assert len(everyone) > 150
     matrix = write_mat(tmp_path / MAT, release(everyone))
     for split in ("train", "val"):
         assert_same(read_mat(matrix, split, Path()), read_hourglass_json(file, split, Path()))
 
 
-def test_hrnet_photos_and_hourglass_json_agree(fixtures: Path, tmp_path: Path) -> None:
+def test_hrnet_photos_and_hourglass_json_agree(
+    published: list[dict[str, Any]], fixtures: Path, tmp_path: Path
+) -> None:
     (tmp_path / "annot").mkdir()
     shutil.copy(fixtures / "mpii_images" / "test_mpii.json", tmp_path / "annot" / "valid.json")
     (tmp_path / "images").symlink_to(fixtures / "mpii_images")
     people = mpii(tmp_path, "val")
-    val = mpii(fixtures / "mpii", "val", check_images=False)
-    hourglass = {person.id: person for person in val}
+    names = {person.image.name for person in people}
+    file = write_json(tmp_path / "h.json", [r for r in published if r["img_paths"] in names])
+    hourglass = {person.id: person for person in read_hourglass_json(file, "val", Path())}
     assert len(people) == 5
     for person in people:
         other = hourglass[person.id]
