@@ -1,10 +1,10 @@
 """The training loop of a finder: packed pictures in, averaged weights out, resumable."""
 
-import json
 import math
+import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, astuple
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,17 @@ from gatedpose.batches.pictures import FILL, Pictures
 from gatedpose.batches.views import ViewBatch, draw_views
 from gatedpose.boxmaps import BOX_STRIDE, decode_boxes, encode_boxes
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DivergedError, InputError
+from gatedpose.errors import DivergedError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
 from gatedpose.files.journal import JsonLines
-from gatedpose.files.typed_json import read_json, to_json
 from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training import folder
 from gatedpose.training.devices import sigterm
-from gatedpose.training.finder_recipe import FinderRecipe
-from gatedpose.training.groups import FinderPhase, Optimisation
+from gatedpose.training.finder_recipe import FinderRecipe, read_finder_recipe
+from gatedpose.training.groups import FinderPhase
 from gatedpose.training.losses import finder_loss
-from gatedpose.training.optimizer import make_optimizer
+from gatedpose.training.optimizer import make_optimizer, set_learning_rate
 from gatedpose.training.schedule import Progress, learning_rate
 
 CALIBRATION = 16  # batches that the averaged network's batch norm takes its statistics from
@@ -69,15 +68,14 @@ class FinderTrainer:
         self.watch_every = watch_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        chosen = {key: getattr(recipe, key) for key in ("optimizer", "lr", "weight_decay")}
-        self.optimizer = make_optimizer(Optimisation(**chosen), model)
+        self.optimizer = make_optimizer(recipe, model)
         self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
         self.preprocessing = Preprocessing.of(model)
         self.progress = Progress()
         self.best = 0.0
         self.losses: list[tuple[float, float]] = []
         out.mkdir(parents=True, exist_ok=True)
-        folder.note_recipe(out, json.loads(to_json(asdict(recipe))), _read_recipe)
+        folder.note_recipe(out, recipe, read_finder_recipe)
         if (out / folder.CHECKPOINT).exists():
             self._restore()
 
@@ -93,8 +91,7 @@ class FinderTrainer:
                 phase = self.recipe.phases[self.progress.phase]
                 while self.progress.images < phase.images:
                     self.step(self._batch(phase, self.progress.step), phase)
-                    seen = self.progress.images
-                    if seen >= phase.images or seen % self.watch_every < phase.batch_size:
+                    if self.progress.is_due(phase, self.watch_every):
                         log.add(self._watch(phase))
                     if stop:
                         self._save()
@@ -114,9 +111,7 @@ class FinderTrainer:
 
     def step(self, batch: ViewBatch, phase: FinderPhase) -> None:
         """Learns from one batch."""
-        rate = learning_rate(self.recipe, self.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+        set_learning_rate(self.optimizer, learning_rate(self.recipe, self.progress))
         self.model.train()
         images = batch.images.to(self.device, memory_format=torch.channels_last)
         size = (phase.size // BOX_STRIDE, phase.size // BOX_STRIDE)
@@ -139,11 +134,15 @@ class FinderTrainer:
     def _watch(self, phase: FinderPhase) -> dict[str, Any]:
         """Scores the averaged network, keeps it if it is the best, and saves."""
         self._calibrate(phase)
-        row: dict[str, Any] = {"time": time.strftime("%H:%M:%S"), "size": phase.size}
-        row["images"] = self.progress.images
-        row["share"] = round(self.progress.share(self.recipe), 4)
-        means = torch.tensor(self.losses or [(0.0, 0.0)]).mean(dim=0).tolist()
-        row |= {"centres": round(means[0], 4), "boxes": round(means[1], 4)}
+        centres, boxes = torch.tensor(self.losses).mean(dim=0).tolist()
+        row: dict[str, Any] = {
+            "time": time.strftime("%H:%M:%S"),
+            "size": phase.size,
+            "images": self.progress.images,
+            "share": round(self.progress.share(self.recipe), 4),
+            "centres": round(centres, 4),
+            "boxes": round(boxes, 4),
+        }
         scores = []
         for name, pictures in self.val.items():
             found = find_in(self.ema.module, pictures, phase.size)
@@ -157,7 +156,7 @@ class FinderTrainer:
                 row[f"{name}_any"] = round(any_right(found, listed), 4)
         print(row, flush=True)
         self.losses.clear()
-        if (score := self.progress.phase + sum(scores) / max(1, len(scores))) >= self.best:
+        if (score := self.progress.phase + statistics.fmean(scores)) >= self.best:
             self.best = score
             folder.save_best(self.out, self.ema.module)
         self._save()
@@ -190,13 +189,6 @@ class FinderTrainer:
             *place, best = state["progress"]
             self.progress = Progress(*place).checked(len(self.recipe.phases))
             self.best = float(best)
-
-
-def _read_recipe(path: Path) -> Mapping[str, Any]:
-    recipe = read_json(path)
-    if not isinstance(recipe, dict):
-        raise InputError(f"{path} holds no recipe, but {recipe!r:.80}")
-    return recipe
 
 
 @torch.inference_mode()

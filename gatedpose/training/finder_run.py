@@ -82,22 +82,22 @@ def _packed(
     folders: Mapping[str, Sequence[Path]], recipe: FinderRecipe, out: Path
 ) -> tuple[Pictures, Tensor, dict[str, Pictures]]:
     """Training pictures, how often each is drawn, and a folder's pictures to watch by its name."""
-    names = [folder.resolve().name for some in folders.values() for folder in some]
+    places = [(kind, folder) for kind, some in folders.items() for folder in some]
+    names = [folder.resolve().name for _, folder in places]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DatasetError(f"two folders are called {min(twice)}: their packs would be mixed up")
     parts: list[Pictures] = []
     weights: list[Tensor] = []
     watched: dict[str, Pictures] = {}
-    for kind, some in folders.items():
-        for folder in some:
-            name = folder.resolve().name
-            if kind != "empty":
-                val = _pack(out, folder, kind, "val")
-                few = torch.arange(0, len(val), max(1, len(val) // WATCHED))[:WATCHED]
-                watched[name] = val.take(few)
-            parts.append(_pack(out, folder, kind, "empty" if kind == "empty" else "train"))
-            weight = 0.0 if kind == "empty" else recipe.draws.get(name, 1.0)
-            weights.append(torch.full((len(parts[-1]),), weight))
+    for (kind, folder), name in zip(places, names, strict=True):
+        empty = kind == "empty"
+        parts.append(_pack(out, folder, kind, "empty" if empty else "train"))
+        weight = 0.0 if empty else recipe.draws.get(name, 1.0)
+        weights.append(torch.full((len(parts[-1]),), weight))
+        if not empty:
+            val = _pack(out, folder, kind, "val")
+            few = torch.arange(0, len(val), max(1, len(val) // WATCHED))[:WATCHED]
+            watched[name] = val.take(few)
     if not watched:
         raise DatasetError("a finder needs pictures with people: name at least one folder of them")
     return Pictures.join(parts), with_empty(torch.cat(weights), recipe.empty), watched

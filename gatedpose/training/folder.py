@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,20 @@ def check_folder(out: Path, resume: bool, read: Iterable[Path]) -> None:
     check_replaceable(out / "model", MODEL_FILES)
 
 
-def note_recipe(
-    out: Path, recipe: Mapping[str, Any], before: Callable[[Path], Mapping[str, Any]]
-) -> None:
+def note_recipe(out: Path, recipe: Any, read: Callable[[str], Any]) -> None:
     """Writes recipe.json, or sees that the training to be resumed has the same recipe.
 
-    `before` reads the recipe of the training that is there.
+    Args:
+        out: Folder of the training.
+        recipe: A dataclass.
+        read: Reads one from a file.
     """
-    path = out / "recipe.json"
+    path, fields = out / "recipe.json", asdict(recipe)
     if (out / CHECKPOINT).exists():
-        require_same(f"{out} holds a training by another recipe", before(path), recipe)
+        before = asdict(read(str(path)))
+        require_same(f"{out} holds a training by another recipe", before, fields)
     else:
-        write_whole(path, to_json(recipe, indent=1))
+        write_whole(path, to_json(fields, indent=1))
 
 
 def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -8,21 +8,28 @@ import torch
 from timm.optim import create_optimizer_v2, muon
 from torch import nn
 
+from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import Optimisation
 
 
-def make_optimizer(recipe: Optimisation, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(recipe: Optimisation | FinderRecipe, model: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a model's parameters; norms, biases and gates are not decayed."""
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         model,
         opt=recipe.optimizer,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
-        **recipe.options,
+        **(recipe.options if isinstance(recipe, Optimisation) else {}),
     )
     if isinstance(optimizer, muon.Muon) and next(model.parameters()).device.type == "cpu":
         optimizer.step = _in_float32(optimizer.step)
     return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the rate of all parameters, of some scaled as timm's layer decay asks for."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def _in_float32(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -202,17 +202,14 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         ValueError: For an unknown name (with a close match), or fields that are wrong.
     """
-    if name.endswith(".json"):
-        return _read_recipe(Path(name))
-    if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}; {did_you_mean(name, RECIPES)}")
-    return RECIPES[name]
-
-
-def _read_recipe(path: Path) -> Recipe:
+    if not name.endswith(".json"):
+        if name not in RECIPES:
+            raise InputError(f"unknown recipe {name!r}; {did_you_mean(name, RECIPES)}")
+        return RECIPES[name]
+    path = Path(name)
     fields = load_json(path)
     if not isinstance(fields, dict):
         raise InputError(f"{path} must hold an object with the fields of a recipe")
     fields = {"name": path.stem, **fields}
     base = find_recipe(str(fields.pop("base"))) if "base" in fields else None
-    return from_json(Recipe, fields, str(path), base)
+    return from_json(Recipe, fields, name, base)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gatedpose.errors import InputError
 from gatedpose.training.finder_recipe import FinderRecipe
+from gatedpose.training.groups import FinderPhase
 from gatedpose.training.recipes import Recipe
 
 
@@ -22,6 +23,10 @@ class Progress:
         if not good or self.phase > phases:
             raise InputError(f"{self} is no progress of a training of {phases} phases")
         return self
+
+    def is_due(self, phase: FinderPhase, every: int) -> bool:
+        """Whether a look is due after a batch: every so many images and when the phase ends."""
+        return self.images >= phase.images or self.images % every < phase.batch_size
 
     def share(self, recipe: Recipe | FinderRecipe) -> float:
         """Share of the whole work that is done, 0 to 1."""

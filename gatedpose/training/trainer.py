@@ -16,7 +16,7 @@ from tqdm import tqdm
 from gatedpose.batches.augment import Batch, augment
 from gatedpose.batches.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DivergedError, InputError, in_range
+from gatedpose.errors import DivergedError, check_range
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.weights import load_weights
 from gatedpose.skeleton import Skeleton
@@ -25,7 +25,7 @@ from gatedpose.training.devices import make_accelerator, sigterm
 from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
-from gatedpose.training.optimizer import make_optimizer
+from gatedpose.training.optimizer import make_optimizer, set_learning_rate
 from gatedpose.training.recipes import Recipe, find_recipe
 from gatedpose.training.schedule import Progress, check_batches, learning_rate
 from gatedpose.training.watch import watch
@@ -69,8 +69,7 @@ class Trainer:
     ) -> None:
         from timm.utils import ModelEmaV3
 
-        if not in_range(watch_every, (1, 10**12)):
-            raise InputError(f"Trainer: watch_every must be 1 or more images, got {watch_every!r}")
+        check_range("Trainer: watch_every", watch_every, (1, 10**12))
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
         self.recipe, self.out, self.watch_every = recipe, out, watch_every
         self.accelerator = make_accelerator(recipe.precision)
@@ -96,7 +95,7 @@ class Trainer:
         out.mkdir(parents=True, exist_ok=True)
         resumed = (out / folder.CHECKPOINT).exists()
         if self.main or resumed:
-            folder.note_recipe(out, asdict(recipe), lambda path: asdict(find_recipe(str(path))))
+            folder.note_recipe(out, recipe, find_recipe)
         if resumed:
             self._restore()
 
@@ -122,8 +121,7 @@ class Trainer:
                     if self.main:
                         journal.scalars(self.progress.step, {"loss": self.losses[-1], "lr": rate})
                     bar.update(100 * self.progress.share(self.recipe) - bar.n)
-                    seen, every = self.progress.images, self.watch_every
-                    if seen >= phase.images or seen // every > (seen - phase.batch_size) // every:
+                    if self.progress.is_due(phase, self.watch_every):
                         if self.progress.share(self.recipe) >= 1:
                             self._mix_start()
                         self._watch(phase, journal)
@@ -163,8 +161,7 @@ class Trainer:
     def step(self, batch: Batch, phase: Phase) -> float:
         """Learns from one batch; returns its loss, over all processes."""
         rate = learning_rate(self.recipe, self.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+        set_learning_rate(self.optimizer, rate)
         self.model.train()
         loss = self._learn(batch, phase)
         if not math.isfinite(loss):

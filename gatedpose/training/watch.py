@@ -30,10 +30,9 @@ def watch(
     pred: list[Tensor] = []
     target: list[Tensor] = []
     pictures: list[Tensor] = []
-    for start in range(0, len(val), batch_size):
-        crops = val.take(torch.arange(start, min(start + batch_size, len(val))))
-        people, generator = crops.to(device), torch.Generator()
-        batch = augment(people, (size, size), skeleton, NONE, preprocessing, generator)
+    for indices in torch.split(torch.arange(len(val)), batch_size):
+        crops, generator = val.take(indices).to(device), torch.Generator()
+        batch = augment(crops, (size, size), skeleton, NONE, preprocessing, generator)
         points, scores = decode(model(batch.images)[:, -1])
         pred.append(points.cpu())
         target.append(batch.keypoints.cpu())

@@ -129,7 +129,7 @@ def test_a_damaged_training_is_named(folders: dict[str, list[Path]], tmp_path: P
         with pytest.raises(WeightsError, match=r"last\.pt is damaged"):
             train_finder("gated_finder_320", TINY, folders, out, resume=True)
     (out / "recipe.json").write_text("[]")
-    with pytest.raises(InputError, match=r"recipe\.json holds no recipe"):
+    with pytest.raises(InputError, match=r"recipe\.json must be an object of JSON"):
         train_finder("gated_finder_320", TINY, folders, out, resume=True)
 
 

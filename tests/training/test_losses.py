@@ -99,14 +99,6 @@ def test_loss_is_its_formula(stacks: int, loss: Loss) -> None:
     assert got.item() == pytest.approx(by_hand(heatmaps, loss), rel=1e-5)
 
 
-def test_mse_by_hand() -> None:
-    outside = torch.full((2, 3, 2), -99.0)  # every target is a map of zeros
-    heatmaps = torch.tensor([[1.0, 2, 4], [8, 3, 5]]).view(2, 1, 3, 1, 1).expand(2, 2, 3, *SIZE)
-    # Labelled: 1, 2, 3 and 5; two stacks.
-    got = heatmap_loss(heatmaps, outside, LABELLED, SIGMA, "mse")
-    assert got.item() == pytest.approx(2 * (1 + 4 + 9 + 25) / 4)
-
-
 def test_level_of_a_map_of_zeros_is_about_1() -> None:
     """The relative error of predicting nothing, for a Gaussian that lies wholly inside."""
     point, labelled = torch.tensor([[[62.0, 70.0]]]), torch.tensor([[True]])
@@ -175,13 +167,6 @@ def test_minimum_is_the_target(loss: Loss) -> None:
         assert heatmap_loss(change, KEYPOINTS, LABELLED, SIGMA, loss) > least + 1e-4
 
 
-def test_softmax_pushes_joints_out_of_view_to_zero() -> None:
-    heatmaps = predictions(2)
-    got = gradient(heatmaps, "softmax")[1, :, 2]  # labelled and outside
-    # d/dh of h^2 / energy, over two stacks and four labelled joints.
-    torch.testing.assert_close(got, heatmaps[1, :, 2] * 2 / (math.pi * SIGMA**2) / 2 / 4)
-
-
 @each_loss
 def test_one_person_without_labels(loss: Loss) -> None:
     heatmaps = predictions()[:1].detach().requires_grad_()
@@ -208,15 +193,7 @@ def test_half_precision_is_computed_in_float32(kind: torch.dtype, loss: Loss) ->
 # A teacher
 
 
-@each_loss
-def test_without_a_share_the_teacher_changes_nothing(loss: Loss) -> None:
-    heatmaps, taught = predictions(), torch.rand(2, 3, *SIZE)
-    truth = KEYPOINTS, LABELLED, SIGMA, loss
-    alone = heatmap_loss(heatmaps, *truth)
-    assert heatmap_loss(heatmaps, *truth, taught=taught, teaching=0.0) == alone
-
-
-@pytest.mark.parametrize("teaching", [0.25, 1.0])
+@pytest.mark.parametrize("teaching", [0.0, 0.25, 1.0])
 def test_a_teacher_has_its_share_of_the_target(teaching: float) -> None:
     heatmaps = predictions(stacks=1)
     taught = torch.rand(2, 3, *SIZE) * 3 - 1  # beyond what a heatmap can be, too

@@ -1,4 +1,4 @@
-"""Recipes as numbers, and a training that learns, stops, resumes and fails as it should.
+"""A training that learns, stops, resumes and fails as it should.
 
 The people of these tests are 14 coloured dots in the shape of a body, somewhere on grey.
 """
@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors import safe_open
-from timm.optim import muon
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -32,8 +31,7 @@ from gatedpose.batches.crops import Crops, batches, pack
 from gatedpose.batches.shards import pack_shards
 from gatedpose.cli import main
 from gatedpose.data.lsp import lsp, lspet
-from gatedpose.data.readers import READERS
-from gatedpose.errors import DatasetError
+from gatedpose.errors import DatasetError, InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.heatmaps import encode
 from gatedpose.media.images import read_image
@@ -45,10 +43,9 @@ from gatedpose.training import trainer as trainer_module
 from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import Loss, heatmap_loss
-from gatedpose.training.optimizer import make_optimizer
 from gatedpose.training.recipes import RECIPES, Recipe
 from gatedpose.training.run import train
-from gatedpose.training.schedule import Progress, learning_rate
+from gatedpose.training.schedule import Progress
 from gatedpose.training.trainer import Trainer
 from gatedpose.training.watch import watch
 
@@ -85,85 +82,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-# Recipes
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"size": 0}, {"size": 96}, {"size": -64}, {"images": 0}, {"batch_size": -1}, {"sigma": 0.0}],
-)
-def test_phases_are_checked(wrong: dict[str, float]) -> None:
-    right = Phase(size=64, images=100, batch_size=4, sigma=1.0)
-    [(name, value)] = wrong.items()
-    with pytest.raises(ValueError, match=rf"a phase.*(64 divides|out of range).*{value}") as told:
-        replace(right, **wrong)
-    assert name in str(told.value)
-
-
-TWO_PHASES = Recipe(
-    name="two",
-    datasets={},
-    phases=(
-        Phase(size=64, images=160, batch_size=8, sigma=1.0),  # a sixteenth each: 10
-        Phase(size=128, images=80, batch_size=8, sigma=1.0),  # a quarter each: 20
-    ),
-    lr=1e-3,
-    warmup=10,
-)
-
-
-def test_cost_is_in_images_of_256_pixels() -> None:
-    assert [phase.cost for phase in TWO_PHASES.phases] == [10, 20]
-    assert Phase(256, 7, 1, 1.0).cost == 7
-    assert Phase(512, 7, 1, 1.0).cost == 28
-
-
-@pytest.mark.parametrize(
-    ("phase", "images", "step", "share", "rate"),
-    [
-        (0, 0, 0, 0, 1e-4),  # a tenth of the warm-up
-        (0, 24, 3, 1.5 / 30, 4e-4 * 0.95),
-        (0, 80, 10, 5 / 30, 1e-3 * 5 / 6),
-        (0, 200, 25, 1 / 3, 1e-3 * 2 / 3),  # no more than the phase
-        (1, 0, 20, 1 / 3, 1e-3 * 2 / 3),
-        (1, 20, 22, 0.5, 5e-4),
-        (2, 0, 30, 1, 0),
-    ],
-)
-def test_progress_and_learning_rate(
-    phase: int, images: int, step: int, share: float, rate: float
-) -> None:
-    progress = Progress(phase, images, step)
-    assert progress.share(TWO_PHASES) == pytest.approx(share)
-    assert learning_rate(TWO_PHASES, progress) == pytest.approx(rate)
-
-
-def test_learning_rate_without_warmup() -> None:
-    assert learning_rate(replace(TWO_PHASES, warmup=0), Progress()) == 1e-3
-
-
-def test_learning_rate_in_steps() -> None:
-    recipe = replace(TWO_PHASES, warmup=2, drops=((1 / 3, 2e-4), (0.5, 1e-5)))
-    rates = [(0, 0, 0), (0, 80, 10), (1, 0, 20), (1, 10, 21), (1, 20, 22), (2, 0, 30)]
-    got = [learning_rate(recipe, Progress(*where)) for where in rates]
-    assert got == pytest.approx([5e-4, 1e-3, 2e-4, 2e-4, 1e-5, 1e-5])
-
-
-def test_the_papers_recipe() -> None:
-    recipe, epoch = RECIPES["mpii"], 22_246
-    optimizer = make_optimizer(recipe, tiny_network())
-    assert type(optimizer) is torch.optim.RMSprop
-    group = optimizer.param_groups[0]
-    assert (group["alpha"], group["momentum"], group["weight_decay"]) == (0.99, 0, 0)
-    rates = [learning_rate(recipe, Progress(0, e * epoch, 1)) for e in (0, 74, 75, 100, 150, 199)]
-    assert rates == [2.5e-4, 2.5e-4, 8.55e-5, 2.92e-5, 1e-5, 1e-5]
-    (phase,) = recipe.phases
-    assert (phase.size, phase.batch_size, phase.images / epoch, recipe.loss) == (
-        256,
-        24,
-        200,
-        "mse",
-    )
+# Learning
 
 
 def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> None:
@@ -173,20 +92,6 @@ def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> Non
     averaged, last = trainer.run().state_dict(), trainer.model.state_dict()
     for name, tensor in averaged.items():
         torch.testing.assert_close(tensor, last[name])
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_published_recipes(name: str) -> None:
-    recipe = RECIPES[name]
-    assert recipe.name == name
-    assert {dataset.partition(":")[0] for dataset in recipe.datasets} <= set(READERS)
-    assert min(recipe.datasets.values(), default=1) > 0
-    assert json.loads(json.dumps(asdict(recipe)))["phases"][0]["size"] == recipe.phases[0].size
-    sizes = [phase.size for phase in recipe.phases]
-    assert sizes == sorted(sizes)
-
-
-# Learning
 
 
 @pytest.mark.parametrize(("loss", "sigma"), [("mse", 3.0), ("softmax", 1.0)])
@@ -244,36 +149,6 @@ def test_watch_scores_in_the_order_of_the_people() -> None:
     assert score.mean == pytest.approx(100 * 66 / 69)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "nmuon"])
-def test_only_kernels_decay(optimizer: str, tmp_path: Path) -> None:
-    network, people = tiny_network(), dotted_people(4, 0)
-    recipe = replace(SHORT, optimizer=optimizer)
-    trainer = Trainer(network, people, torch.ones(4), people, LSP14, recipe, tmp_path)
-    decayed = {
-        id(p) for g in trainer.optimizer.param_groups if g["weight_decay"] for p in g["params"]
-    }
-    names = {name for name, parameter in network.named_parameters() if id(parameter) in decayed}
-    kernels = {f"{n}.weight" for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
-    assert names == kernels
-
-
-def test_muon_computes_in_float32_and_leaves_timm_as_it_is() -> None:
-    network, theirs = tiny_network(), muon.zeropower_via_newtonschulz
-    kinds: list[torch.dtype] = []
-
-    def spy(*args: object, dtype: torch.dtype = torch.bfloat16, **kwargs: object) -> Tensor:
-        kinds.append(dtype)
-        return theirs(*args, dtype=dtype, **kwargs)
-
-    optimizer = make_optimizer(SHORT, network)
-    network(torch.zeros(2, 3, 64, 128)).sum().backward()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(muon, "zeropower_via_newtonschulz", spy)
-        optimizer.step()
-        assert muon.zeropower_via_newtonschulz is spy
-    assert set(kinds) == {torch.float32}
-
-
 # Stopping and going on
 
 SHORT = Recipe(
@@ -303,23 +178,28 @@ class Interrupted(Trainer):
 
     before: int | None = None
     after: int | None = None
+    hook: Callable[["Interrupted"], object]
 
     def step(self, batch: Batch, phase: Phase) -> float:
         if self.progress.step + 1 == self.before:
-            self.hook()
+            self.hook(self)
         value = super().step(batch, phase)
         if self.progress.step == self.after:
-            self.hook()
+            self.hook(self)
         return value
 
-    def hook(self) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+
+def terminate(trainer: Trainer) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def trainer_of(kind: type[Trainer], out: Path, recipe: Recipe = SHORT) -> Trainer:
+def trainer_of(out: Path, recipe: Recipe = SHORT, **interruption: object) -> Interrupted:
     people, val = dotted_people(12, seed=0), dotted_people(3, seed=1)
     args = people, torch.arange(12) + 1.0, val, LSP14, recipe, out
-    return kind(tiny_network(), *args, watch_every=8)
+    trainer = Interrupted(tiny_network(), *args, watch_every=8)
+    for name, value in {"hook": terminate, **interruption}.items():
+        setattr(trainer, name, value)
+    return trainer
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +207,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
     out = tmp_path_factory.mktemp("uninterrupted") / "made" / "here"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "1")
-        return out, trainer_of(Trainer, out).run().state_dict()
+        return out, trainer_of(out).run().state_dict()
 
 
 def test_files(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
@@ -352,30 +232,20 @@ def test_files(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
     assert not torch.equal(weights["heads.0.weight"], state["model"]["heads.0.weight"])
 
 
-class StopsMidway(Interrupted):
-    after = 3
-
-
-class StopsBetweenPhases(Interrupted):
-    after = 4
-
-
-class StopsInAStep(Interrupted):
-    before = 6
-
-
 @pytest.mark.parametrize(
-    ("kind", "steps"), [(StopsMidway, 3), (StopsBetweenPhases, 4), (StopsInAStep, 6)]
+    ("when", "steps"),
+    [({"after": 3}, 3), ({"after": 4}, 4), ({"before": 6}, 6)],
+    ids=["midway", "between phases", "in a step"],
 )
 def test_sigterm_saves_stops_and_resumes(
-    kind: type[Trainer],
+    when: dict[str, int],
     steps: int,
     uninterrupted: tuple[Path, dict[str, Tensor]],
     tmp_path: Path,
 ) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit, match="resume it with --resume"):
-        trainer_of(kind, tmp_path).run()
+        trainer_of(tmp_path, **when).run()
     assert signal.getsignal(signal.SIGTERM) is handler
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == steps
     assert_same_end(tmp_path, uninterrupted)
@@ -385,23 +255,20 @@ def test_a_share_of_the_start_is_kept(
     uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     recipe = replace(SHORT, init="lsp", keep=0.25)
-    whole = trainer_of(Trainer, tmp_path / "whole", recipe).run()
+    whole = trainer_of(tmp_path / "whole", recipe).run()
     start, end = tiny_network().state_dict(), uninterrupted[1]
     for name, weight in whole.named_parameters():
         assert torch.allclose(weight, 0.25 * start[name] + 0.75 * end[name], atol=1e-6)
     with pytest.raises(SystemExit):
-        trainer_of(StopsMidway, tmp_path / "cut", recipe).run()
+        trainer_of(tmp_path / "cut", recipe, after=3).run()
     for folder in ("cut", "whole"):  # taken up midway, and after its end: not mixed twice
-        again = trainer_of(Trainer, tmp_path / folder, recipe).run().state_dict()
+        again = trainer_of(tmp_path / folder, recipe).run().state_dict()
         for name, tensor in whole.state_dict().items():
             assert torch.equal(tensor, again[name])
 
 
-class Crashes(Interrupted):
-    before = 4
-
-    def hook(self) -> None:
-        raise OSError("the disk is gone")
+def crash(trainer: Trainer) -> None:
+    raise OSError("the disk is gone")
 
 
 def test_crash_resumes_from_the_last_checkpoint(
@@ -409,17 +276,14 @@ def test_crash_resumes_from_the_last_checkpoint(
 ) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(OSError, match="the disk is gone"):
-        trainer_of(Crashes, tmp_path).run()
+        trainer_of(tmp_path, before=4, hook=crash).run()
     assert signal.getsignal(signal.SIGTERM) is handler
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
     assert_same_end(tmp_path, uninterrupted)
 
 
-class Killed(Interrupted):
-    before = 4
-
-    def hook(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+def kill(trainer: Trainer) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -428,7 +292,7 @@ def test_kill_9_resumes_from_the_last_checkpoint(
 ) -> None:
     code = (
         f"import pathlib, runpy; tests = runpy.run_path({__file__!r});"
-        f"tests['trainer_of'](tests['Killed'], pathlib.Path({str(tmp_path)!r})).run()"
+        f"tests['trainer_of'](pathlib.Path({str(tmp_path)!r}), before=4, hook=tests['kill']).run()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -436,12 +300,9 @@ def test_kill_9_resumes_from_the_last_checkpoint(
     assert_same_end(tmp_path, uninterrupted)
 
 
-class FillsTheDisk(Interrupted):
-    after = 3
-
-    def hook(self) -> None:
-        room = (self.out / "last.pt").stat().st_size // 2  # enough for best.safetensors
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+def fill_the_disk(trainer: Trainer) -> None:
+    room = (trainer.out / "last.pt").stat().st_size // 2  # enough for best.safetensors
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 
 def test_full_disk_keeps_the_last_checkpoint(
@@ -450,7 +311,7 @@ def test_full_disk_keeps_the_last_checkpoint(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(OSError, match=r"cannot write .*last\.pt: "):
-            trainer_of(FillsTheDisk, tmp_path).run()
+            trainer_of(tmp_path, after=3, hook=fill_the_disk).run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
@@ -458,37 +319,23 @@ def test_full_disk_keeps_the_last_checkpoint(
     assert_same_end(tmp_path, uninterrupted)
 
 
-def test_batches_must_not_be_larger_than_the_data(tmp_path: Path) -> None:
-    people = dotted_people(3, seed=0)
-    args = people, torch.ones(3), people, LSP14, SHORT, tmp_path / "out"
-    with pytest.raises(ValueError, match="a batch of 4 is more than the 3 people"):
-        Trainer(tiny_network(), *args)
-    assert not (tmp_path / "out").exists()
-
-
-def test_one_picture_to_train_on(tmp_path: Path) -> None:
-    """Of 64 pixels it is one value to the coarsest batch norm; of 128 it can be learnt from."""
-    people = dotted_people(2, seed=0)
-    one = people.take(torch.tensor([0]))
-    for crops, batch, accumulate in ((one, 1, 1), (people, 1, 1), (people, 2, 2)):
-        phases = (Phase(size=64, images=4, batch_size=batch, sigma=1.5),)
-        recipe = replace(SHORT, phases=phases, accumulate=accumulate)
-        with pytest.raises(ValueError, match=r"one picture of 64 pixels .* --phase of 128 pixels"):
-            Trainer(
-                tiny_network(), crops, torch.ones(len(crops)), one, LSP14, recipe, tmp_path / "out"
-            )
-    assert not (tmp_path / "out").exists()
-    recipe = replace(SHORT, phases=(Phase(size=128, images=2, batch_size=1, sigma=1.5),))
+def test_one_picture_of_128_pixels_can_be_learnt_from(tmp_path: Path) -> None:
+    one, out = dotted_people(1, seed=0), tmp_path / "out"
     args = one, torch.ones(1), one, LSP14
-    Trainer(tiny_network(), *args, recipe, tmp_path / "out").run()
-    with pytest.raises(ValueError, match="watch_every must be 1 or more images, got 0"):
-        Trainer(tiny_network(), *args, recipe, tmp_path / "out", watch_every=0)
+    recipe = replace(SHORT, phases=(Phase(64, 2, 1, 1.5),))
+    with pytest.raises(InputError, match="one picture of 64 pixels"):
+        Trainer(tiny_network(), *args, recipe, out)
+    assert not out.exists()
+    recipe = replace(recipe, phases=(Phase(128, 2, 1, 1.5),))
+    Trainer(tiny_network(), *args, recipe, out).run()
+    with pytest.raises(InputError, match="watch_every must be a whole number from 1 to"):
+        Trainer(tiny_network(), *args, recipe, out, watch_every=0)
 
 
 def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
     """Resumes, and compares the averaged weights bit for bit."""
     whole, weights = uninterrupted
-    resumed = trainer_of(Trainer, out).run().state_dict()
+    resumed = trainer_of(out).run().state_dict()
     assert list(resumed) == list(weights)
     for name, tensor in weights.items():
         assert torch.equal(resumed[name], tensor), name
@@ -496,13 +343,17 @@ def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) ->
     assert sorted(path.name for path in out.iterdir()) == FILES
 
 
-def test_another_recipe_does_not_resume(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+def test_another_recipe_or_network_does_not_resume(
+    uninterrupted: tuple[Path, dict[str, Tensor]],
+) -> None:
     out, _ = uninterrupted
-    people = dotted_people(12, seed=0)
-    args = people, torch.ones(12), people, LSP14, replace(SHORT, lr=1e-3, seed=6), out
-    with pytest.raises(ValueError, match=r"another recipe \(lr 0.002 -> 0.001, seed 5 -> 6\)"):
-        Trainer(tiny_network(), *args)
+    with pytest.raises(InputError, match=r"another recipe \(lr 0.002 -> 0.001, seed 5 -> 6\)"):
+        trainer_of(out, replace(SHORT, lr=1e-3, seed=6))
     assert json.loads((out / "recipe.json").read_text())["seed"] == 5
+    people = dotted_people(12, seed=0)
+    wider = GatedHourglass(GatedHourglassConfig(width=12, stacks=1, num_keypoints=14))
+    with pytest.raises(InputError, match=r"of another network \(width 8 -> 12\): resume it with"):
+        Trainer(wider, people, torch.ones(12), people, LSP14, SHORT, out)
 
 
 def test_a_training_of_before_there_were_more_fields_resumes(
@@ -516,36 +367,25 @@ def test_a_training_of_before_there_were_more_fields_resumes(
     state = torch.load(out / "last.pt", weights_only=True)
     del state["network"]["norm_layer"], state["network"]["act_layer"]
     torch.save(state, out / "last.pt")
-    assert trainer_of(Trainer, out).progress == Progress(2, 0, 6)
-
-
-class Fails(Interrupted):
-    before = 1
-
-    def hook(self) -> None:
-        pytest.fail("a finished training takes no further step")
+    assert trainer_of(out).progress == Progress(2, 0, 6)
 
 
 def test_finished_training_returns_its_weights(
     uninterrupted: tuple[Path, dict[str, Tensor]],
 ) -> None:
     out, weights = uninterrupted
-    again = trainer_of(Fails, out)
-    again.before = again.progress.step + 1
+    again = trainer_of(out, before=7, hook=lambda trainer: pytest.fail("a further step"))
     for name, tensor in again.run().state_dict().items():
         assert torch.equal(tensor, weights[name])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_loss_that_is_not_finite_stops(value: float, tmp_path: Path) -> None:
-    class Poisoned(Interrupted):
-        before = 4
+    def poison(trainer: Trainer) -> None:
+        with torch.no_grad():
+            trainer.model.heads[0].bias.fill_(value)
 
-        def hook(self) -> None:
-            with torch.no_grad():
-                self.model.heads[0].bias.fill_(value)
-
-    trainer = trainer_of(Poisoned, tmp_path)
+    trainer = trainer_of(tmp_path, before=4, hook=poison)
     trainer.crops = replace(trainer.crops, ids=tuple(f"toy/{i}" for i in range(12)))
     with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf) at .*step=3") as error:
         trainer.run()
@@ -554,17 +394,6 @@ def test_loss_that_is_not_finite_stops(value: float, tmp_path: Path) -> None:
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["progress"]["step"] == 2
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
-
-
-def test_another_network_does_not_resume(
-    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
-) -> None:
-    shutil.copytree(uninterrupted[0], tmp_path / "run")
-    people = dotted_people(12, seed=0)
-    args = people, torch.ones(12), people, LSP14, SHORT, tmp_path / "run"
-    wider = GatedHourglass(GatedHourglassConfig(width=12, stacks=1, num_keypoints=14))
-    with pytest.raises(ValueError, match=r"of another network \(width 8 -> 12\): resume it with"):
-        Trainer(wider, *args)
 
 
 # What is kept and told
@@ -593,13 +422,10 @@ def test_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             assert torch.equal(file.get_tensor(name), tensor)
 
 
-def test_best_weights_survive_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stops(Interrupted):
-        after = 2
-
+def test_best_weights_survive_a_resume(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        trainer_of(Stops, tmp_path).run()
-    trainer = trainer_of(Trainer, tmp_path)
+        trainer_of(tmp_path, after=2).run()
+    trainer = trainer_of(tmp_path)
     assert trainer.best[0] == 0
     trainer.best = (1, 100.0)
     before = (tmp_path / "best.safetensors").read_bytes()
@@ -725,12 +551,6 @@ def test_bfloat16_learns_nearly_the_same(tmp_path: Path) -> None:
     half = trained(tmp_path / "half", tiny_network(), lr=1e-6, precision="bf16")
     assert half != plain
     assert half == pytest.approx(plain, rel=0.03)
-
-
-def test_batches_that_cannot_be_shared(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a batch of 4 images cannot be shared alike by 1 proc"):
-        trained(tmp_path / "out", tiny_network(), accumulate=3)
-    assert not (tmp_path / "out").exists()
 
 
 TWO = """
