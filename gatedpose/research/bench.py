@@ -157,9 +157,7 @@ def _timing(way: Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
     return Timing(
         model=way.model,
         mode=way.mode,
-        how=way.compiled.removeprefix(", ")
-        if way.mode.startswith("openvino") or way.model.endswith(".onnx")
-        else str(way.dtype).removeprefix("torch.") + way.compiled,
+        how=way.how,
         batch=batch,
         size=(size[0], size[1]),
         images_per_second=batch / measured.median,

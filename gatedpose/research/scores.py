@@ -18,11 +18,12 @@ def scores_of(variant: str, rounded: bool) -> dict[str, float]:
     """PCK of a variant's weights on each of `SCORES` that was measured; in eight bits if asked."""
     found: dict[str, float] = {}
     for name, tag in SCORES.items():
-        weights = weights_table().get(f"{variant}.{tag}")
-        if weights and rounded:
-            found |= {k: v for k, v in rounded_scores(weights.name).items() if k == name}
-        elif weights and name in weights.scores:
-            found[name] = weights.scores[name]["mean"]
+        if not (weights := weights_table().get(f"{variant}.{tag}")):
+            continue
+        exact = {split: score["mean"] for split, score in weights.scores.items()}
+        scores = rounded_scores(weights.name) if rounded else exact
+        if name in scores:
+            found[name] = scores[name]
     return found
 
 

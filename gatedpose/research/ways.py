@@ -58,6 +58,7 @@ class Way:
 
     Attributes:
         start: Seconds from the network, or the file made of it, to the first batch's heatmaps.
+        how: Precision, and whether it is compiled.
     """
 
     model: str
@@ -66,7 +67,7 @@ class Way:
     run: Run
     start: float
     dtype: torch.dtype = torch.float32
-    compiled: str = ""
+    how: str = "float32"
 
 
 def can_run(name: str, mode: Mode) -> bool:
@@ -81,7 +82,7 @@ def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     if name.endswith(".onnx"):
         precision = fast_precision("openvino") if mode == "openvino" else "float32"
         run, start = _started(lambda: _file_run(Path(name), mode, precision, shape), shape)
-        return Way(name, mode, network, run, start, compiled=f", {precision}")
+        return Way(name, mode, network, run, start, how=precision)
     if mode == "onnx":
         assert isinstance(network, HeatmapNetwork)  # see `can_run`
         with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +99,8 @@ def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     fast, start = _started(lambda: _fast(network, shape), shape, device)
     assert isinstance(fast, OptimizedNetwork)
     compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
-    return Way(name, mode, network, fast, start, fast.dtype, f", {compiled}")
+    how = f"{str(fast.dtype).removeprefix('torch.')}, {compiled}"
+    return Way(name, mode, network, fast, start, fast.dtype, how)
 
 
 def _started(
@@ -120,7 +122,7 @@ def _openvino_way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Wa
         needed, precision = quantised(network, find_ranges(network, [noise(shape)])), "int8"
     parts = to_openvino(needed, shape)
     run, start = _started(lambda: openvino_run(parts, precision, shape), shape)
-    return Way(name, mode, network, run, start, compiled=f", {precision}")
+    return Way(name, mode, network, run, start, how=precision)
 
 
 def _file_run(path: Path, mode: Mode, precision: Precision, shape: Shape) -> Run:
