@@ -45,11 +45,6 @@ class JpegImages:
         """(N, 3, P, P)."""
         return len(self), 3, self.side, self.side
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the decoded pictures."""
-        return torch.uint8
-
     def __len__(self) -> int:
         return len(self.files)
 
@@ -86,7 +81,7 @@ def end_to_end(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.cat(list(parts)), torch.tensor([len(part) for part in parts]).cumsum(0)
 
 
-def encode_jpeg(picture: Tensor, quality: int = QUALITY) -> bytes:
+def encode_jpeg(picture: Tensor, quality: int) -> bytes:
     """A picture (3, H, W) uint8 as a JPEG file.
 
     4:4:4, since left and right, and small joints, often differ by their colour alone.

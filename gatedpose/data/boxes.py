@@ -160,7 +160,6 @@ def _group(
 ) -> dict[str | int, list[Box]]:
     """Boxes of COCO's rows by the name of their image; by its id if there are no names."""
     found: dict[str | int, list[Box]] = {name: [] for name in (names or {}).values()}
-    count = 0
     for row in annotated:
         image = row.identity("image_id")
         if names is not None:
@@ -177,7 +176,6 @@ def _group(
         else:
             name = image if names is None else names[image]
             found.setdefault(name, []).append(box.tolist())
-            count += 1
-    if text := tally.text(file, count, "boxes"):
+    if text := tally.text(file, sum(map(len, found.values())), "boxes"):
         LOG.warning(text)
     return found

@@ -19,7 +19,7 @@ def pictures(count: int, side: int) -> torch.Tensor:
 def test_decodes_what_was_coded_in_any_order() -> None:
     right = pictures(3, 32)
     coded = JpegImages.of(right, 32)
-    assert (coded.shape, len(coded), coded.dtype) == ((3, 3, 32, 32), 3, torch.uint8)
+    assert (coded.shape, len(coded)) == ((3, 3, 32, 32), 3)
     order = torch.tensor([2, 0, 2])
     assert (coded[order].int() - right[order].int()).abs().max() <= 4
 

@@ -156,14 +156,10 @@ def test_unknown_dataset(tmp_path: Path) -> None:
         read_dataset("FLIC", tmp_path, "train")
 
 
-@pytest.mark.parametrize("name", ["lsp", "lspet"])
-def test_annotations_without_images(
-    name: str, lsp_folder: Path, lspet_folder: Path, tmp_path: Path
-) -> None:
-    folder = lsp_folder if name == "lsp" else lspet_folder
-    (tmp_path / "joints.mat").hardlink_to(folder / "joints.mat")
-    people = read_dataset(name, tmp_path, "val", check_images=False)
-    assert [p.id for p in people] == [p.id for p in read_dataset(name, folder, "val")]
+def test_annotations_without_images(lsp_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "joints.mat").hardlink_to(lsp_folder / "joints.mat")
+    people = read_dataset("lsp", tmp_path, "val", check_images=False)
+    assert [p.id for p in people] == [p.id for p in read_dataset("lsp", lsp_folder, "val")]
 
 
 DAMAGED = {
@@ -262,9 +258,9 @@ def test_pack_puts_joints_where_the_geometry_says(
     ]
     crops = pack(samples, size)
     assert crops.images.shape == (2, 3, size, size)
-    assert crops.images.dtype == torch.uint8
     assert crops.labelled.tolist() == [[True, False]] * 2
     images = crops.images[torch.arange(2)]
+    assert images.dtype == torch.uint8
     for i, (centre, side) in enumerate((((45, 34), 80), ((45, 30), 40))):
         for joint, channel in ((0, 0), (1, 2)):
             right = [(joints[joint][d] - centre[d]) * size / side + size / 2 for d in (0, 1)]

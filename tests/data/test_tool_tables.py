@@ -397,6 +397,7 @@ def test_names_of_known_joints(tmp_path: Path) -> None:
     (person,) = own(tmp_path, "train", check_images=False)
     assert person.skeleton.joints == ("nose", "left ankle", "right ankle")
     assert person.skeleton.flip_pairs == ((2, 1),)
+    assert person.skeleton.limbs == ()
 
 
 def test_missing_pictures_are_counted(tmp_path: Path) -> None:
