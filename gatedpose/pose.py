@@ -1,15 +1,12 @@
 """One person's keypoints, and the forms that other libraries take them in."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL.Image import Image
-from torch import Tensor
 
 from gatedpose.errors import InputError, MissingPackageError, require
 from gatedpose.media.images import ImageSource, to_pil
@@ -64,22 +61,10 @@ class Pose:
             A picture of Pillow's, of the same size: `.show()` opens it, `.save("a.jpg")` writes it.
             Draw the next person on it.
         """
-        from gatedpose.media.drawing import draw_poses
+        from gatedpose.media.drawing import draw_people
 
-        boxes = scores = None
-        if box:
-            boxes = torch.from_numpy(self.box)[None]
-            scores = torch.tensor([math.nan if self.box_score is None else self.box_score])
-        picture = draw_poses(
-            image,
-            torch.from_numpy(self.keypoints)[None],
-            torch.from_numpy(self.scores)[None],
-            self.skeleton,
-            boxes=boxes,
-            box_scores=scores,
-            min_score=self.trust if min_score is None else min_score,
-            scale=1,
-        )
+        least = self.trust if min_score is None else min_score
+        picture = draw_people(image, [self], self.skeleton, boxes=box, min_score=least, scale=1)
         return to_pil(picture)
 
     def to_dict(self) -> dict[str, object]:
@@ -136,13 +121,6 @@ class Pose:
             "keypoints": triples.reshape(-1).round(4).tolist(),
             "score": round(float(self.scores.mean()), 6),
         }
-
-
-def stack_poses(poses: Sequence[Pose]) -> tuple[Tensor, Tensor, Tensor]:
-    """Keypoints (N, K, 2), scores (N, K) and boxes (N, 4) of N people, to be drawn."""
-    parts = zip(*((pose.keypoints, pose.scores, pose.box) for pose in poses), strict=True)
-    keypoints, scores, boxes = (torch.from_numpy(np.stack(part)) for part in parts)
-    return keypoints, scores, boxes
 
 
 def to_supervision(poses: Sequence[Pose]) -> Any:

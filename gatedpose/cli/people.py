@@ -3,22 +3,21 @@
 import fnmatch
 import hashlib
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 import gatedpose
 from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
-from gatedpose.media.drawing import draw_poses
+from gatedpose.media.drawing import draw_people
 from gatedpose.models.names import find_word
-from gatedpose.pose import Pose, stack_poses
+from gatedpose.pose import Pose
 from gatedpose.predict.detector import FINDERS, find_download, load_detector
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.predict.finder import PersonFinder
@@ -161,27 +160,18 @@ class Job:
 
         The image may be `shrink` times smaller than that of the poses.
         """
-        keypoints, scores, boxes = stack_poses(poses) if poses else self._nobody()
-        keypoints, boxes = keypoints / shrink, boxes / shrink
         placed = self.boxes or self.table or self.predictor.finder
-        sure = [math.nan if pose.box_score is None else pose.box_score for pose in poses]
-        longest = max(image.shape[1:])
+        longest, factor = max(image.shape[1:]), 1 / shrink
         if self.max_side is not None and longest * shrink > self.max_side:
-            factor, scale = self.max_side / longest, 1
-            size = [max(1, round(side * factor)) for side in image.shape[1:]]
+            smaller = self.max_side / longest
+            size = [max(1, round(side * smaller)) for side in image.shape[1:]]
             image = interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-            keypoints, boxes = keypoints * factor, boxes * factor
-        return draw_poses(
+            factor, scale = factor * smaller, 1
+        return draw_people(
             image,
-            keypoints,
-            scores,
+            [replace(p, keypoints=p.keypoints * factor, box=p.box * factor) for p in poses],
             self.predictor.skeleton,
-            boxes=boxes if placed and not self.whole else None,
-            box_scores=torch.tensor(sure, dtype=torch.float64),
+            boxes=bool(placed) and not self.whole,
             min_score=self.predictor.trust if self.min_score is None else self.min_score,
             scale=scale,
         )
-
-    def _nobody(self) -> tuple[Tensor, Tensor, Tensor]:
-        joints = self.predictor.skeleton.num_keypoints
-        return torch.zeros(0, joints, 2), torch.zeros(0, joints), torch.zeros(0, 4)

@@ -3,7 +3,6 @@
 import atexit
 import functools
 import html
-import math
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gatedpose.demo.viewer import SMALLEST, Finding, PoseFinder
+from gatedpose.demo.viewer import Finding, PoseFinder
 from gatedpose.errors import (
     BoxError,
     GatedPoseError,
@@ -21,6 +20,7 @@ from gatedpose.errors import (
     MissingPackageError,
     check_range,
 )
+from gatedpose.media.drawing import enlargement
 from gatedpose.media.images import image_size
 
 LARGEST_SIDE = 16_384  # pixels of a photo
@@ -106,7 +106,7 @@ class Events:
             return [*box, person, *NOTHING]
 
         def clicked(path: str) -> list[Any]:
-            scale = max(1, math.ceil(SMALLEST / max(image_size(path))))
+            scale = enlargement(image_size(path))
             x, y = (value / scale for value in _place(at))
             if mode == MARKS:
                 before = [number for number in _numbers(box) if number is not None]

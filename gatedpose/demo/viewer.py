@@ -3,7 +3,6 @@
 `gatedpose.demo.page` shows what this finds; nothing here knows of the browser.
 """
 
-import math
 import threading
 import time
 from collections.abc import Sequence
@@ -19,18 +18,18 @@ from torchvision.utils import draw_bounding_boxes
 from gatedpose.errors import BoxError, check_choice
 from gatedpose.geometry import compose, crop_image, crop_matrices, invert, transform_points, warp
 from gatedpose.heatmaps import STRIDE
-from gatedpose.media.drawing import draw_poses
+from gatedpose.media.drawing import draw_people
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.names import find_weights, find_word, list_models, parse_name
 from gatedpose.models.zoo import create_model
-from gatedpose.pose import TRUST, Pose, stack_poses
+from gatedpose.pose import TRUST, Pose
 from gatedpose.predict.people import WHOLE, find_people
 from gatedpose.predict.predictor import People, Predictor
+from gatedpose.skeleton import Skeleton
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 
 HEAT = (255, 90, 0)  # colour of heatmaps
-SMALLEST = 512  # pixels of a picture's longer side: smaller photos are enlarged
 OVERLAY = 320  # longer side of an overlay in pixels
 
 
@@ -41,8 +40,8 @@ class Finding:
     Attributes:
         poses: Keypoints, scores and boxes of the people, in pixels of the photo; none for nobody.
         person: Which of them the overlays are of, from 0.
-        picture: The photo with the skeletons and boxes drawn, (H, W, 3) uint8.
-        scale: How many times as large the picture is as the photo: small ones are enlarged.
+        picture: The photo, enlarged if it is small, with the skeletons and boxes drawn, (H, W, 3)
+            uint8.
         overlays: For each of the person's K joints its heatmap over what the network saw of the
             photo, in grey, (H, W, 3) uint8.
         milliseconds: Wall-clock time of each step, by name.
@@ -52,7 +51,6 @@ class Finding:
     poses: list[Pose]
     person: int
     picture: Picture
-    scale: int
     overlays: list[Picture]
     milliseconds: dict[str, float]
     first: bool
@@ -169,9 +167,9 @@ class PoseFinder:
                 overlays = _overlays(predictor, pixels, poses[person], person)
             first, predictor.used = not predictor.used, True
         times = {step: 1000 * (b - a) for (_, a), (step, b) in pairwise(marks)}
-        scale = max(1, math.ceil(SMALLEST / max(pixels.shape[1:])))
-        picture = draw_people(pixels, poses, min_score, scale, bool(given), person)
-        return Finding(poses, person, picture, scale, overlays, times, first)
+        skeleton = predictor.skeleton
+        picture = picture_of(pixels, poses, skeleton, min_score, None, bool(given), person)
+        return Finding(poses, person, picture, overlays, times, first)
 
     def live(self, frame: ImageSource, name: str, min_score: float = TRUST) -> Picture:
         """A frame of a camera with its people drawn."""
@@ -179,7 +177,7 @@ class PoseFinder:
             predictor = self._predictor(name)
             predictor.flip_test, predictor.began = False, 0.0
             poses = predictor(frame)
-        return draw_people(read_image(frame), poses, min_score, 1)
+        return picture_of(read_image(frame), poses, predictor.skeleton, min_score, 1)
 
 
 def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int:
@@ -193,44 +191,24 @@ def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int
     return min(hit)[1] if hit else otherwise
 
 
-def draw_people(
+def picture_of(
     pixels: Tensor,
     poses: Sequence[Pose],
+    skeleton: Skeleton,
     min_score: float,
-    scale: int,
+    scale: int | None,
     with_box: bool = False,
     person: int | None = None,
 ) -> Picture:
-    """Everybody on a photo (3, H, W), with their boxes if they are several or `with_box`.
+    """Everybody on a photo (3, H, W), with their boxes if they are several, found or `with_box`.
 
-    Args:
-        pixels: The photo.
-        poses: The people.
-        min_score: See `draw_poses`.
-        scale: See there.
-        with_box: Whether the box of a single person is drawn, too.
-        person: Whose box is coloured, if there are several people.
+    The box of `person` is coloured if there are several people.
     """
-    if not poses:
-        side = (pixels.shape[1] * scale, pixels.shape[2] * scale)
-        picture = torch.nn.functional.interpolate(pixels[None], size=side)[0]
-        return picture.permute(1, 2, 0).numpy()
-    keypoints, scores, boxes = stack_poses(poses)
-    sure = torch.tensor([math.nan if p.box_score is None else p.box_score for p in poses])
-    shown = boxes if with_box or len(poses) > 1 or poses[0].box_score is not None else None
-    picture = draw_poses(
-        pixels,
-        keypoints,
-        scores,
-        poses[0].skeleton,
-        boxes=shown,
-        box_scores=None if shown is None else sure,
-        min_score=min_score,
-        scale=scale,
-    )
+    boxes = with_box or len(poses) > 1 or any(pose.box_score is not None for pose in poses)
+    picture = draw_people(pixels, poses, skeleton, boxes=boxes, min_score=min_score, scale=scale)
     if person is not None and len(poses) > 1:
         width = max(2, max(picture.shape) // 200)
-        corners = boxes[person : person + 1] * scale
+        corners = torch.from_numpy(poses[person].box)[None] * (picture.shape[2] // pixels.shape[2])
         picture = draw_bounding_boxes(picture, corners, colors=[HEAT], width=width)
     return picture.permute(1, 2, 0).numpy()
 

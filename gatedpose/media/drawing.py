@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -12,8 +13,38 @@ from gatedpose.errors import InputError
 from gatedpose.media.images import Array, ImageSource, read_image, to_pil
 from gatedpose.skeleton import Skeleton
 
+if TYPE_CHECKING:
+    from gatedpose.pose import Pose
+
 EDGE, EMPTY = (20, 20, 20), (255, 255, 255)  # outline of all that is drawn; unfilled part of a dot
+SMALLEST = 512  # pixels of a drawing's longer side
 COLOURS = {"right": (255, 140, 0), "left": (30, 170, 255), "middle": (110, 225, 90)}
+
+
+def draw_people(
+    image: ImageSource,
+    poses: Sequence["Pose"],
+    skeleton: Skeleton,
+    *,
+    boxes: bool = False,
+    min_score: float = 0.2,
+    scale: int | None = None,
+) -> Tensor:
+    """Draws poses of one skeleton, none or more, with their boxes if wanted: see `draw_poses`."""
+    shape = len(poses), skeleton.num_keypoints, 3
+    joints = torch.from_numpy(np.array([pose.to_numpy() for pose in poses]).reshape(shape))
+    placed = [[*pose.box, math.nan if pose.box_score is None else pose.box_score] for pose in poses]
+    rows = torch.from_numpy(np.array(placed, np.float64).reshape(len(poses), 5))
+    return draw_poses(
+        image,
+        joints[..., :2],
+        joints[..., 2],
+        skeleton,
+        boxes=rows[:, :4] if boxes else None,
+        box_scores=rows[:, 4] if boxes else None,
+        min_score=min_score,
+        scale=scale,
+    )
 
 
 def draw_poses(
@@ -49,8 +80,7 @@ def draw_poses(
         Picture (3, scale * H, scale * W), uint8.
     """
     pixels = read_image(image)
-    longest = max(pixels.shape[1:])
-    scale = max(1, math.ceil(512 / longest)) if scale is None else scale
+    scale = enlargement(pixels.shape[1:]) if scale is None else scale
     people = _arrays(keypoints, scores, boxes, box_scores, skeleton.num_keypoints)
     if scale < 1:
         raise InputError(f"draw_poses: scale must be a whole number from 1, got {scale}")
@@ -72,6 +102,11 @@ def draw_poses(
     overlay = overlay.reduce(fine)
     picture.paste(overlay, (0, 0), overlay)
     return read_image(picture)
+
+
+def enlargement(size: Sequence[int]) -> int:
+    """How many times a picture is enlarged to be drawn on."""
+    return max(1, math.ceil(SMALLEST / max(size)))
 
 
 def _arrays(
