@@ -206,10 +206,8 @@ class HeatmapNetwork(nn.Module):
         take, last = feature_take_indices(self.num_stacks, indices)
         self.num_stacks = last + 1
         self.stacks = self.stacks[: last + 1]
-        self.remap_features, self.remap_heatmaps = (
-            self.remap_features[:last],
-            self.remap_heatmaps[:last],
-        )
+        self.remap_features = self.remap_features[:last]
+        self.remap_heatmaps = self.remap_heatmaps[:last]
         self.heads = self.heads[: last if prune_head else last + 1]
         return take
 
@@ -249,8 +247,7 @@ class HeatmapNetwork(nn.Module):
                 device=weight.device,
                 dtype=weight.dtype,
             )
-            group, index = name.split(".")
-            getattr(self, group)[int(index)] = new
+            self.set_submodule(name, new)
         self.num_keypoints = self.num_classes = num_classes
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:

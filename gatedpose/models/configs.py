@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from gatedpose.errors import InputError, WeightsError
+from gatedpose.errors import InputError, WeightsError, check_range
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.variants import BY_NAME
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -20,31 +20,31 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
         WeightsError: For a field that is missing, of another kind, out of its range or in
             contradiction to another one; the message names it.
     """
+    try:
+        _check(config)
+    except InputError as error:
+        raise WeightsError(f"{where} is no config.json of timm's: {error}") from error
+    return dict(config)
 
-    def bad(text: str) -> WeightsError:
-        return WeightsError(f"{where} is no config.json of timm's: {text}")
 
+def _check(config: Any) -> None:
     if not isinstance(config, Mapping) or not isinstance(config.get("architecture"), str):
-        raise bad("it must be an object with the name of an 'architecture'")
+        raise InputError("it must be an object with the name of an 'architecture'")
     cfg = config.get("pretrained_cfg", config)
     arguments = config.get("model_args", {})
     for name, part in (("pretrained_cfg", cfg), ("model_args", arguments)):
         if not isinstance(part, Mapping):
-            raise bad(f"{name!r} must be an object, got {part!r:.80}")
-    if unknown := sorted(set(cfg) - _cfg_fields()):
-        place = "'pretrained_cfg'" if "pretrained_cfg" in config else "without 'pretrained_cfg' it"
-        raise bad(f"{place} has the unknown field {unknown[0]!r}")
-    if variant := BY_NAME.get(config["architecture"]):
-        known = {"in_chans", "num_classes", *(f.name for f in dataclasses.fields(variant.config))}
-        if unknown := sorted(set(arguments) - known):
-            raise bad(f"'model_args' has the unknown field {unknown[0]!r}")
+            raise InputError(f"{name!r} must be an object, got {part!r:.80}")
+    _check_names(config, cfg, arguments)
+    size = cfg.get("input_size", (3, 256, 256))
+    what = "channels, height and width in 'input_size'"
+    check_range(what, size, (1, LARGEST_SIDE), count=3)
     channels = _agreed(
         {
-            "input_size": _input_size(cfg, bad)[0],
+            "input_size": size[0],
             "in_chans": arguments.get("in_chans"),
             "in_channels": arguments.get("in_channels"),
-        },
-        bad,
+        }
     )
     keypoints = _agreed(
         {
@@ -52,72 +52,52 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
             "num_classes of pretrained_cfg": cfg.get("num_classes"),
             "num_classes of model_args": arguments.get("num_classes"),
             "num_keypoints of model_args": arguments.get("num_keypoints"),
-        },
-        bad,
+        }
     )
-    for name in ("mean", "std"):
-        values = cfg.get(name, [1] * channels)
-        if not _numbers(values, channels, *COLOURS[name]):
-            low, high = COLOURS[name]
-            raise bad(
-                f"{name!r} must be {channels} numbers from {low:g} to {high:g}, of colours from 0 "
-                f"to 1, got {values!r:.80}"
-            )
-    _check_told(config, keypoints, bad)
-    return dict(config)
-
-
-def _check_told(config: Mapping[str, Any], keypoints: int | None, bad: Any) -> None:
-    """Sees that joints and calibration are such, and the joints as many as heatmaps."""
+    for name, limits in COLOURS.items():
+        if name in cfg:
+            what = f"colours are from 0 to 1: {name!r}"
+            check_range(what, cfg[name], limits, count=channels)
     if told := config.get("skeleton"):
-        try:
-            skeleton = Skeleton.from_dict(told)
-        except InputError as error:
-            raise bad(str(error)) from error
-        joints, known_as = skeleton.num_keypoints, SKELETONS.get(skeleton.name, skeleton)
-        if keypoints not in (None, joints):
-            raise bad(f"num_classes is {keypoints}, the skeleton has {joints} joints")
-        pairs = (sorted(map(sorted, one.flip_pairs)) for one in (skeleton, known_as))
-        if skeleton.joints != known_as.joints or len(set(map(str, pairs))) > 1:
-            raise bad(f"its skeleton is not the one that is known as {skeleton.name!r}")
+        _check_skeleton(Skeleton.from_dict(told), keypoints)
     if told := config.get("calibration"):
         try:
             Calibration(**told)
-        except (InputError, TypeError, ValueError) as error:
-            raise bad(f"'calibration': {error}") from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"'calibration': {error}") from error
 
 
-def _cfg_fields() -> set[str]:
+def _check_names(
+    config: Mapping[str, Any], cfg: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> None:
+    """Sees that timm knows the fields of its configuration, and the network its options."""
     from timm.models import PretrainedCfg  # takes long
 
-    return {field.name for field in dataclasses.fields(PretrainedCfg)}
+    if unknown := sorted(set(cfg) - {field.name for field in dataclasses.fields(PretrainedCfg)}):
+        place = "'pretrained_cfg'" if "pretrained_cfg" in config else "without 'pretrained_cfg' it"
+        raise InputError(f"{place} has the unknown field {unknown[0]!r}")
+    if variant := BY_NAME.get(config["architecture"]):
+        known = {"in_chans", "num_classes", *(f.name for f in dataclasses.fields(variant.config))}
+        if unknown := sorted(set(arguments) - known):
+            raise InputError(f"'model_args' has the unknown field {unknown[0]!r}")
 
 
-def _input_size(cfg: Mapping[str, Any], bad: Any) -> tuple[int, ...]:
-    size = cfg.get("input_size", (3, 256, 256))
-    whole = isinstance(size, list | tuple) and all(type(n) is int for n in size)
-    if not whole or len(size) != 3 or not all(1 <= n <= LARGEST_SIDE for n in size):
-        raise bad(
-            f"'input_size' must be channels, height and width up to {LARGEST_SIDE}, "
-            f"got {size!r:.80}"
-        )
-    return tuple(size)
+def _check_skeleton(skeleton: Skeleton, keypoints: int | None) -> None:
+    """Sees that joints are as many as heatmaps, and those that their name stands for."""
+    joints, known_as = skeleton.num_keypoints, SKELETONS.get(skeleton.name, skeleton)
+    if keypoints not in (None, joints):
+        raise InputError(f"num_classes is {keypoints}, the skeleton has {joints} joints")
+    pairs = (sorted(map(sorted, one.flip_pairs)) for one in (skeleton, known_as))
+    if skeleton.joints != known_as.joints or len(set(map(str, pairs))) > 1:
+        raise InputError(f"its skeleton is not the one that is known as {skeleton.name!r}")
 
 
-def _agreed(values: Mapping[str, Any], bad: Any) -> Any:
+def _agreed(values: Mapping[str, Any]) -> Any:
     """The one number that several fields give, None if none does."""
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
         if type(value) is not int or value < 1:
-            raise bad(f"{name} must be a whole number from 1, got {value!r:.80}")
+            raise InputError(f"{name} must be a whole number from 1, got {value!r:.80}")
     if len(set(given.values())) > 1:
-        raise bad("; ".join(f"{name} is {value}" for name, value in given.items()))
+        raise InputError("; ".join(f"{name} is {value}" for name, value in given.items()))
     return next(iter(given.values()), None)
-
-
-def _numbers(values: Any, count: int, low: float, high: float) -> bool:
-    return (
-        isinstance(values, list | tuple)
-        and len(values) == count
-        and all(type(v) in (int, float) and low <= v <= high for v in values)
-    )

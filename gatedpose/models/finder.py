@@ -7,16 +7,14 @@ The paper's blocks (Bulat et al., FG 2020) in another use than the paper's: the 
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
 from gatedpose.errors import InputError
-from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, StackedNetwork
 from gatedpose.models.layers import Gate
 
 RARE = 0.01  # what a fresh centre map says everywhere
@@ -62,7 +60,7 @@ class FinderConfig:
         )
 
 
-class GatedFinder(HeatmapNetwork):
+class GatedFinder(StackedNetwork):
     """Images (B, C, H, W) -> maps (B, 1, 5, H/8, W/8), raw; see `gatedpose.boxmaps`.
 
     Args:
@@ -81,19 +79,8 @@ class GatedFinder(HeatmapNetwork):
         self.stem = nn.Sequential(OrderedDict([*pose.stem.named_children(), ("halve", halve)]))
         self.stacks, self.heads = pose.stacks, pose.heads
         self.remap_features, self.remap_heatmaps = pose.remap_features, pose.remap_heatmaps
-        self._calm_head()
-
-    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yields the stack's features and maps, (B, *, H/8, W/8); None for a pruned head."""
-        self.check_input(images)
-        x = self.stem(images)  # (B, C, H/8, W/8)
-        features = self.run(self.stacks[0], x)  # (B, C, H/8, W/8)
-        yield features, self.heads[0](features) if len(self.heads) else None  # (B, 5, H/8, W/8)
-
-    def _calm_head(self) -> None:
-        """A fresh head that finds nobody, and boxes of a middling size."""
         bias = self.heads[0].get_parameter("bias")
-        with torch.no_grad():
+        with torch.no_grad():  # a fresh head finds nobody, and boxes of a middling size
             bias[0] = math.log(RARE / (1 - RARE))
             bias[1:] = math.log(DISTANCE)
 

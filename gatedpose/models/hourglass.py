@@ -140,7 +140,38 @@ class HybridHourglass(nn.Module):
         return merged
 
 
-class GatedHourglass(HeatmapNetwork):
+class StackedNetwork(HeatmapNetwork):
+    """Stacks that each tell the next one what they saw and what they found.
+
+    Subclasses build `stem` and `stacks`, then call `add_heads`.
+    """
+
+    def add_heads(self) -> None:
+        """A head for each stack, and remaps from each stack to the next."""
+        width, keypoints, stacks = self.num_features, self.num_keypoints, self.num_stacks
+        self.heads = nn.ModuleList(nn.Conv2d(width, keypoints, 1) for _ in range(stacks))
+        self.remap_features = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(stacks - 1))
+        self.remap_heatmaps = nn.ModuleList(
+            nn.Conv2d(keypoints, width, 1) for _ in range(stacks - 1)
+        )
+
+    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields each stack's features and heatmaps, (B, *, H/4, W/4); None for a pruned head.
+
+        Every stack is supervised (Eq. 2).
+        """
+        self.check_input(images)
+        x = self.stem(images)  # (B, C, H/4, W/4)
+        for s, stack in enumerate(self.stacks):
+            features = self.run(stack, x)  # (B, C, H/4, W/4)
+            heatmaps = self.heads[s](features) if s < len(self.heads) else None  # (B, K, H/4, W/4)
+            yield features, heatmaps
+            if s + 1 < self.num_stacks:
+                x = x + self.remap_features[s](features)
+                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)
+
+
+class GatedHourglass(StackedNetwork):
     """Stacked hybrid hourglasses with soft-gated skip connections: images -> heatmaps.
 
     Args:
@@ -152,8 +183,8 @@ class GatedHourglass(HeatmapNetwork):
 
     def __init__(self, config: GatedHourglassConfig | None = None) -> None:
         config = config or GatedHourglassConfig()
-        width, stacks, keypoints = config.width, config.stacks, config.num_keypoints
-        super().__init__(keypoints, config.in_channels, width, stacks, config.depth)
+        width, stacks = config.width, config.stacks
+        super().__init__(config.num_keypoints, config.in_channels, width, stacks, config.depth)
         self.config = config
         layers = NormAct(norm_layer=config.norm_layer, act_layer=config.act_layer)
         self.stem = nn.Sequential(
@@ -166,11 +197,7 @@ class GatedHourglass(HeatmapNetwork):
             )
         )
         self.stacks = nn.ModuleList(self._stack(config, layers) for _ in range(stacks))
-        self.heads = nn.ModuleList(nn.Conv2d(width, keypoints, 1) for _ in range(stacks))
-        self.remap_features = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(stacks - 1))
-        self.remap_heatmaps = nn.ModuleList(
-            nn.Conv2d(keypoints, width, 1) for _ in range(stacks - 1)
-        )
+        self.add_heads()
 
     @staticmethod
     def _stack(config: GatedHourglassConfig, layers: NormAct) -> nn.Sequential:
@@ -187,18 +214,3 @@ class GatedHourglass(HeatmapNetwork):
                 relu=activation(config.act_layer),
             )
         )
-
-    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yields each stack's features and heatmaps, (B, *, H/4, W/4); None for a pruned head.
-
-        Every stack is supervised (Eq. 2), and tells the next one what it saw and what it found.
-        """
-        self.check_input(images)
-        x = self.stem(images)  # (B, C, H/4, W/4)
-        for s, stack in enumerate(self.stacks):
-            features = self.run(stack, x)  # (B, C, H/4, W/4)
-            heatmaps = self.heads[s](features) if s < len(self.heads) else None  # (B, K, H/4, W/4)
-            yield features, heatmaps
-            if s + 1 < self.num_stacks:
-                x = x + self.remap_features[s](features)
-                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)

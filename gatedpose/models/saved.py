@@ -4,7 +4,6 @@ A folder is laid out as a Hub repository: timm's config.json and the weights.
 """
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 from torch import nn
 
 from gatedpose.errors import InputError
-from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
@@ -62,10 +60,16 @@ def save_model(
         if name not in ("num_keypoints", "in_channels") and value != getattr(standard, name)
     }
     told = {"calibration": asdict(calibration)} if calibration else {}
+    network = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format)
+    # Older timm takes the channels from here, where they are those of the standard.
+    network.pretrained_cfg["input_size"] = (
+        model.in_channels,
+        *model.pretrained_cfg["input_size"][1:],
+    )
     with whole_folder(folder, MODEL_FILES) as part:
         try:
             save_for_hf(
-                copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format),
+                network,
                 part,
                 model_config={**({"skeleton": asdict(skeleton)} if skeleton else {}), **told},
                 model_args={**changed, "in_chans": model.in_channels},
@@ -73,9 +77,6 @@ def save_model(
             )
         except safetensors.SafetensorError as error:  # a full disk, for example
             raise OSError(f"cannot write {folder}: {error}") from error
-        config = json.loads((part / "config.json").read_text("utf-8"))
-        config["pretrained_cfg"]["input_size"][0] = model.in_channels  # older timm leaves it at 3
-        (part / "config.json").write_text(to_json(config, indent=2), "utf-8")
 
 
 def skeleton_of(model: nn.Module) -> Skeleton | None:

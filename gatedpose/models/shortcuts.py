@@ -7,7 +7,6 @@ their own.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -221,19 +220,13 @@ def _remove(owner: nn.Module, name: str) -> None:
 
 def _last_affine(shortcut: nn.Module) -> nn.Module | None:
     """The convolution or affine batch norm that a shortcut ends in, if it does."""
+    idle = (nn.Identity, ShortcutGate)
     layers = [
         module
         for module in shortcut.modules()
-        if not isinstance(module, (nn.Identity, ShortcutGate)) and not list(_inner(module))
+        if not isinstance(module, idle) and all(isinstance(m, idle) for m in module.children())
     ]
     last = layers[-1] if layers else None
     if isinstance(last, (nn.Conv2d, nn.BatchNorm2d)) and last.weight is not None:
         return last
     return None
-
-
-def _inner(module: nn.Module) -> Iterator[nn.Module]:
-    """Children that do something."""
-    return (
-        child for child in module.children() if not isinstance(child, (nn.Identity, ShortcutGate))
-    )

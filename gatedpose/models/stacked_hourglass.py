@@ -13,14 +13,14 @@ Deviations:
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError
-from gatedpose.models.base import HeatmapNetwork, check_sizes
+from gatedpose.models.base import check_sizes
+from gatedpose.models.hourglass import StackedNetwork
 from gatedpose.models.layers import upsample2
 
 DEPTH = 4  # both halve their input four times
@@ -102,7 +102,7 @@ class Hourglass(nn.Module):
         return merged
 
 
-class StackedHourglass(HeatmapNetwork):
+class StackedHourglass(StackedNetwork):
     """Stacked hourglass of Newell et al.: images -> heatmaps, shaped as `HeatmapNetwork` says.
 
     Args:
@@ -111,8 +111,8 @@ class StackedHourglass(HeatmapNetwork):
 
     def __init__(self, config: HourglassConfig | None = None) -> None:
         config = config or HourglassConfig()
-        width, stacks, keypoints = config.width, config.stacks, config.num_keypoints
-        super().__init__(keypoints, config.in_channels, width, stacks, DEPTH)
+        width, stacks = config.width, config.stacks
+        super().__init__(config.num_keypoints, config.in_channels, width, stacks, DEPTH)
         self.config = config
         self.stem = nn.Sequential(
             OrderedDict(
@@ -126,11 +126,7 @@ class StackedHourglass(HeatmapNetwork):
             )
         )
         self.stacks = nn.ModuleList(self._stack(width) for _ in range(stacks))
-        self.heads = nn.ModuleList(nn.Conv2d(width, keypoints, 1) for _ in range(stacks))
-        self.remap_features = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(stacks - 1))
-        self.remap_heatmaps = nn.ModuleList(
-            nn.Conv2d(keypoints, width, 1) for _ in range(stacks - 1)
-        )
+        self.add_heads()
 
     @staticmethod
     def _stack(width: int) -> nn.Sequential:
@@ -143,15 +139,3 @@ class StackedHourglass(HeatmapNetwork):
                 relu=nn.ReLU(),
             )
         )
-
-    def forward_stacks(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yields each stack's features and heatmaps, (B, *, H/4, W/4); None for a pruned head."""
-        self.check_input(images)
-        x = self.stem(images)  # (B, C, H/4, W/4)
-        for s, stack in enumerate(self.stacks):
-            features = self.run(stack, x)
-            heatmaps = self.heads[s](features) if s < len(self.heads) else None
-            yield features, heatmaps
-            if s + 1 < self.num_stacks:
-                x = x + self.remap_features[s](features)
-                x = x if heatmaps is None else x + self.remap_heatmaps[s](heatmaps)

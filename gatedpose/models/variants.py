@@ -83,9 +83,8 @@ def find_variant(name: str) -> Variant:
     return BY_NAME[name]
 
 
-def keypoint_modules(config: Config, stacks: int | None = None) -> tuple[str, ...]:
+def keypoint_modules(config: Config) -> tuple[str, ...]:
     """Names of the modules whose shape depends on the number of keypoints."""
-    stacks = config.stacks if stacks is None else stacks
-    remaps = 0 if isinstance(config, CUNetConfig) else stacks - 1
-    heads = [f"heads.{s}" for s in range(stacks)]
+    remaps = 0 if isinstance(config, CUNetConfig) else config.stacks - 1
+    heads = [f"heads.{s}" for s in range(config.stacks)]
     return (*heads, *(f"remap_heatmaps.{s}" for s in range(remaps)))

@@ -194,8 +194,7 @@ def load_tensors(
     origin: object,
     new_keypoints: bool = False,
 ) -> None:
-    """Loads `tensors` into `model`, all of them or none; see `load_weights`."""
-    check_fit(model, tensors, origin, new_keypoints)
+    """Loads tensors that fit a model, all of them or none; see `check_fit` and `load_weights`."""
     state = model.state_dict()
     fresh = _fresh(model, new_keypoints)
     kept = {key: value for key, value in state.items() if key.startswith(fresh)}
@@ -294,4 +293,6 @@ def load_weights(
         WeightsError: If the file is absent, damaged, no safetensors, or of another network; the
             message has the first keys that are missing, unexpected or of another shape.
     """
-    load_tensors(model, read_tensors(path, sha256), path, new_keypoints)
+    tensors = read_tensors(path, sha256)
+    check_fit(model, tensors, path, new_keypoints)
+    load_tensors(model, tensors, path, new_keypoints)

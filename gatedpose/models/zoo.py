@@ -143,10 +143,8 @@ def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -
         )
 
 
-def _timm_cfg(
-    variant: Variant, weights: Weights | None = None, stacks: int | None = None
-) -> dict[str, Any]:
-    """What timm's `PretrainedCfg` is to say of a variant, of so many stacks, and its weights."""
+def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any]:
+    """What timm's `PretrainedCfg` is to say of a variant and its weights."""
     side = 256
     if isinstance(variant.config, FinderConfig):
         side = weights.recipe["phases"][-1]["size"] if weights else 320
@@ -158,14 +156,14 @@ def _timm_cfg(
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
         "first_conv": FIRST_CONV,
-        "classifier": keypoint_modules(variant.config, stacks),
+        "classifier": keypoint_modules(variant.config),
         "architecture": variant.name,
     }
     if weights:
         # What cannot be had has no place, so that timm.list_models(pretrained=True) leaves it out.
         file = str(weights.path) if weights.obtainable else None
         cfg |= {"file": file, "hf_hub_id": weights.hub_id, "license": weights.license}
-        cfg |= {"num_classes": weights.num_keypoints}
+        cfg["num_classes"] = weights.num_keypoints
     return cfg
 
 
@@ -180,21 +178,23 @@ def _create(
     _, place, tag = parse_name(name)
     variant = BY_NAME[place]
     weights = find_weights(name) if pretrained or tag else None
-    cfg = _timm_cfg(variant, weights, changes.get("stacks"))
-    sizes: dict[str, Any] = {"num_keypoints": cfg["num_classes"], **changes}
-    if num_keypoints is not None:
-        sizes["num_keypoints"] = num_keypoints
+    cfg = _timm_cfg(variant, weights)
+    keypoints = cfg["num_classes"] if num_keypoints is None else num_keypoints
+    sizes: dict[str, Any] = {"num_keypoints": keypoints, **changes}
     if pretrained and weights:
         file = weights.fetch(cache_dir), weights.sha256
         model = _trained(variant, sizes, *file, cfg["num_classes"], cfg["input_size"][0])
     else:
         model = variant.build(**sizes)
-    named = {"architecture": place, "custom_load": False, "fixed_input_size": False}
-    cfg = {**cfg, **named, "crop_mode": "center", "pool_size": None}
     if weights:
         cfg["tag"] = weights.name.partition(".")[2]
     model.pretrained_cfg = {
-        key: value for key, value in cfg.items() if value is not None or key == "pool_size"
+        **{key: value for key, value in cfg.items() if value is not None},
+        "classifier": tuple(model.keypoint_modules()),
+        "custom_load": False,
+        "fixed_input_size": False,
+        "crop_mode": "center",
+        "pool_size": None,
     }
     return model
 
