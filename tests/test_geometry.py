@@ -334,7 +334,7 @@ def test_shrinking_does_not_alias(kind: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("size", [(64, 64), (64, 48), (40, 72)])
-@pytest.mark.parametrize("shrink", [6.0, 3.7, 2.0, 1.3, 1.0, 0.6, 0.3])
+@pytest.mark.parametrize("shrink", [6.0, 2.0, 1.3, 1.0, 0.3])
 def test_crops_have_no_bias(shrink: float, size: tuple[int, int], kind: torch.dtype) -> None:
     """A blob at a known continuous position lands where the matrix says, wherever the box is."""
     rng = np.random.default_rng(int(10 * shrink) + size[1])

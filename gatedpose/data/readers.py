@@ -1,9 +1,9 @@
 """The readers by the name of their dataset."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from gatedpose.data.coco import coco
 from gatedpose.data.lsp import lsp, lspet
@@ -12,17 +12,7 @@ from gatedpose.data.own import own, splits_in
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, did_you_mean
 
-
-class Reader(Protocol):
-    """What reads one dataset."""
-
-    def __call__(
-        self, folder: str | Path, split: str, *, check_images: bool = True
-    ) -> list[Sample]:
-        """The people of a split."""
-
-
-READERS: dict[str, Reader] = {
+READERS: dict[str, Callable[..., list[Sample]]] = {
     "lsp": lsp,
     "lspet": lspet,
     "mpii": mpii,
