@@ -9,8 +9,6 @@ from gatedpose.cli.commands import Commands
 from gatedpose.cli.options import COUNT, POSITIVE, SEED, SHARE, json_option, pixels_option
 from gatedpose.files.typed_json import to_json
 
-PARTLY = "of which some people may have no box"
-
 
 @click.group(cls=Commands)
 def finder() -> None:
@@ -25,7 +23,8 @@ def finder() -> None:
 )  # fmt: skip
 @click.option(
     "--partly", "partly", multiple=True, type=Path, metavar="FOLDER",
-    help=f"Pictures {PARTLY}: what is outside the boxes is not learnt; repeat it.",
+    help="Pictures of which some people may have no box: what is outside the boxes is not learnt; "
+    "repeat it.",
 )  # fmt: skip
 @click.option(
     "--stretched", multiple=True, type=Path, metavar="FOLDER",
