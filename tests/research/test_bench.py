@@ -106,7 +106,7 @@ def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
     assert bench.draw(rows).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("mode", ["eager", "openvino-float32", "openvino-int8"])
+@pytest.mark.parametrize("mode", ["eager", "openvino-int8"])
 def test_photos_to_poses(mode: bench.Mode) -> None:
     if mode != "eager":
         pytest.importorskip("openvino")

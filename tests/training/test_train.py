@@ -94,7 +94,9 @@ def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> Non
         torch.testing.assert_close(tensor, last[name])
 
 
-@pytest.mark.parametrize(("loss", "sigma"), [("mse", 3.0), ("softmax", 1.0)])
+@pytest.mark.parametrize(
+    ("loss", "sigma"), [pytest.param("mse", 3.0, marks=pytest.mark.slow), ("softmax", 1.0)]
+)
 def test_learns(loss: Loss, sigma: float, tmp_path: Path) -> None:
     phase = Phase(size=64, images=1200, batch_size=8, sigma=sigma)
     recipe = Recipe("toy", {}, (phase,), loss, lr=0.02, warmup=5, ema=0.9, augmentation=NONE)
