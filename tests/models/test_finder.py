@@ -27,10 +27,9 @@ def test_maps_are_an_eighth_of_the_picture() -> None:
         model(torch.zeros(2, 3, 48, 96))
 
 
-def test_the_finder_is_half_a_million_parameters_and_known_to_timm() -> None:
+def test_the_finder_is_known_to_timm() -> None:
     model = timm.create_model(NAME)
     assert isinstance(model, GatedFinder)
-    assert sum(p.numel() for p in model.parameters()) == 412_799
     assert model.pretrained_cfg["input_size"] == (3, 320, 320)
     assert NAME in gatedpose.list_models()
     assert skeleton_of(model) is None

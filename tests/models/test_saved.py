@@ -64,10 +64,10 @@ def test_failed_saving_leaves_the_older_folder(
     save_model(kite_model(), tmp_path / "saved", KITE)
     before = (tmp_path / "saved" / "model.safetensors").read_bytes()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)  # config.json, after the weights
+    monkeypatch.setattr(json, "dump", full)  # config.json, after the weights
     with pytest.raises(OSError, match="No space left"):
         save_model(kite_model(), tmp_path / "saved", KITE)
     assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
