@@ -23,7 +23,7 @@ from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training import folder
 from gatedpose.training.devices import sigterm
-from gatedpose.training.finder_recipe import FinderRecipe, read_finder_recipe
+from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
 from gatedpose.training.losses import finder_loss
 from gatedpose.training.optimizer import make_optimizer, set_learning_rate
@@ -75,7 +75,7 @@ class FinderTrainer:
         self.best = 0.0
         self.losses: list[tuple[float, float]] = []
         out.mkdir(parents=True, exist_ok=True)
-        folder.note_recipe(out, recipe, read_finder_recipe)
+        folder.note_recipe(out, recipe)
         if (out / folder.CHECKPOINT).exists():
             self._restore()
 

@@ -1,12 +1,9 @@
 """What was done to train a finder, as data."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gatedpose.batches.views import Views
-from gatedpose.data.annotations import load_json
 from gatedpose.errors import Range, check_ranges
-from gatedpose.files.typed_json import from_json
 from gatedpose.training.groups import RANGES, FinderPhase
 
 OWN = ("lr", "weight_decay", "warmup", "clip", "ema", "seed")  # fields as a pose recipe's
@@ -63,12 +60,3 @@ class FinderRecipe:
 
     def __post_init__(self) -> None:
         check_ranges("finder recipe", self, FINDER_RANGES)
-
-
-def read_finder_recipe(path: str) -> FinderRecipe:
-    """The recipe in the recipe.json of a training.
-
-    Raises:
-        ValueError: For a file that is no JSON, or fields that are wrong.
-    """
-    return from_json(FinderRecipe, load_json(Path(path)), path)

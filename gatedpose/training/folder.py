@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError, WeightsError
-from gatedpose.files.typed_json import to_json
+from gatedpose.files.typed_json import from_json, to_json
 from gatedpose.files.whole import check_replaceable, write_whole
 from gatedpose.models.saved import MODEL_FILES
 from gatedpose.models.weights import require_finite
@@ -32,18 +33,12 @@ def check_folder(out: Path, resume: bool, read: Iterable[Path]) -> None:
     check_replaceable(out / "model", MODEL_FILES)
 
 
-def note_recipe(out: Path, recipe: Any, read: Callable[[str], Any]) -> None:
-    """Writes recipe.json, or sees that the training to be resumed has the same recipe.
-
-    Args:
-        out: Folder of the training.
-        recipe: A dataclass.
-        read: Reads one from a file.
-    """
+def note_recipe(out: Path, recipe: Any) -> None:
+    """Writes a recipe, or sees that the training to be resumed has the same one."""
     path, fields = out / "recipe.json", asdict(recipe)
     if (out / CHECKPOINT).exists():
-        before = asdict(read(str(path)))
-        require_same(f"{out} holds a training by another recipe", before, fields)
+        before = from_json(type(recipe), load_json(path), str(path))
+        require_same(f"{out} holds a training by another recipe", asdict(before), fields)
     else:
         write_whole(path, to_json(fields, indent=1))
 

@@ -26,7 +26,7 @@ from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer, set_learning_rate
-from gatedpose.training.recipes import Recipe, find_recipe
+from gatedpose.training.recipes import Recipe
 from gatedpose.training.schedule import Progress, check_batches, learning_rate
 from gatedpose.training.watch import watch
 
@@ -95,7 +95,7 @@ class Trainer:
         out.mkdir(parents=True, exist_ok=True)
         resumed = (out / folder.CHECKPOINT).exists()
         if self.main or resumed:
-            folder.note_recipe(out, recipe, find_recipe)
+            folder.note_recipe(out, recipe)
         if resumed:
             self._restore()
 
