@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from gatedpose.engines.engine import check_installed
 from gatedpose.engines.kept import Parts
 from gatedpose.engines.quantise import quantised, stored_ranges
 from gatedpose.engines.runtimes import (
+    compile_openvino,
+    convert_onnx,
     convert_openvino,
     onnxruntime_session,
     openvino,
@@ -40,7 +42,7 @@ from gatedpose.predict.exported import METADATA
 from gatedpose.skeleton import Skeleton
 
 Format: TypeAlias = Literal["onnx", "torch-export", "openvino"]
-FORMATS: tuple[Format, ...] = ("onnx", "torch-export", "openvino")
+FORMATS: tuple[Format, ...] = get_args(Format)
 Run: TypeAlias = Callable[[Tensor], list[Tensor]]
 Read: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]  # coordinates and scores of maps
 
@@ -227,16 +229,7 @@ def _largest(found: list[Tensor], wanted: list[Tensor]) -> float:
 def _write_onnx(
     graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
 ) -> Parts:
-    program = torch.onnx.export(
-        graph,
-        (images,),
-        dynamo=True,
-        dynamic_shapes=shapes,
-        input_names=["images"],
-        output_names=list(names),
-        verbose=False,
-    )
-    assert program is not None  # it is, with dynamo
+    program = convert_onnx(graph, images, shapes, names)
     program.model.metadata_props[METADATA] = facts
     return {"": program.model_proto.SerializeToString()}
 
@@ -276,9 +269,8 @@ def _write_openvino(
 
 
 def _openvino_program(data: Parts) -> Run:
-    core = openvino().Core()
-    model = core.read_model(data[".xml"], data[".bin"])
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = openvino().Core().read_model(data[".xml"], data[".bin"])
+    compiled = compile_openvino(model, "float32")
     return lambda images: [
         torch.from_numpy(out.copy()) for out in compiled(images.numpy()).values()
     ]

@@ -26,7 +26,6 @@ from gatedpose.files.typed_json import to_json
 from gatedpose.models.base import HeatmapNetwork
 
 Choice: TypeAlias = Engine | Literal["torch"]
-Ask: TypeAlias = Precision | Literal["auto"]
 REPEATS = 5
 log = logging.getLogger(__name__)
 

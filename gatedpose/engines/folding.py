@@ -51,9 +51,7 @@ class FoldedNetwork(nn.Module):
             if isinstance(module, SoftGatedResidual):
                 _fold_gate(module)
         for module in list(network.modules()):
-            if not (split_merges and isinstance(module, HybridHourglass)):
-                continue
-            if _is_pointwise(module.merge):
+            if split_merges and isinstance(module, HybridHourglass) and _is_pointwise(module.merge):
                 module.merge = FoldedMerge(module.merge.block)  # type: ignore[assignment]
         self.head = network.heads[-1]
         network.remap_features = nn.ModuleList(

@@ -30,6 +30,7 @@ from gatedpose.models.weights import WEIGHTS_DIR
 Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
 IMAGES = "images"  # among those names
 STEPS = 255  # of an activation's range
+FIND_OWN = "find its own with gatedpose.engines.quantise.find_ranges and pass ranges="
 
 
 class Rounding:
@@ -77,8 +78,7 @@ def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
         )
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.Conv2d):
-            owner, _, child = name.rpartition(".")
-            setattr(network.get_submodule(owner), child, QuantisedConv(layer))
+            network.set_submodule(name, QuantisedConv(layer))
     for name in ranges:
         _hook(network, name, Rounding(*ranges[name]))
     return network
@@ -208,8 +208,7 @@ def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
         )
         raise WeightsError(
             f"{name or 'this network'} has no ranges of activations for eight bits, which "
-            f"{', '.join(there)} have; find its own with gatedpose.engines.quantise.find_ranges "
-            "and pass ranges="
+            f"{', '.join(there)} have; {FIND_OWN}"
         )
     try:
         facts = json.loads(path.read_text("utf-8"))
@@ -218,8 +217,5 @@ def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} holds no ranges of activations: {error!r}") from error
     if weights != weights_digest(model):
-        raise WeightsError(
-            f"{path} is of other weights than this network has now: find its own ranges with "
-            "gatedpose.engines.quantise.find_ranges and pass ranges="
-        )
+        raise WeightsError(f"{path} is of other weights than this network has now: {FIND_OWN}")
     return ranges

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -126,20 +126,33 @@ def cut_in_powers(prepare: Callable[[Shape], Run]) -> Run:
     return run
 
 
-def to_onnx(graph: nn.Module, shape: Shape) -> Parts:
-    """A module converted for any number of images of one size."""
+def convert_onnx(
+    graph: nn.Module, images: Tensor, shapes: Any, names: Sequence[str] = ("heatmaps",)
+) -> Any:
+    """PyTorch's ONNX program of a module.
+
+    Args:
+        graph: The module.
+        images: An example of what it takes.
+        shapes: Which dimensions of the images may change, see `torch.export.export`.
+        names: Of what it gives.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parts of PyTorch that its exporter still uses
-        program = torch.onnx.export(
+        return torch.onnx.export(
             graph,
-            (torch.zeros(shape),),
+            (images,),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=shapes,
             input_names=["images"],
-            output_names=["heatmaps"],
+            output_names=list(names),
             verbose=False,
         )
-    assert program is not None  # it is, with dynamo
+
+
+def to_onnx(graph: nn.Module, shape: Shape) -> Parts:
+    """A module converted for any number of images of one size."""
+    program = convert_onnx(graph, torch.zeros(shape), ({0: torch.export.Dim("batch")},))
     return {"onnx": program.model_proto.SerializeToString()}
 
 

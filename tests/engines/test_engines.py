@@ -83,24 +83,6 @@ def test_same_as_in_pytorch(small: GatedHourglass, engine: Any) -> None:
         fast.to("cuda")
 
 
-def test_several_threads_at_once(small: GatedHourglass) -> None:
-    images, threads = torch.randn(6, 3, 64, 128), torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        fast = gatedpose.optimize(
-            small, engine="openvino", precision="float32", example_shape=images.shape
-        )
-        first = fast(images)
-        fast(torch.zeros_like(images))
-        torch.testing.assert_close(first, heatmaps(small, images), atol=1e-3, rtol=0)
-        [run] = fast._runs.values()
-        with ThreadPoolExecutor(2) as pool:  # each with requests of its own
-            both = list(pool.map(run, (images, images.flip(0))))
-        torch.testing.assert_close(both[1].flip(0), both[0], atol=1e-6, rtol=0)
-    finally:
-        torch.set_num_threads(threads)
-
-
 def test_other_sizes(small: GatedHourglass) -> None:
     images = torch.randn(1, 3, 128, 64)
     fast = gatedpose.optimize(small, engine="openvino", precision="float32", example_shape=SHAPE)

@@ -78,14 +78,3 @@ def test_every_norm_of_an_hourglass_behind_a_convolution_is_folded() -> None:
     kept = [n for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]
     assert kept
     assert all(name.endswith("residual.bn1") for name in kept)
-
-
-def test_predictor_takes_it() -> None:
-    model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True)
-    pixels = torch.randint(0, 255, (3, 90, 70), dtype=torch.uint8)
-    [pose] = gatedpose.Predictor(model)(pixels, "whole")
-    [same] = gatedpose.Predictor(FoldedNetwork(model))(pixels, "whole")
-    assert same.skeleton == pose.skeleton
-    torch.testing.assert_close(
-        torch.tensor(same.keypoints), torch.tensor(pose.keypoints), atol=0.01, rtol=0
-    )

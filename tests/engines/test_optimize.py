@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import gatedpose
-from gatedpose.engines.optimize import APART, OptimizedNetwork, fast_dtype
+from gatedpose.engines.optimize import APART, OptimizedNetwork
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,3 @@ def test_bad_input(model) -> None:
     with pytest.raises(RuntimeError, match="only predicts"):
         fast.train()
     assert not fast.eval().training
-
-
-def test_fast_dtype_of_the_cpu() -> None:
-    assert fast_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)
