@@ -1,9 +1,9 @@
 """Person crops packed into tar files of some MB each, to be copied around and trained from.
 
 `SPLIT-00000.tar` and so on hold `00000000.jpg`, the square crop, and `00000000.json` ("id",
-"keypoints" in crop pixels, "labelled") of each person, numbered through all shards of the split:
-what WebDataset and any archive viewer open. `SPLIT.json` lists them; it is written last, so that a
-split that has one is complete.
+"keypoints" in crop pixels, "labelled", and "absent" where joints are known to be out of the
+picture) of each person, numbered through all shards of the split: what WebDataset and any archive
+viewer open. `SPLIT.json` lists them; it is written last, so that a split that has one is complete.
 """
 
 import hashlib
@@ -123,8 +123,10 @@ def _filled(
     shard, people = io.BytesIO(), 0
     for number, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
         crop, keypoints = cut(sample, size)
-        labelled = sample.labelled.tolist()
+        labelled, absent = sample.labelled.tolist(), sample.absent_joints
         facts = {"id": sample.id, "keypoints": keypoints.tolist(), "labelled": labelled}
+        if absent.any():
+            facts["absent"] = absent.tolist()
         person = _member(f"{number:08d}.jpg", encode_jpeg(crop, quality))
         person += _member(f"{number:08d}.json", to_json(facts).encode())
         if people and shard.tell() + len(person) + len(END) > shard_bytes:
@@ -190,6 +192,7 @@ def load_shards(
     images = torch.empty(0)
     keypoints = torch.empty(people, joints, 2)
     labelled = torch.empty(people, joints, dtype=torch.bool)
+    absent = torch.zeros_like(labelled)
     ids: list[str] = []
     with tqdm(total=people, desc="unpacking crops", unit="person") as bar:
         for shard in shards:
@@ -199,10 +202,14 @@ def load_shards(
                     images = torch.empty(people, *picture.shape, dtype=torch.uint8)
                 images[i] = picture
                 keypoints[i] = torch.from_numpy(facts.numbers("keypoints", (joints, 2)))
-                labelled[i] = _flags(facts, joints)
+                labelled[i] = _flags(facts, "labelled", joints)
+                if "absent" in facts.values:
+                    absent[i] = _flags(facts, "absent", joints)
+                if (labelled[i] & absent[i]).any():
+                    raise facts.error("absent", "has joints that are labelled, too")
                 ids.append(str(facts.get("id")))
                 bar.update()
-    return Crops(images, keypoints, labelled, ids=tuple(ids)), skeleton
+    return Crops(images, keypoints, labelled, absent, tuple(ids)), skeleton
 
 
 def _table(folder: Path, split: str, dataset: str | None) -> tuple[Row, Skeleton]:
@@ -272,8 +279,8 @@ def _picture(facts: Row, jpeg: bytes, size: int) -> Tensor:
     return image
 
 
-def _flags(facts: Row, count: int) -> Tensor:
-    flags = facts.get("labelled")
+def _flags(facts: Row, key: str, count: int) -> Tensor:
+    flags = facts.get(key)
     if not isinstance(flags, list) or [type(flag) for flag in flags] != [bool] * count:
-        raise facts.error("labelled", f"must be {count} times true or false, got {flags!r:.80}")
+        raise facts.error(key, f"must be {count} times true or false, got {flags!r:.80}")
     return torch.tensor(flags)

@@ -42,7 +42,8 @@ def draw_sample(folder: Path, number: int, noise: int = 0) -> Sample:
     joints = rng.uniform(5, 55, (3, 2)).astype(np.float32)
     box = np.array([*joints.min(axis=0), *joints.max(axis=0)], np.float32)
     labelled = np.array([True, number % 2 == 0, number % 3 == 0])
-    return Sample(f"own/{number}", path, joints, labelled, box, TRIO)
+    absent = np.array([False, False, number % 3 == 1])
+    return Sample(f"own/{number}", path, joints, labelled, box, TRIO, absent)
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_what_is_packed_is_loaded(folder: Path, samples: list[Sample]) -> None:
     assert torch.equal(crops.keypoints, right.keypoints)
     assert torch.equal(crops.labelled, right.labelled)
     assert crops.labelled.tolist()[:2] == [[True, True, True], [True, False, False]]
+    assert crops.absent.nonzero().tolist() == [[1, 2], [4, 2]]
     assert crops.images.shape == (5, 3, SIZE, SIZE)
     assert crops.images.dtype == torch.uint8
     pictures = right.images[torch.arange(5)].int()
@@ -390,6 +392,8 @@ def test_facts_can_be_replaced(folder: Path) -> None:
         ("json", facts(labelled=[True, False]), "field 'labelled': must be 3 times true or false"),
         ("json", facts(labelled=[True, False, 0.5]), "field 'labelled': must be 3 times"),
         ("json", b'{"keypoints": [[1, 2], [3, 4], [5, 6]], "id": "a"}', "'labelled': is missing"),
+        ("json", facts(absent=[False, True]), "field 'absent': must be 3 times true or false"),
+        ("json", facts(absent=[False, True, True]), "'absent': has joints that are labelled, too"),
     ],
 )
 def test_damaged_members_are_named(kind: str, data: bytes | None, text: str, folder: Path) -> None:
