@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 Repositories = MutableMapping[str, Mapping[str, bytes]]  # "organisation/name" -> file -> content
 FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -44,6 +46,18 @@ class Hub(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Of a process whose huggingface_hub asks this server; it reads its settings once."""
+        return {
+            **os.environ,
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        }
 
     def find(self, repository: str, revision: str | None) -> tuple[Mapping[str, bytes], str, str]:
         """Files and commit of a revision, and the Hub's error code ("" if there is none)."""

@@ -1,7 +1,6 @@
 """Model cards and uploads: the real huggingface_hub client against a local server."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,17 +119,10 @@ def test_a_folder_with_other_files_is_kept(tmp_path: Path) -> None:
 
 
 def client(hub: Any, home: Path, *arguments: str, **more: str) -> Any:
-    """Runs Python with the Hub at `hub`: huggingface_hub reads its settings once."""
-    settings = {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "PYTHONPATH": str(Path(gatedpose.__file__).parents[1]),
-    }
+    """Runs Python with the Hub at `hub`."""
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, **settings, **more},
+        env={**hub.environment(home), **more},
         capture_output=True,
         text=True,
         timeout=120,
