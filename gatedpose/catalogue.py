@@ -27,12 +27,18 @@ DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 DEFAULT_DECODER: Decoder = "softargmax"  # measured, see docs/decoders.md
 Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]  # of PCKh
 AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
+FINDERS = "gated_finder_*"  # the networks whose maps are boxes of people
 ENGINES = ("auto", "torch", "openvino", "onnxruntime")  # that run an optimised network
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # that it computes in
 # Of colours from 0 to 1, as all networks here take images; timm's, too.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 FOLDER = Path(__file__).parent / "weights"
+
+
+def is_finder(name: str) -> bool:
+    """Whether a name, with a tag or without, is one of the finders of people."""
+    return fnmatch.fnmatchcase(name.partition(".")[0], FINDERS)
 
 
 def stored_rows(pattern: str = "*", pretrained: bool = False) -> list[Facts]:

@@ -1,6 +1,5 @@
 """What `gatedpose predict` is asked for, whether of pictures or of video."""
 
-import fnmatch
 import hashlib
 import math
 from dataclasses import dataclass, fields, replace
@@ -13,12 +12,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 import gatedpose
+from gatedpose.catalogue import is_finder
 from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.media.drawing import draw_people
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
-from gatedpose.predict.detector import FINDERS, find_download, load_detector
+from gatedpose.predict.detector import find_download, load_detector
 from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.people import WHOLE, Detector
@@ -102,7 +102,7 @@ class Job:
         device, name = best_device(self.device), self.detector_name
         if name is None:
             return None
-        if fnmatch.fnmatchcase(name.partition(".")[0], FINDERS):
+        if is_finder(name):
             return PersonFinder(name, min_score=self.min_person, device=device)
         source = find_download(name)
         if self.detector_weights is None and not source.path.is_file():

@@ -54,13 +54,13 @@ def predict_pictures(
     """
     from tqdm import tqdm
 
+    folder = out or Path("poses")
     pictures = _pictures(sources, out, single, suffix)
     if job.drawn and not single:
-        _check_not_read(sources, out or Path("poses"), recursive)
-    _check_files(job, sources, coco)
+        _check_not_read(sources, folder, recursive)
+    _check_files(job, sources, coco, None if single else folder)
     job.load()
     with ExitStack() as stack:
-        folder = out or Path("poses")
         log = None if single else stack.enter_context(_open_results(job, folder, keep))
         rows = log.rows if log else []
         done = {_real(row["image"]) for row in rows}
@@ -101,9 +101,15 @@ def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
         bar.write(pose_text({"picture": "-", **facts}))
 
 
-def _check_files(job: Job, sources: Sequence[Source], coco: Path | None) -> None:
-    """Catches results that cannot be written, and a file of boxes that is of other pictures."""
-    if coco and not coco.resolve().parent.is_dir():
+def _check_files(
+    job: Job, sources: Sequence[Source], coco: Path | None, made: Path | None
+) -> None:
+    """Catches results that cannot be written, and a file of boxes that is of other pictures.
+
+    The folder `made`, if any, will be there.
+    """
+    folder = coco and coco.resolve().parent
+    if folder and not folder.is_dir() and folder != (made and made.resolve()):
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
     if coco:
         image_ids(sources, job.listed)  # before any work
@@ -147,6 +153,7 @@ def _open_results(job: Job, folder: Path, keep: bool | None) -> JsonLines:
             f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
             "another folder by --out"
         )
+    folder.mkdir(parents=True, exist_ok=True)
     log = JsonLines(path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row)
     try:
         names = Counter(_real(row["image"]) for row in log.rows)
@@ -206,15 +213,17 @@ def _write_coco(
 def _pictures(
     sources: list[Source], out: Path | None, single: bool, suffix: str | None
 ) -> dict[str, Path]:
-    """Where each drawing goes by its source's name, checked before any work is done."""
+    """Where each drawing goes by its source's name, checked before any work is done.
+
+    A name without a suffix is a folder's.
+    """
     first = sources[0].file
     target = out or Path("poses" + (suffix or suffix_of(first)) if single else "poses")
-    if not single or target.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-        check_writable(target)
+    if not single or target.is_dir() or not target.suffix:
+        check_writable(next(p for p in (target, *target.absolute().parents) if p.exists()))
         return targets(sources, target, suffix)
     check_writable(target.parent)
-    if target.suffix and target.suffix.lower() not in FORMATS:
+    if target.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise click.BadParameter(f"{target} is none of {known}", param_hint="--out")
     check_apart("--out", target, None if sources[0].remote else first)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gatedpose.catalogue import DEFAULT_WORD
+from gatedpose.catalogue import DEFAULT_WORD, is_finder
 from gatedpose.cli.options import (
     BATCH,
     RESULTS,
@@ -161,12 +161,15 @@ def predict(
 
 
 def _is_video(sources: tuple[str, ...]) -> bool:
-    """Whether the one source is a video; videos with other sources are refused."""
+    """Whether the one source is a video; videos with other sources, or elsewhere, are refused."""
+    from gatedpose.media.download import is_url
     from gatedpose.media.video import READ_SUFFIXES
 
     videos = [
         s for s in sources if Path(s).suffix.lower() in READ_SUFFIXES and not Path(s).is_dir()
     ]
+    if remote := [video for video in videos if is_url(video)]:
+        raise click.UsageError(f"{remote[0]} is a video: download it, and give the file")
     if videos and len(sources) > 1:
         raise click.UsageError(f"{videos[0]} is a video: give it alone, without other sources")
     return bool(videos)
@@ -200,6 +203,14 @@ def _check_together(given: Mapping[str, Any], video: bool, many: bool) -> None:
     people = given["boxes"], given["table"], given["whole"], detector and not video
     if sum(map(bool, people)) > 1:
         raise click.UsageError("give one of --box, --boxes, --whole and --detect")
+    if given["min_person"] is not None and not detector and (given["boxes"] or given["whole"]):
+        raise click.UsageError("--min-person is for people who are found, or whom --boxes scores")
+    name = given["detector_name"]
+    if given["detector_weights"] is not None and name and is_finder(name):
+        raise click.UsageError(
+            f"--detector-weights is for torchvision's detectors; {name} has its weights in the "
+            "package"
+        )
 
 
 def _parse_box(text: str) -> list[float]:

@@ -206,8 +206,7 @@ def optimize(
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
         raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
-    channels, *side = model.pretrained_cfg["input_size"]
-    shape = example_shape or (8, channels, *side)
+    shape = example_shape or (8, model.in_channels, *model.pretrained_cfg["input_size"][1:])
     like = torch.empty(shape, device="meta")
     check_images(like, model.in_channels, model.size_multiple, torch.float32)
     if engine == "auto":

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import FINDERS
 from gatedpose.data.boxes import MIN_PERSON, PERSON
 from gatedpose.device import find_device
 from gatedpose.errors import (
@@ -27,7 +28,6 @@ from gatedpose.models.weights import read_tensors
 from gatedpose.predict.people import Detector
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
-FINDERS = "gated_finder_*"  # the zoo's networks whose maps are boxes of people
 
 
 def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON) -> Tensor:

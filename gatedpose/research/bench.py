@@ -52,7 +52,8 @@ class Timing:
         peak_mb: Largest sum of tensors that live at the same time, weights left out, in 1e6 bytes.
             None where nobody counts it.
         roofline: Share of the speed that the device's rates allow, see
-            `gatedpose.research.roofline`; None where it was not asked for.
+            `gatedpose.research.roofline`; None where it was not asked for, in eight bits, and of
+            files.
     """
 
     model: str
@@ -153,7 +154,7 @@ def _measure(
 
 def _timing(way: Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
     batch, _, *size = images.shape
-    bound = _bound(way, images) if roofline else None
+    bound = _bound(way, images, way.dtype) if roofline and way.dtype else None
     return Timing(
         model=way.model,
         mode=way.mode,
@@ -171,13 +172,13 @@ def _timing(way: Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
     )
 
 
-def _bound(way: Way, images: Tensor) -> float:
+def _bound(way: Way, images: Tensor, dtype: torch.dtype) -> float:
     """Seconds that the device's rates allow a batch at best."""
     device, network = str(images.device), way.network
-    rates = copy_rate(device), matrix_rate(device, way.dtype)
+    rates = copy_rate(device), matrix_rate(device, dtype)
     needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
     needed = copy.deepcopy(needed).float().to("meta")  # peers were changed when they were optimised
-    return best_seconds(needed, images.to("meta"), way.dtype, *rates)
+    return best_seconds(needed, images.to("meta"), dtype, *rates)
 
 
 def peak_mb(work: Callable[[], object], device: torch.device) -> float:

@@ -58,6 +58,8 @@ class Way:
 
     Attributes:
         start: Seconds from the network, or the file made of it, to the first batch's heatmaps.
+        dtype: That it computes in; None if that is none of PyTorch's, or the network is a file's:
+            then there is nothing to compare its time with.
         how: Precision, and whether it is compiled.
     """
 
@@ -66,7 +68,7 @@ class Way:
     network: nn.Module
     run: Run
     start: float
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype | None = torch.float32
     how: str = "float32"
 
 
@@ -82,7 +84,7 @@ def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     if name.endswith(".onnx"):
         precision = fast_precision("openvino") if mode == "openvino" else "float32"
         run, start = _started(lambda: _file_run(Path(name), mode, precision, shape), shape)
-        return Way(name, mode, network, run, start, how=precision)
+        return Way(name, mode, network, run, start, None, precision)
     if mode == "onnx":
         assert isinstance(network, HeatmapNetwork)  # see `can_run`
         with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +124,8 @@ def _openvino_way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Wa
         needed, precision = quantised(network, find_ranges(network, [noise(shape)])), "int8"
     parts = to_openvino(needed, shape)
     run, start = _started(lambda: openvino_run(parts, precision, shape), shape)
-    return Way(name, mode, network, run, start, how=precision)
+    dtype = None if precision == "int8" else getattr(torch, precision)
+    return Way(name, mode, network, run, start, dtype, precision)
 
 
 def _file_run(path: Path, mode: Mode, precision: Precision, shape: Shape) -> Run:

@@ -43,7 +43,7 @@ def draw_sample(folder: Path, number: int, noise: int = 0) -> Sample:
     box = np.array([*joints.min(axis=0), *joints.max(axis=0)], np.float32)
     labelled = np.array([True, number % 2 == 0, number % 3 == 0])
     absent = np.array([False, False, number % 3 == 1])
-    return Sample(f"own/{number}", path, joints, labelled, box, TRIO, absent)
+    return Sample(f"own/{number}", path, joints, labelled, box, TRIO, absent=absent)
 
 
 @pytest.fixture

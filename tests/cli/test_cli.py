@@ -178,7 +178,8 @@ def test_predict_one_photo_with_boxes(photos: Path, tmp_path: Path) -> None:
     [facts] = lines(result)
     assert [pose["box"] for pose in facts["poses"]] == [[5, 5, 40, 55], [10, 0, 55.5, 60]]  # type: ignore[attr-defined]
     assert out.stat().st_size > 0
-    text = run("predict", photos / "a1.jpg", "--whole", "--out", out).output
+    text = run("predict", photos / "a1.jpg", "--whole", "--out", tmp_path / "drawn").output
+    assert (tmp_path / "drawn" / "a1.jpg").stat().st_size > 0  # no suffix: a folder
     assert "right ankle" in text
     assert "confidence" in text
 
@@ -194,6 +195,12 @@ def test_predict_one_photo_with_boxes(photos: Path, tmp_path: Path) -> None:
         (["predict", "{photos}/notes.txt"], "notes.txt"),
         (["predict", "{photos}/a1.jpg", "--out", "{photos}/none/a.png"], "cannot write into"),
         (["predict", "{photos}/a1.jpg", "--out", "{photos}/a.webm"], "webm"),
+        (["predict", "{photos}", "--out", "{photos}/new", "--model", "fst"], "did you mean fast"),
+        (["predict", "{photos}/a1.jpg", "--out", "{photos}/notes.txt/a"], "cannot write into"),
+        (["predict", "{photos}/a1.jpg", "--whole", "--min-person", "0.3"], "who are found"),
+        (["predict", "https://localhost/a.mp4"], "a.mp4 is a video: download it"),
+        (["predict", "{photos}/a1.jpg", "--detector", "gated_finder_320", "--detector-weights",
+          "absent.pth"], "has its weights in the package"),
         (["predict", "{photos}", "--out", "{photos}/notes.txt"], "notes.txt"),
         (["predict", "{photos}/a1.jpg", "--model", "gated_hg_1s_67"], "gated_hg_1s_68"),
         (["info", "gated_hg_1s_68", "--size", "100x128"], "next good size is 128 x 128"),

@@ -36,6 +36,13 @@ def test_eager_gives_the_same_heatmaps(model, dtype, tolerance: float) -> None:
     assert next(model.parameters()).dtype == torch.float32  # a copy was changed
 
 
+def test_grey_images() -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3, in_channels=1).eval()
+    images = torch.randn(2, 1, 128, 64)
+    fast = gatedpose.optimize(model, dtype=torch.float32, compile=False)
+    torch.testing.assert_close(fast(images), heatmaps(model, images), atol=1e-5, rtol=0)
+
+
 def test_norms_keep_their_precision(model) -> None:
     fast = gatedpose.optimize(model, dtype=torch.bfloat16, compile=False)
     dtypes = {

@@ -60,12 +60,14 @@ def test_files_of_others_are_timed(tmp_path: Path) -> None:
     quick = {"size": (32, 48), "seconds": 0.01, "rounds": 1}
     modes = ["eager", "onnx", "openvino-float32", "openvino-int8"]
     names = ["gated_hg_1s_68", str(file)]
-    rows = list(benchmark(names, modes, [3], **{**quick, "size": (64, 64)}))
+    rows = list(benchmark(names, modes, [3], **{**quick, "size": (64, 64)}, roofline=True))
     found = [(t.model, t.mode) for t in rows]
     assert (str(file), "onnx") in found
     assert (str(file), "openvino-float32") in found
     assert not {(str(file), "eager"), (str(file), "openvino-int8")} & set(found)
     assert all(t.start > 0 for t in rows)
+    compared = {(t.model, t.mode) for t in rows if t.roofline is not None}
+    assert compared == {("gated_hg_1s_68", mode) for mode in modes[:3]}
     with pytest.raises(ValueError, match="there is no file"):
         list(benchmark([str(tmp_path / "none.onnx")], ["onnx"]))
 
