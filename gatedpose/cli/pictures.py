@@ -101,15 +101,13 @@ def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
         bar.write(pose_text({"picture": "-", **facts}))
 
 
-def _check_files(
-    job: Job, sources: Sequence[Source], coco: Path | None, made: Path | None
-) -> None:
+def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: Path | None) -> None:
     """Catches results that cannot be written, and a file of boxes that is of other pictures.
 
     The folder `made`, if any, will be there.
     """
     folder = coco and coco.resolve().parent
-    if folder and not folder.is_dir() and folder != (made and made.resolve()):
+    if folder and not folder.is_dir() and not (made and folder == made.resolve()):
         raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
     if coco:
         image_ids(sources, job.listed)  # before any work
