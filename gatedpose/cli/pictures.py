@@ -106,10 +106,10 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: P
 
     The folder `made`, if any, will be there.
     """
-    folder = coco and coco.resolve().parent
-    if folder and not folder.is_dir() and not (made and folder == made.resolve()):
-        raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
     if coco:
+        folder = coco.resolve().parent
+        if not (folder.is_dir() or (made and made.resolve() == folder)):
+            raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
         image_ids(sources, job.listed)  # before any work
     if job.listed:
         job.listed.check_pictures([source.file for source in sources])
