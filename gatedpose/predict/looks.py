@@ -21,7 +21,7 @@ SURE = 0.38
 SURE_CALIBRATED = 0.5  # the same where scores are the joints' chances to be right
 UNSURE = 0.03  # score from which on a finder's box is worth a closer look, where there is no other
 # Mean score in two such looks. Of 503 pictures of Stanford 40's validation half our finder is sure
-# of nobody in 13; 6 reach it, 5 of them with a box that fits, and none of 180 pictures without
+# of nobody in 13; 6 reach it, 5 of them with a box that fits, and 1 of 180 pictures without
 # people in which it finds none (`python examples/second_look.py` with gated_hg_2s_128.people).
 SURE_AGAIN = 0.7
 
