@@ -407,7 +407,8 @@ def test_an_uploaded_photo_gives_keypoints(page: Any, photo: Path) -> None:
 
     page.locator("#picture img").wait_for()
     seen = picture_shown(page, "#picture")
-    drawn = draw_people(photo, [pose], pose.skeleton, boxes=True).permute(1, 2, 0).numpy()
+    like_page = {"boxes": True, "min_score": pose.trust}
+    drawn = draw_people(photo, [pose], pose.skeleton, **like_page).permute(1, 2, 0).numpy()
     assert seen.shape == drawn.shape == (512, 400, 3)
     assert skeleton_shown(seen, drawn, np.asarray(Image.open(photo))) > 0.9
 
