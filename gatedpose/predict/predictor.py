@@ -22,19 +22,8 @@ from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict.looks import default_detector
-from gatedpose.predict.networks import (
-    check_finite,
-    check_options,
-    find_skeleton,
-    warn_of_untrained,
-)
-from gatedpose.predict.people import (
-    WHOLE,
-    Detector,
-    people_in,
-    spare_for_crops,
-    spare_for_look,
-)
+from gatedpose.predict.networks import check_finite, check_options, find_skeleton, warn_of_untrained
+from gatedpose.predict.people import WHOLE, Detector, people_in, spare_for_crops, spare_for_look
 from gatedpose.predict.queues import Batches, ahead, begun, default_threads, result_of
 from gatedpose.skeleton import SKELETONS, Skeleton
 
