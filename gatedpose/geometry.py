@@ -2,8 +2,7 @@
 
 Continuous coordinates: pixel (column i, row j) covers [i, i+1) x [j, j+1), its centre is
 (i + 0.5, j + 0.5). Points are (x, y), boxes (x0, y0, x1, y1). A transform is a (B, 2, 3) matrix
-that maps image coordinates to crop coordinates. Everything is batched and stays on its tensors'
-device.
+that maps image to crop coordinates. Everything is batched and stays on its tensors' device.
 """
 
 import functools
@@ -48,6 +47,16 @@ def without_autocast(
     return exact
 
 
+def as_numbers(boxes: Boxes) -> Tensor:
+    """Boxes of any shape as float32, however they lie in memory; BoxError for what are none."""
+    try:
+        numbers = boxes if isinstance(boxes, Tensor) else torch.from_numpy(np.array(boxes, float))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        kind = type(boxes).__name__
+        raise BoxError(f"boxes must be numbers (N, 4) or (N, 5), got {kind}: {error}") from error
+    return numbers.detach().float()
+
+
 def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
     """Checks boxes against an image.
 
@@ -60,27 +69,19 @@ def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
         The boxes as a float32 tensor (N, 4).
 
     Raises:
-        BoxError: For another shape, no box, NaN or infinite values, a box without area, of less
-            than a pixel or a million pixels away, or one that lies wholly outside the image. The
-            message names the box.
+        BoxError: For another shape, no box, values that are not finite, a box without area, of less
+            than a pixel, a million pixels away or wholly outside the image. It names the box.
     """
-    try:
-        checked = torch.as_tensor(boxes, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise BoxError(f"boxes must be numbers of shape (N, 4): {error}") from error
+    checked = as_numbers(boxes)
     if checked.dim() != 2 or checked.shape[1] != 4 or len(checked) == 0:
-        raise BoxError(
-            f"boxes must have shape (N, 4) with N >= 1, each (x0, y0, x1, y1); "
-            f"got shape {tuple(checked.shape)}"
-        )
+        text = "boxes must have shape (N, 4) with N >= 1, each (x0, y0, x1, y1); got shape"
+        raise BoxError(f"{text} {tuple(checked.shape)}")
     for i, (x0, y0, x1, y1) in enumerate(checked.tolist()):
         box = f"box {i} ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
         if not all(map(math.isfinite, (x0, y0, x1, y1))):
             raise BoxError(f"{box} has values that are not finite")
         if x1 <= x0 or y1 <= y0:
-            raise BoxError(
-                f"{box} has no area: boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1"
-            )
+            raise BoxError(f"{box} has no area: boxes are (x0, y0, x1, y1), x0 < x1 and y0 < y1")
         if max(x1 - x0, y1 - y0) < SMALLEST:
             raise BoxError(
                 f"{box} is smaller than a pixel: boxes are in pixels, not in shares of the image"
@@ -230,7 +231,7 @@ def crop_image(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Tenso
         down = _along(y, scale, image.shape[-2], size[0])
         across = _along(x, scale, image.shape[-1], size[1])
         if min(down.resized, across.resized) > 1:  # a side of one pixel PyTorch gets wrong
-            return _shrink_upright(image, scale, (down, across), size, fill)
+            return _shrink_upright(image, scale, down, across, size, fill)
     return _sample_crop(image, matrix, size, fill)
 
 
@@ -258,10 +259,9 @@ def _along(start: float, scale: float, side: int, size: int) -> _Axis:
 
 
 def _shrink_upright(
-    image: Tensor, scale: float, axes: tuple[_Axis, _Axis], size: tuple[int, int], fill: Tensor
+    image: Tensor, scale: float, down: _Axis, across: _Axis, size: tuple[int, int], fill: Tensor
 ) -> Tensor:
     """Resizes, then shifts by a part of a pixel, which is faster than `_sample_crop`."""
-    down, across = axes
     region = image[:, down.source, across.source].unsqueeze(0)
     region = region.to(fill.dtype) if region.is_cuda else region  # on the CPU bytes are faster
     region = F.interpolate(region, scale_factor=scale, mode="bilinear", antialias=True)
@@ -277,23 +277,22 @@ def _sample_crop(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Ten
     corners = matrix.new_tensor([[[0, 0], [width, 0], [0, height], [width, height]]])
     reach = transform_points(invert(matrix[None]), corners)[0]
     extent = reach.new_tensor((image.shape[-1], image.shape[-2]))
-    low = (reach.amin(dim=0).floor() - 1).clamp_min(0).minimum(extent - 1).long().tolist()
-    high = (reach.amax(dim=0).ceil() + 1).minimum(extent).long().tolist()
-    high = [max(top, bottom + 1) for bottom, top in zip(low, high, strict=True)]
-    region = image[:, low[1] : high[1], low[0] : high[0]].unsqueeze(0)
+    low = (reach.amin(dim=0).floor() - 1).clamp_min(0).minimum(extent - 1)
+    high = (reach.amax(dim=0).ceil() + 1).minimum(extent).maximum(low + 1)
+    (x0, y0), (x1, y1) = low.long().tolist(), high.long().tolist()
+    region = image[:, y0:y1, x0:x1].unsqueeze(0)
 
     shrink = float(torch.linalg.det(matrix[:, :2]).abs().sqrt())  # crop pixels an image pixel
-    target = [max(1, round(side * shrink)) for side in region.shape[-2:]]
-    factors = [new / old for new, old in zip(target, region.shape[-2:], strict=True)]
+    factors = [1.0, 1.0]
     if shrink < 1:
+        target = [max(1, round(side * shrink)) for side in region.shape[-2:]]
+        factors = [new / old for new, old in zip(target, region.shape[-2:], strict=True)]
         # Bytes resize faster, but on the CPU only, and PyTorch gets a side of one pixel wrong.
         if region.is_cuda or 1 in target:
             region = region.to(matrix.dtype)
         region = F.interpolate(region, size=target, mode="bilinear", antialias=True)
-    else:
-        factors = [1.0, 1.0]
     # Region pixels -> image pixels: the exact factors, so that rounding the size adds no bias.
-    to_image = matrix.new_tensor([[[1 / factors[1], 0, low[0]], [0, 1 / factors[0], low[1]]]])
+    to_image = matrix.new_tensor([[[1 / factors[1], 0, x0], [0, 1 / factors[0], y0]]])
     offset = fill.view(1, -1, 1, 1)
     crop = warp(region - offset, compose(matrix[None], to_image), size)
     return crop.add_(offset)[0]

@@ -1,7 +1,7 @@
 """One person's keypoints, and the forms that other libraries take them in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,14 @@ from PIL.Image import Image
 
 from gatedpose.errors import InputError, MissingPackageError, require
 from gatedpose.media.images import ImageSource, to_pil
-from gatedpose.skeleton import Skeleton
+from gatedpose.skeleton import COCO17, Skeleton
 
 # The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
 # (chosen in docs/research/people.md).
 TRUST, TRUST_CALIBRATED = 0.2, 0.4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pose:
     """One person's keypoints.
 
@@ -41,6 +41,13 @@ class Pose:
     track: int | None = None
     box_score: float | None = None
     trust: float = TRUST
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a pose of the same numbers, to the last digit."""
+        return isinstance(other, Pose) and all(
+            np.array_equal(getattr(self, field.name), getattr(other, field.name))
+            for field in fields(self)
+        )
 
     @property
     def found(self) -> npt.NDArray[np.bool_]:
@@ -111,15 +118,18 @@ class Pose:
             category_id: Of the kind of thing; a person is 1.
 
         Returns:
-            image_id, category_id, keypoints (3 K numbers x, y, confidence; 0 is the centre of the
-            first pixel, as in COCO) and score, the mean confidence.
+            image_id, category_id, keypoints (3 J numbers x, y, confidence; 0 is the centre of the
+            first pixel, as in COCO) and score, their mean confidence. The J joints are COCO's 17 in
+            COCO's order if the skeleton has them all, else all K.
         """
-        triples = np.column_stack((self.keypoints - 0.5, self.scores))
+        joints = self.skeleton.joints
+        chosen = COCO17.joints if set(COCO17.joints) <= set(joints) else joints
+        rows = self.to_numpy()[[joints.index(name) for name in chosen]].astype(float)
         return {
             "image_id": image_id,
             "category_id": category_id,
-            "keypoints": triples.reshape(-1).round(4).tolist(),
-            "score": round(float(self.scores.mean()), 6),
+            "keypoints": (rows - (0.5, 0.5, 0)).reshape(-1).round(4).tolist(),
+            "score": round(float(rows[:, 2].mean()), 6),
         }
 
 

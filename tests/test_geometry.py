@@ -53,7 +53,18 @@ def grid_of_points() -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "kind", [list, np.array, torch.tensor, lambda box: torch.tensor(box).double()]
+    "kind",
+    [
+        list,
+        np.array,
+        torch.tensor,
+        lambda boxes: torch.tensor(boxes).double(),
+        lambda boxes: list(map(torch.tensor, boxes)),
+        lambda boxes: list(map(np.array, boxes)),
+        lambda boxes: np.array(boxes[::-1])[::-1],
+        lambda boxes: np.array(boxes, ">f4"),
+        lambda boxes: np.array(boxes, object),
+    ],
 )
 def test_good_boxes_of_every_kind(kind: Any) -> None:
     boxes = [[0.5, 0.0, 20.0, 12.0], [-5.0, -5.0, 1.0, 1.0]]
@@ -93,10 +104,10 @@ def test_bad_boxes_are_named(bad: list[float], why: str) -> None:
         ([0, 0, 5, 5], r"got shape \(4,\)"),
         ([[0, 0, 5], [0, 0, 5]], r"got shape \(2, 3\)"),
         ([[[0, 0, 5, 5]]], r"got shape \(1, 1, 4\)"),
-        ([["0", "0", "a", "b"]], "must be numbers of shape"),
-        ("person", "must be numbers of shape"),
-        ([[0, 0, 5, 5], [0, 0, 5]], "must be numbers of shape"),
-        (None, "must be numbers of shape"),
+        ([["0", "0", "a", "b"]], "boxes must be numbers"),
+        ("person", "boxes must be numbers"),
+        ([[0, 0, 5, 5], [0, 0, 5]], "boxes must be numbers"),
+        (None, r"got shape \(\)"),
     ],
 )
 def test_what_is_no_list_of_boxes(boxes: Any, message: str) -> None:

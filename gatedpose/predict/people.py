@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.errors import BoxError, DetectorError, check_choice
-from gatedpose.geometry import Boxes, as_boxes, crop_scales
+from gatedpose.geometry import Boxes, as_boxes, as_numbers, crop_scales
 from gatedpose.media.photos import Photo
 
 Detector: TypeAlias = Callable[[Tensor], Boxes]
@@ -37,17 +37,14 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
     Raises:
         BoxError: See `as_boxes`; and for scores that are none.
     """
-    try:
-        rows = torch.as_tensor(boxes, dtype=torch.float32).detach()
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise BoxError(f"boxes must be numbers of shape (N, 4) or (N, 5): {error}") from error
+    rows = as_numbers(boxes)
     if rows.numel() == 0 and rows.dim() in (1, 2):
         return rows.new_zeros(0, 5)
-    rows = rows[None] if rows.dim() == 1 else rows
+    shape, rows = tuple(rows.shape), rows[None] if rows.dim() == 1 else rows
     if rows.dim() != 2 or rows.shape[1] not in (4, 5):
         raise BoxError(
             "boxes must have shape (N, 4), each (x0, y0, x1, y1), or (N, 5) with a score behind; "
-            f"got shape {tuple(torch.as_tensor(boxes).shape)}"
+            f"got shape {shape}"
         )
     if rows.shape[1] == 4:
         scores = rows.new_full((len(rows), 1), math.nan)

@@ -146,7 +146,8 @@ class Predictor:
             InputError: For boxes that are not one entry an image, or channels of a file.
         """
         if isinstance(image, (list, tuple)):
-            each = boxes if isinstance(boxes, (list, tuple)) else [boxes] * len(image)
+            alike = boxes is None or isinstance(boxes, str) or callable(boxes)
+            each = [boxes] * len(image) if alike else list(boxes)
             if len(each) != len(image):
                 raise InputError(
                     f"Predictor: {len(image)} images need a list of as many boxes, one entry an "

@@ -186,6 +186,9 @@ def test_predict_takes_a_photo_or_several(tmp_path: Path) -> None:
     assert pose.skeleton.num_keypoints == len(pose.scores)
     several = gatedpose.predict([path, str(path)], [None, [box, box]], model="fast")
     assert [len(poses) for poses in several][1] == 2
+    for table in (np.array([box, box]), torch.tensor([[box], [box]])):  # a row an image
+        pair = gatedpose.predict([path, path], table, model="fast")
+        assert [len(poses) for poses in pair] == [1, 1]
     np.testing.assert_allclose(several[1][0].keypoints, pose.keypoints, atol=1e-3)
     with pytest.raises(InputError, match="2 images need a list of as many boxes"):
         gatedpose.predict([path, path], [box], model="fast")

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from gatedpose.pose import Pose, to_supervision
 from gatedpose.predict import predictor as predict
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
-from gatedpose.skeleton import LSP14, Skeleton
+from gatedpose.skeleton import LSP14, PEOPLE19, Skeleton
 
 THREE = Skeleton("three", ("right dot", "left dot", "middle dot"), ((0, 1),), ((0, 2), (1, 2)))
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -456,6 +458,23 @@ def test_pose_for_numpy_and_coco() -> None:
         "score": pytest.approx(0.6, abs=1e-6),
     }
     json.dumps(TRIPLE.to_coco("a.jpg"))
+
+
+def test_coco_gets_its_joints_in_its_order() -> None:
+    points = np.arange(38, dtype=np.float32).reshape(19, 2) + np.float32(0.7)
+    scores = np.linspace(0, 0.18, 19, dtype=np.float32)[::-1]
+    mixed = Skeleton("mixed", PEOPLE19.joints[::-1], (), ())
+    row = Pose(points[::-1], scores[::-1], TRIPLE.box, mixed).to_coco(1)
+    assert row["keypoints"][:6] == [0.2, 1.2, 0.18, 2.2, 3.2, 0.17]
+    assert (len(row["keypoints"]), row["score"]) == (51, pytest.approx(0.1))
+
+
+def test_poses_are_compared_by_their_numbers() -> None:
+    same = pickle.loads(pickle.dumps(TRIPLE))
+    assert same == TRIPLE
+    assert [TRIPLE].index(same) == 0
+    assert replace(TRIPLE, track=3) != TRIPLE != replace(TRIPLE, scores=TRIPLE.scores / 2)
+    assert TRIPLE.to_dict() != TRIPLE
 
 
 def test_pose_from_dict() -> None:
