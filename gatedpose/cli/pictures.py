@@ -12,14 +12,13 @@ import click
 
 from gatedpose.cli.options import check_apart, check_writable
 from gatedpose.cli.people import Job
-from gatedpose.cli.sources import STDIN, Source, suffix_of, targets
+from gatedpose.cli.sources import STDIN, Source, real_name, suffix_of, targets
 from gatedpose.data.boxes import BoxTable
 from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
 from gatedpose.files.journal import JsonLines
 from gatedpose.files.typed_json import to_json
-from gatedpose.media.download import is_url
 from gatedpose.media.images import FORMATS, write_image
 from gatedpose.media.photos import Photo
 from gatedpose.pose import Pose
@@ -55,16 +54,16 @@ def predict_pictures(
     from tqdm import tqdm
 
     folder = out or Path("poses")
-    pictures = _pictures(sources, out, single, suffix)
+    pictures = _pictures(sources, out, single, suffix, job.drawn)
     if job.drawn and not single:
         _check_not_read(sources, folder, recursive)
     _check_files(job, sources, coco, None if single else folder)
     job.load()
     with ExitStack() as stack:
-        log = None if single else stack.enter_context(_open_results(job, folder, keep))
+        log = None if single else stack.enter_context(_open_results(job, folder, keep, pictures))
         rows = log.rows if log else []
-        done = {_real(row["image"]) for row in rows}
-        reader = _Reader([source for source in sources if _real(source.name) not in done], job)
+        done = {real_name(row["image"]) for row in rows}
+        reader = _Reader([source for source in sources if real_name(source.name) not in done], job)
         found = _predict(job, reader, pictures)
         bar = tqdm(found, "predicting", len(sources), unit="image", disable=single)
         bar.update(len(sources) - len(reader.sources))
@@ -74,8 +73,8 @@ def predict_pictures(
             else:
                 rows.append(facts)
             _tell(bar, facts, job.as_json, single)
-    asked = {_real(source.name) for source in sources}
-    rows = [row for row in rows if _real(row["image"]) in asked]
+    asked = {real_name(source.name) for source in sources}
+    rows = [row for row in rows if real_name(row["image"]) in asked]
     if coco:
         _write_coco(rows, image_ids(sources, job.listed), job.predictor.skeleton, coco)
     if not (single or job.as_json):
@@ -134,27 +133,29 @@ def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Itera
         yield {**facts, "poses": [pose.to_dict() for pose in poses]}
 
 
-def _real(name: str) -> str:
-    """A photo under one name, however it is called; an address as it is."""
-    return name if name == STDIN or is_url(name) else str(Path(name).resolve())
-
-
 def _unchanged(row: Facts) -> bool:
     file = Path(row["image"])
     return not file.exists() or Source(row["image"], file).state().items() <= row.items()
 
 
-def _open_results(job: Job, folder: Path, keep: bool | None) -> JsonLines:
+def _open_results(
+    job: Job, folder: Path, keep: bool | None, pictures: Mapping[str, Path]
+) -> JsonLines:
     path = folder / RESULTS
     if keep is None and path.exists() and path.stat().st_size:
         raise click.ClickException(
             f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
             "another folder by --out"
         )
+    if there := [file for file in pictures.values() if keep is None and file.exists()]:
+        raise click.ClickException(
+            f"{there[0]} is there and would be drawn over: name another folder by --out, or give "
+            "--overwrite"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     log = JsonLines(path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row)
     try:
-        names = Counter(_real(row["image"]) for row in log.rows)
+        names = Counter(real_name(row["image"]) for row in log.rows)
         if twice := [name for name, count in names.items() if count > 1]:
             raise InputError(
                 f"{path} has {twice[0]} {names[twice[0]]} times: begin anew with --overwrite"
@@ -193,7 +194,7 @@ def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, in
                 f"COCO's results tell pictures by number or name, and {owners[number]} and {file} "
                 f"would both be {number!r}: give their numbers by a table of COCO's, --boxes FILE"
             )
-        ids[_real(source.name)], owners[number] = number, file
+        ids[real_name(source.name)], owners[number] = number, file
     return ids
 
 
@@ -204,26 +205,30 @@ def _write_coco(
     results = []
     for row in rows:
         poses = [Pose.from_dict(facts, skeleton) for facts in row["poses"]]
-        results += [pose.to_coco(ids[_real(row["image"])]) for pose in poses]
+        results += [pose.to_coco(ids[real_name(row["image"])]) for pose in poses]
     save_results(results, path)
 
 
 def _pictures(
-    sources: list[Source], out: Path | None, single: bool, suffix: str | None
+    sources: list[Source], out: Path | None, single: bool, suffix: str | None, drawn: bool
 ) -> dict[str, Path]:
-    """Where each drawing goes by its source's name, checked before any work is done.
+    """Where each drawing, if any, goes by its source's name, checked before any work is done.
 
     A name without a suffix is a folder's.
     """
+    if single and not drawn:
+        return {}
     first = sources[0].file
     target = out or Path("poses" + (suffix or suffix_of(first)) if single else "poses")
     if not single or target.is_dir() or not target.suffix:
         check_writable(next(p for p in (target, *target.absolute().parents) if p.exists()))
-        return targets(sources, target, suffix)
+        return targets(sources, target, suffix) if drawn else {}
     check_writable(target.parent)
     if target.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise click.BadParameter(f"{target} is none of {known}", param_hint="--out")
+    if suffix and suffix_of(target) != suffix:
+        raise click.UsageError(f"--format {suffix[1:]} or --out {target}: they differ")
     check_apart("--out", target, None if sources[0].remote else first)
     return {sources[0].name: target}
 

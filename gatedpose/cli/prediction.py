@@ -186,13 +186,16 @@ def _is_one(sources: tuple[str, ...]) -> bool:
 
 def _check_together(given: Mapping[str, Any], video: bool, many: bool) -> None:
     """Raises UsageError for options that do not go together, or not with what is predicted."""
+    drawn = not given["no_pictures"]
     for option, value, in_place, place in (
         ("--resume", given["resume"], many, "several pictures"),
         ("--overwrite", given["overwrite"], many, "several pictures"),
         ("--smooth", given["smooth"], video, "a video"),
         ("--coco", given["coco"], not video, "pictures"),
-        ("--format", given["kind"], not video, "pictures"),
-        ("--max-side", given["max_side"], not video, "pictures"),
+        ("--format", given["kind"], drawn and not video, "drawn pictures"),
+        ("--max-side", given["max_side"], drawn and not video, "drawn pictures"),
+        ("--min-score", given["min_score"], drawn, "drawings; joints keep their scores"),
+        ("--out", given["out"], drawn or many, "drawings, and for poses of several pictures"),
         ("--boxes", given["table"], not video, "pictures; a video takes --box or --detect"),
     ):
         if value and not in_place:

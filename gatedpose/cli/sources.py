@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,20 +61,25 @@ def find_sources(words: Sequence[str]) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for word in words:
-        if word == STDIN:
-            found[word] = Source(word, Path("stdin"), remote=True)
-        elif is_url(word):
-            found[word] = Source(word, Path(file_name(word)), remote=True)
-        else:
-            found |= {str(path): Source(str(path), path) for path in find_images(word)}
+        if word == STDIN or is_url(word):
+            file = Path("stdin" if word == STDIN else file_name(word))
+            found[word] = Source(word, file, remote=True)
+            continue
+        for path in find_images(word):
+            found.setdefault(real_name(str(path)), Source(str(path), path))
     return list(found.values())
+
+
+def real_name(name: str) -> str:
+    """A photo under one name, however it is called; an address as it is."""
+    return name if name == STDIN or is_url(name) else str(Path(name).resolve())
 
 
 def targets(sources: Sequence[Source], folder: Path, suffix: str | None) -> dict[str, Path]:
     """Where the picture of each source goes, by its name.
 
     A JPEG is drawn as JPEG and keeps its name; other files get .png for their suffix, or all of
-    them `suffix`. Two of one name keep their old suffix as well: a.gif.png.
+    them `suffix`. Two of one name keep their old suffix as well, a.gif.png, or are numbered.
 
     Args:
         sources: The pictures.
@@ -91,11 +97,17 @@ def targets(sources: Sequence[Source], folder: Path, suffix: str | None) -> dict
         new = file.with_suffix(suffix_of(file)) if suffix is None else file.with_suffix(suffix)
         new = file if suffix_of(new, "") == suffix_of(file, "") else new
         places[source.name] = folder / new
-    taken = list(places.values())
+    wanted, taken = Counter(places.values()), set[Path]()
     for source in sources:
         place = places[source.name]
-        if taken.count(place) > 1:
-            places[source.name] = place.with_name(f"{source.file.name}{place.suffix}")
+        if wanted[place] > 1:
+            place = place.with_name(f"{source.file.name}{place.suffix}")
+        first, number = place, 1
+        while place in taken:
+            number += 1
+            place = first.with_stem(f"{first.stem}-{number}")
+        places[source.name] = place
+        taken.add(place)
     read = {source.file.resolve() for source in sources if not source.remote}
     for place in places.values():
         if place.resolve() in read:

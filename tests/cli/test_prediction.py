@@ -112,6 +112,14 @@ def test_results_are_not_overwritten_unasked(photos: Path, tmp_path: Path) -> No
     assert (out / "poses.jsonl").read_bytes() == before
     run(photos, "--out", out, "--overwrite")
     assert len(lines((out / "poses.jsonl").read_text())) == 5
+    other = tmp_path / "others" / "002.png"
+    other.parent.mkdir()
+    other.write_bytes(b"another photo")
+    failed = run(photos, "--out", other.parent, code=1)
+    assert f"{other} is there and would be drawn over" in failed.output
+    assert [path.read_bytes() for path in other.parent.iterdir()] == [b"another photo"]
+    run(photos, "--out", photos, "--no-pictures")
+    assert len(lines((photos / "poses.jsonl").read_text())) == 5
 
 
 def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
@@ -414,6 +422,10 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{photos}", "--boxes", "{folder}/absent.json"], "absent.json cannot be read as JSON"),
         (["{photos}/001.png", "--overwrite"], "--overwrite is for several pictures"),
         (["{photos}/001.png", "--out", "{photos}/001.png"], "001.png is what is read"),
+        (["{photos}/001.png", "--out", "a.jpg", "--format", "png"], "--format png or --out a.jpg"),
+        (["{photos}/001.png", "--no-pictures", "--out", "a.jpg"], "--out is for drawings"),
+        (["{photos}", "--no-pictures", "--max-side", "64"], "--max-side is for drawn pictures"),
+        (["{film}", "--no-pictures", "--min-score", "0.5"], "--min-score is for drawings"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(

@@ -165,13 +165,20 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "standard input is not a whole image" in wrong.output
 
 
-def test_files_folders_and_patterns_are_taken_once(tmp_path: Path) -> None:
+def test_files_folders_and_patterns_are_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a.jpg", "b.jpg", "in/c.png", "in/d.gif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (20, 30)).save(tmp_path / name)
     words = [f"{tmp_path}/b.jpg", f"{tmp_path}/*.jpg", f"{tmp_path}/in"]
     sources = find_sources(words)
     assert [source.file.name for source in sources] == ["b.jpg", "a.jpg", "c.png", "d.gif"]
+    monkeypatch.chdir(tmp_path)
+    assert [source.name for source in find_sources(["b.jpg", *words])][:2] == [
+        "b.jpg",
+        str(tmp_path / "a.jpg"),
+    ]
     with pytest.raises(FileNotFoundError):
         find_sources([*words, f"{tmp_path}/none.jpg"])
     out = tmp_path / "out"
@@ -194,6 +201,11 @@ def test_drawings_keep_names_and_formats() -> None:
     same = [Source(name, Path(name)) for name in ("x/a.gif", "x/a.png", "x/b.jpg")]
     names = [str(path) for path in targets(same, Path("out"), None).values()]
     assert names == ["out/a.gif.png", "out/a.png.png", "out/b.jpg"]
+    names = ["https://a.b/1/x.jpg", "https://a.b/2/x.jpg", "https://a.b/3?x.jpg", "https://a.b/3?y"]
+    remote = [Source(name, Path(file_name(name)), remote=True) for name in names]
+    gifs = [Source(name, Path(name)) for name in ("a.gif", "a.png", "a.gif.png")]
+    for some in (remote, gifs):
+        assert len(set(targets(some, Path("out"), None).values())) == len(some)
     with pytest.raises(click.BadParameter, match="is one of the photos themselves"):
         targets(sources, Path("x"), None)
 
