@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def crop(photo: Image.Image, box: list[float], facts: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -55,14 +55,17 @@ def main(model: str, photo: str, box: str = "") -> None:
     if "keypoints" not in {output.name for output in session.get_outputs()}:
         sys.exit(f"{model} gives no keypoints: export it again with --with-decode")
     facts = json.loads(session.get_modelmeta().custom_metadata_map["gatedpose"])
-    image = Image.open(photo).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
     corners = [float(v) for v in box.split(",")] if box else [0, 0, *image.size]
     images, (left, top, scale) = crop(image, corners, facts)
     keypoints, scores = session.run(["keypoints", "scores"], {"images": images})
+    if told := facts["calibration"]:  # what peaks are worth: the chance that a joint is right
+        scores = np.interp(scores, told["peaks"], told["chances"])
     for name, point, score in zip(
         facts["skeleton"]["joints"], keypoints[0], scores[0], strict=True
     ):
         x, y = point / scale + (left, top)
+        score *= 0 <= x <= image.width and 0 <= y <= image.height
         print(f"{name:15} x {x:8.2f}  y {y:8.2f}  confidence {score:.2f}")
 
 
