@@ -28,7 +28,7 @@ class Skeleton:
     limbs: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
-        if len(set(self.joints)) != len(self.joints) or not self.joints:
+        if len(set(self.joints)) != len(self.joints) or "" in (self.joints or [""]):
             raise InputError(f"Skeleton {self.name!r}: joint names must be given and differ")
         paired = [index for pair in self.flip_pairs for index in pair]
         used = [*paired, *(index for limb in self.limbs for index in limb)]

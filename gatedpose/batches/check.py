@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gatedpose.batches.crops import FILL
 from gatedpose.data.agreement import Label, doubts
-from gatedpose.data.samples import Sample
+from gatedpose.data.samples import Sample, first_five
 from gatedpose.errors import BoxError, DatasetError, ImageError
 from gatedpose.geometry import as_boxes, crop_image, crop_matrices, transform_points
 from gatedpose.media.drawing import contact_sheet, draw_poses
@@ -45,8 +45,7 @@ def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, 
         wrong += [text for sample in people if (text := _misplaced(sample, height, width))]
     doubted = doubts([Label.of(sample) for sample in samples], headers)
     if wrong:
-        more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []
-        raise DatasetError("\n".join([*wrong[:5], *more, *doubted]))
+        raise DatasetError("\n".join([first_five(wrong, "\n"), *doubted]))
     labelled = np.stack([sample.labelled for sample in samples]).sum(axis=0)
     skeleton = samples[0].skeleton
     return {

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from gatedpose.batches.jpegs import QUALITY, JpegImages, end_to_end
 from gatedpose.batches.packs import kept
 from gatedpose.data.joints import Groups, group_means
-from gatedpose.data.samples import Sample
-from gatedpose.errors import DatasetError
+from gatedpose.data.samples import Sample, first_five
+from gatedpose.errors import DatasetError, ImageError
 from gatedpose.files.typed_json import to_json
 from gatedpose.geometry import (
     CROP_MARGIN,
@@ -148,17 +148,24 @@ def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
     """Cuts every person out of their image; shows a progress bar.
 
     Raises:
-        ImageError: For an image that cannot be read; nothing is skipped.
+        ImageError: For images that cannot be read, once all were tried; nothing is skipped.
     """
     labelled, absent = _flags(samples)
     keypoints = torch.empty(*labelled.shape, 2)
+    wrong: list[str] = []
 
     def pictures() -> Iterator[Tensor]:
         for i, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
-            picture, keypoints[i] = cut(sample, size)
-            yield picture
+            try:
+                picture, keypoints[i] = cut(sample, size)
+            except ImageError as error:  # noqa: PERF203
+                wrong.append(str(error))
+            else:
+                yield picture
 
     images = cast(Tensor, JpegImages.of(pictures(), size))
+    if wrong:
+        raise ImageError(first_five(list(dict.fromkeys(wrong)), "\n"))
     return Crops(images, keypoints, labelled, absent, tuple(sample.id for sample in samples))
 
 

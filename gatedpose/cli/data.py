@@ -60,12 +60,15 @@ def check(
     change places in a mirrored image.
     """
     from gatedpose.batches.check import annotation_sheet, check_people
-    from gatedpose.data.readers import read_dataset, splits_of
+    from gatedpose.data.readers import apart, read_dataset, splits_of
     from gatedpose.media.images import write_image
 
+    people: dict[str, list[Sample]] = {}
     for split in splits or splits_of(dataset, folder):
         with notes_kept() as notes:
-            samples = read_dataset(dataset, folder, split)
+            samples = people[split] = read_dataset(dataset, folder, split)
+            if split == "val" and "train" in people:
+                apart(dataset, folder, people["train"], samples)
         facts = {"dataset": dataset, "split": split, **check_people(samples, not as_json)}
         facts["notes"] = [note for note in notes if note not in facts["doubts"]]
         if out:
@@ -207,10 +210,12 @@ def pack(
 ) -> None:
     """Packs everybody's crop into a few tar files, to copy and to train from."""
     from gatedpose.batches.shards import pack_shards
-    from gatedpose.data.readers import read_dataset
+    from gatedpose.data.readers import apart, read_dataset
 
     # All splits are read before the first is packed: errors come at once.
     people = {split: read_dataset(dataset, folder, split) for split in splits}
+    if {"train", "val"} <= set(people):
+        people["train"] = apart(dataset, folder, people["train"], people["val"])
     for split, samples in people.items():
         table = pack_shards(
             samples, dataset, split, out, size=size, quality=quality, shard_bytes=shard_mb * 2**20

@@ -90,7 +90,7 @@ def train(
     from gatedpose.training.run import train as run
 
     chosen = _recipe(recipe, changes)
-    datasets = dict(map(_dataset, folders))
+    datasets = _datasets(folders)
     if resume and not (out / "last.pt").exists():
         click.echo(f"{out} holds no training yet: this one starts afresh", err=True)
     model = run(name, chosen, datasets, out, watch_every=watch_every, resume=resume)
@@ -98,7 +98,7 @@ def train(
         return
     done = json.loads((out / "recipe.json").read_text("utf-8"))
     facts = {"model": f"local-dir:{model}", "recipe": done}
-    first, folder = _dataset(folders[0])
+    first, folder = next(iter(datasets.items()))
     text = (
         f"wrote {model}; score it with\n"
         f"  gatedpose evaluate local-dir:{model} --dataset {first} --data {folder}"
@@ -128,7 +128,7 @@ def ablate(
     from gatedpose.research.ablation import ablation_text
 
     chosen = _recipe(recipe, changes)
-    rows = run(table, model, chosen, dict(map(_dataset, folders)), out)
+    rows = run(table, model, chosen, _datasets(folders), out)
     if rows:  # on the first process only
         text = ablation_text(table, model, chosen, rows)
         click.echo(to_json(rows) if as_json else f"{text}\n\ndrawn in {out / table}.png")
@@ -155,7 +155,7 @@ def compare(
     from gatedpose.research.ablation import comparison_text
 
     chosen = _recipe(recipe, changes)
-    rows = run(names, chosen, dict(map(_dataset, folders)), out)
+    rows = run(names, chosen, _datasets(folders), out)
     if rows:  # on the first process only
         text = f"{comparison_text(chosen, rows)}\n\ndrawn in {out / 'networks.png'}"
         click.echo(to_json(rows) if as_json else text)
@@ -186,11 +186,17 @@ def _recipe(name: str, changes: dict[str, Any]) -> Any:
     return found
 
 
-def _dataset(text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise click.BadParameter(f"{text!r} is not DATASET=FOLDER", param_hint="--data")
-    return name, Path(folder)
+def _datasets(texts: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise click.BadParameter(f"{text!r} is not DATASET=FOLDER", param_hint="--data")
+        if name in found:
+            apart = "; call them own:a and own:b, for example" if name == "own" else ""
+            raise click.BadParameter(f"{name} comes twice{apart}", param_hint="--data")
+        found[name] = Path(folder)
+    return found
 
 
 def _phase(text: str) -> Any:

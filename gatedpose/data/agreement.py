@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from gatedpose.data.samples import Sample
-from gatedpose.errors import ImageError
+from gatedpose.data.samples import Sample, first_five, require_images
+from gatedpose.errors import DatasetError, ImageError
 from gatedpose.media.images import Header, image_header
 
 LOG = logging.getLogger(__name__)
@@ -41,17 +40,32 @@ class Label(NamedTuple):
         return Label(sample.id, sample.image, points, sample.box, sample.size)
 
 
-def check_pictures(labels: Sequence[Label]) -> None:
+def require_pictures(folder: Path, people: Sequence[Sample]) -> None:
+    """Sees that a folder holds people's pictures, and logs what speaks against the labels.
+
+    Raises:
+        DatasetError: For pictures that are missing or no pictures; five of them are named.
+    """
+    require_images(folder, people)
+    if wrong := check_pictures([Label.of(person) for person in people]):
+        raise DatasetError(first_five(wrong, "\n"))
+
+
+def check_pictures(labels: Sequence[Label]) -> list[str]:
     """Reads the headers of all pictures and logs what speaks against the labels.
 
-    Pictures that cannot be read are left to those who read them.
+    Returns:
+        What is wrong with the pictures that cannot be read.
     """
-    headers = {}
+    headers, wrong = {}, []
     for path in dict.fromkeys(label.image for label in labels):
-        with suppress(ImageError, OSError):
+        try:
             headers[path] = image_header(path)
+        except (ImageError, OSError) as error:  # noqa: PERF203
+            wrong.append(str(error))
     for doubt in doubts(labels, headers):
         LOG.warning(doubt)
+    return wrong
 
 
 def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
@@ -63,13 +77,19 @@ def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]
 
     Returns:
         One text for each kind of doubt: sizes of pictures that the dataset has otherwise, joints
-        far outside of their picture, joints far from their box, boxes that look like two corners.
+        far outside of their picture or at 0, 0, joints far from their box, boxes that look like
+        two corners.
     """
     people = [label for label in labels if label.image in headers]
     texts = _unlike_sizes(people, headers)
     far = [s for s in people if _beyond(s, h := headers[s.image]) > FAR * max(h.width, h.height)]
     if far:
         texts.append(_far_outside(far, people, headers))
+    if corner := [label for label in people if (label.points == 0.5).all(axis=1).any()]:
+        texts.append(
+            f"{len(corner)} of {len(people)} people have a joint labelled at 0, 0 (first "
+            f"{corner[0].id}): one that is not labelled has visibility 0"
+        )
     if apart := [label for label in people if _is_apart(label)]:
         texts.append(
             f"{len(apart)} of {len(people)} people have no joint in or near their box (first "

@@ -94,7 +94,9 @@ class Row:
         if not isinstance(value, str) or not value or _too_long(value):
             raise self.error(key, f"must be a file name, got {value!r:.80}")
         if Path(value).is_absolute() or ".." in Path(value).parts:
-            raise self.error(key, f"must lie in the folder of images, got {value!r}")
+            raise self.error(
+                key, f"must lie in the folder of images, as 'a.jpg' does, got {value!r}"
+            )
         return str(value)
 
     def numbers(self, key: str, shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gatedpose.data.agreement import Label, check_pictures
+from gatedpose.data.agreement import require_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco_table import (
     Table,
@@ -26,7 +26,7 @@ from gatedpose.data.coco_table import (
     picture_name,
     picture_size,
 )
-from gatedpose.data.samples import Sample, check_split, require_images
+from gatedpose.data.samples import Sample, check_split
 from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import COCO17, Skeleton
@@ -53,8 +53,7 @@ def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
     images = Path(folder) / f"{split}2017"
     people = read_coco_json(annotations_file(folder, split), images)
     if check_images:
-        require_images(images, people)
-        check_pictures([Label.of(person) for person in people])
+        require_pictures(images, people)
     return people
 
 
@@ -141,8 +140,9 @@ def _people(
 def _joints(row: Row, skeleton: Skeleton) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Keypoints (K, 2) and which of them are labelled (K,)."""
     numbers = joint_numbers(row, skeleton.num_keypoints)
-    if not np.isin(numbers[:, 2], (0, 1, 2)).all():
-        raise row.error("keypoints", "every third number, the visibility, must be 0, 1 or 2")
+    if odd := sorted(set(numbers[:, 2].tolist()) - {0, 1, 2}):
+        text = f"every third number, the visibility, must be 0, 1 or 2, got {odd[0]:g}"
+        raise row.error("keypoints", text)
     labelled = numbers[:, 2] > 0
     keypoints = np.where(labelled[:, None], numbers[:, :2] + 0.5, 0).astype(np.float32)
     return keypoints, labelled

@@ -114,7 +114,9 @@ def picture_name(image: Row) -> str:
     name = image.file_name("file_name")
     plain = PurePosixPath(name if "/" in name else name.replace("\\", "/"))
     if plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0]:
-        raise image.error("file_name", f"must lie in the folder of images, got {name!r:.80}")
+        raise image.error(
+            "file_name", f"must lie in the folder of images, as 'a.jpg' does, got {name!r:.80}"
+        )
     return plain.as_posix()
 
 
@@ -166,7 +168,7 @@ def joint_categories(table: Table) -> list[Row]:
 def joint_numbers(row: Row, joints: int) -> npt.NDArray[np.float64]:
     """The field "keypoints" as x, y and visibility of each joint, (K, 3).
 
-    Triples may be lists of their own, and what is not labelled have no place.
+    Triples may be lists of their own, and what is not labelled have null or NaN as place.
 
     Raises:
         DatasetError: If it is something else.
@@ -174,7 +176,11 @@ def joint_numbers(row: Row, joints: int) -> npt.NDArray[np.float64]:
     flat = row.get("keypoints")
     if isinstance(flat, list) and all(isinstance(part, list) for part in flat):
         flat = [number for part in flat for number in part]
-    if isinstance(flat, list) and None in flat and len(flat) % 3 == 0:
+    if isinstance(flat, list):
+        if len(flat) != 3 * joints:
+            text = f"must be x, y and visibility of {joints} joints, {3 * joints} numbers"
+            raise row.error("keypoints", f"{text}, got {len(flat)}")
+        flat = [None if number != number else number for number in flat]  # NaN
         visible = [v for v in flat[2::3] for _ in range(3)]
         flat = [0 if n is None and not v else n for n, v in zip(flat, visible, strict=True)]
     return (

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatedpose.data.agreement import Label, check_pictures
+from gatedpose.data.agreement import require_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
 from gatedpose.data.coco_table import joint_categories, joint_names, load_table, picture_name
-from gatedpose.data.samples import Sample, require_images
+from gatedpose.data.samples import Sample
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.errors import DatasetError
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -63,8 +63,7 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     if held:
         people = _held_out(people, place.file)
     if check_images:
-        require_images(images, people)
-        check_pictures([Label.of(person) for person in people])
+        require_pictures(images, people)
     return people
 
 
@@ -138,7 +137,8 @@ def _place(folder: Path, split: str) -> Place:
         DatasetError: If there is none.
     """
     if not folder.is_dir():
-        raise DatasetError(f"there is no folder {folder}")
+        instead = "is a file: give the folder that holds it" if folder.exists() else "is not there"
+        raise DatasetError(f"{folder} {instead}")
     places = _places(folder)
     lower = {name.lower(): place for name, place in reversed(places.items())}
     meant = next((names for names in ALIASES if split.lower() in names), (split.lower(),))
@@ -151,7 +151,10 @@ def _place(folder: Path, split: str) -> Place:
                 LOG.info(f"{folder}: {split!r} is {place.file.relative_to(folder)}")
             return place
     if not places:
-        raise DatasetError(f"{folder} holds no split such as train.json")
+        raise DatasetError(
+            f"{folder} holds no split such as train.json: tables are COCO's, as CVAT, Roboflow and "
+            "Label Studio export them; not YOLO's .txt, DeepLabCut's .csv or SLEAP's .slp"
+        )
     raise DatasetError(f"{folder} has the splits {', '.join(places)}, not {split!r}")
 
 

@@ -1,5 +1,6 @@
 """The readers by the name of their dataset."""
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,10 +9,11 @@ from pathlib import Path
 from gatedpose.data.coco import coco
 from gatedpose.data.lsp import lsp, lspet
 from gatedpose.data.mpii import mpii
-from gatedpose.data.own import own, splits_in
+from gatedpose.data.own import has_validation, own, splits_in
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, did_you_mean
 
+LOG = logging.getLogger(__name__)
 READERS: dict[str, Callable[..., list[Sample]]] = {
     "lsp": lsp,
     "lspet": lspet,
@@ -60,3 +62,21 @@ def read_dataset(
             f"{name!r}: the name behind the colon must be of letters, digits, - and _"
         )
     return [replace(s, id=f"{label}/{s.id.partition('/')[2]}") for s in people]
+
+
+def apart(name: str, folder: str | Path, train: list[Sample], val: list[Sample]) -> list[Sample]:
+    """The people of "train" to learn from, beside those of "val" of the same dataset.
+
+    Own data without a table for "val" has them in "train", too: they are left out. Where tables
+    share pictures all stay, and the log says so.
+    """
+    held = {sample.image for sample in val}
+    rest = [sample for sample in train if sample.image not in held]
+    if name.partition(":")[0] == "own" and not has_validation(folder):
+        return rest
+    if len(rest) < len(train):
+        LOG.warning(
+            f"{folder}: {len(train) - len(rest)} of the {len(train)} people of train are in "
+            "pictures of val: scores on val are too high"
+        )
+    return train

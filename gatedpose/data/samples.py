@@ -1,6 +1,6 @@
 """One annotated person, whatever the dataset it comes from."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +66,13 @@ def require_images(
     missing = sorted(n for n in needed - present if "/" not in n or not (folder / n).is_file())
     if missing:
         count = f"{len(missing)} of {len(needed)}"
-        raise DatasetError(f"pictures are missing, {count}: {folder} lacks {_first(missing)}")
+        raise DatasetError(f"pictures are missing, {count}: {folder} lacks {first_five(missing)}")
     extra = [] if known is None else sorted(present - set(known))
     if extra:
-        raise DatasetError(f"{folder} holds files that do not belong to it: {_first(extra)}")
+        raise DatasetError(f"{folder} holds files that do not belong to it: {first_five(extra)}")
 
 
-def _first(names: list[str]) -> str:
-    """Five of the names at most."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+def first_five(texts: Sequence[str], between: str = ", ") -> str:
+    """Five of the texts at most."""
+    more = f"{between.rstrip(', ') or ' '}and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return between.join(texts[:5]) + more

@@ -4,6 +4,7 @@ A network is scored from whole images, with the predictor that users call.
 """
 
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from gatedpose.evaluation.predictions import Points
 from gatedpose.files.whole import write_whole
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def evaluate(
     skeleton = samples[0].skeleton
     groups = joint_groups(predictor.skeleton, skeleton, partly=True)
     known = np.array([bool(group) for group in groups])
+    if lacking := [skeleton.joints[k] for k in np.flatnonzero(~known)]:
+        LOG.warning(f"not scored, since the network does not predict it: {', '.join(lacking)}")
     pairs = ((sample.image, sample.box[None]) for sample in samples)
     bar = tqdm(
         predictor.stream(pairs), "evaluating", len(samples), unit="person", disable=not progress

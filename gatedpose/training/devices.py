@@ -42,11 +42,12 @@ def make_accelerator(precision: Precision) -> Any:
     """The `accelerate.Accelerator` of this process.
 
     Raises:
-        ImportError: Without accelerate.
+        ImportError: Without accelerate, or what a training writes its log by.
         ValueError: For fp16 where there is no GPU, or several processes that accelerate would let
             train apart; see also `check_environment`.
     """
-    require("accelerate", "training needs accelerate", "gatedpose[train]")
+    for package in ("accelerate", "matplotlib", "tensorboard"):  # before hours of work
+        require(package, f"training needs {package}", "gatedpose[train]")
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
@@ -67,11 +68,23 @@ def make_accelerator(precision: Precision) -> Any:
 
 
 @contextmanager
-def sigterm() -> Iterator[list[int]]:
-    """A list that is empty until SIGTERM comes, which does no more than that."""
+def stopping() -> Iterator[list[int]]:
+    """A list that is empty until SIGTERM or Ctrl-C comes; a second Ctrl-C interrupts as usual."""
     came: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def back(number: int) -> None:
+        signal.signal(number, before[number] or signal.SIG_DFL)
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        if number == signal.SIGINT:
+            back(number)
+
     try:
+        for number in before:
+            signal.signal(number, note)
         yield came
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number in before:
+            back(number)

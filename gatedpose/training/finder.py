@@ -22,7 +22,7 @@ from gatedpose.files.journal import JsonLines
 from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training import folder
-from gatedpose.training.devices import sigterm
+from gatedpose.training.devices import stopping
 from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
 from gatedpose.training.losses import finder_loss
@@ -37,7 +37,7 @@ class FinderTrainer:
 
     Writes into `out`: recipe.json; last.pt, from which it goes on if it is there; log.jsonl, a line
     a look at the validation pictures; best.safetensors, the averaged weights of the best look.
-    SIGTERM saves and stops.
+    SIGTERM or Ctrl-C saves and stops.
 
     Args:
         model: A finder, freshly made.
@@ -84,9 +84,9 @@ class FinderTrainer:
 
         Raises:
             DivergedError: If the loss is not finite; the last checkpoint is kept.
-            SystemExit: After SIGTERM, once the checkpoint is written.
+            SystemExit: After SIGTERM or Ctrl-C, once the checkpoint is written.
         """
-        with sigterm() as stop, JsonLines(self.out / "log.jsonl", resume=True) as log:
+        with stopping() as stop, JsonLines(self.out / "log.jsonl", resume=True) as log:
             while self.progress.phase < len(self.recipe.phases):
                 phase = self.recipe.phases[self.progress.phase]
                 while self.progress.images < phase.images:

@@ -13,8 +13,7 @@ from gatedpose.batches.corrections import corrected, load_corrections
 from gatedpose.batches.crops import Crops
 from gatedpose.batches.sources import Source, open_source
 from gatedpose.data.joints import check_known, join_skeletons, joint_groups
-from gatedpose.data.own import has_validation
-from gatedpose.data.samples import Sample
+from gatedpose.data.readers import apart
 from gatedpose.data.sides import pairs_text
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import held
@@ -74,7 +73,7 @@ def train(
 
     Raises:
         DatasetError: For a folder that is not what it should be, or datasets that share no joint.
-        ImportError: Without accelerate.
+        ImportError: Without accelerate, matplotlib or tensorboard.
         FileExistsError: If `out` holds a training and is not to be resumed, or its folder "model"
             holds other files than a model's.
         ValueError: For joints that the recipe needs and a dataset has not, or see
@@ -103,6 +102,7 @@ def train(
             val_crops = _crops([Part(watched, range(len(watched)))], packs, skeleton)
         if corrections:
             train_crops = corrected(train_crops, corrections, skeleton)
+        _warn_of_unlearnt(train_crops, skeleton)
         draws = torch.cat([torch.full((len(part.people),), part.weight) for part in parts])
         people = train_crops, draws, val_crops, skeleton
         trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
@@ -139,8 +139,10 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
     sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")
-    if first.partition(":")[0] == "own" and not isinstance(watched.people, Crops):
-        sources[0] = _without(sources[0], watched.people, folders[first])
+    train, val = sources[0].people, watched.people
+    if not isinstance(train, Crops) and not isinstance(val, Crops):
+        people = apart(first, folders[first], list(train), list(val))
+        sources[0] = replace(sources[0], people=people)
     try:
         if recipe.joints:
             skeleton = SKELETONS[recipe.joints]
@@ -152,14 +154,6 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
         raise DatasetError(f"{', '.join(folders)} cannot be learnt together: {error}") from error
     LOG.info(pairs_text(skeleton))
     return sources, watched, skeleton
-
-
-def _without(source: Source, watched: Sequence[Sample], folder: Path) -> Source:
-    """A source without the people it shares with "val", where they come from one table."""
-    if has_validation(folder) or isinstance(source.people, Crops):
-        return source
-    held = {person.image for person in watched}
-    return replace(source, people=[p for p in source.people if p.image not in held])
 
 
 def _with_whole_pictures(parts: Sequence[Part], share: float) -> list[Part]:
@@ -202,6 +196,12 @@ def _crops(parts: Sequence[Part], folder: Path, skeleton: Skeleton) -> Crops:
         if part.people
     ]
     return Crops.join(crops)
+
+
+def _warn_of_unlearnt(crops: Crops, skeleton: Skeleton) -> None:
+    never = ~(crops.labelled | crops.absent).any(dim=0)
+    if names := [skeleton.joints[k] for k in torch.nonzero(never).flatten()]:
+        LOG.warning(f"not learnt, since nobody to train on has a label of it: {', '.join(names)}")
 
 
 def starting_model(

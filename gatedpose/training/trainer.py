@@ -21,7 +21,7 @@ from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.weights import load_weights
 from gatedpose.skeleton import Skeleton
 from gatedpose.training import folder
-from gatedpose.training.devices import make_accelerator, sigterm
+from gatedpose.training.devices import make_accelerator, stopping
 from gatedpose.training.groups import Phase
 from gatedpose.training.log import Journal
 from gatedpose.training.losses import heatmap_loss
@@ -40,7 +40,7 @@ class Trainer:
     Writes into `out`: recipe.json; last.pt, from which it goes on if it is there; the averaged
     weights that scored best in the last phase so far (of all phases, if `Averaging.result` is
     "best"), best.safetensors; and what `Journal` does, its samples being predictions of the
-    averaged network. SIGTERM saves and stops.
+    averaged network. SIGTERM or Ctrl-C saves and stops.
 
     Args:
         model: Network of `skeleton.num_keypoints` heatmaps, freshly made.
@@ -108,11 +108,11 @@ class Trainer:
 
         Raises:
             DivergedError: If the loss is not finite; the last checkpoint is kept.
-            SystemExit: After SIGTERM, once the checkpoint is written.
+            SystemExit: After SIGTERM or Ctrl-C, once the checkpoint is written.
         """
         form = "{percentage:5.1f}%|{bar}| {elapsed} gone, {remaining} to go"
         bar = tqdm(total=100, bar_format=form, disable=not self.main, mininterval=15)
-        with bar, sigterm() as stop, Journal(self.out, self.progress.step) as journal:
+        with bar, stopping() as stop, Journal(self.out, self.progress.step) as journal:
             while self.progress.phase < len(self.recipe.phases):
                 phase = self.recipe.phases[self.progress.phase]
                 for batch in self.batches(phase):

@@ -482,6 +482,15 @@ def test_command_packs_both_splits(kites: Path, tmp_path: Path) -> None:
     assert len(load_shards(out, "val")[0]) == 1
 
 
+def test_command_packs_nobody_twice(kites: Path, tmp_path: Path) -> None:
+    """One of the four pictures is kept for validation, as where training reads the folder."""
+    (kites / "val.json").unlink()
+    assert "own train: 3 people" in run("--data", kites, "--out", tmp_path)
+    train, val = (set(load_shards(tmp_path, split)[0].ids) for split in ("train", "val"))
+    assert train | val == {f"own/{i}/{i}" for i in range(4)}
+    assert not train & val
+
+
 def test_command_obeys_its_options(kites: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for path in (kites / "images").iterdir():  # noise, that a shard of one MB holds two people

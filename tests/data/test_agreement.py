@@ -156,7 +156,16 @@ def test_boxes_of_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert "1 of 1 people have a box that leaves the picture, but not if its numbers" in corners
 
 
-def test_unreadable_pictures_are_left_to_those_who_read_them(tmp_path: Path) -> None:
+def test_unreadable_pictures_are_named_before_any_work(tmp_path: Path) -> None:
     folder = written(tmp_path, 1, 64)
     (folder / "images" / "a.jpg").write_bytes(b"no picture")
-    assert len(own(folder, "train")) == 1
+    with pytest.raises(DatasetError, match=r"a\.jpg is not a whole image"):
+        own(folder, "train")
+    assert len(own(folder, "train", check_images=False)) == 1
+
+
+def test_joints_at_the_corner_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Some programs write 0, 0, 2 for what nobody has labelled."""
+    own(written(tmp_path, 1, 64, keypoints=[0, 0, 2, 55, 12, 2, 0, 0, 0]), "train")
+    [text] = caplog.messages
+    assert text.startswith("1 of 1 people have a joint labelled at 0, 0 (first own/1/1)")

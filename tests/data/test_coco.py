@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gatedpose.data.coco import coco, read_coco_json
 from gatedpose.data.own import guess_flip_pairs, own
@@ -82,10 +83,10 @@ def test_coco_images_and_splits(tmp_path: Path) -> None:
     write(tmp_path / "annotations" / "person_keypoints_train2017.json", COCO_FILE)
     (tmp_path / "train2017").mkdir()
     for name in ("three.jpg", "more.jpg"):
-        (tmp_path / "train2017" / name).touch()
+        Image.new("RGB", (64, 48)).save(tmp_path / "train2017" / name)
     with pytest.raises(DatasetError, match=r"train2017 lacks four\.jpg$"):
         coco(tmp_path, "train")
-    (tmp_path / "train2017" / "four.jpg").touch()
+    Image.new("RGB", (64, 48)).save(tmp_path / "train2017" / "four.jpg")
     assert len(coco(str(tmp_path), "train")) == 2
     with pytest.raises(DatasetError, match=r"person_keypoints_val2017\.json cannot be read"):
         coco(tmp_path, "val")
@@ -153,9 +154,9 @@ DAMAGE = {
     ),
     "category unknown": (put(*ROW, "category_id", 2), "field 'category_id': 2 is the id of none"),
     "keypoints short": (
-        put(*ROW, "keypoints", [1, 2, 2] * 16), FIRST + r"'keypoints': .*\(51,\), got \(48,\)",
+        put(*ROW, "keypoints", [1, 2, 2] * 16), FIRST + r"'keypoints': .*, 51 numbers, got 48",
     ),
-    "keypoints nested": (put(*ROW, "keypoints", [[1, 2]] * 17), r"\(51,\), got \(34,\)"),
+    "keypoints nested": (put(*ROW, "keypoints", [[1, 2]] * 17), r"51 numbers, got 34"),
     "keypoints text": (put(*ROW, "keypoints", ["a"] * 51), FIRST + "'keypoints': must be numbers"),
     "keypoints NaN": (put(*ROW, "keypoints", [math.nan, 2, 2] * 17), FIRST + ".*not finite"),
     "visibility 3": (put(*ROW, "keypoints", [1, 2, 3] * 17), FIRST + ".* must be 0, 1 or 2"),
@@ -209,17 +210,19 @@ def test_own_by_hand(tmp_path: Path) -> None:
 
 
 def test_own_images_and_splits(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"holds no split such as train\.json$"):
+    with pytest.raises(DatasetError, match=r"train\.json: tables are COCO's, .* not YOLO's"):
         own(tmp_path, "train")
     for split in ("b", "a"):
         write(tmp_path / f"{split}.json", OWN_FILE)
     with pytest.raises(DatasetError, match=r"has the splits a, b, not 'train'$"):
         own(tmp_path, "train")
+    with pytest.raises(DatasetError, match=r"a\.json is a file: give the folder that holds it$"):
+        own(tmp_path / "a.json", "train")
     (tmp_path / "images" / "a").mkdir(parents=True)
-    (tmp_path / "images" / "four.jpg").touch()
+    Image.new("RGB", (64, 48)).save(tmp_path / "images" / "four.jpg")
     with pytest.raises(DatasetError, match=r"images lacks a/three\.jpg$"):
         own(tmp_path, "a")
-    (tmp_path / "images" / "a" / "three.jpg").touch()
+    Image.new("RGB", (64, 48)).save(tmp_path / "images" / "a" / "three.jpg")
     assert len(own(str(tmp_path), "b")) == 2
 
 

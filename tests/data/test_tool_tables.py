@@ -1,6 +1,7 @@
 """Exports of CVAT, Roboflow, Label Studio and COCO, built as these programs write them."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -420,6 +421,7 @@ def test_missing_pictures_are_counted(tmp_path: Path) -> None:
         [[10, 20, 2], [30, 5.5, 1], [0, 0, 0]],
         [10, 20, 2, 30, 5.5, 1, None, None, 0],
         [10, 20, 2, 30, 5.5, 1, None, None, None],
+        [10, 20, 2, 30, 5.5, 1, math.nan, math.nan, 0],
         [10, 20, True, 30, 5.5, 1.0, 7, 9, False],
     ],
 )
@@ -434,6 +436,7 @@ def test_joints_written_otherwise(keypoints: list[Any], tmp_path: Path) -> None:
     "keypoints",
     [
         [10, 20, 2, None, 5, 1, 0, 0, 0],
+        [10, 20, 2, math.nan, 5, 1, 0, 0, 0],
         [10, 20, 2, 30, 5, 1, None, None, 0, 7],
         [10, 20, 2, 30, 5, 1, 0, 0, 0, 7, 7],
         [[10, 20], [1, 2], [3, 4]],
@@ -444,6 +447,13 @@ def test_joints_written_otherwise(keypoints: list[Any], tmp_path: Path) -> None:
 def test_joints_that_are_not_plain(keypoints: Any, tmp_path: Path) -> None:
     write(tmp_path / "train.json", table(keypoints=keypoints))
     with pytest.raises(DatasetError, match="annotation 1, field 'keypoints'"):
+        own(tmp_path, "train", check_images=False)
+
+
+def test_joints_without_visibility(tmp_path: Path) -> None:
+    write(tmp_path / "train.json", table(keypoints=[10, 20, 30, 5.5, 12, 33]))
+    expected = "'keypoints': must be x, y and visibility of 3 joints, 9 numbers, got 6$"
+    with pytest.raises(DatasetError, match=expected):
         own(tmp_path, "train", check_images=False)
 
 

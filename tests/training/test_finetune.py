@@ -143,6 +143,37 @@ def test_pictures_are_kept_for_validation_where_there_is_no_val(
         own(tmp_path / "one", "val")
 
 
+def test_what_spoils_a_training_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three pictures validate, too; nobody has a label of the head."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    data, out = tmp_path / "kites", tmp_path / "run"
+    write_split(data, "train", 3, seed=0)
+    table = json.loads((data / "train.json").read_text())
+    table["annotations"] = table["annotations"][1:]
+    (data / "val.json").write_text(json.dumps(table))
+    unlabelled = [{**a, "keypoints": [*a["keypoints"][:6], 0, 0, 0]} for a in table["annotations"]]
+    (data / "train.json").write_text(json.dumps({**table, "annotations": unlabelled}))
+    data_option = ("--data", f"own={data}")
+    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", *data_option]
+    arguments += ["--phase", "64,4,2,1", "--out", str(out)]
+    twice = CliRunner().invoke(main, [*arguments, *data_option])
+    assert twice.exit_code == 2
+    assert "--data: own comes twice; call them own:a and own:b, for example" in twice.output
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    shared = f"{data}: 2 of the 2 people of train are in pictures of val: scores on val are too"
+    assert shared in result.stderr
+    assert "not learnt, since nobody to train on has a label of it: head\n" in result.stderr
+    assert shared in run("data", "check", "--dataset", "own", *data_option[:1], data)
+
+    text = (data / "val.json").read_text().replace('"head"', '"tail"')
+    (data / "val.json").write_text(text)
+    name = f"local-dir:{out / 'model'}"
+    arguments = ["evaluate", name, "--dataset", "own", "--data", str(data)]
+    result = CliRunner().invoke(main, arguments)
+    assert "not scored, since the network does not predict it: tail\n" in result.stderr
+
+
 def load_crops(file: Path) -> int:
     """How many people are packed in a file."""
     with safe_open(file, framework="pt") as packed:

@@ -195,6 +195,10 @@ def terminate(trainer: Trainer) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def interrupt(trainer: Trainer) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def trainer_of(out: Path, recipe: Recipe = SHORT, **interruption: object) -> Interrupted:
     people, val = dotted_people(12, seed=0), dotted_people(3, seed=1)
     args = people, torch.arange(12) + 1.0, val, LSP14, recipe, out
@@ -236,19 +240,22 @@ def test_files(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
 
 @pytest.mark.parametrize(
     ("when", "steps"),
-    [({"after": 3}, 3), ({"after": 4}, 4), ({"before": 6}, 6)],
-    ids=["midway", "between phases", "in a step"],
-)
-def test_sigterm_saves_stops_and_resumes(
-    when: dict[str, int],
+    [
+        ({"after": 3}, 3), ({"after": 4}, 4), ({"before": 6}, 6),
+        ({"after": 3, "hook": interrupt}, 3),
+    ],
+    ids=["midway", "between phases", "in a step", "Ctrl-C"],
+)  # fmt: skip
+def test_a_signal_saves_stops_and_resumes(
+    when: dict[str, object],
     steps: int,
     uninterrupted: tuple[Path, dict[str, Tensor]],
     tmp_path: Path,
 ) -> None:
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(SystemExit, match="resume it with --resume"):
         trainer_of(tmp_path, **when).run()
-    assert signal.getsignal(signal.SIGTERM) is handler
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == steps
     assert_same_end(tmp_path, uninterrupted)
 
