@@ -10,10 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gatedpose.batches.crops import FILL
-from gatedpose.data.agreement import Label, doubts
+from gatedpose.data.agreement import Label, doubts, misplaced
 from gatedpose.data.samples import Sample, first_five
-from gatedpose.errors import BoxError, DatasetError, ImageError
-from gatedpose.geometry import as_boxes, crop_image, crop_matrices, transform_points
+from gatedpose.errors import DatasetError, ImageError
+from gatedpose.geometry import crop_image, crop_matrices, transform_points
 from gatedpose.media.drawing import contact_sheet, draw_poses
 from gatedpose.media.images import Header, image_header, read_image
 
@@ -37,12 +37,11 @@ def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, 
     headers: dict[Path, Header] = {}
     for path, people in tqdm(by_image.items(), "reading", unit="image", disable=not progress):
         try:
-            _, height, width = read_image(path).shape
+            read_image(path)
             headers[path] = image_header(path)
-        except (ImageError, OSError) as error:
+            wrong += misplaced(people, headers)
+        except (ImageError, OSError) as error:  # noqa: PERF203
             wrong.append(str(error))
-            continue
-        wrong += [text for sample in people if (text := _misplaced(sample, height, width))]
     doubted = doubts([Label.of(sample) for sample in samples], headers)
     if wrong:
         raise DatasetError("\n".join([first_five(wrong, "\n"), *doubted]))
@@ -55,15 +54,6 @@ def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, 
         "flip_pairs": [[skeleton.joints[end] for end in pair] for pair in skeleton.flip_pairs],
         "doubts": doubted,
     }
-
-
-def _misplaced(sample: Sample, height: int, width: int) -> str:
-    """What is wrong with a person's box, "" if nothing."""
-    try:
-        as_boxes(sample.box[None], height, width)
-    except BoxError as error:
-        return f"{sample.id}: {error}"
-    return ""
 
 
 def annotation_sheet(samples: Sequence[Sample], rows: int = 4, columns: int = 6) -> Tensor:

@@ -51,30 +51,33 @@ def read_labelled(folder: Path, split: str) -> list[Labelled]:
     """The pictures of a split: of a YOLO folder, or of one as `gatedpose data` writes them.
 
     Args:
-        folder: Holds SPLIT/images and SPLIT/labels, a .txt a picture, whose lines are people: a
-            class, which is not looked at, and x, y, width and height as shares of the picture, or
-            the corners of a polygon. Or SPLIT.json, COCO's annotations, and "images".
+        folder: Holds SPLIT/images and SPLIT/labels, or images/SPLIT and labels/SPLIT, a .txt a
+            picture, whose lines are people: a class, which is not looked at, and x, y, width and
+            height as shares of the picture, perhaps with joints, or the corners of a polygon. Or
+            SPLIT.json, COCO's annotations, and "images".
         split: "train", "val" or "test"; YOLO's "valid" is found as "val".
 
     Raises:
         DatasetError: If the folder holds neither, or a line is none of these.
     """
     names = [split, "valid"] if split == "val" else [split]
-    for name in names:
-        if (folder / name / "labels").is_dir():
-            return _read_yolo(folder / name)
+    for form in ("{}/{}", "{1}/{0}"):
+        for name in names:
+            images, labels = (folder / form.format(name, kind) for kind in ("images", "labels"))
+            if labels.is_dir():
+                return _read_yolo(images, labels)
     if (folder / f"{split}.json").is_file():
         return _read_coco(folder, split)
     raise DatasetError(
-        f"{folder} holds neither {names[-1]}/images and {names[-1]}/labels, as YOLO's folders do, "
+        f"{folder} holds neither {names[-1]}/labels nor labels/{names[-1]}, as YOLO's folders do, "
         f"nor {split}.json, as COCO's"
     )
 
 
-def _read_yolo(folder: Path) -> list[Labelled]:
+def _read_yolo(images: Path, labels: Path) -> list[Labelled]:
     found = []
-    for path in find_images(folder / "images"):
-        file = folder / "labels" / f"{path.stem}.txt"
+    for path in find_images(images):
+        file = labels / f"{path.stem}.txt"
         if not file.is_file():
             raise DatasetError(f"{path} has no labels: there is no {file}")
         boxes = []
@@ -91,6 +94,8 @@ def _yolo_box(line: str, where: str) -> Tensor:
     try:
         numbers = line.split()[1:]
         values = torch.tensor([float(number) for number in numbers])
+        if len(values) % 2 and len(values) % 3 == 1:  # a box, and three numbers for each joint
+            values = values[:4]
         if not bool((values.abs() <= LARGEST_SHARE).all()):
             raise InputError("shares of the picture are from 0 to 1")
         if len(values) == 4:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gatedpose.data.samples import Sample, first_five, require_images
-from gatedpose.errors import DatasetError, ImageError
+from gatedpose.errors import BoxError, DatasetError, ImageError
+from gatedpose.geometry import as_boxes
 from gatedpose.media.images import Header, image_header
 
 LOG = logging.getLogger(__name__)
@@ -44,28 +45,49 @@ def require_pictures(folder: Path, people: Sequence[Sample]) -> None:
     """Sees that a folder holds people's pictures, and logs what speaks against the labels.
 
     Raises:
-        DatasetError: For pictures that are missing or no pictures; five of them are named.
+        DatasetError: For pictures that are missing or no pictures, and boxes that lie outside; five
+            are named.
     """
     require_images(folder, people)
-    if wrong := check_pictures([Label.of(person) for person in people]):
-        raise DatasetError(first_five(wrong, "\n"))
+    headers, wrong = _headers([Label.of(person) for person in people])
+    wrong += misplaced([person for person in people if person.image in headers], headers)
+    doubted = doubts([Label.of(person) for person in people], headers)
+    if wrong:
+        raise DatasetError("\n".join([first_five(wrong, "\n"), *doubted]))
+    for doubt in doubted:
+        LOG.warning(doubt)
 
 
-def check_pictures(labels: Sequence[Label]) -> list[str]:
+def misplaced(people: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
+    """What is wrong with the boxes of people that are none of their picture."""
+    texts = []
+    for person in people:
+        header = headers[person.image]
+        try:
+            as_boxes(person.box[None], header.height, header.width)
+        except BoxError as error:
+            texts.append(f"{person.id}: {error}")
+    return texts
+
+
+def check_pictures(labels: Sequence[Label]) -> None:
     """Reads the headers of all pictures and logs what speaks against the labels.
 
-    Returns:
-        What is wrong with the pictures that cannot be read.
+    Pictures that cannot be read are left to those who read them.
     """
+    for doubt in doubts(labels, _headers(labels)[0]):
+        LOG.warning(doubt)
+
+
+def _headers(labels: Sequence[Label]) -> tuple[dict[Path, Header], list[str]]:
+    """The headers of all pictures, and what is wrong with those that cannot be read."""
     headers, wrong = {}, []
     for path in dict.fromkeys(label.image for label in labels):
         try:
             headers[path] = image_header(path)
         except (ImageError, OSError) as error:  # noqa: PERF203
             wrong.append(str(error))
-    for doubt in doubts(labels, headers):
-        LOG.warning(doubt)
-    return wrong
+    return headers, wrong
 
 
 def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:

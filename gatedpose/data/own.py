@@ -48,8 +48,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
         id". The log says what was left out or assumed, and what speaks against the labels.
 
     Raises:
-        DatasetError: For an unknown split, missing files, or a row that is wrong: the message names
-            file, row and field.
+        DatasetError: For an unknown split, files that are missing or no pictures, or a row that is
+            wrong: the message names file, row and field.
     """
     held = split.lower() in ALIASES[1] and not has_validation(folder)
     place = _place(Path(folder), "train" if held else split)

@@ -86,28 +86,27 @@ def _packed(
     names = [folder.resolve().name for _, folder in places]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DatasetError(f"two folders are called {min(twice)}: their packs would be mixed up")
+    if not any(kind != "empty" for kind, _ in places):
+        raise DatasetError("a finder needs pictures with people: name at least one folder of them")
+    splits = [
+        (kind, name, split, read_empty(folder) if kind == "empty" else read_labelled(folder, split))
+        for (kind, folder), name in zip(places, names, strict=True)
+        for split in (("empty",) if kind == "empty" else ("train", "val"))
+    ]  # all of them before any is packed, which takes its time
     parts: list[Pictures] = []
     weights: list[Tensor] = []
     watched: dict[str, Pictures] = {}
-    for (kind, folder), name in zip(places, names, strict=True):
-        empty = kind == "empty"
-        parts.append(_pack(out, folder, kind, "empty" if empty else "train"))
-        weight = 0.0 if empty else recipe.draws.get(name, 1.0)
-        weights.append(torch.full((len(parts[-1]),), weight))
-        if not empty:
-            val = _pack(out, folder, kind, "val")
-            few = torch.arange(0, len(val), max(1, len(val) // WATCHED))[:WATCHED]
-            watched[name] = val.take(few)
-    if not watched:
-        raise DatasetError("a finder needs pictures with people: name at least one folder of them")
+    for kind, name, split, labelled in splits:
+        path = out / f"{name}.{split}.safetensors"
+        pack = Pictures.packed(labelled, kind != "partly", kind == "stretched", path)
+        if split == "val":
+            few = torch.arange(0, len(pack), max(1, len(pack) // WATCHED))[:WATCHED]
+            watched[name] = pack.take(few)
+            continue
+        parts.append(pack)
+        weight = 0.0 if kind == "empty" else recipe.draws.get(name, 1.0)
+        weights.append(torch.full((len(pack),), weight))
     return Pictures.join(parts), with_empty(torch.cat(weights), recipe.empty), watched
-
-
-def _pack(out: Path, folder: Path, kind: str, split: str) -> Pictures:
-    """The packed pictures of a split, packed now if they are not there."""
-    path = out / f"{folder.resolve().name}.{split}.safetensors"
-    labelled = read_empty(folder) if kind == "empty" else read_labelled(folder, split)
-    return Pictures.packed(labelled, kind != "partly", kind == "stretched", path)
 
 
 def with_empty(draws: Tensor, share: float) -> Tensor:

@@ -135,7 +135,8 @@ def _teacher(name: str, skeleton: Skeleton) -> HeatmapNetwork:
 def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], Source, Skeleton]:
     """What to train on, what to watch it by, and the joints to learn."""
     if missing := set(recipe.datasets) - set(folders):
-        raise DatasetError(f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER")
+        text = f"recipe {recipe.name} needs --data {', '.join(sorted(missing))}=FOLDER"
+        raise DatasetError(f"{text}; joints of your own are learnt by --recipe finetune")
     sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")

@@ -63,6 +63,19 @@ def test_yolo_boxes_and_polygons_are_read(yolo: Path) -> None:
     assert second.pixels(160, 96).shape == (0, 4)
 
 
+def test_kinds_of_yolo_folders_and_lines(yolo: Path) -> None:
+    """ultralytics' own layout has images/train; lines of poses have joints behind the box."""
+    for kind in ("images", "labels"):
+        (yolo / kind).mkdir()
+        for split, name in (("train", "train"), ("valid", "val")):
+            (yolo / split / kind).rename(yolo / kind / name)
+    (yolo / "labels" / "val" / "a.txt").write_text("0 0.375 0.5 0.25 0.5 0.3 0.4 2 0.9 0.9 1 0 0 0")
+    first, second = read_labelled(yolo, "val")
+    assert first.path == yolo / "images" / "val" / "a.jpg"
+    assert torch.allclose(first.pixels(200, 400), torch.tensor([[100.0, 50, 200, 150]]))
+    assert second.pixels(160, 96).shape == (0, 4)
+
+
 def test_coco_boxes_are_read(coco: Path) -> None:
     [one] = read_labelled(coco, "train")
     assert one.pixels(160, 80).tolist() == [[16, 32, 48, 96]]
@@ -77,7 +90,7 @@ def test_coco_boxes_of_other_pictures_are_doubted(
 
 
 def test_a_folder_without_labels_is_named(yolo: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds neither valid/images"):
+    with pytest.raises(DatasetError, match="holds neither valid/labels nor labels/valid, as YOLO"):
         read_labelled(tmp_path / "yolo" / "train", "val")
     (yolo / "train" / "labels" / "b.txt").unlink()
     with pytest.raises(DatasetError, match=r"b.jpg has no labels"):

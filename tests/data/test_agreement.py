@@ -140,9 +140,12 @@ def test_reading_says_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert caplog.messages == []
 
 
-def test_check_names_the_cause_of_boxes_outside(tmp_path: Path) -> None:
+def test_reading_and_check_name_the_cause_of_boxes_outside(tmp_path: Path) -> None:
     row = {"bbox": [50, 10, 12, 25], "keypoints": [51, 20, 2, 55, 12, 2, 60, 33, 2]}
-    people = own(written(tmp_path, 8, 64, **row), "train")
+    folder = written(tmp_path, 8, 64, **row)
+    with pytest.raises(DatasetError, match=r"(?s)lies outside the image.*labelled unturned"):
+        own(folder, "train")
+    people = own(folder, "train", check_images=False)
     with pytest.raises(DatasetError, match=r"(?s)lies outside the image.*labelled unturned"):
         check_people(people, progress=False)
 
