@@ -46,6 +46,8 @@ def predict_video(
             tracks |= {pose.track for pose in poses}
     if writer and (image.shape[1] % 2 or image.shape[2] % 2):
         click.echo("the video has an odd side: the one written is a pixel larger", err=True)
+    if video.count and frames < video.count:
+        click.echo(f"{source} says it holds {video.count} frames: {frames} were there", err=True)
     if not job.as_json:
         nobody = f", in {empty} of them nobody found" if empty else ""
         shown = f" -> {target}" if writer else ""

@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from gatedpose.media.images import HEIF, heif_hint, readable
+
 LOG = logging.getLogger(__name__)
 SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of pictures in use
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
@@ -19,9 +21,9 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     """Lists the images that a file, a folder or a glob pattern stands for, at least one.
 
     A file is taken whatever its suffix. Of a folder's own files (not those of folders in it) and
-    of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES` and are not
-    hidden; the log counts the others. A file that links lead to twice is taken once. Numbers in
-    names are sorted by value: im2.jpg comes before im10.jpg.
+    of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES`, or with
+    pillow-heif of `HEIF`, and are not hidden; the log counts the others. A file that links lead to
+    twice is taken once. Numbers in names are sorted by value: im2.jpg comes before im10.jpg.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
@@ -33,19 +35,20 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     if not glob.has_magic(pattern):
         raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
     files = [file for file in map(Path, _glob_once(pattern)) if file.is_file()]
-    named = [file for file in files if file.suffix.lower() in SUFFIXES]
+    known = (*SUFFIXES, *HEIF) if "HEIF" in readable() else SUFFIXES
+    named = [file for file in files if file.suffix.lower() in known]
     images = _real_files(named)
     others = Counter(file.suffix.lower() or "without suffix" for file in files)
     others.subtract(file.suffix.lower() for file in named)
     passed = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
     if len(named) > len(images):
         passed.append(f"{len(named) - len(images)} that links lead to again")
+    there = ", ".join(passed) + heif_hint(suffix for suffix, count in others.items() if count)
     if not images:
-        there = f"; there are {', '.join(passed)}" if passed else ""
-        text = f"no image in {path}; image files end in {', '.join(SUFFIXES)}{there}"
-        raise FileNotFoundError(text)
+        text = f"no image in {path}; image files end in {', '.join(known)}"
+        raise FileNotFoundError(f"{text}; there are {there}" if passed else text)
     if passed:
-        LOG.warning(f"{path}: {len(images)} pictures; files passed over: {', '.join(passed)}")
+        LOG.warning(f"{path}: {len(images)} pictures; files passed over: {there}")
     return sorted(images, key=lambda file: re.sub(r"\d+", lambda n: n[0].zfill(20), str(file)))
 
 

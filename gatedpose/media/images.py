@@ -1,30 +1,30 @@
 """Reading and writing images. Every one becomes the same: a uint8 RGB tensor (3, H, W), upright."""
 
 import functools
+import importlib
 import io
 import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from gatedpose.errors import (
     GatedPoseError,
     ImageError,
-    InputError,
     InputTypeError,
-    check_choice,
     check_range,
 )
 from gatedpose.files.whole import write_whole
+from gatedpose.media.download import is_url
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
@@ -32,7 +32,8 @@ ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
 LOG = logging.getLogger(__name__)
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
 # Others, such as EPS, would be given to programs of this computer.
-READ = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+READ = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+HEIF = (".heic", ".heif", ".hif")  # endings of photos that need pillow-heif
 PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
 MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted
 LARGER = (
@@ -93,6 +94,8 @@ def allow_megapixels(count: float) -> None:
 @contextmanager
 def opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
     """An image of which only the header is read; errors, those of the block too, name `name`."""
+    if isinstance(source, Path) and is_url(name):
+        raise ImageError(f"{name} is an address: download it, or give it to gatedpose predict")
     if isinstance(source, Path) and source.is_dir():
         raise ImageError(f"{name} is a folder, not an image: find_images lists the images in it")
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
@@ -101,29 +104,6 @@ def opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
         file.seek(0)
         with _named_errors(name), _open(file, name) as image:
             yield image
-
-
-def as_rgb(source: ImageSource, channels: str) -> ImageSource:
-    """An array (H, W, 3) or tensor (3, H, W) with its channels turned to RGB.
-
-    Args:
-        source: Anything that `read_image` reads.
-        channels: Their order, "rgb" or "bgr" (OpenCV's).
-
-    Raises:
-        InputError: For another order, or for "bgr" of a file or PIL image, whose order is known.
-    """
-    check_choice("channels", channels, ("rgb", "bgr"))
-    if channels == "rgb":
-        return source
-    if isinstance(source, np.ndarray):
-        return source[..., ::-1] if source.ndim == 3 else source
-    if isinstance(source, Tensor):
-        return source.flip(0) if source.ndim == 3 else source
-    raise InputError(
-        f'channels="bgr" is for arrays and tensors; a {type(source).__name__} is read in its own '
-        "order"
-    )
 
 
 def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image:
@@ -199,8 +179,16 @@ def orientation(image: Image.Image) -> int:
 @functools.cache
 def readable() -> list[str]:
     """The formats that are read, of those that this Pillow has: never by another program."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
     Image.init()
     return [name for name in READ if name in Image.OPEN]
+
+
+def heif_hint(names: Iterable[str]) -> str:
+    """What to install, if there is one of Apple's photos among files that cannot be read."""
+    there = any(name.lower().endswith(HEIF) for name in names)
+    return "; for HEIC: pip install pillow-heif" if there else ""
 
 
 @contextmanager
@@ -211,7 +199,9 @@ def _named_errors(name: str) -> Iterator[None]:
     except (GatedPoseError, MemoryError):
         raise
     except Exception as error:
-        text = f"{name} is not a whole image that Pillow can read: {error}"
+        text = f"{name} is not a whole image that Pillow can read: "
+        unknown = f"it is none of {', '.join(readable())}{heif_hint([name])}"
+        text += unknown if isinstance(error, UnidentifiedImageError) else str(error)
         if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
             text += LARGER
         raise ImageError(text) from error
@@ -221,6 +211,8 @@ def from_pil(image: Image.Image, name: str) -> Tensor:
     """The pixels of an open image, as `read_image` gives them; errors are about `name`."""
     with _named_errors(name):
         deep = _has_16_bits(image)
+        if image.format != "MPO" and getattr(image, "is_animated", False) and not image.tell():
+            LOG.warning(f"{name} holds several pictures: the first one is taken")
         if (stored := orientation(image)) != 1:
             image = image.transpose(UPRIGHT[stored])
         if image.mode == "F":

@@ -10,13 +10,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from gatedpose.errors import InputError, check_choice
 from gatedpose.media.images import ImageSource, from_pil, header_of, opened, orientation, read_image
 
 Spare: TypeAlias = Callable[[int, int], float]
 SMALLEST = 16  # pixels, of a side that is left
+
+
+def as_rgb(source: ImageSource, channels: str) -> ImageSource:
+    """An array (H, W, 3) or tensor (3, H, W) with its channels turned to RGB.
+
+    Args:
+        source: Anything that `read_image` reads.
+        channels: Their order, "rgb" or "bgr" (OpenCV's).
+
+    Raises:
+        InputError: For another order, or for "bgr" of a file or PIL image, whose order is known.
+    """
+    check_choice("channels", channels, ("rgb", "bgr"))
+    if channels == "rgb":
+        return source
+    if isinstance(source, np.ndarray):
+        return source[..., ::-1] if source.ndim == 3 else source
+    if isinstance(source, Tensor):
+        return source.flip(0) if source.ndim == 3 else source
+    raise InputError(
+        f'channels="bgr" is for arrays and tensors; a {type(source).__name__} is read in its own '
+        "order"
+    )
 
 
 @dataclass(frozen=True, eq=False)

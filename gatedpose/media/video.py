@@ -1,5 +1,6 @@
 """Reading and writing video, frame by frame, through PyAV, which brings ffmpeg's libraries."""
 
+import logging
 import math
 import os
 import sys
@@ -17,6 +18,7 @@ from gatedpose.errors import VideoError, in_range, require
 from gatedpose.files.whole import whole_file
 from gatedpose.media.images import ImageSource, read_image
 
+LOG = logging.getLogger(__name__)
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")  # of files that are written
 READ_SUFFIXES = (  # of files that commands take for videos: cameras and recorders name them so
     *SUFFIXES, ".3g2", ".3gp", ".asf", ".flv", ".m2ts", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
@@ -44,13 +46,15 @@ class Frame(NamedTuple):
 class Video(Iterator[Frame]):
     """Frames of a file or a webcam in their order, each decoded when it is asked for.
 
+    Damaged parts are passed over, as players do; the log says how many.
+
     Attributes:
         name: What messages call it.
         rate: Frames a second, on average.
         count: Number of frames as the file declares it; None if it does not.
 
     Raises:
-        VideoError: On the way, if a frame cannot be decoded or there is none.
+        VideoError: On the way, if the file cannot be read on, or holds no frame.
     """
 
     def __init__(self, container: Any, name: str) -> None:
@@ -65,31 +69,44 @@ class Video(Iterator[Frame]):
         self._aspect = Fraction(stream.sample_aspect_ratio or 1)
         if not 1 / WIDEST <= self._aspect <= WIDEST:
             raise VideoError(f"{name} has pixels {self._aspect} as wide as high, which cannot be")
-        self._frames = self._decode(container)
+        self._frames = self._timed(container, stream)
 
     def __next__(self) -> Frame:
         return next(self._frames)
 
-    def _decode(self, container: Any) -> Iterator[Frame]:
-        from av import FFmpegError
-
+    def _timed(self, container: Any, stream: Any) -> Iterator[Frame]:
         number, origin, time = 0, 0.0, 0.0
         with container:
-            try:
-                for frame in container.decode(video=0):
-                    if number == 0:
-                        origin = frame.time or 0.0
-                    elif frame.time is not None and frame.time - origin > time:
-                        time = frame.time - origin
-                    else:  # some files give no times, or the same again
-                        time += 1 / float(self.rate)
-                    number += 1
-                    yield Frame(time, _shown(frame, self._aspect))
-            except FFmpegError as error:
-                text = f"{self.name} cannot be decoded after {number} frames: {error.strerror}"
-                raise VideoError(text) from error
+            for number, frame in enumerate(self._decoded(container, stream), 1):
+                if number == 1:
+                    origin = frame.time or 0.0
+                elif frame.time is not None and frame.time - origin > time:
+                    time = frame.time - origin
+                else:  # some files give no times, or the same again
+                    time += 1 / float(self.rate)
+                yield Frame(time, _shown(frame, self._aspect))
         if not number:
             raise VideoError(f"{self.name} holds no frames")
+
+    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
+        from av import FFmpegError
+
+        damage = []
+
+        def frames(packet: Any) -> Any:
+            try:
+                return packet.decode()
+            except FFmpegError as error:
+                damage.append(error.strerror)
+                return ()
+
+        try:
+            for packet in container.demux(stream):
+                yield from frames(packet)
+        except FFmpegError as error:
+            raise VideoError(f"{self.name} cannot be read on: {error.strerror}") from error
+        if damage:
+            LOG.warning(f"{self.name}: {len(damage)} damaged parts passed over: {damage[-1]}")
 
 
 def read_video(path: str | os.PathLike[str]) -> Video:

@@ -15,8 +15,8 @@ from gatedpose.engines.optimize import OptimizedNetwork
 from gatedpose.errors import GatedPoseError, InputError, check_choice, check_flags
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import decode, flip_back
-from gatedpose.media.images import ImageSource, as_rgb
-from gatedpose.media.photos import Photo, read_photo
+from gatedpose.media.images import ImageSource
+from gatedpose.media.photos import Photo, as_rgb, read_photo
 from gatedpose.models.names import find_word
 from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model

@@ -350,6 +350,18 @@ def test_video_without_pictures(
     assert run(film_file, "--whole").stdout == "12 frames, 1 people -> poses.mp4\n"
 
 
+def test_frames_that_are_not_there_are_told(film_file: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.avi"
+    with VideoWriter(cut, 12.5) as writer:
+        for time, image in read_video(film_file):
+            writer.write(image, time)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 3 // 4])
+    result = run(cut, "--whole", "--no-pictures")
+    count = int(result.stdout.split()[0])
+    assert 0 < count < 12
+    assert f"cut.avi says it holds 12 frames: {count} were there" in result.stderr
+
+
 def test_odd_sides_are_told(tmp_path: Path) -> None:
     Image.new("RGB", (65, 49)).save(tmp_path / "a.png")
     with VideoWriter(tmp_path / "film.webm", 5) as writer:

@@ -4,6 +4,7 @@ import logging
 import os
 import struct
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,19 @@ def test_all_suffixes_are_known_to_pillow() -> None:
     assert set(SUFFIXES) <= set(Image.registered_extensions())
 
 
+def test_apples_photos_are_read_with_the_package_for_them(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new("RGB", (64, 48), (10, 200, 30))).save(tmp_path / "a.HEIC")
+    [found] = find_images(tmp_path)
+    assert read_image(found).shape == (3, 48, 64)
+    assert (read_image(found)[:, 24, 32] - torch.tensor([10, 200, 30])).abs().max() < 6
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="HEIC can be read here")
 def test_what_is_passed_over_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, "a.jpg", "b.HEIC", "c.heic", "notes.txt", "README", ".hidden", "sub/d.jpg")
     assert names(tmp_path, "") == ["a.jpg"]
-    others = "2 .heic, 1 .txt, 1 without suffix"
+    others = "2 .heic, 1 .txt, 1 without suffix; for HEIC: pip install pillow-heif"
     assert caplog.messages == [f"{tmp_path}: 1 pictures; files passed over: {others}"]
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=rf"no image in .*\.webp; there are {others}$"):

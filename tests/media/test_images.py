@@ -187,6 +187,32 @@ def test_no_image_at_all(data: bytes, text: str, tmp_path: Path) -> None:
         read_image(path)
 
 
+def test_files_of_other_kinds_are_told_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "walk.mp4").write_bytes(b"a film")
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypnone")
+    for name, text in (
+        ("walk.mp4", r"is none of .*BMP, GIF,.*WEBP$"),
+        ("a.HEIC", r"is none of .*WEBP; for HEIC: pip install pillow-heif$"),
+    ):
+        with pytest.raises(ImageError, match=text) as caught:
+            read_image(tmp_path / name)
+        assert "<_io" not in str(caught.value)
+    with pytest.raises(ImageError, match=r"^https://a\.b/c\.jpg is an address: download it"):
+        read_image("https://a.b/c.jpg")
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, False), (2, True)])
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_of_several_pictures_the_first_is_taken_and_that_is_told(
+    suffix: str, count: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *others = [Image.new("RGB", (W, H), (0, 60 * n, 0)) for n in range(count)]
+    path = tmp_path / f"a{suffix}"
+    first.save(path, save_all=True, append_images=others)
+    assert int(read_image(path).max()) < 5
+    assert ("a" + suffix + " holds several pictures" in caplog.text) == told
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("limit", [H * W - 1, H * W // 2 - 1], ids=["warning", "error"])
 def test_decompression_bomb(

@@ -274,6 +274,21 @@ def test_damage_within_is_named(tmp_path: Path) -> None:
         list(read_video(path))
 
 
+def test_damaged_parts_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A part in the middle is overwritten; most of what comes behind is there."""
+    path = write(tmp_path / "film.mp4", 30)
+    with av.open(str(path)) as container:
+        [stream] = container.streams.video
+        spots = [packet.pos for packet in container.demux(stream) if packet.size]
+    data = bytearray(path.read_bytes())
+    data[spots[10] : spots[11]] = b"\xff" * (spots[11] - spots[10])
+    path.write_bytes(data)
+    times = [frame.time for frame in read_video(path)]
+    assert 20 <= len(times) < 30
+    assert times[-1] == pytest.approx(29 / 25, abs=2e-3)
+    assert "film.mp4: 1 damaged parts passed over: Invalid data found" in caplog.text
+
+
 def test_a_header_alone_is_no_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "none.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25)
