@@ -28,6 +28,7 @@ from gatedpose.files.typed_json import to_json
 
 if TYPE_CHECKING:
     from gatedpose.evaluation.metrics import Score
+    from gatedpose.skeleton import Skeleton
 
 BATCH = 32  # people at once
 
@@ -103,7 +104,7 @@ def evaluate(
     if predictions:
         score = _score_file(predictions, samples, truth, shift, **settings)
     else:
-        predictor = _predictor(name or "", samples[0].skeleton.num_keypoints, **network)
+        predictor = _predictor(name or "", samples[0].skeleton, **network)
         result = run(predictor, samples, progress=not as_json, **settings)
         score = _save_and_score(result, samples, truth, save)
         facts |= {"flip_test": network["flip"], "decoder": network["decoder"]}
@@ -150,7 +151,7 @@ def _save_and_score(result: Any, samples: Any, truth: Path | None, save: Path | 
 
 def _predictor(
     name: str,
-    keypoints: int,
+    skeleton: "Skeleton",
     weights: Path | None,
     device: str | None,
     size: int | None,
@@ -161,11 +162,12 @@ def _predictor(
     model = gatedpose.create_model(
         name,
         pretrained=weights is None,
-        num_keypoints=keypoints if weights else None,
+        num_keypoints=skeleton.num_keypoints if weights else None,
         checkpoint_path=weights,
     )
     device, side = best_device(device), (size, size) if size else None
     model = make_ready(model, fast, device, BATCH, side)
+    joints = skeleton if weights else None  # a file of weights does not say which they are
     return gatedpose.Predictor(
-        model, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH
+        model, joints, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH
     )

@@ -5,22 +5,30 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, muon
+from timm.optim import create_optimizer_v2, list_optimizers, muon
 from torch import nn
 
+from gatedpose.errors import InputError, did_you_mean
 from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import Optimisation
 
 
 def make_optimizer(recipe: Optimisation | FinderRecipe, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a model's parameters; norms, biases and gates are not decayed."""
-    optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        model,
-        opt=recipe.optimizer,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        **(recipe.options if isinstance(recipe, Optimisation) else {}),
-    )
+    """The optimiser of a model's parameters; norms, biases and gates are not decayed.
+
+    Raises:
+        InputError: For a name, or options, that timm has not.
+    """
+    options = recipe.options if isinstance(recipe, Optimisation) else {}
+    numbers = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, **options}
+    optimizer: torch.optim.Optimizer
+    try:
+        optimizer = create_optimizer_v2(model, opt=recipe.optimizer, **numbers)
+    except (AssertionError, TypeError, ValueError) as error:
+        text, known = f"optimizer {recipe.optimizer!r} with {numbers}: {error}", list_optimizers()
+        if recipe.optimizer not in known:
+            text += f"; {did_you_mean(recipe.optimizer, known)}"
+        raise InputError(text) from error
     if isinstance(optimizer, muon.Muon) and next(model.parameters()).device.type == "cpu":
         optimizer.step = _in_float32(optimizer.step)
     return optimizer

@@ -24,6 +24,7 @@ from gatedpose.skeleton import SKELETONS, Skeleton
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.folder import check_folder
 from gatedpose.training.growth import grow, keep_shared_joints, shrink
+from gatedpose.training.optimizer import make_optimizer
 from gatedpose.training.recipes import Recipe
 from gatedpose.training.trainer import Trainer
 
@@ -92,6 +93,7 @@ def train(
         parts = _with_whole_pictures(parts, recipe.whole)
     corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     model = _model(name, recipe, skeleton, config or {})
+    make_optimizer(recipe, model)  # to see that it can be made, before crops are packed
     teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
     out.mkdir(parents=True, exist_ok=True)
     alone = held(out / ".lock", f"another program trains into {out}")
@@ -162,9 +164,12 @@ def _with_whole_pictures(parts: Sequence[Part], share: float) -> list[Part]:
     both: list[Part] = []
     for part in parts:
         both.append(part._replace(weight=part.weight * (1 - share)))
-        if not isinstance(part.source.people, Crops):
-            whole = part.source.whole_pictures(part.people)
+        shards = isinstance(part.source.people, Crops)
+        if not shards and (whole := part.source.whole_pictures(part.people)):
             both.append(Part(whole, range(len(whole)), part.weight * share))
+        else:
+            why = "only crops are in shards" if shards else "nobody is alone and large in one"
+            LOG.warning(f"{part.source.name}: no whole pictures to learn from: {why}")
     return both
 
 

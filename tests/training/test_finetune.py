@@ -172,6 +172,8 @@ def test_what_spoils_a_training_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     arguments = ["evaluate", name, "--dataset", "own", "--data", str(data)]
     result = CliRunner().invoke(main, arguments)
     assert "not scored, since the network does not predict it: tail\n" in result.stderr
+    best = ["--weights", str(out / "best.safetensors"), "--no-flip"]
+    assert "2 people" in run("evaluate", "gated_hg_1s_68", *arguments[2:], *best)
 
 
 def load_crops(file: Path) -> int:

@@ -1,6 +1,7 @@
 """Where a training stands, its learning rate, its batches and its optimiser."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -95,6 +96,18 @@ def test_batches_that_cannot_be_learnt_from(
     recipe = replace(TWO_PHASES, phases=(Phase(64, 4, batch, 1.5),), accumulate=accumulate)
     with pytest.raises(InputError, match=message):
         check_batches(recipe, processes, people, coarsest=64)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"optimizer": "sdg"}, "optimizer 'sdg' .* not found in registry; did you mean sgd"),
+        ({"options": {"momentun": 1.0}}, "momentun"),
+    ],
+)
+def test_optimizers_that_there_are_not(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        make_optimizer(replace(TWO_PHASES, **fields), tiny_network())
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "nmuon"])
