@@ -1,9 +1,9 @@
-"""Prints what it gives that a process keeps the memory it frees: see `gatedpose.device`.
+"""Times networks in processes that keep the memory they free, and in others: `gatedpose.device`.
 
     python examples/benchmark_allocator.py [--model gated_hg_1s_68 --batch-size 32]
 
-Predicting, and learning (forward and backward), in float32 on the CPU, in fresh processes that give
-freed memory back to the system and that keep it, in turns; medians are printed.
+Prediction, and forward and backward of training, in float32 on the CPU. Fresh processes of both
+kinds take turns; medians are printed.
 """
 
 import json

@@ -2,8 +2,8 @@
 
     python examples/fit_box_chance.py gated_finder_320.people HUMAN
 
-A logistic regression over all boxes found in the split "val", of people of any size: right is a box
-that overlaps a person's, whom no surer one took, by half or more.
+A logistic regression over all boxes found in the split "val", of people of any size. A box is right
+if it overlaps a person's by half or more, and no surer box took that person.
 """
 
 from pathlib import Path

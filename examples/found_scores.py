@@ -2,10 +2,10 @@
 
     python examples/found_scores.py gated_hg_1s_68.people PEOPLE/stanford40
 
-FOLDER is read as dataset "own". Of all who are found in a picture the one whose box fits a listed
-person's best, at an IoU of 0.1 or more, is taken for them; who is not found misses every joint.
-Prints PCK from given and from found boxes, of all and of those who fill at least half of their
-picture's height, and what loses: people not found, and boxes that do not fit.
+The folder is read as dataset "own". A listed person is taken to be the one whose found box fits
+best, at an IoU of 0.1 or more; a person who is not found misses every joint. Prints PCK from given
+and from found boxes, of all people and of those who fill at least half of their picture's height,
+and what is lost by people who are not found and by boxes that do not fit.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `gatedpose.gate_shortcuts` does to eight networks of timm's: nothing, until gates learn.
+"""Shows that `gatedpose.gate_shortcuts` changes nothing in networks of timm, until gates learn.
 
     python examples/gate_timm_networks.py
 

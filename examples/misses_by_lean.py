@@ -1,4 +1,4 @@
-"""Where predictions of LSP's joints miss: by how far the body leans, and what lies at the joint.
+"""Where predictions of LSP's joints miss, by how far the body leans.
 
     gatedpose evaluate NAME --dataset lsp --data LSP --split val --save predictions.npz
     python examples/misses_by_lean.py --data LSP predictions.npz gated_hg_1s_68.lsp

@@ -2,6 +2,8 @@
 
 gatedpose export gated_hg_1s_68 --with-decode --out pose.onnx
 python examples/onnx_numpy.py pose.onnx photo.jpg 10,20,210,420
+
+The numbers are a box about the person; without them the whole photo is taken.
 """
 
 import json

@@ -5,16 +5,16 @@ r"""Turns a finished training into packaged weights: rounds, scores and enters t
     python examples/package_weights.py gated_hg_1s_68 RUN --tag lsp --commit COMMIT \
         --val lsp-val=lsp:LSP --val lspet-val=lspet:LSPET
 
-and for people of everyday, with a calibration fitted on people that no score is taken on:
+For everyday people, with a calibration fitted on people who are not scored:
 
     python examples/package_weights.py gated_hg_1s_68 RUN --tag people --commit COMMIT \
         --val people-val=own:PEOPLE/stanford40 --val lsp-val=lsp:LSP \
         --val lspet19-val=own:PEOPLE/lspet \
         --calibrate PEOPLE/sports22 --calibrate PEOPLE/ccp --calibrate PEOPLE/yoga5
 
-Packaged weights are scored anew, when the way from photo to keypoints has changed, by the same
-command with "again" in place of RUN and without `--commit`; file and recipe stay, but with
-`--packed` its convolutions are rounded to ten bits.
+To score packaged weights anew, when the way from photo to keypoints has changed, write "again" in
+place of RUN and leave out `--commit`. File and recipe stay; only with `--packed` the convolutions
+are rounded to ten bits.
 
 Writes into gatedpose/weights: the safetensors in half precision (batch norm's statistics stay in
 float32; with `--packed` convolutions are in ten bits), the raw validation predictions, and the

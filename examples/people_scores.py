@@ -1,11 +1,12 @@
-"""What a model is worth on everyday people: scores, honesty, absent joints, whole pictures.
+"""How good a model is on everyday people, and whether its scores are chances.
 
     python examples/people_scores.py gated_hg_1s_68.people people=PEOPLE/stanford40 lsp19=PEOPLE/lsp
 
-Each NAME=FOLDER is read as dataset "own", split "val", of 19 joints. Prints PCK@0.2 of the torso,
-and OKS, from the box; the expected calibration error of the scores; how many of the joints that are
-out of the picture, and of those that are labelled, have a score below the threshold; and PCK from
-the box and from the whole picture, of people who fill at least half of its height.
+Each NAME=FOLDER is read as dataset "own", split "val", of 19 joints. Prints
+- PCK@0.2 of the torso, and OKS, from the box;
+- the expected calibration error of the scores;
+- how many joints have a score below the threshold, of those out of the picture and of the labelled;
+- PCK from the box and from the whole picture, of people who fill at least half of its height.
 """
 
 from dataclasses import replace

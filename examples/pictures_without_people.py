@@ -1,11 +1,11 @@
-"""Makes folders of pictures without people, for a finder to learn from and to be looked at by.
+"""Makes folders of pictures without people, to train and to test a finder.
 
     python examples/pictures_without_people.py IMAGENET HOUSES OUT
 
 IMAGENET is a clone of the public repository EliSchwartz/imagenet-sample-images, a picture of each
-of ImageNet's classes; those with people, hands or faces in them, sorted out by eye, are listed
-beside this file. HOUSES is the folder of pictures of a clone of emanhamed/Houses-dataset; of each
-house one of its four pictures is taken. Writes links to the pictures into OUT/things,
+of ImageNet's classes. Those with people, hands or faces in them were found by eye; the list beside
+this file leaves them out. HOUSES is the folder of pictures of a clone of emanhamed/Houses-dataset;
+one of the four pictures of each house is taken. Writes links to the pictures into OUT/things,
 OUT/things_val (every fifth), OUT/rooms and OUT/rooms_val (every eighth house).
 """
 

@@ -2,7 +2,7 @@
 
     python examples/quantise_weights.py gated_hg_1s_68.lsp --data LSP
 
-writes the file beside the weights that `gatedpose.optimize(..., precision="int8")` looks for.
+This writes the file that `gatedpose.optimize(..., precision="int8")` reads, beside the weights.
 """
 
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""Scores of networks over the milliseconds that they take, MoveNet's beside those of the zoo.
+"""Scores and milliseconds of networks: the package's beside MoveNet's.
 
     python examples/score_over_time.py gated_hg_1s_68.people movenet_thunder.onnx=1.25 \
         --people STANFORD40 --lsp LSP --out scores.json --plot scores.png
 
-Each person is cut out by the given box and looked at once, without flip test, in OpenVINO. PCK@0.2
-is that of the torso over the twelve joints of the limbs; of weights for LSP it is measured on LSP
-only. Then all are timed in turns, one picture at a time. Scores are kept in --out, so that a
-network can be added: what is there is not scored again.
+Each person is cut out by the given box, without flip test, in OpenVINO. The score is PCK@0.2 of the
+torso over the twelve joints of the limbs; weights for LSP are scored on LSP only. Then all are
+timed in turns, one picture at a time. Scores are kept in --out: add a network, and the others are
+not scored again.
 
 An ONNX file must give what MoveNet gives, a row of y, x (shares of the input's side) and score for
 each of COCO's 17 joints; behind "=" is the side of the crop over the longer side of the box.

@@ -1,9 +1,9 @@
-"""What a second look is worth where the finder finds nobody, as `Predictor` looks without boxes.
+"""Whom the second look of `Predictor` finds where the finder is sure of nobody.
 
     python examples/second_look.py gated_hg_2s_128.people STANFORD40 --empty THINGS --empty ROOMS
 
-Of the pictures in which no box reaches the finder's limit it prints, for several limits of the mean
-sureness of both looks, how many people get a box that fits (IoU of half or more) and in how many
+Takes the pictures in which no box reaches the finder's limit. For several limits of the mean score
+of both looks it prints how many people get a box that fits (IoU of half or more), and in how many
 pictures of nobody somebody is found. `gatedpose.predict.looks.SURE_AGAIN` is chosen by this table.
 """
 

@@ -4,8 +4,8 @@
     python examples/split_people_labels.py LABELS/lspet.json.gz LSPET OUT/lspet
 
 LSP and LSPET are the folders of the datasets (joints.mat, images/). OUT/lsp then holds train.json,
-val.json and a link to the images, to be read as "own:lsp"; a person whom a reader leaves out, for
-example as a near-duplicate of a validation picture, is left out there, too.
+val.json and a link to the images, to be read as "own:lsp". People whom the readers leave out, such
+as near-duplicates of a validation picture, are left out there, too.
 """
 
 import json
