@@ -43,7 +43,7 @@ def _keep_memory(context: click.Context) -> None:
 @click.group(cls=Commands)
 @click.pass_context
 def research(context: click.Context) -> None:
-    """What the paper asks of such networks: speed, choices, gates."""
+    """Measures speed, and repeats the paper's comparisons."""
     _keep_memory(context)
 
 
@@ -51,7 +51,7 @@ def research(context: click.Context) -> None:
 @click.version_option(gatedpose.__version__)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Fast, accurate keypoints of people: gated hourglasses from 0.5 M to 26 M parameters."""
+    """Finds people and their joints in photos and videos; trains networks for your own joints."""
     _keep_memory(context)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 import gatedpose
-from gatedpose.cli.options import BATCH, PICTURE, Number, device_option, json_option, size_option
+from gatedpose.cli.options import BATCH, PICTURE, Number, check_device, json_option, size_option
 from gatedpose.files.typed_json import to_json
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
@@ -25,24 +25,24 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
     type=click.Choice(
         ["eager", "optimized", "onnx", "openvino", "openvino-float32", "openvino-int8"]
     ),
-    default=("eager", "optimized"), show_default=True, help="How to run; repeat it.",
+    default=("eager", "optimized"), show_default=True, help="How to run them; repeat it.",
 )  # fmt: skip
 @click.option(
     "--batch", "batches", multiple=True, type=BATCH, default=(8,), show_default=True,
     help="Images at once; repeat it.",
 )  # fmt: skip
 @size_option
-@device_option
+@click.option("--device", default="cpu", show_default=True, callback=check_device)
 @click.option(
     "--seconds", type=Number(0, 86_400, min_open=True), default=3.0, show_default=True,
-    help="For each, in each of 3 rounds.",
+    help="Time for each, in each of 3 rounds.",
 )  # fmt: skip
 @click.option("--against", help="What ratios refer to. [the first]")
-@click.option("--roofline", is_flag=True, help="Share of what the device's own rates allow.")
+@click.option("--roofline", is_flag=True, help="Tell the share of the device's own rates.")
 @click.option(
     "--pipeline",
     is_flag=True,
-    help="Photos in to keypoints out instead, against the network alone.",
+    help="Time the way from photos to keypoints, and the network alone, instead.",
 )
 @click.option(
     "--scaling", is_flag=True, help="Time against batch, input size and number of stacks instead."
@@ -50,10 +50,10 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 @click.option(
     "--cpu-seconds",
     is_flag=True,
-    help="Count the processor's seconds, where others use it, too; with OMP_NUM_THREADS=1.",
+    help="Count the processor's seconds, if others use it, too; with OMP_NUM_THREADS=1.",
 )
-@click.option("--plot", type=PICTURE, help="Draws images per second, or the scaling (.png).")
-@click.option("--plot-scores", type=PICTURE, help="Draws scores over milliseconds (.png).")
+@click.option("--plot", type=PICTURE, help="Draw images per second, or the scaling (.png).")
+@click.option("--plot-scores", type=PICTURE, help="Draw scores over milliseconds (.png).")
 @json_option
 def bench(
     names: tuple[str, ...],
@@ -61,7 +61,7 @@ def bench(
     modes: tuple[Any, ...],
     batches: tuple[int, ...],
     size: tuple[int, int],
-    device: str | None,
+    device: str,
     seconds: float,
     against: str | None,
     roofline: bool,
@@ -72,14 +72,13 @@ def bench(
     plot_scores: Path | None,
     as_json: bool,
 ) -> None:
-    """Times models: as they come, optimised, exported; peers in the same run.
+    """Times models: as they are, optimised or exported, beside other networks.
 
     NAMES are of the zoo ("gated_hg_*" for several), hrnet_w32 (of timm), vitpose_base (of
     transformers) or ONNX files, of any network of images.
     """
     from gatedpose.files.whole import write_whole
 
-    device = device or "cpu"
     chosen = _chosen([*(names or DEFAULTS), *(PEERS if peers else ())])
     reference = against or chosen[0]
     if reference not in chosen:

@@ -11,7 +11,7 @@ import click
 def convert(source: Path, target: Path) -> None:
     """Writes the weights in SOURCE (.pt, .pth, .bin, .ckpt) as TARGET (.safetensors).
 
-    A state dict is found where a checkpoint holds it deeper. No code in the file is run.
+    The weights may lie deeper in a checkpoint. No code in the file is run.
     """
     from gatedpose.models.convert import convert_weights
 

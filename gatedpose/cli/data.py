@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Commands)
 def data() -> None:
-    """Looks at datasets and packs them."""
+    """Checks datasets, finds wrong labels, packs people into a few files."""
 
 
 dataset_option = click.option("--dataset", required=True, help="lsp, lspet, mpii, coco or own.")
@@ -56,8 +56,8 @@ def check(
 ) -> None:
     """Reads all annotations and images, counts people and joints, and draws some of them.
 
-    Says what was left out or taken for granted, what speaks against the labels, and which joints
-    change places in a mirrored image.
+    Says what was left out or assumed, what is doubtful about the labels, and which joints change
+    places in a mirrored image.
     """
     from gatedpose.batches.check import annotation_sheet, check_people
     from gatedpose.data.readers import apart, read_dataset, splits_of
@@ -108,13 +108,13 @@ def _check_corrections(out: Path) -> None:
 @click.option("--split", default="train", show_default=True)
 @click.option(
     "--predictions", "files", type=Path, multiple=True, required=True,
-    help="Of the split, from gatedpose evaluate --save; repeat it, then all must agree.",
+    help="From gatedpose evaluate --save, for this split; repeat it: then all must agree.",
 )  # fmt: skip
-@click.option("--better", type=POSITIVE, help="Exchange sides if nearer by this. [0.08]")
+@click.option("--better", type=POSITIVE, help="Exchange left and right if nearer by this. [0.08]")
 @click.option("--far", type=POSITIVE, help="Drop joints farther than this from predictions. [0.25]")
-@click.option("--sure", type=SHARE, help="... with at least this confidence. [drop none]")
+@click.option("--sure", type=SHARE, help="Only where the score is at least this. [drop none]")
 @click.option("--out", type=Path, required=True, help="File for the corrections (.json).")
-@click.option("--picture", type=PICTURE, help="Draws people before and after (.png).")
+@click.option("--picture", type=PICTURE, help="Draw people before and after (.png).")
 @pixels_option
 @json_option
 def clean(
@@ -127,7 +127,7 @@ def clean(
     as_json: bool,
     **rule: float | None,
 ) -> None:
-    """Finds labels that trained networks are sure are wrong, for train --corrections.
+    """Finds labels that are wrong by the predictions of trained networks, for train --corrections.
 
     Distances are shares of the longer side of a person's box.
     """
@@ -188,13 +188,13 @@ def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Pa
 @click.option("--out", type=Path, required=True, help="Folder for the shards.")
 @click.option(
     "--size", type=click.IntRange(2, 2048), default=320, show_default=True,
-    help="Pixels a side of a crop.",
+    help="Side of a crop in pixels.",
 )  # fmt: skip
 @click.option(
-    "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of the JPEGs."
+    "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality."
 )
 @click.option(
-    "--shard-mb", type=click.IntRange(1, 65_536), default=60, show_default=True, help="Of one file."
+    "--shard-mb", type=click.IntRange(1, 65_536), default=60, show_default=True, help="Of a file."
 )
 @pixels_option
 @json_option
@@ -208,7 +208,7 @@ def pack(
     shard_mb: int,
     as_json: bool,
 ) -> None:
-    """Packs everybody's crop into a few tar files, to copy and to train from."""
+    """Cuts out all people into a few tar files, to copy and to train from."""
     from gatedpose.batches.shards import pack_shards
     from gatedpose.data.readers import apart, read_dataset
 

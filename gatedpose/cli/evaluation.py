@@ -43,14 +43,14 @@ BATCH = 32  # people at once
     help="Score this .npz, .npy, .json or .mat instead; for coco, its results (.json).",
 )  # fmt: skip
 @click.option(
-    "--shift", type=Number(), help="Added to the predictions' x and y. [-0.5 for .mat, else 0]"
+    "--shift", type=Number(-9, 9), help="Added to predictions' x and y. [-0.5 for .mat, else 0]"
 )
 @click.option("--threshold", type=POSITIVE, help="Share of the normaliser. [PCKh 0.5, PCK 0.2]")
 @click.option(
     "--averaging", type=click.Choice(AVERAGINGS), default="hrnet", show_default=True,
-    help="Of PCKh.",
+    help="How PCKh is averaged.",
 )  # fmt: skip
-@click.option("--flip/--no-flip", default=True, show_default=True, help="Flip test.")
+@click.option("--flip/--no-flip", default=True, show_default=True, help="Average with its mirror.")
 @decoder_option
 @click.option(
     "--size",
@@ -58,12 +58,12 @@ BATCH = 32  # people at once
     help="Side of the input in pixels. [the model's own]",
 )
 @click.option(
-    "--weights", type=Path, help="A .safetensors file of the model NAME to score instead."
+    "--weights", type=Path, help="Weights to score in the model NAME, a .safetensors file."
 )
 @device_option
 @fast_option
 @pixels_option
-@click.option("--save", type=Path, help="Writes the raw predictions: .npz; .json for coco.")
+@click.option("--save", type=Path, help="Write the predictions: .npz; .json for coco.")
 @json_option
 def evaluate(
     name: str | None,
@@ -78,10 +78,10 @@ def evaluate(
     averaging: Any,
     **network: Any,
 ) -> None:
-    """Scores the model NAME, or --predictions made elsewhere, on people from annotated boxes.
+    """Scores the model NAME, or --predictions made elsewhere, on people in annotated boxes.
 
-    The metric is that of the joints: PCK@0.2 for LSP's, PCKh@0.5 for MPII's, PCK@0.2 of the box for
-    any others; for coco it is AP (OKS).
+    The metric follows from the joints: PCK@0.2 for LSP's, PCKh@0.5 for MPII's, AP for coco, PCK@0.2
+    of the torso and OKS for COCO's 17 and our 19 joints, PCK@0.2 of the box for any others.
     """
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation.reports import score_facts, score_text
@@ -159,8 +159,10 @@ def _predictor(
     decoder: Any,
     fast: Fast | None,
 ) -> "gatedpose.Predictor":
+    from gatedpose.models.names import find_word
+
     model = gatedpose.create_model(
-        name,
+        find_word(name),
         pretrained=weights is None,
         num_keypoints=skeleton.num_keypoints if weights else None,
         checkpoint_path=weights,

@@ -15,14 +15,14 @@ from gatedpose.files.typed_json import to_json
     "--format", "kind", type=click.Choice(["onnx", "torch-export", "openvino"]), default="onnx",
     show_default=True,
 )  # fmt: skip
-@click.option("--out", type=Path, help="The file. [NAME.onnx, NAME.pt2 or NAME.xml]")
+@click.option("--out", type=Path, help="File to write. [NAME.onnx, NAME.pt2 or NAME.xml]")
 @click.option(
     "--size", callback=checked(parse_size), help="HEIGHTxWIDTH of the input. [the model's own]"
 )
 @click.option("--half", is_flag=True, help="Weights and arithmetic in half precision.")
-@click.option("--int8", is_flag=True, help="Eight bits; for --format openvino.")
-@click.option("--dynamic-batch", is_flag=True, help="Any number of images at once.")
-@click.option("--with-decode", is_flag=True, help="Keypoints and scores as outputs, too.")
+@click.option("--int8", is_flag=True, help="Eight bits, for --format openvino.")
+@click.option("--dynamic-batch", is_flag=True, help="Take any number of images at once. [one]")
+@click.option("--with-decode", is_flag=True, help="Give keypoints and scores, too.")
 @click.option("--fresh", is_flag=True, help="Untrained weights, to try a runtime.")
 @json_option
 def export(
@@ -40,8 +40,10 @@ def export(
     """Writes the model NAME for another runtime and compares it there with PyTorch."""
     from gatedpose.export import export as run
     from gatedpose.models.finder import GatedFinder
+    from gatedpose.models.names import find_word
     from gatedpose.models.saved import skeleton_of
 
+    name = find_word(name)
     model = gatedpose.create_model(name, pretrained=not fresh)
     stem = name.rpartition(":")[2].rstrip("/").rpartition("/")[2]
     suffix = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}[kind]

@@ -12,23 +12,22 @@ from gatedpose.files.typed_json import to_json
 
 @click.group(cls=Commands)
 def finder() -> None:
-    """Finders of people: a network that gives boxes, not joints."""
+    """Trains and scores the network that finds people: boxes, not joints."""
 
 
 @finder.command()
 @click.argument("name", default="gated_finder_320")
 @click.option(
     "--complete", "complete", multiple=True, type=Path, metavar="FOLDER",
-    help="Pictures all of whose people have a box, YOLO's or COCO's layout; repeat it.",
+    help="Pictures with a box for every person, in YOLO's or COCO's layout; repeat it.",
 )  # fmt: skip
 @click.option(
     "--partly", "partly", multiple=True, type=Path, metavar="FOLDER",
-    help="Pictures of which some people may have no box: what is outside the boxes is not learnt; "
-    "repeat it.",
+    help="Pictures where people may lack a box; only what is in boxes is learnt; repeat it.",
 )  # fmt: skip
 @click.option(
     "--stretched", multiple=True, type=Path, metavar="FOLDER",
-    help="Like --complete, of pictures that were squeezed into squares; repeat it.",
+    help="Like --complete, for pictures that were squeezed into squares; repeat it.",
 )  # fmt: skip
 @click.option(
     "--empty", multiple=True, type=Path, metavar="FOLDER",
@@ -44,7 +43,7 @@ def finder() -> None:
 @click.option(
     "--init", help='Pose network or finder\'s .safetensors to start from; "" for fresh weights.'
 )
-@click.option("--bf16/--no-bf16", default=None, help="Whether the network runs in bfloat16.")
+@click.option("--bf16/--no-bf16", default=None, help="Compute in bfloat16. [bf16]")
 @click.option(
     "--watch-every", type=COUNT, default=10_000, show_default=True, help="Pictures between looks."
 )
@@ -79,18 +78,18 @@ def _phase(text: str) -> Any:
 
 @finder.command()
 @click.argument("name", default="gated_finder_320")
-@click.option("--data", type=Path, required=True, help="Folder, YOLO's or COCO's layout.")
+@click.option("--data", type=Path, required=True, help="Folder in YOLO's or COCO's layout.")
 @click.option("--split", default="val", show_default=True)
 @click.option(
     "--least", type=SHARE, default=0.0, show_default=True,
-    help="Share of the picture's height below which people do not count.",
+    help="People below this share of the picture's height do not count.",
 )  # fmt: skip
 @click.option(
     "--precision",
     type=SHARE,
     default=0.8,
     show_default=True,
-    help="At which the recall is to be told.",
+    help="Tell the recall at this precision.",
 )
 @click.option("--min-score", type=SHARE, help="Score of boxes that count. [the finder's own]")
 @pixels_option

@@ -12,13 +12,13 @@ from gatedpose.files.typed_json import to_json
 @click.command()
 @click.argument("name")
 @click.option(
-    "--out", type=PICTURE, help="Draws the factors of each block (.png), the paper's Fig. 3."
+    "--out", type=PICTURE, help="Draw the factors of each block (.png), as the paper's Fig. 3."
 )
 @click.option(
     "--features", type=PICTURE,
-    help="Draws features before and after the skip (.png), the paper's Fig. 4.",
+    help="Draw features before and after the skip (.png), as the paper's Fig. 4.",
 )  # fmt: skip
-@click.option("--photo", type=Path, help="Of a person, for --features. [a demo photograph]")
+@click.option("--photo", type=Path, help="Photo of a person, for --features. [the example]")
 @pixels_option
 @json_option
 def gates(
@@ -27,12 +27,14 @@ def gates(
     """Says how the factors of the skip connections of the trained model NAME are distributed."""
     from gatedpose.files.whole import write_whole
     from gatedpose.media.demo import demo_image
+    from gatedpose.models.names import find_word
     from gatedpose.research.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
 
     check_apart("--out", out, photo, features)
     check_apart("--features", features, photo)
     if photo and not features:
         raise click.UsageError("--photo is for --features, which is not given")
+    name = find_word(name)
     model = gatedpose.create_model(name, pretrained=True)
     found = find_gates(model)
     facts: dict[str, object] = {"model": name, "gates": [gate.facts() for gate in found]}

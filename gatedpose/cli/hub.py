@@ -17,7 +17,7 @@ from gatedpose.files.typed_json import to_json
 )
 @click.option(
     "--card", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="README.md to take instead of the generated one; its results must be the table's.",
+    help="Take this README.md. Of packaged weights its results must be the published ones.",
 )  # fmt: skip
 @json_option
 def push(
@@ -28,6 +28,7 @@ def push(
     NAME may be a network of your own, local-dir:run/model; say with --card how well it does.
     """
     from gatedpose.hub.repositories import check_repository, push, write_repository
+    from gatedpose.models.names import find_word
 
     if repo is None and dry_run is None:
         raise click.UsageError("give --repo ORG/NAME, or --dry-run DIR")
@@ -36,7 +37,8 @@ def push(
     text = card.read_text("utf-8") if card else None
     called = repo or "ORGANISATION/NAME"
     with TemporaryDirectory() as place:
-        folder = write_repository(name, dry_run or Path(place) / "repository", called, text)
+        target = dry_run or Path(place) / "repository"
+        folder = write_repository(find_word(name), target, called, text)
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         address = push(folder, called) if dry_run is None else None
     facts = {"name": name, "files": files, "folder": str(dry_run) if dry_run else None}

@@ -10,15 +10,15 @@ from gatedpose.cli.options import PICTURE, json_option, size_option
 
 @click.command(name="list")
 @click.argument("pattern", default="*")
-@click.option("--pretrained", is_flag=True, help="Only what has trained weights, by tag.")
-@click.option("--words", is_flag=True, help="Only fast, balanced and best: what they stand for.")
-@click.option("--plot", type=PICTURE, help="Draws scores over parameters and MACs (.png).")
-@click.option("--recount", is_flag=True, help="Count anew: the JSON of weights/counts.json.")
+@click.option("--pretrained", is_flag=True, help="Only models with weights, by the names of these.")
+@click.option("--words", is_flag=True, help="Only what fast, balanced and best stand for.")
+@click.option("--plot", type=PICTURE, help="Draw scores over parameters and MACs (.png).")
+@click.option("--recount", is_flag=True, help="Count anew, for weights/counts.json.")
 @json_option
 def list_command(
     pattern: str, pretrained: bool, words: bool, plot: Path | None, recount: bool, as_json: bool
 ) -> None:
-    """Lists models with what they cost at 256 x 256 and the paper's own figures."""
+    """Lists models: size, work at 256 x 256, the paper's figures, weights and their scores."""
     if recount:
         from gatedpose.evaluation.reports import count_rows
         from gatedpose.files.typed_json import to_json
@@ -45,9 +45,10 @@ def list_command(
 @click.option("--by-module", is_flag=True, help="Parameters and MACs of every module.")
 @json_option
 def info(name: str, size: tuple[int, int], by_module: bool, as_json: bool) -> None:
-    """Says what a model costs, next to the paper's figures, and how its weights were made."""
+    """Tells size and work of a model, and its weights' licence, data, scores; --json the recipe."""
     from gatedpose.evaluation.reports import describe_model, info_text
     from gatedpose.files.typed_json import to_json
+    from gatedpose.models.names import find_word
 
-    facts = describe_model(name, size, by_module=by_module)
+    facts = describe_model(find_word(name), size, by_module=by_module)
     click.echo(to_json(facts, indent=1) if as_json else info_text(facts))

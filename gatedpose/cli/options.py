@@ -101,7 +101,7 @@ def _allow(context: click.Context, option: click.Parameter, megapixels: float | 
 
 pixels_option = click.option(
     "--max-megapixels", type=Number(1, 10_000), callback=_allow,
-    expose_value=False, help="Read pictures of up to so many million pixels. [64]",
+    expose_value=False, help="Largest picture that is read, in million pixels. [64]",
 )  # fmt: skip
 
 
@@ -115,14 +115,10 @@ class Fast(NamedTuple):
 def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--fast, --engine and --precision, which the command gets as `fast`: `Fast` or None."""
 
+    @click.option("--fast", is_flag=True, help="Make the model fast on this machine first.")
+    @click.option("--engine", type=click.Choice(ENGINES), help="What runs it; turns on --fast.")
     @click.option(
-        "--fast", is_flag=True, help="Prepare the model for this machine: see gatedpose.optimize."
-    )
-    @click.option("--engine", type=click.Choice(ENGINES), help="What runs it; with --fast. [auto]")
-    @click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        help="What it computes in; so. [auto]",
+        "--precision", type=click.Choice(PRECISIONS), help="What it computes in; turns on --fast."
     )
     @functools.wraps(command)
     def with_fast(
@@ -185,10 +181,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 decoder_option = click.option(
     "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
 )
+check_device = checked(_device)
 device_option = click.option(
-    "--device",
-    callback=checked(_device),
-    help="Such as cpu or cuda; CUDA where it is by default.",
+    "--device", callback=check_device, help="cpu, cuda or cuda:1. [cuda if there is one]"
 )
 size_option = click.option(
     "--size",

@@ -57,7 +57,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     "it is downloaded if it is not there. [gated_finder_320]",
 )
 @click.option("--detect", is_flag=True, help=f"The same as --detector {DETECTOR}.")
-@click.option("--detector-weights", type=Path, metavar="FILE", help="Its weights. [torchvision's]")
+@click.option("--detector-weights", type=Path, metavar="FILE", help="That detector's. [download]")
 @click.option(
     "--min-person",
     type=SHARE,
@@ -72,27 +72,27 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     "--format",
     "kind",
     type=click.Choice(["jpg", "png"]),
-    help="Of drawn pictures. [JPEG for JPEGs, PNG for others]",
+    help="Format of the drawings. [JPEG for JPEGs, PNG for others]",
 )
 @click.option(
-    "--max-side", type=click.IntRange(16, 100_000), help="Longest side of drawn pictures."
+    "--max-side", type=click.IntRange(16, 100_000), help="Longest side of drawings. [the photo's]"
 )
 @click.option("--no-pictures", is_flag=True, help="Draw nothing.")
 @click.option(
-    "--resume", is_flag=True, help="Go on with a folder: pictures in OUT/poses.jsonl are done."
+    "--resume", is_flag=True, help="Go on with OUT: pictures in OUT/poses.jsonl are done."
 )
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Begin OUT/poses.jsonl anew; without these two a folder with results is refused.",
+    help="Begin OUT/poses.jsonl anew. An OUT with results needs --resume or --overwrite.",
 )
 @click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
 @click.option(
     "--min-score",
     type=SHARE,
-    help="Joints below are drawn hollow, below half of it not at all. [what the weights say: 0.4, "
-    "without calibration 0.2]",
+    help="Joints below are drawn hollow, below half of it not at all. [0.4; where scores are no "
+    "chances 0.2]",
 )
 @device_option
 @fast_option
@@ -103,7 +103,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     type=BATCH,
     default=8,
     show_default=True,
-    help="People at once; so many photos wait in memory.",
+    help="People at once; about as many photos wait in memory.",
 )
 @pixels_option
 @json_option
@@ -124,10 +124,10 @@ def predict(
 ) -> None:
     """Finds the people in photos or a video, and draws their keypoints.
 
-    SOURCE is a photo, a folder, a "*.jpg", an address (https://...) or - for standard input, as
-    many as you like; or a video. People are looked for, unless --box, --boxes or --whole say where
-    they are. Where nobody is surely to be seen, nobody is drawn. For several pictures, poses go to
-    OUT/poses.jsonl as they come, one line a picture. In a video each person keeps a number.
+    SOURCE is a photo, a folder, a pattern such as "*.jpg", an address (https://...) or - for
+    standard input; give as many as you like. Or it is one video. People are looked for, unless
+    --box, --boxes or --whole say where they are. For several pictures, poses go to
+    OUT/poses.jsonl, one line a picture. In a video each person keeps a number.
     """
     from gatedpose.cli.film import predict_video
     from gatedpose.cli.people import Job

@@ -23,10 +23,10 @@ set_option = click.option(
 def recipe_options(command: Command) -> Command:
     """Adds the data, and a recipe with its changes."""
     for option in (
-        click.option("--epochs", type=POSITIVE, help="Passes over the people; scales the phases."),
+        click.option("--epochs", type=POSITIVE, help="So many passes over the people, in all."),
         click.option("--limit", type=COUNT, help="Train on so many people, drawn by the seed."),
         click.option(
-            "--corrections", help='File of gatedpose data clean to correct labels by, or "lspet".'
+            "--corrections", help='Correct labels by this file of gatedpose data clean, or "lspet".'
         ),
         click.option(
             "--init",
@@ -53,7 +53,7 @@ def recipe_options(command: Command) -> Command:
         ),
         click.option(
             "--recipe", default="lsp", show_default=True,
-            help="lsp, mpii, lsp-finetune or finetune; or a .json file, see gatedpose recipe.",
+            help="finetune (own joints), lsp, people, mpii, lsp-finetune, or a .json file.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -68,7 +68,7 @@ def recipe_options(command: Command) -> Command:
     type=COUNT,
     default=20_000,
     show_default=True,
-    help="Images between checkpoints.",
+    help="Images between looks at the validation people.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the training in --out, if there is one.")
 @json_option
@@ -82,10 +82,11 @@ def train(
     as_json: bool,
     **changes: Any,
 ) -> None:
-    """Trains the model NAME.
+    """Trains the model NAME, from scratch or for joints of your own.
 
-    The first dataset's "val" split watches the training. Several processes: accelerate launch
-    --num_processes 2 -m gatedpose.cli train ...
+    For your own joints give --recipe finetune --data own=FOLDER --out run. The first dataset's
+    "val" people are scored meanwhile. Several processes: accelerate launch --num_processes 2 -m
+    gatedpose.cli train ...
     """
     from gatedpose.training.run import train as run
 
@@ -120,7 +121,7 @@ def ablate(
     as_json: bool,
     **changes: Any,
 ) -> None:
-    """Trains and scores the paper's choices alike: gates (Table II), or merges (Table IV).
+    """Trains and scores the paper's variants alike: gates (Table II), or merges (Table IV).
 
     Writes a table and a plot; run again, it goes on where it stopped.
     """
@@ -165,9 +166,9 @@ def compare(
 @click.argument("name")
 @set_option
 def recipe(name: str, fields: tuple[str, ...]) -> None:
-    """Prints the recipe NAME (lsp, mpii, lsp-finetune, finetune, or a .json file) as JSON.
+    """Prints the recipe NAME (finetune, lsp, people, mpii, lsp-finetune, or a .json file) as JSON.
 
-    Save it, change it and give the file to train --recipe.
+    Save it, change it, and give the file to gatedpose train --recipe.
     """
     click.echo(to_json(asdict(_recipe(name, {"phases": (), "fields": fields})), indent=1))
 

@@ -155,6 +155,8 @@ def test_info() -> None:
     text = run("info", "gated_hg_1s_68.lsp").output
     assert "506,616" in text
     assert "gatedpose evaluate gated_hg_1s_68.lsp" in text
+    assert run("info", "fast").output == run("info", "gated_hg_1s_68.people").output
+    assert "did you mean fast" in run("export", "fst", code=1).output
 
 
 def test_predict_demo(tmp_path: Path) -> None:
