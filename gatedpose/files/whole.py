@@ -83,7 +83,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 def _part(target: Path) -> tuple[Path, int]:
     """A new file beside the target, and a descriptor that holds it against other programs."""
-    stem = target.stem.encode()[:100].decode(errors="ignore")
+    stem = os.fsencode(target.stem)[:100].decode(errors="ignore")
     for number in itertools.count():
         part = target.with_name(f".{stem}.{number}.part{target.suffix}")
         held = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)

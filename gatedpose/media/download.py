@@ -9,6 +9,7 @@ from gatedpose.errors import ImageError
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 SCHEMES = ("http", "https")
 LARGEST = 64 * 2**20  # bytes
+LONGEST = 50  # characters of a name; files' names hold 255 bytes
 SECONDS, SILENCE = 30.0, 10.0  # for a whole download, and without a byte
 
 
@@ -19,7 +20,7 @@ def is_url(text: str) -> bool:
 
 def file_name(url: str) -> str:
     """What a picture from an address may be called: the end of its path, "picture" if none."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    name = unquote(urlsplit(url).path).rpartition("/")[2][-LONGEST:]
     return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "picture"
 
 

@@ -29,6 +29,7 @@ from gatedpose.skeleton import SKELETONS, Skeleton
 
 Crop: TypeAlias = tuple[Callable[[], Tensor], Tensor, Tensor, Tensor]  # matrix, box, edge
 People: TypeAlias = Boxes | Detector | Literal["whole"] | None
+Pictured: TypeAlias = ImageSource | Photo | tuple[ImageSource | Photo, People]
 
 
 class Predictor:
@@ -188,7 +189,7 @@ class Predictor:
 
     def stream(
         self,
-        images: Iterable[tuple[ImageSource | Photo, People]],
+        images: Iterable[Pictured],
         *,
         on_error: Callable[[Any, Exception], object] | None = None,
     ) -> Iterator[list[Pose]]:
@@ -198,8 +199,8 @@ class Predictor:
         however many people an image shows; all else is done by the caller's thread.
 
         Args:
-            images: Pairs of image, or what `read` gave, and boxes as in a call. Drawn from the
-                caller's thread, not more at once than fill a batch.
+            images: Images, or what `read` gave; or pairs of such and boxes as in a call. Drawn from
+                the caller's thread, not more at once than fill a batch.
             on_error: Called with an image that cannot be read, or whose boxes are bad, and the
                 error; the stream goes on, with no poses in that image's place. If None the error
                 is raised.
@@ -225,12 +226,13 @@ class Predictor:
 
     def _stream(
         self,
-        images: Iterable[tuple[ImageSource | Photo, People]],
+        images: Iterable[Pictured],
         on_error: Callable[[Any, Exception], object] | None,
         pool: Executor | None,
     ) -> Iterator[list[Pose]]:
         batches = Batches(self._poses, self.batch_size)
-        chosen = ((image, self._chosen(boxes)) for image, boxes in images)
+        pairs = (item if isinstance(item, (tuple, list)) else (item, None) for item in images)
+        chosen = ((image, self._chosen(boxes)) for image, boxes in pairs)
         room = lambda: min(max(1, self.workers), self.batch_size - len(batches.waiting))  # noqa: E731
         for source, image, boxes in ahead(begun(chosen, pool, self.read), room):
             crops: tuple[int, Iterable[Crop]] = 0, ()

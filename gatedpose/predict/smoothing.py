@@ -48,6 +48,7 @@ class OneEuro:
         Raises:
             ValueError: If the time is not later, or the shape another.
         """
+        values = np.asarray(values)
         if self._last is None:
             self._last = time, values, np.zeros_like(values)
             return values

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from gatedpose.errors import InputError, check_range
-from gatedpose.geometry import Boxes, as_boxes, keypoints_to_box
+from gatedpose.geometry import Boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.pose import Pose
-from gatedpose.predict.people import Detector, find_people
+from gatedpose.predict.people import Detector, find_people, placed_people
 from gatedpose.predict.predictor import Predictor
 from gatedpose.predict.smoothing import OneEuro
 
@@ -70,7 +70,7 @@ class Tracker:
             `gatedpose.predict.detector.load_detector` makes: in the first frame if there are no
             `boxes`, when somebody is lost, when nobody is there, and every `detect_every` frames
             for newcomers.
-        boxes: (N, 4) people of the first frame, (x0, y0, x1, y1); by the detector if None, and
+        boxes: People of the first frame, as in a call of `Predictor`; by the detector if None, and
             without one the whole frame is taken as one person.
         min_confidence: Mean score of the joints below which a person is lost.
         detect_every: Frames after which the detector looks again, and somebody lost is given up.
@@ -139,7 +139,7 @@ class Tracker:
 
     def _start(self, height: int, width: int) -> None:
         if self.boxes is not None:
-            boxes = as_boxes(self.boxes, height, width)
+            boxes = placed_people(self.boxes, height, width)[:, :4]
         elif not self.detector:
             boxes = torch.tensor([[0.0, 0.0, width, height]], dtype=torch.float32)
         else:

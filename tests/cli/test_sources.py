@@ -151,6 +151,7 @@ def test_addresses_and_their_names() -> None:
     assert file_name("https://a.b/c/d%2F..%2Fe.jpg?x=/y.png") == "e.jpg"
     assert file_name("https://a.b/.hidden") == "hidden"
     assert file_name("https://a.b/") == "picture"
+    assert file_name(f"https://a.b/{'人' * 300}.jpg") == f"{'人' * 46}.jpg"
 
 
 # Standard input, and several words
@@ -187,6 +188,20 @@ def test_files_folders_and_patterns_are_taken_once(
     assert f"{tmp_path}/a.jpg: nobody found" in found.stderr
     drawn = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert drawn == {"a.jpg", "b.jpg", "in/c.png", "in/d.png", "poses.jsonl"}
+
+
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    """Older systems and archives leave such names; JSON has their bytes as surrogates."""
+    photo = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    try:
+        photo.write_bytes(jpeg())
+    except OSError:
+        pytest.skip("this file system takes Unicode only")
+    out = tmp_path / "out"
+    run(tmp_path, *FAST, "--whole", "--out", out)
+    assert (out / photo.name).is_file()
+    [row] = rows((out / "poses.jsonl").read_text())
+    assert row["image"] == str(photo)
 
 
 # Drawings

@@ -139,6 +139,8 @@ def test_stream_yields_as_it_goes(dots: tuple[Image.Image, np.ndarray], finder: 
     stream = Predictor(finder, THREE, batch_size=2).stream(images())
     next(stream)
     assert read == [0, 1]
+    alone, paired = Predictor(finder, THREE).stream([image, (image, None)])
+    assert alone == paired
 
 
 class WatchedPath:

@@ -239,6 +239,14 @@ def test_smoothing_starts_anew_after_a_jump(predictor: Predictor) -> None:
     assert centre(pose) == pytest.approx([330.5, 180.5], abs=2)
 
 
+def test_boxes_are_taken_as_the_predictor_takes_them(predictor: Predictor) -> None:
+    box = [20.0, 10.0, 150.0, 170.0]
+    wanted = Tracker(predictor, boxes=[box])(scene((85, 90)))
+    for boxes in (box, [[*box, 0.9]], torch.tensor([box])):
+        assert Tracker(predictor, boxes=boxes)(scene((85, 90))) == wanted
+    assert Tracker(predictor, boxes=[])(scene((85, 90))) == []
+
+
 def test_bad_input(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match="needs the time of each frame"):
         Tracker(predictor, smooth=joint_filter)(scene())
