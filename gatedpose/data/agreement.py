@@ -99,14 +99,19 @@ def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]
 
     Returns:
         One text for each kind of doubt: sizes of pictures that the dataset has otherwise, joints
-        far outside of their picture or at 0, 0, joints far from their box, boxes that look like
-        two corners.
+        far outside of their picture, within a pixel, at 0, 0 or far from their box, boxes that look
+        like two corners.
     """
     people = [label for label in labels if label.image in headers]
     texts = _unlike_sizes(people, headers)
     far = [s for s in people if _beyond(s, h := headers[s.image]) > FAR * max(h.width, h.height)]
     if far:
         texts.append(_far_outside(far, people, headers))
+    if tiny := [s for s in people if len(s.points) > 1 and np.ptp(s.points, axis=0).max() <= 1]:
+        texts.append(
+            f"{len(tiny)} of {len(people)} people have all joints within a pixel (first "
+            f"{tiny[0].id}): coordinates are pixels, not shares of the picture"
+        )
     if corner := [label for label in people if (label.points == 0.5).all(axis=1).any()]:
         texts.append(
             f"{len(corner)} of {len(people)} people have a joint labelled at 0, 0 (first "

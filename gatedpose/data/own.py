@@ -18,7 +18,11 @@ from gatedpose.skeleton import SKELETONS, Skeleton
 LOG = logging.getLogger(__name__)
 ROBOFLOW = "_annotations.coco.json"
 KEYPOINTS = "person_keypoints_"  # how CVAT's and COCO's files begin
-ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
+ALIASES = (
+    ("train", "training", "train2017"),
+    ("val", "valid", "validation", "val2017"),
+    ("test", "testing", "test2017"),
+)
 HELD_OUT = 5  # one in so many pictures validates where there is no split of its own for that
 
 
@@ -37,8 +41,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             `guess_flip_pairs`. An annotation may list under "absent" joints, by their numbers from
             0, that are sure to be out of the picture: training then teaches that they are not
             there.
-        split: Any for which there is a file: "train", "val" and so on; "val" also finds "valid" and
-            "validation"; "train" is also the only table there is, whatever its name. See
+        split: Any for which there is a file: "train", "val" and so on; "val" also finds "valid",
+            "validation" and "val2017"; "train" is also the only table there is, whatever its name. See
             `splits_in`. Where "val" has no table it is one in five of the pictures of "train",
             always the same ones, which `gatedpose.training.train` then leaves out of "train".
         check_images: Whether the images must be there.

@@ -110,6 +110,7 @@ class Trainer:
             DivergedError: If the loss is not finite; the last checkpoint is kept.
             SystemExit: After SIGTERM or Ctrl-C, once the checkpoint is written.
         """
+        device = self.accelerator.device
         form = "{percentage:5.1f}%|{bar}| {elapsed} gone, {remaining} to go"
         bar = tqdm(total=100, bar_format=form, disable=not self.main, mininterval=15)
         with bar, stopping() as stop, Journal(self.out, self.progress.step) as journal:
@@ -125,7 +126,7 @@ class Trainer:
                         if self.progress.share(self.recipe) >= 1:
                             self._mix_start()
                         self._watch(phase, journal)
-                    if stop:
+                    if self._average(torch.tensor(float(bool(stop)), device=device)) > 0:
                         self._save()
                         raise SystemExit(f"stopped at {self.progress}; resume it with --resume")
                 self.progress.phase, self.progress.images = self.progress.phase + 1, 0

@@ -214,6 +214,16 @@ def test_half_bodies_fill_the_input(magnification: float, joints: range, people:
     torch.testing.assert_close(middle, right, atol=1e-3, rtol=0)
 
 
+def test_names_of_joints_may_be_written_large(people: Crops) -> None:
+    large = replace(LSP14, joints=tuple(name.title() for name in LSP14.joints))
+    half = replace(NONE, half_body=1.0)
+    first, second = (
+        augment(people, SIZE, joints, half, PLAIN, torch.Generator().manual_seed(0))
+        for joints in (LSP14, large)
+    )
+    assert torch.equal(first.keypoints, second.keypoints)
+
+
 def test_half_bodies_need_four_joints_and_some_size(people: Crops) -> None:
     few = people.labelled.clone()
     few[:, [0, 1, 2, 3, 6, 7, 8, 9, 12]] = False  # two below, three above

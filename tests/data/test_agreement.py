@@ -87,6 +87,13 @@ def test_joints_far_outside() -> None:
     assert "(first a, 6 pixels outside of 64 x 48): labels of another size" in text
 
 
+def test_joints_as_shares_of_the_picture() -> None:
+    """Their tight boxes are of a pixel: without a word they would be learnt from."""
+    small = sample([[0.7, 0.9], [1.1, 0.6], [0.5, 0.8]], (0.5, 0.6, 1.5, 1.6))
+    (text,) = said([small, sample(name="b")])
+    assert text.startswith("1 of 2 people have all joints within a pixel (first a): coordinates")
+
+
 def test_boxes_given_as_corners() -> None:
     """(8, 10, 33, 35) read as x, y, width, height ends at (41, 45), in the picture: no doubt."""
     assert said([sample(box=(8, 10, 41, 45))]) == []

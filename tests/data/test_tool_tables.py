@@ -208,6 +208,14 @@ def test_val_is_called_valid_by_roboflow(tmp_path: Path) -> None:
         own(folder, "test")
 
 
+def test_splits_of_own_joints_may_be_called_as_cocos(tmp_path: Path) -> None:
+    for split in ("train2017", "val2017"):
+        cvat(tmp_path, split, split)
+    assert [own(tmp_path, "train")[0].image, own(tmp_path, "val")[0].image] == [
+        tmp_path / "train2017" / "a.jpg", tmp_path / "val2017" / "a.jpg",
+    ]  # fmt: skip
+
+
 # What data check prints
 
 

@@ -730,6 +730,21 @@ def test_two_processes(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_processes_stop_together(tmp_path: Path) -> None:
+    """The second alone is told to stop; the first has not yet looked, and saves all the same."""
+    script, out = tmp_path / "stop.py", tmp_path / "out"
+    script.write_text(
+        "import os, pathlib, runpy, sys\n"
+        f"tests = runpy.run_path({__file__!r})\n"
+        "hook = tests['terminate'] if os.environ['RANK'] == '1' else print\n"
+        f"trainer = tests['trainer_of'](pathlib.Path({str(out)!r}), after=3, hook=hook)\n"
+        "try:\n    trainer.run()\nexcept SystemExit:\n    sys.exit()\nraise AssertionError"
+    )
+    launch(2, script)
+    assert torch.load(out / "last.pt", weights_only=True)["progress"]["step"] == 3
+
+
+@pytest.mark.slow
 def test_the_papers_recipe_for_lsp(lsp_folder: Path, lspet_folder: Path, tmp_path: Path) -> None:
     start = gatedpose.create_model("gated_hg_1s_68", num_keypoints=16)
     save_model(start, tmp_path / "mpii", MPII16)
