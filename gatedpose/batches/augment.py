@@ -155,9 +155,8 @@ def _half_body_boxes(
 ) -> Tensor:
     """Boxes (B, 4) of a part of the body; the whole person where too little is labelled."""
     device = crops.labelled.device
-    masks = [
-        [any(word in name.lower() for word in part) for name in skeleton.joints] for part in PARTS
-    ]
+    names = [name.lower() for name in skeleton.joints]
+    masks = [[any(word in name for word in part) for name in names] for part in PARTS]
     drawn = draw.choice(parts)
     chosen = crops.labelled & torch.tensor(masks, device=device)[drawn]
     enough = chosen.sum(dim=1, keepdim=True) >= 4

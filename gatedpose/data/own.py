@@ -42,8 +42,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             0, that are sure to be out of the picture: training then teaches that they are not
             there.
         split: Any for which there is a file: "train", "val" and so on; "val" also finds "valid",
-            "validation" and "val2017"; "train" is also the only table there is, whatever its name. See
-            `splits_in`. Where "val" has no table it is one in five of the pictures of "train",
+            "validation" and "val2017"; "train" is also the only table there is, whatever its name,
+            see `splits_in`. Where "val" has no table it is one in five of the pictures of "train",
             always the same ones, which `gatedpose.training.train` then leaves out of "train".
         check_images: Whether the images must be there.
 
