@@ -24,11 +24,13 @@ class Source:
         name: As results call it: the path, the address, or "-".
         file: The path, or what a file of that picture may be called.
         remote: Whether it is no file.
+        data: What standard input held.
     """
 
     name: str
     file: Path
     remote: bool = False
+    data: bytes | None = None
 
     def load(self) -> Path | bytes:
         """The file, or the bytes of what is none.
@@ -36,14 +38,9 @@ class Source:
         Raises:
             ImageError: If it cannot be had.
         """
-        if not self.remote:
-            return self.file
-        if self.name != STDIN:
-            return download(self.name)
-        data = sys.stdin.buffer.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise ImageError(f"standard input has more than {LARGEST:,} bytes")
-        return data
+        if self.data is not None:
+            return self.data
+        return download(self.name) if self.remote else self.file
 
     def state(self) -> dict[str, int]:
         """What tells a file from another one of the same name."""
@@ -58,16 +55,27 @@ def find_sources(words: Sequence[str]) -> list[Source]:
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
+        ImageError: If standard input holds too much.
     """
     found: dict[str, Source] = {}
     for word in words:
-        if word == STDIN or is_url(word):
-            file = Path("stdin" if word == STDIN else file_name(word))
-            found[word] = Source(word, file, remote=True)
-            continue
-        for path in find_images(word):
-            found.setdefault(real_name(str(path)), Source(str(path), path))
+        if word == STDIN:
+            # Not by another thread later: Ctrl-C would not end its waiting.
+            data = b"" if word in found else _standard_input()
+            found.setdefault(word, Source(word, Path("stdin"), remote=True, data=data))
+        elif is_url(word):
+            found[word] = Source(word, Path(file_name(word)), remote=True)
+        else:
+            for path in find_images(word):
+                found.setdefault(real_name(str(path)), Source(str(path), path))
     return list(found.values())
+
+
+def _standard_input() -> bytes:
+    data = sys.stdin.buffer.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ImageError(f"standard input has more than {LARGEST:,} bytes")
+    return data
 
 
 def real_name(name: str) -> str:

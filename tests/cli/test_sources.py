@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -164,6 +165,16 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "standard input is empty" in run("-", "--no-pictures", *FAST, code=1, stdin=b"").output
     wrong = run("-", "--no-pictures", *FAST, code=1, stdin=b"no picture")
     assert "standard input is not a whole image" in wrong.output
+
+
+def test_standard_input_is_read_by_the_thread_that_ctrl_c_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(jpeg()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    [source] = find_sources(["-", "-"])
+    assert stdin.buffer.read() == b""
+    assert [source.load(), source.load()] == [jpeg(), jpeg()]
 
 
 def test_files_folders_and_patterns_are_taken_once(
