@@ -34,10 +34,10 @@ from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import STRIDE, decode
-from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.base import HeatmapNetwork, check_network
 from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.finder import GatedFinder
-from gatedpose.models.saved import calibration_of
+from gatedpose.models.saved import calibration_of, check_skeleton, skeleton_of
 from gatedpose.predict.exported import METADATA
 from gatedpose.skeleton import Skeleton
 
@@ -154,7 +154,7 @@ def export(
         path: The file; ".onnx" is usual for ONNX, ".pt2" for torch.export, and OpenVINO's is
             ".xml", beside which there will be a ".bin".
         format: "onnx", checked in onnxruntime, "torch-export" or "openvino".
-        skeleton: The joints, to be written inside.
+        skeleton: The joints, to be written inside; the model's own, if known, if None.
         size: (height, width) of the input, fixed in the file.
         half: Weights and arithmetic in half precision; inputs and outputs stay float32.
         int8: Weights and activations in eight bits, of the zoo's weights and for OpenVINO only.
@@ -166,6 +166,10 @@ def export(
         ValueError: For an unknown format or a size that the network cannot take.
         OSError: If the file cannot be written.
     """
+    check_network("export", model)
+    skeleton = skeleton_of(model) if skeleton is None else skeleton
+    if skeleton is not None:
+        check_skeleton("export", skeleton, model.num_keypoints)
     flags = {"half": half, "int8": int8, "dynamic_batch": dynamic_batch, "with_decode": with_decode}
     check_flags("export", **flags)
     _check_asked(format, Path(path), half, int8, dynamic_batch)

@@ -96,7 +96,8 @@ def test_says_inside_how_to_feed_it(
     network: GatedHourglass, tmp_path: Path, format: Format
 ) -> None:
     path = tmp_path / "x"
-    export(network, path, format, skeleton=TRIO, size=SIZE)
+    network.skeleton = TRIO
+    export(network, path, format, size=SIZE)
     if format == "onnx":
         session = onnxruntime.InferenceSession(path.read_bytes())
         text = session.get_modelmeta().custom_metadata_map[METADATA]
@@ -118,6 +119,12 @@ def test_bad_input_writes_nothing(
     path = tmp_path / "x.onnx"
     with pytest.raises(ValueError, match=r"must be one of 'onnx', .* got 'tflite'"):
         export(network, path, "tflite")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="export: skeleton 'lsp14' has 14 joints, the model has 3"):
+        export(network, path, skeleton=LSP14)
+    with pytest.raises(TypeError, match=r"must be a gatedpose.Skeleton, got 'trio'"):
+        export(network, path, skeleton="trio")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"export: takes a network of the zoo.*got DataParallel"):
+        export(torch.nn.DataParallel(network), path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="multiple"):
         export(network, path, size=(96, 64))
     with pytest.raises(FileNotFoundError, match="there is no folder"):

@@ -30,7 +30,7 @@ from gatedpose.engines.runtimes import (
 )
 from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.files.typed_json import to_json
-from gatedpose.models.base import HeatmapNetwork, check_images
+from gatedpose.models.base import HeatmapNetwork, check_batch, check_images, hand_on
 
 Engine: TypeAlias = Literal["openvino", "onnxruntime"]
 # An engine's packages and the pip command that brings them.
@@ -65,6 +65,9 @@ class EngineNetwork(nn.Module):
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
 
+    in_channels: int
+    size_multiple: int
+
     def __init__(
         self,
         parts: Parts,
@@ -74,8 +77,7 @@ class EngineNetwork(nn.Module):
         shape: Shape,
     ) -> None:
         super().__init__()
-        self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
-        self.in_channels, self.size_multiple = model.in_channels, model.size_multiple
+        hand_on(model, self)
         self.engine, self.precision, self.compiled_for = engine, precision, shape
         self.parts = parts
         self._lock, self._runs = threading.Lock(), dict[Shape | None, Run]()
@@ -92,8 +94,8 @@ class EngineNetwork(nn.Module):
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        if isinstance(images, Tensor) and images.is_floating_point():
-            images = images.detach().float()
+        check_batch(images)
+        images = images.detach().float()
         check_images(images, self.in_channels, self.size_multiple, torch.float32)
         if self.engine == "onnxruntime" and images.shape[2:] != self.compiled_for[2:]:
             height, width = self.compiled_for[2:]

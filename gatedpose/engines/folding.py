@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.base import HeatmapNetwork, hand_on
 from gatedpose.models.hourglass import HybridHourglass
 from gatedpose.models.layers import (
     NormActConv,
@@ -43,7 +43,8 @@ class FoldedNetwork(nn.Module):
 
     def __init__(self, model: HeatmapNetwork, split_merges: bool = True) -> None:
         super().__init__()
-        self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
+        model.check_head("optimize")
+        hand_on(model, self)
         network = copy.deepcopy(model).float().eval().requires_grad_(False)
         for module in list(network.modules()):
             if isinstance(module, nn.Sequential):

@@ -18,7 +18,13 @@ from gatedpose.engines.quantise import Ranges, stored_ranges
 from gatedpose.engines.rates import matrix_rate
 from gatedpose.engines.runtimes import Precision
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
-from gatedpose.models.base import HeatmapNetwork, check_images
+from gatedpose.models.base import (
+    HeatmapNetwork,
+    check_batch,
+    check_images,
+    check_network,
+    hand_on,
+)
 
 Auto: TypeAlias = Literal["auto"]
 Shape: TypeAlias = tuple[int, int, int, int]
@@ -47,7 +53,7 @@ class OptimizedNetwork(nn.Module):
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.num_keypoints, self.pretrained_cfg = network.num_keypoints, network.pretrained_cfg
+        hand_on(network, self)
         self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
         others = (m for m in network.modules() if not isinstance(m, nn.BatchNorm2d))
         for parameter in itertools.chain(*(m.parameters(recurse=False) for m in others)):
@@ -105,6 +111,7 @@ class OptimizedNetwork(nn.Module):
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
+        check_batch(images)
         with torch.autocast(images.device.type, enabled=False):  # it rounds itself
             return self._fast(images)
 
@@ -196,17 +203,24 @@ def optimize(
         WeightsError: If there are no ranges for "int8".
         RuntimeError: If `compile` is True and compilation fails.
     """
+    check_network("optimize", model)
     check_choice("optimize: engine", engine, ENGINES)
     check_choice("optimize: precision", precision, PRECISIONS)
     if compile != "auto":
         check_flags("optimize", compile=compile)
     if example_shape is not None:
-        check_range("optimize: example_shape", tuple(example_shape), (1, 65_536), count=4)
+        check_range("optimize: example_shape", example_shape, (1, 65_536), count=4)
+    if "auto" not in (dtype, precision) or (ranges is not None and precision != "int8"):
+        raise InputError(
+            'optimize: give dtype= or precision=, and ranges= only for precision="int8"; got '
+            f"{dtype}, {precision!r}"
+        )
     wanted = find_device(device) if device else next(model.parameters()).device
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
         raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
-    shape = example_shape or (8, model.in_channels, *model.pretrained_cfg["input_size"][1:])
+    own = (8, model.in_channels, *model.pretrained_cfg["input_size"][1:])
+    shape: Any = tuple(example_shape or own)
     like = torch.empty(shape, device="meta")
     check_images(like, model.in_channels, model.size_multiple, torch.float32)
     if engine == "auto":

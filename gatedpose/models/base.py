@@ -5,13 +5,14 @@ and the baselines it is compared with build the parts, and say on their own page
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gatedpose.errors import InputError, InputTypeError
+from gatedpose.errors import InputError, InputTypeError, in_range
 from gatedpose.heatmaps import STRIDE
 
 LIMITS = {
@@ -24,7 +25,7 @@ LIMITS = {
 
 
 def check_sizes(config: object, **limits: tuple[int, int]) -> None:
-    """Raises ValueError unless each size of a network's configuration is an integer in its limits.
+    """Makes each size of a network's configuration an int; ValueError if it is not in its limits.
 
     Args:
         config: A configuration; its fields that have no limits are not looked at.
@@ -34,8 +35,22 @@ def check_sizes(config: object, **limits: tuple[int, int]) -> None:
         if not hasattr(config, name):
             continue
         value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if not in_range(value, (low, high)):
             raise InputError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+        object.__setattr__(config, name, int(value))  # NumPy's are not JSON's
+
+
+def check_batch(images: object) -> None:
+    """Raises TypeError unless images are a tensor of floats, ValueError unless of four axes."""
+    if not isinstance(images, Tensor):
+        raise InputTypeError(f"forward: images must be a torch.Tensor, got {type(images).__name__}")
+    if images.dim() != 4:
+        raise InputError(f"forward: images must be (B, C, H, W), got shape {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise InputTypeError(
+            f"forward: images are {images.dtype} and must be floats: divided by 255 and "
+            "normalised, as Predictor does"
+        )
 
 
 def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtype) -> None:
@@ -46,19 +61,15 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
         ValueError: For another rank, number of channels, or a size that does not halve often
             enough.
     """
-    if not isinstance(images, Tensor):
-        raise InputTypeError(f"forward: images must be a torch.Tensor, got {type(images).__name__}")
+    check_batch(images)
     shape = tuple(images.shape)
-    if images.dim() != 4:
-        raise InputError(f"forward: images must be (B, {channels}, H, W), got shape {shape}")
     if shape[1] != channels:
         raise InputError(f"forward: expected {channels} channels in dimension 1, got shape {shape}")
     kind = images.device.type
     autocast = kind != "meta" and torch.is_autocast_enabled(kind)
-    if not images.is_floating_point() or (images.dtype != dtype and not autocast):
+    if images.dtype != dtype and not autocast:
         raise InputTypeError(
-            f"forward: images are {images.dtype} but the weights are {dtype}; convert them (uint8 "
-            "images must be divided by 255 and normalised first, as Predictor does)"
+            f"forward: images are {images.dtype} but the weights are {dtype}; convert them"
         )
     height, width = images.shape[-2:]
     if height % multiple or width % multiple or not height or not width:
@@ -69,6 +80,23 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
             f"forward: height and width must be multiples of {multiple}, got {height} x {width}; "
             f"the next good size is {good[0]} x {good[1]}"
         )
+
+
+def check_network(what: str, model: object) -> None:
+    """Raises TypeError unless a model is a network of the zoo as it is built."""
+    if not isinstance(model, HeatmapNetwork):
+        raise InputTypeError(
+            f"{what}: takes a network of the zoo, such as create_model gives, not within another "
+            f"module; got {type(model).__name__}"
+        )
+
+
+def hand_on(model: nn.Module, made: nn.Module) -> None:
+    """Tells a network that was made from `model` what that is told of its joints and images."""
+    known = "in_channels size_multiple num_keypoints pretrained_cfg skeleton calibration"
+    for name in known.split():
+        if hasattr(model, name):
+            setattr(made, name, getattr(model, name))
 
 
 class HeatmapNetwork(nn.Module):
@@ -85,6 +113,7 @@ class HeatmapNetwork(nn.Module):
         depth: How often a stack halves its input.
     """
 
+    config: Any  # the dataclass that it is built from
     pretrained_cfg: dict[str, Any]  # timm's: what the weights are and how images are to be given
     stem: nn.Module
     stacks: nn.ModuleList
@@ -141,10 +170,14 @@ class HeatmapNetwork(nn.Module):
             TypeError: If images are not of the weights' dtype and autocast is off.
             ValueError: For a wrong rank, number of channels or size.
         """
-        if len(self.heads) < self.num_stacks:
-            raise RuntimeError("forward: the last head was pruned; call forward_features")
+        self.check_head("forward")
         heatmaps = [h for _, h in self.forward_stacks(images) if h is not None]
         return torch.stack(heatmaps, dim=1)
+
+    def check_head(self, what: str) -> None:
+        """Raises RuntimeError if there is no head for the last stack's features any more."""
+        if len(self.heads) < self.num_stacks:
+            raise RuntimeError(f"{what}: the last head was pruned; call forward_features")
 
     # What timm's users expect of a model.
 
@@ -156,7 +189,11 @@ class HeatmapNetwork(nn.Module):
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Heatmaps (B, K, H/4, W/4) from the last stack's features; those if `pre_logits`."""
-        return features if pre_logits else self.heads[-1](features)
+        if pre_logits:
+            return features
+        self.check_head("forward_head")
+        heatmaps: Tensor = self.heads[-1](features)
+        return heatmaps
 
     def forward_intermediates(
         self,
@@ -205,6 +242,8 @@ class HeatmapNetwork(nn.Module):
         take: list[int]
         take, last = feature_take_indices(self.num_stacks, indices)
         self.num_stacks = last + 1
+        self.config = replace(self.config, stacks=last + 1)
+        self.feature_info = self.feature_info[: last + 1]
         self.stacks = self.stacks[: last + 1]
         self.remap_features = self.remap_features[:last]
         self.remap_heatmaps = self.remap_heatmaps[:last]
@@ -227,13 +266,13 @@ class HeatmapNetwork(nn.Module):
         """Replaces heads and heatmap remaps by fresh ones for `num_classes` keypoints.
 
         Raises:
-            ValueError: For fewer than one keypoint, or a `global_pool` (heatmaps are not pooled).
+            ValueError: For a number that the configuration refuses, less than one for example, or a
+                `global_pool` (heatmaps are not pooled).
         """
-        if num_classes < 1 or global_pool:
-            raise InputError(
-                f"reset_classifier: needs at least one keypoint and no pooling, got {num_classes}, "
-                f"{global_pool!r}"
-            )
+        if global_pool:
+            raise InputError(f"reset_classifier: heatmaps are not pooled, got {global_pool!r}")
+        self.config = replace(self.config, num_keypoints=num_classes)
+        self.num_keypoints = self.num_classes = num_classes = self.config.num_keypoints
         weight = next(self.parameters())
         for name in self.keypoint_modules():
             old = self.get_submodule(name)
@@ -248,7 +287,6 @@ class HeatmapNetwork(nn.Module):
                 dtype=weight.dtype,
             )
             self.set_submodule(name, new)
-        self.num_keypoints = self.num_classes = num_classes
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Groups for timm's layer-wise learning rates: the stem, then a group a stack."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError, check_choice
+from gatedpose.errors import InputError, check_choice, in_range
 
 Gate: TypeAlias = Literal["channel", "scalar"] | float
 Layer: TypeAlias = str | Callable[..., nn.Module]  # timm's name, or what builds the layer
@@ -45,7 +45,7 @@ def check_gate(gate: Gate) -> Gate:
 
 def check_width(what: str, channels: int) -> None:
     """Raises ValueError unless `channels` is an even number of at least 4 (blocks split it)."""
-    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 4 or channels % 2:
+    if not in_range(channels, (4, 65_536)) or channels % 2:
         raise InputError(f"{what} must be an even integer of at least 4, got {channels!r}")
 
 
@@ -55,7 +55,13 @@ def norm(layer: Layer, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
     from timm.layers import get_norm_layer
 
-    return _build("norm_layer", get_norm_layer, layer, channels)
+    made = _build("norm_layer", get_norm_layer, layer, channels)
+    try:
+        with torch.no_grad():
+            made.eval()(torch.zeros(1, channels, 1, channels + 1))
+    except RuntimeError as error:  # of channels that come last, as timm's "layernorm"
+        raise InputError(f"norm_layer {layer!r} takes no (B, {channels}, H, W): {error}") from error
+    return made.train()
 
 
 def activation(layer: Layer) -> nn.Module:

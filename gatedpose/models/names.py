@@ -2,8 +2,8 @@
 
 import difflib
 import fnmatch
-import functools
 import re
+from collections.abc import Sequence
 
 from gatedpose.catalogue import WORDS
 from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
@@ -65,16 +65,17 @@ def find_weights(name: str) -> Weights:
     return table[name] if tag else mine[0]
 
 
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+def list_models(pattern: str | Sequence[str] = "*", pretrained: bool = False) -> list[str]:
     """Names of the zoo in its order: variants, or with `pretrained` their weights ("variant.tag").
 
     Args:
-        pattern: Wildcards; a pattern that fits the variant fits its weights too.
+        pattern: Wildcards, or several; a pattern that fits the variant fits its weights too.
         pretrained: Whether to list what `create_model(name, pretrained=True)` can load.
     """
     names = list(BY_NAME)
     if pretrained:
         table = [key for key, weights in weights_table().items() if weights.obtainable]
         names = [key for name in names for key in table if key.split(".")[0] == name]
-    fits = functools.partial(fnmatch.fnmatchcase, pat=pattern)
-    return [name for name in names if fits(name) or fits(name.split(".")[0])]
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    known = {name: {name, name.split(".")[0]} for name in names}
+    return [n for n in names if any(fnmatch.filter(known[n], one) for one in patterns)]

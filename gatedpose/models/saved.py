@@ -13,7 +13,7 @@ import safetensors
 import torch
 from torch import nn
 
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, InputTypeError
 from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
@@ -48,11 +48,9 @@ def save_model(
     """
     from timm.models import save_for_hf
 
-    if skeleton and skeleton.num_keypoints != model.num_keypoints:
-        raise InputError(
-            f"save_model: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
-            f"model has {model.num_keypoints} heatmaps"
-        )
+    model.check_head("save_model")
+    if skeleton is not None:
+        check_skeleton("save_model", skeleton, model.num_keypoints)
     standard = BY_NAME[model.pretrained_cfg["architecture"]].config
     changed = {
         name: value
@@ -77,6 +75,17 @@ def save_model(
             )
         except safetensors.SafetensorError as error:  # a full disk, for example
             raise OSError(f"cannot write {folder}: {error}") from error
+
+
+def check_skeleton(what: str, skeleton: object, keypoints: int) -> None:
+    """Raises TypeError unless it is a skeleton, ValueError unless of so many joints."""
+    if not isinstance(skeleton, Skeleton):
+        raise InputTypeError(f"{what}: skeleton must be a gatedpose.Skeleton, got {skeleton!r:.80}")
+    if skeleton.num_keypoints != keypoints:
+        raise InputError(
+            f"{what}: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the model "
+            f"has {keypoints} heatmaps"
+        )
 
 
 def skeleton_of(model: nn.Module) -> Skeleton | None:

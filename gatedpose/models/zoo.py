@@ -102,30 +102,32 @@ def create_model(
         TypeError: For an option that the configuration has not; the message has the valid ones.
         ValueError: For a value that the configuration refuses.
     """
-    if None not in (num_keypoints, num_classes) and num_keypoints != num_classes:
-        raise InputError(
-            f"create_model: num_keypoints and num_classes are the same, got {num_keypoints} and "
-            f"{num_classes}"
-        )
-    num_keypoints = num_classes if num_keypoints is None else num_keypoints
+    config |= {"num_keypoints": num_keypoints, "num_classes": num_classes}
+    config = _in_timms_words({name: value for name, value in config.items() if value is not None})
+    num_keypoints = config.pop("num_classes", None)
     source, place, tag = parse_name(name)
     if source:
         _check_architecture(source, place, config.get("cache_dir"))
     elif tag or place not in BY_NAME:
         find_weights(name)
     check_flags("create_model", pretrained=pretrained)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputTypeError(f"create_model: dtype must be such as torch.float16, got {dtype!r}")
     if pretrained and checkpoint_path:
         raise InputError("create_model: pretrained and checkpoint_path exclude each other")
     if config.get("features_only"):
         raise InputTypeError("create_model: features_only is an option of timm.create_model")
-    config = {option: value for option, value in config.items() if value is not None}
-    known = {field.name for field in fields(BY_NAME[place].config)} if place in BY_NAME else set()
+    known = {"in_chans", "cache_dir"}
+    if place in BY_NAME:
+        known |= {field.name for field in fields(BY_NAME[place].config)}
     model: HeatmapNetwork
-    if source or set(config) - known - {"cache_dir"}:
+    if source or set(config) - known:
         import timm
 
         model = timm.create_model(name, pretrained=pretrained, num_classes=num_keypoints, **config)
     else:
+        if "in_chans" in config:
+            config["in_channels"] = config.pop("in_chans")
         model = _create(name, pretrained, num_keypoints, **config)
     if checkpoint_path:
         load_weights(model, checkpoint_path)
@@ -133,6 +135,16 @@ def create_model(
     if dtype is not None and (pretrained or checkpoint_path):
         require_finite(model.state_dict(), f"{name} in {dtype}")
     return model
+
+
+def _in_timms_words(options: dict[str, Any]) -> dict[str, Any]:
+    """Options under timm's names of the two that have two; InputError if both are given unlike."""
+    for ours, theirs in (("num_keypoints", "num_classes"), ("in_channels", "in_chans")):
+        if ours in options:
+            mine, timms = options[ours], options.setdefault(theirs, options.pop(ours))
+            if mine != timms:
+                raise InputError(f"{ours} and {theirs} are the same, got {mine!r} and {timms!r}")
+    return options
 
 
 def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
@@ -237,9 +249,7 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
         if not pretrained and not pretrained_cfg:  # the paper's network, whatever weights there are
             pretrained_cfg = _timm_cfg(variant)
         cfg = resolve_pretrained_cfg(variant.name, pretrained_cfg, pretrained_cfg_overlay)
-        for ours, theirs in (("num_keypoints", "num_classes"), ("in_channels", "in_chans")):
-            if ours in options:
-                options.setdefault(theirs, options.pop(ours))
+        options = _in_timms_words(options)
         config = replace(variant.config, stacks=options.get("stacks", variant.config.stacks))
         cfg = replace(cfg, classifier=keypoint_modules(config))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gatedpose.errors import InputError, InputTypeError, WeightsError, check_range
 from gatedpose.models.configs import LARGEST_SIDE
-from gatedpose.models.saved import skeleton_of
+from gatedpose.models.saved import check_skeleton, skeleton_of
 from gatedpose.skeleton import Skeleton
 
 
@@ -46,11 +46,7 @@ def find_skeleton(model: nn.Module, skeleton: Skeleton | None = None) -> Skeleto
             f"Predictor: which joints do the {keypoints} heatmaps of this model stand for? "
             "Pass skeleton=, one of gatedpose.skeleton or your own"
         )
-    if skeleton.num_keypoints != keypoints:
-        raise InputError(
-            f"Predictor: skeleton {skeleton.name!r} has {skeleton.num_keypoints} joints, the "
-            f"model has {keypoints} heatmaps"
-        )
+    check_skeleton("Predictor", skeleton, keypoints)
     return skeleton
 
 

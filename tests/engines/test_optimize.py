@@ -9,6 +9,8 @@ from torch import nn
 
 import gatedpose
 from gatedpose.engines.optimize import APART, OptimizedNetwork
+from gatedpose.models.calibration import Calibration
+from gatedpose.models.saved import calibration_of, skeleton_of
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +181,17 @@ def test_predictor_takes_it(model) -> None:
     assert abs(same.keypoints - pose.keypoints).max() < 0.01
 
 
+def test_it_keeps_joints_and_chances_of_ones_own() -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14).eval()
+    joints = tuple(f"corner {i}" for i in range(14))
+    model.skeleton = gatedpose.Skeleton("corners", joints, (), ())
+    model.calibration = Calibration((0.1, 0.9), (0.2, 0.7))
+    fast = gatedpose.optimize(model, compile=False)
+    for made in (fast, copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        assert skeleton_of(made) == model.skeleton  # not LSP's 14
+        assert calibration_of(made) == model.calibration
+
+
 def test_without_a_compiler_it_says_why_and_goes_on(model, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")  # no C++ compiler to be found
     options = {"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False}
@@ -204,7 +217,25 @@ def test_bad_input(model) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="'cuda' cannot be used"):
             gatedpose.optimize(model, device="cuda")
+    for options in (
+        {"dtype": torch.bfloat16, "precision": "float32"},
+        {"ranges": {}, "precision": "float32"},
+    ):
+        with pytest.raises(ValueError, match="give dtype= or precision=, and ranges= only for"):
+            gatedpose.optimize(model, compile=False, **options)
+    with pytest.raises(ValueError, match=r"example_shape must be 4 whole numbers .*got 64"):
+        gatedpose.optimize(model, example_shape=64)
+    for wrapped in (nn.DataParallel(model), "gated_hg_1s_68"):
+        with pytest.raises(TypeError, match=r"takes a network of the zoo.*got (DataParallel|str)"):
+            gatedpose.optimize(wrapped)
     fast = gatedpose.optimize(model, compile=False)
+    for images, message in (
+        (torch.zeros(2, 3, 64, 128, dtype=torch.uint8), "uint8 and must be floats: divided by 255"),
+        (torch.zeros(3, 64, 128), r"must be \(B, C, H, W\), got shape \(3, 64, 128\)"),
+        ([1.0], "must be a torch.Tensor, got list"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fast(images)
     with pytest.raises(RuntimeError, match="only predicts"):
         fast.train()
     assert not fast.eval().training

@@ -10,8 +10,10 @@ from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
+from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.models.cu_net import CUNet, CUNetConfig
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.saved import save_model
 from gatedpose.models.stacked_hourglass import HourglassConfig, StackedHourglass
 
 STACKS = 2
@@ -112,9 +114,9 @@ def test_shapes(kind, training, in_channels) -> None:
     [
         (pictures(size=(65, 130)), ValueError, "multiples of 64, got 65 x 130.*is 128 x 192"),
         (pictures(size=(0, 64)), ValueError, "got 0 x 64.*is 64 x 64"),
-        (pictures()[0], ValueError, r"must be \(B, 3, H, W\), got shape \(3, 64, 128\)"),
+        (pictures()[0], ValueError, r"must be \(B, C, H, W\), got shape \(3, 64, 128\)"),
         (pictures(channels=4), ValueError, r"expected 3 channels .* got shape \(2, 4, 64, 128\)"),
-        (pictures().byte(), TypeError, "images are torch.uint8 but the weights are torch.float32"),
+        (pictures().byte(), TypeError, "images are torch.uint8 and must be floats"),
         (pictures().double(), TypeError, "images are torch.float64"),
         (pictures().numpy(), TypeError, "must be a torch.Tensor, got ndarray"),
     ],
@@ -284,8 +286,24 @@ def test_prune_intermediate_layers(kind, prune_head) -> None:
     assert model.prune_intermediate_layers([0], prune_head=prune_head) == [0]
     assert (model.num_stacks, len(model.stacks)) == (1, 1)
     assert torch.equal(model.forward_features(pictures()), wanted[0])
+    assert (model.config.stacks, len(model.feature_info)) == (1, 1)
     if not prune_head:
         assert torch.equal(model(pictures()), maps[:, :1])
+
+
+@every_network
+def test_a_pruned_head_is_not_replaced_by_an_earlier_one(kind, tmp_path) -> None:
+    model = tiny(kind, stacks=3).eval()
+    model.prune_intermediate_layers([1])  # leaves the head of the first stack
+    features = model.forward_features(pictures())
+    assert model.forward_head(features, pre_logits=True) is features
+    for use in (
+        lambda: model.forward_head(features),
+        lambda: FoldedNetwork(model),
+        lambda: save_model(model, tmp_path / "saved", None),
+    ):
+        with pytest.raises(RuntimeError, match="the last head was pruned"):
+            use()
 
 
 @every_network
@@ -299,16 +317,24 @@ def test_reset_classifier(kind) -> None:
     }
     changed = {n.rpartition(".")[0] for n, v in after.items() if not torch.equal(v, before[n])}
     assert changed == set(model.keypoint_modules())
-    assert model.num_classes == model.num_keypoints == 5
+    assert model.num_classes == model.num_keypoints == model.config.num_keypoints == 5
     assert model(pictures()).shape == (2, STACKS, 5, 16, 32)
 
 
 @every_network
-@pytest.mark.parametrize("arguments", [(0,), (5, "avg")])
-def test_reset_classifier_errors(kind, arguments) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0,), "num_keypoints must be an integer from 1 to 100000, got 0"),
+        ((4.0,), "num_keypoints must be an integer from 1 to 100000, got 4.0"),
+        ((5, "avg"), "heatmaps are not pooled, got 'avg'"),
+    ],
+)
+def test_reset_classifier_errors(kind, arguments, message) -> None:
     model = tiny(kind, stacks=1)
-    with pytest.raises(ValueError, match="needs at least one keypoint and no pooling"):
+    with pytest.raises(ValueError, match=message):
         model.reset_classifier(*arguments)
+    assert model.num_keypoints == 3
 
 
 @every_network

@@ -283,6 +283,7 @@ def test_hourglass_passes_norm_and_activation_on() -> None:
         ({"norm_layer": "batchnrm"}, "timm knows no norm_layer 'batchnrm'"),
         ({"act_layer": "relo"}, "timm knows no act_layer 'relo'"),
         ({"norm_layer": None}, "timm knows no norm_layer None"),
+        ({"norm_layer": "layernorm"}, r"norm_layer 'layernorm' takes no \(B, 8, H, W\)"),
         ({"act_layer": 3}, "timm knows no act_layer 3"),
         ({"norm_layer": "groupnorm"}, "norm_layer 'groupnorm' cannot be built for .8,."),
     ],

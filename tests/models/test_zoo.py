@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -149,6 +150,7 @@ def test_list_models() -> None:
     assert sorted(timm.list_models("gated_hg_*")) == sorted(list_models("gated_hg_*"))
     assert len(timm.list_models("gated_hg_*")) == 9
     assert timm.list_models(module="zoo", filter="cu_net_*") == list_models("cu_net_*")
+    assert list_models(["cu_net_2", "gated_hg_1*"]) == ["gated_hg_1s_68", "cu_net_2"]
 
 
 def test_the_packaged_table_keeps_its_promises() -> None:
@@ -225,6 +227,18 @@ def test_create_model() -> None:
     assert model.pretrained_cfg["classifier"] == tuple(model.keypoint_modules())
     assert next(tiny(dtype=torch.float64).parameters()).dtype == torch.float64
     assert next(tiny(device="meta").parameters()).is_meta
+    counted = tiny(num_keypoints=np.int64(5), width=np.int32(12))
+    assert {type(size) for size in (counted.config.num_keypoints, counted.config.width)} == {int}
+
+
+def test_what_has_two_names_has_one_value() -> None:
+    for create in (zoo.create_model, timm.create_model):
+        for options in ({"in_chans": 4}, {"in_channels": 4}, {"in_chans": 4, "in_channels": 4}):
+            assert create("gated_hg_1s_68", **TINY, **options).in_channels == 4
+        with pytest.raises(ValueError, match="in_channels and in_chans are the same, got 4 and 1"):
+            create("gated_hg_1s_68", in_chans=1, in_channels=4)
+        with pytest.raises(ValueError, match=r"num_keypoints and num_classes .* got 3 and 4"):
+            create("gated_hg_1s_68", num_keypoints=3, num_classes=4)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +248,8 @@ def test_create_model() -> None:
         ({"drop_rate": 0.5}, TypeError, "unknown option drop_rate; valid are"),
         ({"features_only": True}, TypeError, "an option of timm.create_model"),
         ({"gate": "open"}, ValueError, 'gate must be "channel"'),
+        ({"dtype": "float16"}, TypeError, "dtype must be such as torch.float16, got 'float16'"),
+        ({"dtype": torch.int8}, TypeError, "dtype must be such as torch.float16, got torch.int8"),
         ({"stacks": 0}, ValueError, "stacks must be an integer from 1 to 64, got 0"),
         ({"num_keypoints": 0}, ValueError, "num_keypoints must be an integer from 1"),
         ({"pretrained": True, "checkpoint_path": "x"}, ValueError, "exclude each other"),
@@ -587,6 +603,7 @@ def test_local_dir(tmp_path: Path) -> None:
         assert (model.num_keypoints, model.config) == (3, source.config)
         assert same(model.state_dict(), source.state_dict())
         assert not same(create(name).state_dict(), source.state_dict())  # random, as in timm
+    assert zoo.create_model(name, pretrained=True, in_channels=1).in_channels == 1
     model = zoo.create_model(name, pretrained=True, num_keypoints=5)
     heads = tuple(f"{name}." for name in model.keypoint_modules())
     assert same(model.state_dict(), source.state_dict(), but=heads)
