@@ -58,11 +58,9 @@ def find_sources(words: Sequence[str]) -> list[Source]:
         ImageError: If standard input holds too much.
     """
     found: dict[str, Source] = {}
-    for word in words:
-        if word == STDIN:
-            # Not by another thread later: Ctrl-C would not end its waiting.
-            data = b"" if word in found else _standard_input()
-            found.setdefault(word, Source(word, Path("stdin"), remote=True, data=data))
+    for word in dict.fromkeys(words):
+        if word == STDIN:  # not by another thread later: Ctrl-C would not end its waiting
+            found[word] = Source(word, Path("stdin"), remote=True, data=_standard_input())
         elif is_url(word):
             found[word] = Source(word, Path(file_name(word)), remote=True)
         else:

@@ -1,4 +1,4 @@
-"""Weights from PyTorch's own files to safetensors, once and on purpose; nothing else reads them."""
+"""PyTorch's own files of weights: read as tensors alone, and turned into safetensors."""
 
 import pickle
 from collections.abc import Mapping
@@ -18,16 +18,30 @@ NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", 
 def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]:
     """Writes the weights of a .pt, .pth, .bin or .ckpt file as .safetensors; returns them by name.
 
-    The file holds a state dict, or a checkpoint with one inside. PyTorch reads it with
-    weights_only=True: that makes tensors and plain containers and runs nothing of the file.
+    Raises:
+        WeightsError: See `read_state_dict`.
+        OSError: If the target cannot be written.
+    """
+    target = Path(target)
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"{target} does not end in .safetensors, the format that is written")
+    whole = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in read_state_dict(source).items()
+    }
+    write_whole(target, save(whole))
+    return whole
+
+
+def read_state_dict(source: str | Path) -> dict[str, Tensor]:
+    """The weights in a file of PyTorch's own, a state dict or a checkpoint with one inside.
+
+    PyTorch reads it with weights_only=True: that makes tensors and plain containers and runs
+    nothing of the file.
 
     Raises:
         WeightsError: If it cannot be read, or it is not plain which of its tables are the weights.
-        OSError: If the target cannot be written.
     """
-    source, target = Path(source), Path(target)
-    if target.suffix != ".safetensors":
-        raise WeightsError(f"{target} does not end in .safetensors, the format that is written")
     try:
         held = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -41,13 +55,7 @@ def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]
             f"{source} cannot be read as tensors alone ({reason:.200}); if it holds a whole "
             "pickled network, save its state_dict() with the code that made it"
         ) from error
-    tensors = _state_dict(held, str(source))
-    whole = {
-        name: tensor.detach().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
-    write_whole(target, save(whole))
-    return whole
+    return _state_dict(held, str(source))
 
 
 def _state_dict(held: Any, where: str) -> dict[str, Tensor]:

@@ -4,11 +4,8 @@ Anything else that finds people will do, too, see `gatedpose.predict.people`.
 """
 
 import os
-import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +20,7 @@ from gatedpose.errors import (
     check_range,
     did_you_mean,
 )
+from gatedpose.models.convert import read_state_dict
 from gatedpose.models.names import list_models
 from gatedpose.models.weights import read_tensors
 from gatedpose.predict.people import Detector
@@ -142,7 +140,7 @@ def load_detector(
             "load_detector(file))"
         )
     path = source.fetch() if weights is None else Path(weights)
-    tensors = read_tensors(path) if path.suffix == ".safetensors" else _read_state_dict(path)
+    tensors = read_tensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
     model = getattr(detection, name)(weights=None, weights_backbone=None)
     try:
         model.load_state_dict(tensors)
@@ -155,14 +153,3 @@ def load_detector(
         return detect_people(model, image, min_score)
 
     return detect
-
-
-def _read_state_dict(path: Path) -> Mapping[str, Any]:
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path} cannot be read as a state dict: {reason:.200}") from error
-    if not isinstance(tensors, Mapping):
-        raise WeightsError(f"{path} holds no state dict but a {type(tensors).__name__}")
-    return tensors

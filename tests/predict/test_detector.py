@@ -113,11 +113,11 @@ def test_bad_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         with pytest.raises(WeightsError, match=r"bad\.pth (cannot be read|does not fit)"):
             load_detector(tmp_path / "bad.pth")
     torch.save(Evil(), tmp_path / "evil.pth")
-    with pytest.raises(WeightsError, match=r"evil\.pth cannot be read as a state dict"):
+    with pytest.raises(WeightsError, match=r"evil\.pth cannot be read as tensors alone"):
         load_detector(tmp_path / "evil.pth")
     assert capsys.readouterr().out == ""
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(WeightsError, match=r"list\.pth holds no state dict but a list"):
+    with pytest.raises(WeightsError, match=r"list\.pth holds no table of weights but a list"):
         load_detector(tmp_path / "list.pth")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth does not fit fasterrcnn_mobilenet_v3"):
