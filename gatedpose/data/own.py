@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gatedpose.data.agreement import require_pictures
@@ -13,7 +13,7 @@ from gatedpose.data.coco_table import joint_categories, joint_names, load_table,
 from gatedpose.data.samples import Sample
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.errors import DatasetError
-from gatedpose.skeleton import SKELETONS, Skeleton
+from gatedpose.skeleton import MPII16, SKELETONS, Skeleton
 
 LOG = logging.getLogger(__name__)
 ROBOFLOW = "_annotations.coco.json"
@@ -173,7 +173,8 @@ def _skeleton(category: Row) -> Skeleton:
     joints = _known_names(joint_names(category))
     for known in SKELETONS.values():  # then limbs, pairs and metrics are those of its name
         if joints == known.joints and not {"flip_pairs", "skeleton"} & set(category.values):
-            return known
+            named = replace(known, name=str(category.values.get("name", "own")))
+            return named if known == MPII16 else known  # PCKh needs head boxes: tables have none
     flips = guess_flip_pairs(joints)
     if category.values.get("flip_pairs") is not None:
         flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))

@@ -18,6 +18,7 @@ from gatedpose.skeleton import LSP14, MPII16, Skeleton
 Array = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
+LSP_TORSO = ("left shoulder", "right hip")
 LIMBS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")  # columns of a left and a right
 HEAD_SIZE = 0.6  # of the diagonal of MPII's head box
 
@@ -146,7 +147,7 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
     target = np.asarray(target, dtype=float)
     if target.ndim != 3 or target.shape[1:] != (LSP14.num_keypoints, 2):
         raise InputError(f"lsp_pck: target must be (N, 14, 2), got {target.shape}")
-    shoulder, hip = joint_indices(LSP14, ("left shoulder", "right hip"))
+    shoulder, hip = joint_indices(LSP14, LSP_TORSO)
     normaliser = np.linalg.norm(target[:, shoulder] - target[:, hip], axis=1)
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)
@@ -157,6 +158,11 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
     columns = {"Head": joint_indices(LSP14, ("neck", "head top")), **limb_columns(LSP14)}
     score = pck(pred, target, normaliser, mask, threshold, columns)
     return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip)")
+
+
+def has_lsp_torso(mask: Mask) -> bool:
+    """Whether any of N people (N, 14) has the labels that `lsp_pck` measures by."""
+    return bool(mask[:, joint_indices(LSP14, LSP_TORSO)].all(axis=1).any())
 
 
 def joint_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:

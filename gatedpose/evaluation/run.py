@@ -18,8 +18,8 @@ from gatedpose.catalogue import Averaging
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.samples import Sample
 from gatedpose.errors import InputError
-from gatedpose.evaluation.metrics import Score, lsp_pck, pck, pckh
-from gatedpose.evaluation.people import mean_oks, torso_pck
+from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck, pckh
+from gatedpose.evaluation.people import mean_oks, torso_lengths, torso_pck
 from gatedpose.evaluation.predictions import Points
 from gatedpose.files.whole import write_whole
 from gatedpose.predict.predictor import Predictor
@@ -81,6 +81,9 @@ def evaluate(
     known = np.array([bool(group) for group in groups])
     if lacking := [skeleton.joints[k] for k in np.flatnonzero(~known)]:
         LOG.warning(f"not scored, since the network does not predict it: {', '.join(lacking)}")
+    counted = [replace(sample, labelled=sample.labelled & known) for sample in samples]
+    nothing = np.zeros((len(samples), len(known), 2))
+    score_people(counted, nothing, threshold, averaging)  # errors come before hours of work
     pairs = ((sample.image, sample.box[None]) for sample in samples)
     bar = tqdm(
         predictor.stream(pairs), "evaluating", len(samples), unit="person", disable=not progress
@@ -91,7 +94,6 @@ def evaluate(
         for values in ([pose.keypoints for pose in poses], [pose.scores for pose in poses])
     )
     keypoints = np.where(known[:, None], keypoints, np.nan).astype(np.float32)
-    counted = [replace(sample, labelled=sample.labelled & known) for sample in samples]
     return Evaluation(
         score=score_people(counted, keypoints, threshold, averaging),
         ids=tuple(sample.id for sample in samples),
@@ -111,8 +113,8 @@ def score_people(
     Args:
         samples: N people with the same skeleton: LSP's 14 joints are scored by `lsp_pck`, MPII's 16
             by `pckh`, COCO's 17 and the 19 of people by `torso_pck` and, as a further column,
-            `mean_oks` of the box's area, any others by PCK with the longer side of the box as
-            normaliser.
+            `mean_oks` of the box's area, any others, and people none of whom has a labelled torso,
+            by PCK with the longer side of the box as normaliser.
         keypoints: (N, K, 2) predicted, image pixels.
         threshold: 0.5 for PCKh and 0.2 for PCK if None.
         averaging: Of PCKh, see `gatedpose.evaluation.metrics.pckh`.
@@ -122,7 +124,7 @@ def score_people(
     """
     target = np.stack([sample.keypoints for sample in samples])
     labelled = np.stack([sample.labelled for sample in samples])
-    if samples[0].skeleton == LSP14:
+    if samples[0].skeleton == LSP14 and has_lsp_torso(labelled):
         return lsp_pck(keypoints, target, labelled, 0.2 if threshold is None else threshold)
     if samples[0].skeleton == MPII16:
         heads = [sample.head_box for sample in samples if sample.head_box is not None]
@@ -135,7 +137,8 @@ def score_people(
         return pckh(keypoints, target, np.stack(heads), ~labelled, reach, averaging)
     boxes = np.stack([sample.box for sample in samples])
     sizes, reach = boxes[:, 2:] - boxes[:, :2], 0.2 if threshold is None else threshold
-    if samples[0].skeleton in (COCO17, PEOPLE19):
+    torso = samples[0].skeleton in (COCO17, PEOPLE19)
+    if torso and np.isfinite(torso_lengths(target, labelled, samples[0].skeleton)).any():
         score = torso_pck(keypoints, target, labelled, samples[0].skeleton, reach)
         oks = mean_oks(keypoints, target, labelled, sizes.prod(axis=1), samples[0].skeleton)
         return replace(score, columns={**score.columns, "OKS": oks})

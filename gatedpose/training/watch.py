@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from gatedpose.batches.augment import NONE, augment
 from gatedpose.batches.crops import Crops
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.evaluation.metrics import Score, lsp_pck, pck
+from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import decode
 from gatedpose.media.drawing import contact_sheet, draw_poses
@@ -20,7 +20,8 @@ def watch(
 ) -> tuple[Score, Tensor]:
     """A quick look at a network in training: PCK@0.2 on crops, without flip test, and a picture.
 
-    Joints other than LSP's are scored with the longer side of the box as normaliser.
+    Joints other than LSP's, or LSP's without anybody's torso, are scored with the longer side of
+    the box as normaliser.
 
     The figure of record comes from `gatedpose evaluate`, on whole images.
     """
@@ -45,6 +46,6 @@ def watch(
                 )
     points_and_truth = torch.cat(pred).numpy(), torch.cat(target).numpy()
     labelled, sides = val.labelled.numpy(), np.full(len(val), size / CROP_MARGIN)
-    lsp = skeleton == LSP14
+    lsp = skeleton == LSP14 and has_lsp_torso(labelled)
     found = lsp_pck(*points_and_truth, labelled) if lsp else pck(*points_and_truth, sides, labelled)
     return found, contact_sheet(pictures[:16], 4)

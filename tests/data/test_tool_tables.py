@@ -15,7 +15,8 @@ from gatedpose.cli import main
 from gatedpose.data.own import own, splits_in
 from gatedpose.data.readers import read_dataset
 from gatedpose.errors import DatasetError
-from gatedpose.skeleton import COCO17
+from gatedpose.evaluation.run import score_people
+from gatedpose.skeleton import COCO17, MPII16
 
 JOINTS = ["nose", "front_left_paw", "front_right_paw"]
 FIRST = [10, 20, 2, 30, 5.5, 1, 12, 33, 2]  # what is annotated in a.jpg, three joints
@@ -407,6 +408,18 @@ def test_names_of_known_joints(tmp_path: Path) -> None:
     assert person.skeleton.joints == ("nose", "left ankle", "right ankle")
     assert person.skeleton.flip_pairs == ((2, 1),)
     assert person.skeleton.limbs == ()
+
+
+def test_own_people_of_mpiis_joints_need_no_head_boxes(tmp_path: Path) -> None:
+    """By MPII's name they could not be scored: PCKh needs head boxes, which tables have not."""
+    content = table(keypoints=[10, 20, 2] * 15 + [40, 50, 2])
+    content["categories"][0]["keypoints"] = [name.replace(" ", "_") for name in MPII16.joints]
+    write(tmp_path / "train.json", content)
+    people = own(tmp_path, "train", check_images=False)
+    assert people[0].skeleton.joints == MPII16.joints
+    assert people[0].skeleton.limbs == MPII16.limbs
+    score = score_people(people, people[0].keypoints[None])
+    assert score.metric == "PCK@0.2 (normaliser: longer side of the box)"
 
 
 def test_missing_pictures_are_counted(tmp_path: Path) -> None:

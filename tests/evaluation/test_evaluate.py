@@ -257,6 +257,29 @@ def test_other_joints_are_scored_against_the_box() -> None:
     assert score_people(people, pred, 0.21).mean == 100
 
 
+@pytest.mark.parametrize("skeleton", [LSP14, COCO17], ids=lambda skeleton: skeleton.name)
+def test_people_without_a_torso_are_scored_against_the_box(skeleton: Skeleton) -> None:
+    """Own portraits, for example: nobody's hips are labelled."""
+    hips = [k for k, name in enumerate(skeleton.joints) if "hip" in name]
+    people = people_of(skeleton, head=False)
+    for person in people:
+        person.labelled[hips] = False
+    pred = np.stack([person.keypoints for person in people])
+    pred[0, 0, 0] += 20.1  # the longer side is 100
+    score = score_people(people, pred)
+    assert score.metric == "PCK@0.2 (normaliser: longer side of the box)"
+    assert score.per_joint[0] == 50
+    people[1].labelled[hips] = True
+    assert "longer side" not in score_people(people, pred).metric
+
+
+def test_errors_of_scoring_come_before_the_work(samples: list[Sample]) -> None:
+    people = people_of(MPII16, head=False)  # of pictures that are not there
+    predictor = Predictor(Told(torch.zeros(2, 16, 2)), MPII16)
+    with pytest.raises(InputError, match="PCKh needs head boxes"):
+        evaluate(predictor, people, progress=False)
+
+
 def test_published_predictions_by_the_command(fixtures: Path) -> None:
     table = {"hrnet": 87.299, "official": 86.757, "pooled16": 88.196}
     for averaging, mean in table.items():

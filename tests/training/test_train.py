@@ -145,6 +145,10 @@ def test_watch_scores_in_the_order_of_the_people() -> None:
     assert score.mean == 100
     assert score.counted == 5 * 14 - 1
     assert sheet.shape == (3, 2 * 68 + 4, 4 * 68 + 4)  # five pictures in rows of four
+    hips = labelled.clone()
+    hips[:, 2:4] = False  # nobody has the torso that LSP's score measures by
+    score, _ = watch(Oracle(points), replace(val, labelled=hips), LSP14, 64, batch_size=2)
+    assert (score.mean, score.counted) == (100, 5 * 12 - 1)
     points[2:, 13] += 15
     score, _ = watch(Oracle(points), replace(val, labelled=labelled), LSP14, 64, batch_size=2)
     assert score.per_joint[13] == 40
