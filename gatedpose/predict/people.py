@@ -123,13 +123,9 @@ def find_people(detector: Detector, image: Tensor) -> Tensor:
             finite, has no area or lies outside the image (3, H, W).
     """
     found = detector(image)
-    name = getattr(detector, "__name__", type(detector).__name__)
     try:
-        if len(found) == 0:
-            return torch.zeros(0, 5, dtype=torch.float32)
         return as_people(found, *image.shape[1:]).cpu()
-    except (BoxError, TypeError) as error:
-        kind = type(found).__name__
-        raise DetectorError(
-            f"the detector {name} returned no boxes but a {kind}: {error}"
-        ) from error
+    except BoxError as error:
+        name = getattr(detector, "__name__", type(detector).__name__)
+        text = f"the detector {name} returned no boxes but a {type(found).__name__}: {error}"
+        raise DetectorError(text) from error

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatedpose.errors import InputError, check_range
+from gatedpose.errors import InputError, InputTypeError, check_range
 from gatedpose.geometry import Boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.pose import Pose
@@ -78,7 +78,7 @@ class Tracker:
             `gatedpose.predict.smoothing.joint_filter`; none if None.
 
     Raises:
-        ValueError: If `detect_every` is not positive.
+        ValueError: If `detect_every` is not positive, or what is called cannot be.
     """
 
     def __init__(
@@ -93,6 +93,9 @@ class Tracker:
     ) -> None:
         check_range("Tracker: detect_every, frames,", detect_every, (1, 10**9))
         check_range("Tracker: min_confidence", min_confidence, (0.0, 1.0))
+        for name, tool in (("predictor", predictor), ("detector", detector), ("smooth", smooth)):
+            if not (tool is None or callable(tool)):
+                raise InputTypeError(f"Tracker: {name} is called, got {tool!r:.80}")
         self.predictor, self.detector, self.boxes = predictor, detector, boxes
         self.min_confidence, self.detect_every, self.smooth = min_confidence, detect_every, smooth
         self._tracks: list[_Track] = []

@@ -250,6 +250,9 @@ def test_boxes_are_taken_as_the_predictor_takes_them(predictor: Predictor) -> No
 def test_bad_input(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match="needs the time of each frame"):
         Tracker(predictor, smooth=joint_filter)(scene())
+    for wrong in ({"smooth": True}, {"detector": "ssdlite320_mobilenet_v3_large"}):
+        with pytest.raises(TypeError, match=f"Tracker: {next(iter(wrong))} is called, got "):
+            Tracker(predictor, **wrong)
     with pytest.raises(BoxError, match="outside the image"):
         Tracker(predictor, boxes=[[500, 0, 600, 50]])(scene())
     with pytest.raises(DetectorError, match="StubDetector returned no boxes but a list"):
