@@ -112,7 +112,7 @@ def _check_corrections(out: Path) -> None:
 )  # fmt: skip
 @click.option("--better", type=POSITIVE, help="Exchange left and right if nearer by this. [0.08]")
 @click.option("--far", type=POSITIVE, help="Drop joints farther than this from predictions. [0.25]")
-@click.option("--sure", type=SHARE, help="Only where the score is at least this. [drop none]")
+@click.option("--sure", type=SHARE, help="... if their score is at least this. [drop none]")
 @click.option("--out", type=Path, required=True, help="File for the corrections (.json).")
 @click.option("--picture", type=PICTURE, help="Draw people before and after (.png).")
 @pixels_option

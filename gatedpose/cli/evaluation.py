@@ -50,7 +50,7 @@ BATCH = 32  # people at once
     "--averaging", type=click.Choice(AVERAGINGS), default="hrnet", show_default=True,
     help="How PCKh is averaged.",
 )  # fmt: skip
-@click.option("--flip/--no-flip", default=True, show_default=True, help="Average with its mirror.")
+@click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror, and average.")
 @decoder_option
 @click.option(
     "--size",

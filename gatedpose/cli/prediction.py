@@ -57,7 +57,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     "it is downloaded if it is not there. [gated_finder_320]",
 )
 @click.option("--detect", is_flag=True, help=f"The same as --detector {DETECTOR}.")
-@click.option("--detector-weights", type=Path, metavar="FILE", help="That detector's. [download]")
+@click.option("--detector-weights", type=Path, metavar="FILE", help="Its weights. [download]")
 @click.option(
     "--min-person",
     type=SHARE,
