@@ -17,6 +17,7 @@ from gatedpose.cli.options import (
     best_device,
     check_apart,
     check_replaced,
+    check_writable,
     decoder_option,
     device_option,
     fast_option,
@@ -94,6 +95,8 @@ def evaluate(
     if save and save.suffix != suffix:
         raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
     check_apart("--save", save, predictions, truth)
+    if save:
+        check_writable(save.parent, "--save")
     if truth:
         check_replaced("--save", save, *RESULTS)
     notes = notes_for_json(as_json)

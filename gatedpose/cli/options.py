@@ -68,10 +68,10 @@ def check_apart(option: str, out: Path | None, *inputs: Path | None) -> None:
             )
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--out") -> None:
     """Raises BadParameter if no file can be made in a folder."""
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise click.BadParameter(f"cannot write into {folder}", param_hint="--out")
+        raise click.BadParameter(f"cannot write into {folder}", param_hint=option)
 
 
 def _same(one: Path, other: Path) -> bool:

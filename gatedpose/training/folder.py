@@ -28,6 +28,8 @@ def check_folder(out: Path, resume: bool, read: Iterable[Path]) -> None:
         raise FileExistsError(
             f"{out} holds a training: go on with it by --resume, or train into another folder"
         )
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: train into a folder")
     if out.resolve() in {folder.resolve() for folder in read}:
         raise InputError(f"{out} is a folder of pictures: train into another one")
     check_replaceable(out / "model", MODEL_FILES)
