@@ -58,8 +58,7 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
 
     Raises:
         TypeError: If `images` is no tensor, or its dtype is not the weights' and autocast is off.
-        ValueError: For another rank, number of channels, or a size that does not halve often
-            enough.
+        ValueError: For another rank, number of channels or size.
     """
     check_batch(images)
     shape = tuple(images.shape)
@@ -68,14 +67,11 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
     kind = images.device.type
     autocast = kind != "meta" and torch.is_autocast_enabled(kind)
     if images.dtype != dtype and not autocast:
-        raise InputTypeError(
-            f"forward: images are {images.dtype} but the weights are {dtype}; convert them"
-        )
+        kinds = f"images are {images.dtype} but the weights are {dtype}"
+        raise InputTypeError(f"forward: {kinds}; convert them")
     height, width = images.shape[-2:]
     if height % multiple or width % multiple or not height or not width:
-        good = tuple(
-            max(multiple, -(-int(side) // multiple) * multiple) for side in (height, width)
-        )
+        good = [max(multiple, -(-int(s) // multiple) * multiple) for s in (height, width)]
         raise InputError(
             f"forward: height and width must be multiples of {multiple}, got {height} x {width}; "
             f"the next good size is {good[0]} x {good[1]}"
@@ -94,9 +90,8 @@ def check_network(what: str, model: object) -> None:
 def hand_on(model: nn.Module, made: nn.Module) -> None:
     """Tells a network that was made from `model` what that is told of its joints and images."""
     known = "in_channels size_multiple num_keypoints pretrained_cfg skeleton calibration"
-    for name in known.split():
-        if hasattr(model, name):
-            setattr(made, name, getattr(model, name))
+    for name in [name for name in known.split() if hasattr(model, name)]:
+        setattr(made, name, getattr(model, name))
 
 
 class HeatmapNetwork(nn.Module):
@@ -266,8 +261,7 @@ class HeatmapNetwork(nn.Module):
         """Replaces heads and heatmap remaps by fresh ones for `num_classes` keypoints.
 
         Raises:
-            ValueError: For a number that the configuration refuses, less than one for example, or a
-                `global_pool` (heatmaps are not pooled).
+            ValueError: For a number that the configuration refuses, or a `global_pool`.
         """
         if global_pool:
             raise InputError(f"reset_classifier: heatmaps are not pooled, got {global_pool!r}")

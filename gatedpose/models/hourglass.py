@@ -15,7 +15,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError, check_choice
+from gatedpose.errors import InputError, check_choice, check_range
 from gatedpose.models.base import HeatmapNetwork, check_sizes
 from gatedpose.models.layers import (
     MERGES,
@@ -113,8 +113,7 @@ class HybridHourglass(nn.Module):
         act_layer: Layer = "relu",
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise InputError(f"HybridHourglass: depth must be at least 1, got {depth}")
+        check_range("HybridHourglass: depth", depth, (1, 16))
         self.depth = depth
         layers = NormAct(norm_layer=norm_layer, act_layer=act_layer)
         block = partial(SoftGatedResidual, channels, gate=gate, **layers)

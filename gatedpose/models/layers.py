@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError, check_choice, in_range
+from gatedpose.errors import InputError, check_choice, check_range, in_range
 
 Gate: TypeAlias = Literal["channel", "scalar"] | float
 Layer: TypeAlias = str | Callable[..., nn.Module]  # timm's name, or what builds the layer
@@ -100,6 +100,8 @@ class SoftGate(nn.Module):
 
     def __init__(self, channels: int, gate: Gate = "channel", init: float = 0.0) -> None:
         super().__init__()
+        check_range("SoftGate: channels", channels, (1, 2**20))
+        check_range("SoftGate: init", init, (-1e9, 1e9))
         self.channels = channels
         self.gate: Gate = check_gate(gate)
         if isinstance(self.gate, float):
@@ -179,7 +181,9 @@ class SoftGatedResidual(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
+        check_range("SoftGatedResidual: in_channels", in_channels, (1, 2**20))
         check_width("SoftGatedResidual: out_channels", out_channels)
+        check_range("SoftGatedResidual: groups", groups, (1, 2**20))
         half, quarter = out_channels // 2, out_channels // 4
         if in_channels % groups or half % groups:
             raise InputError(

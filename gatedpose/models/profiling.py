@@ -63,7 +63,8 @@ def profile(
     if min(size) < 1:
         raise InputError(f"profile: height and width must be positive, got {size[0]} x {size[1]}")
     parameter = next(model.parameters(), torch.empty(0))
-    channels = getattr(model, "in_channels", 3)
+    convolutions = (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    channels = getattr(model, "in_channels", next(convolutions, 3))
     images = torch.zeros(1, channels, *size, device=parameter.device, dtype=parameter.dtype)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit")  # fvcore scripts and traces with it

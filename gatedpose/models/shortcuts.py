@@ -16,7 +16,7 @@ from timm.models import convnext, regnet, resnet, resnetv2, vision_transformer
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError
-from gatedpose.models.layers import Gate, SoftGate, check_gate
+from gatedpose.models.layers import Gate, SoftGate
 
 # Blocks and the module of their shortcut, which is called on the block's input.
 POST_ACTIVATION = (
@@ -97,7 +97,7 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
     """
     if list_gates(model):
         raise InputError("gate_shortcuts: this network has gates already; see ungate_shortcuts")
-    check_gate(gate)
+    SoftGate(1, gate, init)  # raises what a gate raises, before a block has changed
     gated = [_gate(module, init, gate) for module in list(model.modules())]
     if not any(gated):
         raise InputError(

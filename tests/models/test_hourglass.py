@@ -133,7 +133,7 @@ def test_config_is_frozen_and_normalised() -> None:
 def test_hybrid_hourglass_errors(size) -> None:
     with pytest.raises(ValueError, match=f"multiples of 4 to be halved 2 times, got {size[0]} x"):
         HybridHourglass(8, 2)(torch.randn(2, 8, *size))
-    with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="depth must be a whole number from 1 to 16, got 0"):
         HybridHourglass(8, 0)
 
 

@@ -286,8 +286,11 @@ def test_hourglass_passes_norm_and_activation_on() -> None:
         ({"norm_layer": "layernorm"}, r"norm_layer 'layernorm' takes no \(B, 8, H, W\)"),
         ({"act_layer": 3}, "timm knows no act_layer 3"),
         ({"norm_layer": "groupnorm"}, "norm_layer 'groupnorm' cannot be built for .8,."),
+        ({"in_channels": 0}, r"in_channels must be a whole number from 1 .*got 0"),
+        ({"in_channels": "8"}, r"in_channels must be a whole number .*got '8'"),
+        ({"groups": 0}, r"groups must be a whole number from 1 .*got 0"),
     ],
 )
-def test_layers_that_timm_does_not_know(layers, message: str) -> None:
+def test_what_no_block_is_made_of(layers, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SoftGatedResidual(8, **layers)
+        SoftGatedResidual(**{"in_channels": 8, **layers})

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -120,3 +121,10 @@ def test_a_size_below_one() -> None:
 def test_a_model_on_a_gpu() -> None:
     model = small().cuda()
     assert profile(model, (64, 32)).conv_macs == profile(small(), (64, 32)).conv_macs
+
+
+def test_networks_of_others_get_as_many_channels_as_they_take() -> None:
+    grey = timm.create_model("resnet18", in_chans=1)
+    colour = timm.create_model("resnet18")
+    stem = 64 * 7 * 7 * 16 * 32  # a channel's products in the first convolution, at half size
+    assert profile(colour, (32, 64)).conv_macs - profile(grey, (32, 64)).conv_macs == 2 * stem

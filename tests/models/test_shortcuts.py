@@ -12,7 +12,13 @@ import torchvision
 from timm.layers import BatchNormAct2d, create_conv2d
 from torch import nn
 
-from gatedpose.models.shortcuts import fold_gates, gate_shortcuts, list_gates, ungate_shortcuts
+from gatedpose.models.shortcuts import (
+    GatedBlock,
+    fold_gates,
+    gate_shortcuts,
+    list_gates,
+    ungate_shortcuts,
+)
 
 # Model, its gates, their factors: counted from the published layouts.
 NETWORKS = {
@@ -151,6 +157,10 @@ def test_networks_without_known_blocks_are_refused() -> None:
     model = gate_shortcuts(network("resnet18")[0])
     with pytest.raises(ValueError, match="has gates already; see ungate_shortcuts"):
         gate_shortcuts(model)
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=(32, 64), depth=1)
+    with pytest.raises(ValueError, match=r"init must be a number from .*got 'zero'"):
+        gate_shortcuts(vit, init="zero")
+    assert not any(isinstance(module, GatedBlock) for module in vit.modules())
     with pytest.raises(ValueError, match="gate must be"):
         gate_shortcuts(ungate_shortcuts(model), gate="soft")
     assert not list_gates(model)
