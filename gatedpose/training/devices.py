@@ -73,18 +73,15 @@ def stopping() -> Iterator[list[int]]:
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def back(number: int) -> None:
-        signal.signal(number, before[number] or signal.SIG_DFL)
-
     def note(number: int, frame: object) -> None:
         came.append(number)
         if number == signal.SIGINT:
-            back(number)
+            signal.signal(number, before[signal.SIGINT] or signal.default_int_handler)
 
     try:
         for number in before:
             signal.signal(number, note)
         yield came
     finally:
-        for number in before:
-            back(number)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
