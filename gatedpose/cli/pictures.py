@@ -109,6 +109,8 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: P
         folder = coco.resolve().parent
         if not (folder.is_dir() or (made and made.resolve() == folder)):
             raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
+        if made and coco.resolve() == made.resolve() / RESULTS:
+            raise click.BadParameter(f"{coco} is where the poses go", param_hint="--coco")
         image_ids(sources, job.listed)  # before any work
     if job.listed:
         job.listed.check_pictures([source.file for source in sources])

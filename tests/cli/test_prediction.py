@@ -431,6 +431,7 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{photos}", "--resume", "--overwrite"], "not both"),
         (["{photos}", "--box", "1,2,30,40", "--detect"], "one of --box, --boxes, --whole and"),
         (["{photos}", "--coco", "{folder}/none/c.json"], "there is no folder"),
+        (["{photos}", "--coco", "poses/poses.jsonl"], "poses.jsonl is where the poses go"),
         (["{photos}", "--boxes", "{folder}/absent.json"], "absent.json cannot be read as JSON"),
         (["{photos}/001.png", "--overwrite"], "--overwrite is for several pictures"),
         (["{photos}/001.png", "--out", "{photos}/001.png"], "001.png is what is read"),
