@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gatedpose.batches.jpegs import JpegImages, end_to_end
 from gatedpose.batches.packs import kept
 from gatedpose.data.boxes import read_boxes
+from gatedpose.data.samples import first_five
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.media.folders import find_images
@@ -119,6 +120,9 @@ def _read_coco(folder: Path, split: str) -> list[Labelled]:
     for name, boxes in table.by_image.items():
         stacked = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
         found.append(Labelled(folder / "images" / str(name), stacked))
+    if missing := [one.path.name for one in found if not one.path.is_file()]:
+        count = f"{len(missing)} of {len(found)}"
+        raise DatasetError(f"pictures are missing, {count}: {folder} lacks {first_five(missing)}")
     table.check_pictures([one.path for one in found])
     return found
 

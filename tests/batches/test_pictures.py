@@ -89,6 +89,12 @@ def test_coco_boxes_of_other_pictures_are_doubted(
     assert "(c.jpg is 40 x 80, there 80 x 160): resized after they were labelled?" in caplog.text
 
 
+def test_missing_pictures_are_named_before_any_is_packed(coco: Path) -> None:
+    (coco / "images" / "c.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"pictures are missing, 1 of 1: .*coco lacks c\.jpg$"):
+        read_labelled(coco, "train")
+
+
 def test_a_folder_without_labels_is_named(yolo: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds neither valid/labels nor labels/valid, as YOLO"):
         read_labelled(tmp_path / "yolo" / "train", "val")
