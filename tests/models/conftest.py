@@ -57,7 +57,8 @@ def same() -> Callable[..., bool]:
 @pytest.fixture(scope="session")
 def folder_of() -> Callable[[HeatmapNetwork, Path], Path]:
     def folder_of(model: HeatmapNetwork, folder: Path) -> Path:
-        shape = "width stacks depth gate merge skip".split()  # old timm does not record them
+        # Old timm does not record them.
+        shape = {"width", "stacks", "depth", "gate", "merge", "skip"}
         options = {key: value for key, value in vars(model.config).items() if key in shape}
         timm.models.save_for_hf(model, folder, safe_serialization=True, model_args=options)
         return folder
