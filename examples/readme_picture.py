@@ -20,11 +20,10 @@ def main(out: Path) -> None:
     photos = [Path(skimage.__file__).parent / "data" / n for n in ("astronaut.png", "camera.png")]
     predictor, drawn = gatedpose.Predictor("best"), []
     for photo in photos:
-        picture = read_image(photo)
-        for pose in predictor(photo):
-            picture = read_image(pose.draw(picture))
+        poses = predictor(photo)
+        drawn.append(read_image(gatedpose.draw(photo, poses)))
+        for pose in poses:
             click.echo(f"{photo.name}: {int(pose.found.sum())} of {len(pose.found)} joints found")
-        drawn.append(picture)
     write_image(contact_sheet(drawn, columns=2), out)
 
 

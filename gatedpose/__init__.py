@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatedpose.models.shortcuts import gate_shortcuts
     from gatedpose.models.weights import load_weights
     from gatedpose.models.zoo import create_model
-    from gatedpose.pose import Pose
+    from gatedpose.pose import Pose, draw
     from gatedpose.predict.oneline import predict
     from gatedpose.predict.predictor import Predictor
     from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, Skeleton
@@ -48,6 +48,7 @@ __all__ = [
     "UnknownModelError",
     "WeightsError",
     "create_model",
+    "draw",
     "gate_shortcuts",
     "list_models",
     "load_weights",
@@ -66,7 +67,7 @@ _HOMES = {
     "models.weights": ("load_weights",),
     "models.names": ("list_models",),
     "models.zoo": ("create_model",),
-    "pose": ("Pose",),
+    "pose": ("Pose", "draw"),
     "predict.predictor": ("Predictor",),
     "skeleton": ("COCO17", "LSP14", "MPII16", "PEOPLE19", "Skeleton"),
 }

@@ -1,6 +1,6 @@
 """One person's keypoints, and the forms that other libraries take them in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL.Image import Image
 
 from gatedpose.errors import InputError, MissingPackageError, require
-from gatedpose.media.images import ImageSource, to_pil
+from gatedpose.media.images import ImageSource, read_image, to_pil
 from gatedpose.skeleton import COCO17, Skeleton
 
 # The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
@@ -65,14 +65,9 @@ class Pose:
             box: Whether the box is drawn, too.
 
         Returns:
-            A picture of Pillow's, of the same size: `.show()` opens it, `.save("a.jpg")` writes it.
-            Draw the next person on it.
+            See `gatedpose.draw`, which draws several people.
         """
-        from gatedpose.media.drawing import draw_people
-
-        least = self.trust if min_score is None else min_score
-        picture = draw_people(image, [self], self.skeleton, boxes=box, min_score=least, scale=1)
-        return to_pil(picture)
+        return draw(image, [self], min_score=min_score, boxes=box)
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers for JSON: track, box, box_score, and [x, y, score] of each joint by name.
@@ -131,6 +126,42 @@ class Pose:
             "keypoints": (rows - (0.5, 0.5, 0)).reshape(-1).round(4).tolist(),
             "score": round(float(rows[:, 2].mean()), 6),
         }
+
+
+def draw(
+    image: ImageSource,
+    poses: Iterable[Pose],
+    *,
+    min_score: float | None = None,
+    boxes: bool = False,
+    channels: str = "rgb",
+) -> Image:
+    """A copy of the image with everybody drawn on it.
+
+        gatedpose.draw("photo.jpg", gatedpose.predict("photo.jpg")).show()
+
+    Args:
+        image: Where the people are: anything that `gatedpose.media.images.read_image` reads.
+        poses: Of this image, none or more.
+        min_score: Joints below are drawn hollow, far below not at all; each pose's `trust` if None.
+        boxes: Whether boxes are drawn, too.
+        channels: "bgr" for arrays and tensors as OpenCV gives them.
+
+    Returns:
+        A picture of Pillow's, in RGB and of the same size: `.show()` opens it, `.save("a.jpg")`
+        writes it.
+
+    Raises:
+        ImageError: If the image cannot be read.
+    """
+    from gatedpose.media.drawing import draw_people
+    from gatedpose.media.photos import as_rgb
+
+    picture = read_image(as_rgb(image, channels))
+    for pose in poses:
+        least = pose.trust if min_score is None else min_score
+        picture = draw_people(picture, [pose], pose.skeleton, boxes=boxes, min_score=least, scale=1)
+    return to_pil(picture)
 
 
 def to_supervision(poses: Sequence[Pose]) -> Any:

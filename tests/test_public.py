@@ -24,8 +24,8 @@ def test_all_is_what_the_design_promises() -> None:
         "COCO17", "LSP14", "MPII16", "PEOPLE19", "GatedHourglass", "GatedHourglassConfig",
         "HybridHourglass",
         "Pose", "Predictor", "Profile", "Skeleton", "SoftGate", "SoftGatedResidual",
-        "UnknownModelError", "WeightsError", "create_model", "gate_shortcuts", "list_models",
-        "load_weights", "optimize", "predict", "profile",
+        "UnknownModelError", "WeightsError", "create_model", "draw", "gate_shortcuts",
+        "list_models", "load_weights", "optimize", "predict", "profile",
     }  # fmt: skip
     for name in gatedpose.__all__:
         assert getattr(gatedpose, name).__doc__, name

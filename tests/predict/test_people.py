@@ -1,6 +1,7 @@
 """Who is in a picture: boxes in every form, the network's own look, one line of Python."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,12 @@ def test_a_pose_draws_itself(tmp_path: Path) -> None:
     assert picture.getpixel((40, 50)) == (110, 225, 90)
     assert (grey == 77).all()
     boxed = np.asarray(pose.draw(picture, box=True))
+    other = replace(pose, keypoints=keypoints + 5)
+    both = np.asarray(gatedpose.draw(grey, [pose, other]))
+    assert (both == np.asarray(other.draw(picture))).all()
+    assert (np.asarray(gatedpose.draw(grey, [])) == grey).all()
+    blue = np.full((H, W, 3), (255, 0, 0), np.uint8)  # as OpenCV has it
+    assert gatedpose.draw(blue, [pose], channels="bgr").getpixel((1, 1)) == (0, 0, 255)
     assert (boxed != np.asarray(picture)).any()
     picture.save(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size
