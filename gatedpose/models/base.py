@@ -89,9 +89,13 @@ def check_network(what: str, model: object) -> None:
 
 def hand_on(model: nn.Module, made: nn.Module) -> None:
     """Tells a network that was made from `model` what that is told of its joints and images."""
-    known = "in_channels size_multiple num_keypoints pretrained_cfg skeleton calibration"
-    for name in [name for name in known.split() if hasattr(model, name)]:
-        setattr(made, name, getattr(model, name))
+    images, joints = (
+        "in_channels size_multiple pretrained_cfg",
+        "num_keypoints skeleton calibration",
+    )
+    for name in f"{images} {joints} feature_info".split():
+        if hasattr(model, name):
+            setattr(made, name, getattr(model, name))
 
 
 class HeatmapNetwork(nn.Module):

@@ -10,6 +10,7 @@ from gatedpose.engines.engine import check_installed
 from gatedpose.engines.runtimes import onnxruntime_session, openvino, openvino_run
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.typed_json import parse_json
+from gatedpose.models.base import check_batch
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.configs import check_config
 from gatedpose.skeleton import Skeleton
@@ -89,6 +90,7 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
+        check_batch(images)
         size = tuple(self.pretrained_cfg["input_size"])
         if tuple(images.shape[1:]) != size:
             raise InputError(

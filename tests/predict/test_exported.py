@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import gatedpose
 from gatedpose.cli import main
-from gatedpose.errors import InputError, WeightsError
+from gatedpose.errors import InputError, InputTypeError, WeightsError
 from gatedpose.export import export
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.predict.exported import ExportedNetwork
@@ -60,6 +60,8 @@ def test_same_as_in_pytorch(
     [pose] = gatedpose.Predictor(exported)(photo)
     [same] = gatedpose.Predictor(network, TRIO, size=(64, 128))(photo)
     assert np.abs(pose.keypoints - same.keypoints).max() < 0.1
+    with pytest.raises(InputTypeError, match=r"images are torch.uint8 and must be floats"):
+        exported(torch.zeros(1, 3, 64, 128, dtype=torch.uint8))
 
 
 def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_boxes_come_back_in_pixels_of_the_picture(told: PersonFinder) -> None:
     assert torch.equal(find_people(told, image)[:, :4], boxes)
 
 
+def test_an_optimised_finder_finds_the_same() -> None:
+    model = gatedpose.create_model(NAME, pretrained=True)
+    fast = PersonFinder(gatedpose.optimize(model, engine="openvino", precision="float32"))
+    boxes, scores = fast.find(astronaut())
+    same, sure = PersonFinder(model).find(astronaut())
+    assert len(same) == 1
+    assert torch.allclose(boxes, same, atol=0.5)
+    assert torch.allclose(scores, sure, atol=1e-3)
+
+
 def test_a_small_box_is_worth_less_than_a_large_one_of_the_same_peak() -> None:
     boxes = torch.tensor([[0.0, 0, 60, 80], [0, 0, 6, 8], [0, 0, 60, 80]])
     large, small, unsure = BoxChance()(torch.tensor([0.3, 0.3, 0.29]), boxes, 6000.0).tolist()
