@@ -126,8 +126,11 @@ def read_video(path: str | os.PathLike[str]) -> Video:
         raise VideoError(f"{path} is a folder, not a video")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path} (looked from {Path.cwd()})")
+    # Before version 19 titles that are no UTF-8 are an error, unless one says otherwise.
+    old = int(av.__version__.partition(".")[0]) < 19
+    lenient = {"metadata_errors": "replace"} if old else {}
     try:
-        return Video(av.open(str(path), metadata_errors="replace"), str(path))
+        return Video(av.open(str(path), **lenient), str(path))
     except av.FFmpegError as error:
         raise VideoError(f"{path} is no video that ffmpeg can read: {error.strerror}") from error
 
