@@ -251,11 +251,8 @@ class HeatmapNetwork(nn.Module):
 
     def keypoint_modules(self) -> list[str]:
         """Names of the modules whose shape depends on K: the heads and the heatmap remaps."""
-        return [
-            f"{name}.{i}"
-            for name in ("heads", "remap_heatmaps")
-            for i in range(len(getattr(self, name)))
-        ]
+        names = ("heads", "remap_heatmaps")
+        return [f"{name}.{i}" for name in names for i in range(len(getattr(self, name)))]
 
     def get_classifier(self) -> nn.ModuleList:
         """The heatmap heads, one for each stack."""
