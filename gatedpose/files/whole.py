@@ -70,10 +70,9 @@ def _is_stream(path: str | os.PathLike[str]) -> bool:
 
 def _target(path: str | os.PathLike[str]) -> Path:
     """What a path stands for, through links; its folder must be there."""
-    try:
-        target = Path(path).resolve()
-    except (OSError, RuntimeError) as error:  # links in a circle
-        raise OSError(f"cannot write {path}: {error}") from error
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():  # only those in a circle are left
+        raise OSError(errno.ELOOP, f"cannot write {path}: its links lead in a circle")
     if target.parent.exists() and not target.parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"cannot write {path}: its folder is a file")
     if not target.parent.is_dir():
