@@ -263,7 +263,8 @@ def test_norm_and_activation_are_timms(norm_layer) -> None:
     f2 = F.conv2d(F.silu(norm(4)(f1)), block.conv2.conv.weight, padding=1)
     f3 = F.conv2d(F.silu(norm(2)(f2)), block.conv3.conv.weight, padding=1)
     torch.testing.assert_close(block(x), torch.cat((f1, f2, f3), dim=1))  # gates start from 0
-    torch.testing.assert_close(block(x)[:1], block(x[:1]))  # no statistics of the batch
+    # No statistics of the batch. Norms of two channels that are nearly alike enlarge rounding.
+    torch.testing.assert_close(block(x)[:1], block(x[:1]), rtol=0, atol=1e-3)
 
 
 def test_hourglass_passes_norm_and_activation_on() -> None:
