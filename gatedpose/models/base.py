@@ -89,11 +89,8 @@ def check_network(what: str, model: object) -> None:
 
 def hand_on(model: nn.Module, made: nn.Module) -> None:
     """Tells a network that was made from `model` what that is told of its joints and images."""
-    images, joints = (
-        "in_channels size_multiple pretrained_cfg",
-        "num_keypoints skeleton calibration",
-    )
-    for name in f"{images} {joints} feature_info".split():
+    images = ("in_channels", "size_multiple", "pretrained_cfg")
+    for name in (*images, "num_keypoints", "skeleton", "calibration", "feature_info"):
         if hasattr(model, name):
             setattr(made, name, getattr(model, name))
 
