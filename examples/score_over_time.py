@@ -32,7 +32,7 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
 from gatedpose.engines.quantise import stored_ranges
 from gatedpose.engines.rates import timer
-from gatedpose.engines.runtimes import compile_openvino, openvino
+from gatedpose.engines.runtimes import compile_openvino, openvino_core
 from gatedpose.errors import WeightsError
 from gatedpose.evaluation import evaluate
 from gatedpose.evaluation.plots import BLUE, ORANGE, RED, new_figure, png
@@ -84,7 +84,7 @@ def of_zoo(name: str) -> Iterator[Way]:
 def of_file(text: str) -> Iterator[Way]:
     """FILE=MARGIN, a network that gives what MoveNet gives."""
     path, _, margin = text.partition("=")
-    model = openvino().Core().read_model(path)
+    model = openvino_core().read_model(path)
     _, height, width, _ = model.input(0).get_partial_shape().to_shape()  # colours come last
     request = compile_openvino(model, "float32").create_infer_request()
     dtype = model.input(0).get_element_type().to_dtype()

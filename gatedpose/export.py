@@ -26,7 +26,7 @@ from gatedpose.engines.runtimes import (
     convert_onnx,
     convert_openvino,
     onnxruntime_session,
-    openvino,
+    openvino_core,
     openvino_parts,
 )
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
@@ -273,7 +273,7 @@ def _write_openvino(
 
 
 def _openvino_program(data: Parts) -> Run:
-    model = openvino().Core().read_model(data[".xml"], data[".bin"])
+    model = openvino_core().read_model(data[".xml"], data[".bin"])
     compiled = compile_openvino(model, "float32")
     return lambda images: [
         torch.from_numpy(out.copy()) for out in compiled(images.numpy()).values()

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -29,6 +30,17 @@ def openvino() -> Any:
         warnings.simplefilter("ignore")  # its own, of its version
         import openvino as package
     return package
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's core, one for the life of the process.
+
+    Each core gives the thread a stack for signals to be handled on and takes it away when it goes.
+    If two go in the order they came, the second gives back the stack that the first has freed, and
+    the next signal, Ctrl-C for example, is a segmentation fault (OpenVINO 2026.4).
+    """
+    return openvino().Core()
 
 
 def convert_openvino(graph: nn.Module, example: Tensor, dims: list[int]) -> Any:
@@ -76,19 +88,19 @@ def compile_openvino(model: Any, precision: Precision) -> Any:
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    return openvino().Core().compile_model(model, "CPU", config)
+    return openvino_core().compile_model(model, "CPU", config)
 
 
 def capabilities() -> list[str]:
     """What OpenVINO finds the processor to have instructions for, "BF16" and "INT8" for example."""
-    return list(openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return list(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def openvino_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:
     """What runs a converted module; best for batches of `shape`, None for those of any shape."""
     if precision == "int8" and shape is None:
         return cut_in_powers(lambda exact: openvino_run(parts, precision, exact))
-    model = openvino().Core().read_model(parts["xml"], parts["bin"])
+    model = openvino_core().read_model(parts["xml"], parts["bin"])
     if shape:
         model.reshape(list(shape))
     compiled, local = compile_openvino(model, precision), threading.local()

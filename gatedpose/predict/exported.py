@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.engines.engine import check_installed
-from gatedpose.engines.runtimes import onnxruntime_session, openvino, openvino_run
+from gatedpose.engines.runtimes import onnxruntime_session, openvino_core, openvino_run
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.typed_json import parse_json
 from gatedpose.models.base import check_batch
@@ -119,7 +119,7 @@ def _onnx(path: Path) -> Started:
 
 def _xml(path: Path) -> Started:
     """As `_onnx`."""
-    model = openvino().Core().read_model(path)
+    model = openvino_core().read_model(path)
     text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
     rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
     shape, maps = (

@@ -20,7 +20,7 @@ from gatedpose.engines.runtimes import (
     Precision,
     compile_openvino,
     onnxruntime_session,
-    openvino,
+    openvino_core,
     openvino_run,
     to_openvino,
 )
@@ -144,7 +144,7 @@ def _file_run(path: Path, mode: Mode, precision: Precision, shape: Shape) -> Run
     feed, times = pixels.astype(kinds.get(told.type, np.float32)), -(-shape[0] // dims[0])
     if mode == "onnx":
         return lambda images: [session.run(None, {told.name: feed}) for _ in range(times)]
-    model = openvino().Core().read_model(path)
+    model = openvino_core().read_model(path)
     model.reshape(dims)
     request = compile_openvino(model, precision).create_infer_request()
     return lambda images: [request.infer([feed], share_inputs=True) for _ in range(times)]

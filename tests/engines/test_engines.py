@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,28 @@ def test_without_a_place_for_the_cache(
     monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path / "file"))
     fast = gatedpose.optimize(small, engine="openvino", example_shape=SHAPE)
     assert fast(torch.zeros(SHAPE)).shape == (2, 1, 3, 16, 32)
+
+
+def test_ctrl_c_after_two_openvino_networks() -> None:
+    """The signal's stack is still there when both networks are gone, first come first gone."""
+    pytest.importorskip("openvino")
+    code = """
+import os, signal, torch
+from gatedpose.engines.runtimes import openvino_graph
+runs = [openvino_graph(torch.nn.Conv2d(3, 3, 1).eval()) for _ in range(2)]
+for run in runs:
+    assert run(torch.zeros(2, 3, 64, 128)).shape == (2, 3, 64, 128)
+del run
+while runs:
+    del runs[0]
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_missing_engine(small: GatedHourglass, monkeypatch: pytest.MonkeyPatch) -> None:
