@@ -27,6 +27,7 @@ def gates(
     """Says how the factors of the skip connections of the trained model NAME are distributed."""
     from gatedpose.files.whole import write_whole
     from gatedpose.media.demo import demo_image
+    from gatedpose.media.images import image_size
     from gatedpose.models.names import find_word
     from gatedpose.research.gates import find_gates, gates_text, plot_gates, plot_skips, watch_skips
 
@@ -45,8 +46,9 @@ def gates(
         facts["picture"] = str(out)
     if features:
         picture = photo or demo_image()
+        width, height = image_size(picture)
         with watch_skips(model) as skips:
-            gatedpose.Predictor(model)(picture, "whole")
+            gatedpose.Predictor(model)(picture, [0, 0, width, height])
         facts |= {"photo": str(picture), "skips": [skip.facts() for skip in skips.values()]}
         write_whole(features, plot_skips(f"{name}: features of {picture.name}", skips))
         text.append(f"features of {picture} drawn in {features}")

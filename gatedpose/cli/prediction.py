@@ -48,7 +48,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     metavar="FILE",
     help='People of each picture: JSON {"a.jpg": [[x0, y0, x1, y1], ...], ...}, or COCO\'s.',
 )
-@click.option("--whole", is_flag=True, help="Take each whole picture as one person.")
+@click.option("--whole", is_flag=True, help="Take each picture as one person.")
 @click.option(
     "--detector",
     "detector_name",

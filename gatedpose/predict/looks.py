@@ -1,4 +1,4 @@
-"""Looks for people by the pose network itself, where no finder is sure of anybody."""
+"""Looks for people by the pose network itself: whole pictures, and where no finder is sure."""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from gatedpose.geometry import keypoints_to_box
+from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
-from gatedpose.predict.people import WHOLE, Detector
+from gatedpose.predict.people import Detector
 
 if TYPE_CHECKING:
     from gatedpose.predict.predictor import Predictor
@@ -79,6 +80,27 @@ class LookAgain:
         return box[None], sum(means) / 2
 
 
+class CloserLook:
+    """A detector for pictures that are one person: its box is about the joints of a first look.
+
+    A person who fills a part of the whole picture only is seen better in a crop of their own size.
+    Where too few joints are found for a box the whole picture is the box.
+
+    Args:
+        predictor: Whose network looks.
+    """
+
+    def __init__(self, predictor: "Predictor") -> None:
+        self.predictor = predictor
+        self.longest_side = max(predictor.size)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The box of the one person, (1, 4)."""
+        pose = first_look(self.predictor, image)
+        box = box_about(pose, image)
+        return torch.from_numpy(pose.box)[None] if box is None else box[None]
+
+
 class FirstLook:
     """A detector of one person, made of the pose network itself; nothing else is needed.
 
@@ -99,15 +121,28 @@ class FirstLook:
 
     def __call__(self, image: Tensor) -> Tensor:
         """The person's box with the mean score, (1, 5), or none, (0, 5)."""
-        height, width = image.shape[1:]
-        [pose] = self.predictor(image, WHOLE)
-        score, seen = float(pose.scores.mean()), torch.from_numpy(pose.found)
-        if score < self.sure or int(seen.sum()) < min(MIN_JOINTS, len(seen)):
+        pose = first_look(self.predictor, image)
+        score, box = float(pose.scores.mean()), box_about(pose, image)
+        if score < self.sure or box is None:
             return torch.zeros(0, 5)
-        tight = keypoints_to_box(torch.from_numpy(pose.keypoints), seen)
-        centre, half = (tight[:2] + tight[2:]) / 2, GROWN * (tight[2:] - tight[:2]) / 2
-        limit = torch.tensor([width, height], dtype=torch.float32)
-        low, high = (centre - half).clamp_min(0), (centre + half).minimum(limit)
-        if not bool((high > low).all()):
-            return torch.zeros(0, 5)
-        return torch.cat((low, high, torch.tensor([min(1.0, score)])))[None]
+        return torch.cat((box, box.new_tensor([min(1.0, score)])))[None]
+
+
+def first_look(predictor: "Predictor", image: Tensor) -> Pose:
+    """The pose of an image (3, H, W) that is taken as one person."""
+    height, width = image.shape[1:]
+    [pose] = predictor(image, [0, 0, width, height])
+    return pose
+
+
+def box_about(pose: Pose, image: Tensor) -> Tensor | None:
+    """A box (4,) about a pose's found joints, inside the image; None if they are too few."""
+    height, width = image.shape[1:]
+    seen = torch.from_numpy(pose.found)
+    if int(seen.sum()) < min(MIN_JOINTS, len(seen)):
+        return None
+    tight = keypoints_to_box(torch.from_numpy(pose.keypoints), seen)
+    centre, half = (tight[:2] + tight[2:]) / 2, GROWN * (tight[2:] - tight[:2]) / 2
+    limit = torch.tensor([width, height], dtype=torch.float32)
+    low, high = (centre - half).clamp_min(0), (centre + half).minimum(limit)
+    return torch.cat((low, high)) if bool((high > low).all()) else None

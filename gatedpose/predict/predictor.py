@@ -21,7 +21,7 @@ from gatedpose.models.names import find_word
 from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
-from gatedpose.predict.looks import default_detector
+from gatedpose.predict.looks import CloserLook, default_detector
 from gatedpose.predict.networks import check_finite, check_options, find_skeleton, warn_of_untrained
 from gatedpose.predict.people import WHOLE, Detector, people_in, spare_for_crops, spare_for_look
 from gatedpose.predict.queues import Batches, ahead, begun, default_threads, result_of
@@ -106,9 +106,13 @@ class Predictor:
     @functools.cached_property
     def finder(self) -> Detector | None:
         """What finds people where no boxes are given; None if the whole picture is taken."""
-        if self.detector or self.skeleton not in SKELETONS.values():
+        if self.detector or self._own_joints:
             return self.detector
         return default_detector(self)
+
+    @functools.cached_property
+    def _own_joints(self) -> bool:
+        return self.skeleton not in SKELETONS.values()
 
     @overload
     def __call__(
@@ -131,9 +135,10 @@ class Predictor:
             image: Path, PIL image, array or tensor, see `gatedpose.media.images.read_image`; or a
                 list of them.
             boxes: (N, 4), each (x0, y0, x1, y1) about a person, or (N, 5) with a score; one such
-                row; "whole" for the whole image; or what finds people, called with the image as a
-                uint8 tensor (3, H, W). If None people are looked for, see `detector`. For a list of
-                images a list, one entry an image.
+                row; "whole" for an image that is one person, which is looked at twice: whole, then
+                in the box about the joints; or what finds people, called with the image as a uint8
+                tensor (3, H, W). If None people are looked for, see `detector`. For a list of
+                images a list, one entry an image. A skeleton of one's own gets the whole image.
             channels: "bgr" for arrays and tensors as OpenCV gives them.
 
         Returns:
@@ -254,7 +259,9 @@ class Predictor:
 
     def _chosen(self, boxes: People) -> Any:
         """Boxes as they are given, or what finds them."""
-        return self.finder or WHOLE if boxes is None else boxes
+        boxes = self.finder or WHOLE if boxes is None else boxes
+        closer = isinstance(boxes, str) and boxes == WHOLE and not self._own_joints
+        return CloserLook(self) if closer else boxes
 
     def _crops(self, photo: Photo, people: Tensor, pool: Executor | None) -> Iterator[Crop]:
         pixels, people = photo.pixels.to(self.device), people.to(self.device)

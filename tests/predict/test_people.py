@@ -118,7 +118,13 @@ def test_the_network_looks_twice_or_at_the_whole() -> None:
     [pose] = predictor(image, FirstLook(predictor))
     assert pose.box_score == pytest.approx(0.9)
     assert pose.box[2] - pose.box[0] < 160
-    [pose] = Predictor(Told(0.1), LSP14)(image, "whole")
+    [closer] = predictor(image, "whole")
+    np.testing.assert_array_equal(closer.box, pose.box)
+    np.testing.assert_array_equal(closer.keypoints, pose.keypoints)
+    assert closer.box_score is None
+    [pose] = Predictor(Told(0.1), LSP14)(image, "whole")  # no joints for a second look
+    assert pose.box.tolist() == [0, 0, 320, 200]
+    [pose] = Predictor(Told(0.9, 3), THREE)(image, "whole")  # own joints may be no person's
     assert pose.box.tolist() == [0, 0, 320, 200]
     # Of what skeleton, nobody knows: no people are looked for.
     [pose] = Predictor(Told(0.1, 3), THREE)(image)
