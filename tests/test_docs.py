@@ -42,8 +42,9 @@ DOCS = (p for p in (ROOT / "docs").rglob("*.md") if p.parent.name != "api")
 PAGES = ("README.md", *sorted(p.relative_to(ROOT).as_posix() for p in DOCS))
 
 
-def test_the_model_tables_are_what_list_prints() -> None:
+def test_the_model_tables_are_those_of_the_weights(example: Callable[[str], ModuleType]) -> None:
     page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    assert example("refresh_models_page").refreshed_page(page) == page
     assert model_table(stored_rows()) in page
     assert word_table() in (ROOT / "README.md").read_text("utf-8")
 

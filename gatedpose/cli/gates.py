@@ -48,7 +48,7 @@ def gates(
         picture = photo or demo_image()
         width, height = image_size(picture)
         with watch_skips(model) as skips:
-            gatedpose.Predictor(model)(picture, [0, 0, width, height])
+            gatedpose.Predictor(model)(picture, [[0.0, 0.0, width, height]])
         facts |= {"photo": str(picture), "skips": [skip.facts() for skip in skips.values()]}
         write_whole(features, plot_skips(f"{name}: features of {picture.name}", skips))
         text.append(f"features of {picture} drawn in {features}")

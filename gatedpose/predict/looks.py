@@ -131,7 +131,7 @@ class FirstLook:
 def first_look(predictor: "Predictor", image: Tensor) -> Pose:
     """The pose of an image (3, H, W) that is taken as one person."""
     height, width = image.shape[1:]
-    [pose] = predictor(image, [0, 0, width, height])
+    [pose] = predictor(image, [[0.0, 0.0, width, height]])
     return pose
 
 

@@ -227,7 +227,7 @@ def measure_pipeline(
             predictor.heatmaps(crops)
 
     def from_photos() -> None:
-        list(predictor.stream([(photo, [0, 0, 512, 512])] * photos))
+        list(predictor.stream([(photo, [[0.0, 0.0, 512.0, 512.0]])] * photos))
 
     timers = timer(alone), timer(from_photos)
     turns = [[t.timeit(1).mean for t in timers] for _ in range(3)]
