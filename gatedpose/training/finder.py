@@ -25,6 +25,7 @@ from gatedpose.training import folder
 from gatedpose.training.devices import stopping
 from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
+from gatedpose.training.log import share_bar
 from gatedpose.training.losses import finder_loss
 from gatedpose.training.optimizer import make_optimizer, set_learning_rate
 from gatedpose.training.schedule import Progress, learning_rate
@@ -86,11 +87,13 @@ class FinderTrainer:
             DivergedError: If the loss is not finite; the last checkpoint is kept.
             SystemExit: After SIGTERM or Ctrl-C, once the checkpoint is written.
         """
-        with stopping() as stop, JsonLines(self.out / "log.jsonl", resume=True) as log:
+        log = JsonLines(self.out / "log.jsonl", resume=True)
+        with share_bar() as bar, stopping() as stop, log:
             while self.progress.phase < len(self.recipe.phases):
                 phase = self.recipe.phases[self.progress.phase]
                 while self.progress.images < phase.images:
                     self.step(self._batch(phase, self.progress.step), phase)
+                    bar.update(100 * self.progress.share(self.recipe) - bar.n)
                     if self.progress.is_due(phase, self.watch_every):
                         log.add(self._watch(phase))
                     if stop:

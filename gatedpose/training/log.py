@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 LOG = "log.csv"
 
 
+def share_bar(shown: bool = True) -> "tqdm[Any]":
+    """A bar of a training in per cent, with the time that is left."""
+    form = "{percentage:5.1f}%|{bar}| {elapsed} gone, {remaining} to go"
+    return tqdm(total=100, bar_format=form, disable=not shown, mininterval=15)
+
+
 class Journal:
     """Writes log.csv, curves.png, samples.png and the folder tensorboard, each when it is told.
 

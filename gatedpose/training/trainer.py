@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
-from tqdm import tqdm
 
 from gatedpose.batches.augment import Batch, augment
 from gatedpose.batches.crops import Crops, batches
@@ -23,7 +22,7 @@ from gatedpose.skeleton import Skeleton
 from gatedpose.training import folder
 from gatedpose.training.devices import make_accelerator, stopping
 from gatedpose.training.groups import Phase
-from gatedpose.training.log import Journal
+from gatedpose.training.log import Journal, share_bar
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.optimizer import make_optimizer, set_learning_rate
 from gatedpose.training.recipes import Recipe
@@ -111,9 +110,8 @@ class Trainer:
             SystemExit: After SIGTERM or Ctrl-C, once the checkpoint is written.
         """
         device = self.accelerator.device
-        form = "{percentage:5.1f}%|{bar}| {elapsed} gone, {remaining} to go"
-        bar = tqdm(total=100, bar_format=form, disable=not self.main, mininterval=15)
-        with bar, stopping() as stop, Journal(self.out, self.progress.step) as journal:
+        bar, journal = share_bar(self.main), Journal(self.out, self.progress.step)
+        with bar, stopping() as stop, journal:
             while self.progress.phase < len(self.recipe.phases):
                 phase = self.recipe.phases[self.progress.phase]
                 for batch in self.batches(phase):
