@@ -58,10 +58,10 @@ def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:
     model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True)
     plain = gatedpose.Predictor(model)
     image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
-    [raw] = plain(image, "whole")
+    [raw] = plain(image, [[0.0, 0.0, 60.0, 40.0]])
     save_model(model, tmp_path / "net", LSP14, Calibration((0.0, 1.0), (0.25, 0.75)))
     again = gatedpose.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True)
-    [pose] = gatedpose.Predictor(again)(image, "whole")
+    [pose] = gatedpose.Predictor(again)(image, [[0.0, 0.0, 60.0, 40.0]])
     x, y = pose.keypoints.T
     inside = (x >= 0) & (x <= 60) & (y >= 0) & (y <= 40)
     assert inside.any()
