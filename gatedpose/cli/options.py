@@ -105,6 +105,25 @@ pixels_option = click.option(
 )  # fmt: skip
 
 
+def phase_option(form: str, kind: str, *numbers: type[int] | type[float]) -> Callable[..., Any]:
+    """--phase of a recipe: `form` is how its numbers are written, `kind` the class they make."""
+
+    def phase(text: str) -> Any:
+        from gatedpose.training import groups
+
+        try:
+            parts = zip(numbers, text.split(","), strict=True)
+            return getattr(groups, kind)(*(number(part) for number, part in parts))
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is not {form}: {error}") from error
+
+    return click.option(
+        "--phase", "phases", multiple=True, metavar=form,
+        callback=lambda context, param, texts: tuple(map(phase, texts)),
+        help="Replaces the recipe's phases; repeat it.",
+    )  # fmt: skip
+
+
 class Fast(NamedTuple):
     """How a model is prepared for this machine, see `gatedpose.optimize`."""
 

@@ -15,6 +15,7 @@ import gatedpose
 from gatedpose.catalogue import is_finder
 from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
+from gatedpose.engines.quantise import weights_digest
 from gatedpose.media.drawing import draw_people
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
@@ -126,15 +127,8 @@ class Job:
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
         files = {"table": self.table, "detector_weights": self.detector_weights}
         digests = {name: file and digest(file) for name, file in files.items()}
-        return {**options, **digests, "weights": self._weights}
-
-    @property
-    def _weights(self) -> str:
-        """Checksum of the network, which may be trained anew under the same name."""
-        found = hashlib.sha256()
-        for name, tensor in sorted(self.predictor.model.state_dict().items()):
-            found.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-        return found.hexdigest()[:16]
+        # A network may be trained anew under the same name.
+        return {**options, **digests, "weights": weights_digest(self.predictor.model)[:16]}
 
     def load(self) -> None:
         """Meets whatever is missing before anything is written."""

@@ -62,7 +62,11 @@ def predict_pictures(
     with ExitStack() as stack:
         log = None if single else stack.enter_context(_open_results(job, folder, keep, pictures))
         rows = log.rows if log else []
-        done = {real_name(row["image"]) for row in rows}
+        done = Counter(real_name(row["image"]) for row in rows)
+        if log and (twice := [name for name, count in done.items() if count > 1]):
+            raise InputError(
+                f"{log.path} has {twice[0]} {done[twice[0]]} times: begin anew with --overwrite"
+            )
         reader = _Reader([source for source in sources if real_name(source.name) not in done], job)
         found = _predict(job, reader, pictures)
         bar = tqdm(found, "predicting", len(sources), unit="image", disable=single)
@@ -155,17 +159,9 @@ def _open_results(
             "--overwrite"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    log = JsonLines(path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row)
-    try:
-        names = Counter(real_name(row["image"]) for row in log.rows)
-        if twice := [name for name, count in names.items() if count > 1]:
-            raise InputError(
-                f"{path} has {twice[0]} {names[twice[0]]} times: begin anew with --overwrite"
-            )
-    except BaseException:
-        log.__exit__()
-        raise
-    return log
+    return JsonLines(
+        path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row
+    )
 
 
 def _check_row(row: Facts) -> bool:
