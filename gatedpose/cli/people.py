@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 import gatedpose
 from gatedpose.catalogue import is_finder
@@ -17,6 +16,7 @@ from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.engines.quantise import weights_digest
 from gatedpose.media.drawing import draw_people
+from gatedpose.media.photos import fitted
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_download, load_detector
@@ -157,9 +157,7 @@ class Job:
         placed = self.boxes or self.table or self.predictor.finder
         longest, factor = max(image.shape[1:]), 1 / shrink
         if self.max_side is not None and longest * shrink > self.max_side:
-            smaller = self.max_side / longest
-            size = [max(1, round(side * smaller)) for side in image.shape[1:]]
-            image = interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+            image, smaller = fitted(image, self.max_side)
             factor, scale = factor * smaller, 1
         return draw_people(
             image,

@@ -235,13 +235,8 @@ def measure_pipeline(
         photos / statistics.median(times) for times in zip(*turns, strict=True)
     )
     rates = {"photos_per_second": photo_rate, "network_per_second": network_rate}
-    return {
-        "model": name,
-        "mode": mode,
-        "batch": batch,
-        **rates,
-        "share": photo_rate / network_rate,
-    }
+    share = photo_rate / network_rate
+    return {"model": name, "mode": mode, "batch": batch, **rates, "share": share}
 
 
 def table(timings: Sequence[Timing], reference: str) -> str:

@@ -215,4 +215,4 @@ def find_in(model: HeatmapNetwork, pictures: Pictures, size: int) -> list[Found]
 def people_of(pictures: Pictures) -> list[People]:
     """The people of packed pictures, as `gatedpose.evaluation.detection` takes them."""
     heights = pictures.sizes[:, 1].tolist()
-    return [People(pictures.boxes_of(i), height) for i, height in enumerate(heights)]
+    return [People(*both) for both in zip(pictures.boxes, heights, strict=True)]
