@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import markdown
 from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.engines.rates import copy_rate, matrix_rate, timer
 from gatedpose.errors import InputError, check_choice
@@ -246,29 +247,28 @@ def table(timings: Sequence[Timing], reference: str) -> str:
         for batch in {t.batch for t in timings}
     }
     eager = {(t.model, t.batch): t.images_per_second for t in timings if t.mode == "eager"}
-    lines = [
-        f"| model | mode | batch | times {reference} | times own eager | images/s | ms a batch | "
-        "start, s | spread | peak MB | roofline | PCK, lsp-val / people-val |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    lines = []
     for t in timings:
         own = eager.get((t.model, t.batch))
-        lines.append(
-            f"| {t.model} | {t.mode} ({t.how}) | {t.batch} | "
-            f"{t.images_per_second / best[t.batch]:.2f} | "
-            f"{t.images_per_second / own if own else float('nan'):.2f} | "
-            f"{t.images_per_second:.1f} | {t.milliseconds:.1f} | {t.start:.1f} | "
-            f"{100 * t.spread:.0f} % | "
-            f"{'-' if t.peak_mb is None else f'{t.peak_mb:.0f}'} | "
-            f"{'-' if t.roofline is None else f'{100 * t.roofline:.0f} %'} | "
-            f"{' / '.join(_score(t, name) for name in SCORES)} |"
-        )
-    return "\n".join(lines)
-
-
-def _score(timing: Timing, name: str) -> str:
-    found = scores_of(timing.model, timing.mode == "openvino-int8").get(name)
-    return "-" if found is None else f"{found:.2f}"
+        scores = scores_of(t.model, t.mode == "openvino-int8")
+        cells = {
+            "model": t.model,
+            "mode": f"{t.mode} ({t.how})",
+            "batch:": str(t.batch),
+            f"times {reference}:": f"{t.images_per_second / best[t.batch]:.2f}",
+            "times own eager:": f"{t.images_per_second / own if own else float('nan'):.2f}",
+            "images/s:": f"{t.images_per_second:.1f}",
+            "ms a batch:": f"{t.milliseconds:.1f}",
+            "start, s:": f"{t.start:.1f}",
+            "spread:": f"{100 * t.spread:.0f} %",
+            "peak MB:": "-" if t.peak_mb is None else f"{t.peak_mb:.0f}",
+            "roofline:": "-" if t.roofline is None else f"{100 * t.roofline:.0f} %",
+            "PCK, lsp-val / people-val:": " / ".join(
+                f"{scores[name]:.2f}" if name in scores else "-" for name in SCORES
+            ),
+        }
+        lines.append(cells)
+    return markdown(list(lines[0]), [list(cells.values()) for cells in lines])
 
 
 def draw(timings: Sequence[Timing]) -> bytes:
