@@ -15,17 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.catalogue import markdown
-from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.engines.rates import copy_rate, matrix_rate, timer
 from gatedpose.errors import InputError, check_choice
 from gatedpose.evaluation.plots import new_figure, png
-from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS
 from gatedpose.research.roofline import best_seconds
 from gatedpose.research.scores import SCORES, scores_of
-from gatedpose.research.ways import MODES, Mode, Way, can_run, prepared, way_of
+from gatedpose.research.ways import MODES, Mode, Way, can_run, needed, prepared, way_of
 from gatedpose.skeleton import LSP14
 
 Facts: TypeAlias = dict[str, Any]
@@ -175,11 +173,11 @@ def _timing(way: Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
 
 def _bound(way: Way, images: Tensor, dtype: torch.dtype) -> float:
     """Seconds that the device's rates allow a batch at best."""
-    device, network = str(images.device), way.network
+    device = str(images.device)
     rates = copy_rate(device), matrix_rate(device, dtype)
-    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
-    needed = copy.deepcopy(needed).float().to("meta")  # peers were changed when they were optimised
-    return best_seconds(needed, images.to("meta"), dtype, *rates)
+    # Peers were changed when they were optimised.
+    network = copy.deepcopy(needed(way.network)).float().to("meta")
+    return best_seconds(network, images.to("meta"), dtype, *rates)
 
 
 def peak_mb(work: Callable[[], object], device: torch.device) -> float:

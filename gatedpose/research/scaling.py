@@ -86,10 +86,7 @@ def scaling_table(scalings: Sequence[Scaling]) -> str:
     """Markdown: a line for each axis."""
     lines = []
     for s in scalings:
-        times, off = (
-            ", ".join(f"{time:.1f}" for time in s.milliseconds),
-            f"{100 * s.deviation:.0f} %",
-        )
+        times = ", ".join(f"{time:.1f}" for time in s.milliseconds)
         ends = str(s.values[0]), str(s.values[-1])
         off = f"{100 * s.deviation:.0f} %"
         lines.append((f"{s.model} ({s.how})", s.axis, *ends, times, off))
