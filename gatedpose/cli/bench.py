@@ -60,17 +60,13 @@ def bench(
     peers: bool,
     modes: tuple[Any, ...],
     batches: tuple[int, ...],
-    size: tuple[int, int],
-    device: str,
-    seconds: float,
     against: str | None,
-    roofline: bool,
     pipeline: bool,
     scaling: bool,
-    cpu_seconds: bool,
     plot: Path | None,
     plot_scores: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Times models: as they are, optimised or exported, beside other networks.
 
@@ -89,13 +85,11 @@ def bench(
     if plot_scores and (pipeline or scaling):
         raise click.UsageError("--plot-scores goes neither with --pipeline nor with --scaling")
     if pipeline:
-        found = _pipeline(chosen, modes, batches, device)
+        found = _pipeline(chosen, modes, batches, options["device"])
     elif scaling:
-        found = _scaling(chosen, modes, device, seconds)
+        found = _scaling(chosen, modes, options["device"], options["seconds"])
     else:
-        options = {"device": device, "seconds": seconds, "roofline": roofline}
-        options["cpu_seconds"] = cpu_seconds
-        found = _timings(chosen, modes, batches, reference, size=size, **options)
+        found = _timings(chosen, modes, batches, reference, **options)
     if plot:
         write_whole(plot, found.draw())
     if plot_scores:

@@ -86,19 +86,9 @@ def train(name: str, out: Path, **options: Any) -> None:
 @click.option("--min-score", type=SHARE, help="Score of boxes that count. [the finder's own]")
 @pixels_option
 @json_option
-def evaluate(
-    name: str,
-    data: Path,
-    split: str,
-    least: float,
-    precision: float,
-    min_score: float | None,
-    as_json: bool,
-) -> None:
+def evaluate(name: str, data: Path, split: str, as_json: bool, **limits: Any) -> None:
     """Scores the finder NAME on pictures with people's boxes, from whole files, as users use it."""
     from gatedpose.evaluation.detection import evaluate_finder, finder_text
 
-    facts = evaluate_finder(
-        name, data, split, least=least, precision=precision, min_score=min_score
-    )
+    facts = evaluate_finder(name, data, split, **limits)
     click.echo(to_json(facts) if as_json else finder_text(facts))

@@ -95,7 +95,6 @@ def _count(rows: Sequence[Facts]) -> str:
 
 
 def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
-    """Prints beside the bar what is to be said of a picture."""
     if not facts["poses"]:
         bar.write(f"{facts['image']}: nobody found", file=sys.stderr)
     if as_json:
@@ -127,7 +126,6 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: P
 
 
 def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Iterator[Facts]:
-    """What becomes of each picture that can be read, drawn where that is wanted."""
     for poses in job.predictor.stream(reader):
         source, photo = reader.next_done()
         facts: Facts = {"image": source.name, **source.state()}
@@ -199,7 +197,6 @@ def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, in
 def _write_coco(
     rows: Sequence[Facts], ids: Mapping[str, int | str], skeleton: Skeleton, path: Path
 ) -> None:
-    """Writes all poses as COCO's results."""
     results = []
     for row in rows:
         poses = [Pose.from_dict(facts, skeleton) for facts in row["poses"]]

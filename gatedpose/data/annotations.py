@@ -113,7 +113,6 @@ class Row:
 
 
 def _too_long(name: str) -> bool:
-    """Whether no file can be called so."""
     return any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(name).parts)
 
 

@@ -169,7 +169,6 @@ def _absent(
 def _box(
     row: Row, keypoints: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_], tally: Tally
 ) -> npt.NDArray[np.float32] | None:
-    """The given box, else the tight one of the labelled joints, if there are two."""
     if (box := given_box(row)) is not None:
         return box.astype(np.float32)
     if labelled.sum() < 2:

@@ -181,7 +181,6 @@ class PoseFinder:
 
 
 def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int:
-    """The person at a point, of the smallest box if several."""
     boxes = [(index, *pose.box.tolist()) for index, pose in enumerate(poses)]
     hit = [
         ((x1 - x0) * (y1 - y0), index)

@@ -88,7 +88,6 @@ class OptimizedNetwork(nn.Module):
             self._compiled, self.compiled_for, self.reason = None, None, reason
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles."""
         state = self.__dict__.copy()
         if self.compiled_for:
             state.update(_compiled=None, compiled_for=None, reason="a copy")
@@ -250,7 +249,6 @@ def _choose(
     shape: Shape,
     precision: str,
 ) -> Choice:
-    """What "auto" is."""
     if device.type != "cpu" or dtype != "auto" or compile != "auto":
         return "torch"
     if precision == "int8":  # no other has it

@@ -122,7 +122,6 @@ def _percent(hit: Mask, counts: Mask) -> float:
 
 
 def _mean(rates: Array) -> float:
-    """The mean of the rates that are known."""
     known = rates[np.isfinite(rates)]
     return float(known.mean()) if len(known) else math.nan
 

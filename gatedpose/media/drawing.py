@@ -146,7 +146,6 @@ def _side(joint: str) -> str:
 
 
 def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, size: float) -> None:
-    """Writes on the inside of a box's upper left corner."""
     font = ImageFont.load_default(max(10, round(size)))
     left, top, right, bottom = draw.textbbox(corner, text, font=font)
     draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=EDGE)
@@ -181,7 +180,6 @@ def _draw_person(
 
 
 def _disc(centre: Array, radius: float) -> list[float]:
-    """What Pillow takes for a disc."""
     found: list[float] = np.rint([*(centre - radius), *(centre + radius)]).tolist()
     return found
 

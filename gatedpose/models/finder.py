@@ -45,8 +45,7 @@ class GatedFinder(StackedNetwork):
         config: Sizes and choices.
     """
 
-    def __init__(self, config: FinderConfig | None = None) -> None:
-        config = config or FinderConfig()
+    def __init__(self, config: FinderConfig) -> None:
         super().__init__(BOX_CHANNELS, config.in_channels, config.width, 1, config.depth)
         self.config = config
         self.size_multiple = BOX_STRIDE * 2**config.depth

@@ -159,7 +159,6 @@ def _images(recipe: Recipe) -> str:
 
 
 def _bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """A bar chart as PNG."""
     figure = new_figure(6, 0.6 * len(rows) + 1.2)
     axes = figure.subplots()
     labels = [f"{row['choice']}\n{row['params'] / 1e6:.2f} M" for row in rows]

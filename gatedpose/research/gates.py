@@ -114,23 +114,20 @@ def watch_skips(model: nn.Module) -> Iterator[dict[str, BlockFeatures]]:
     """
     seen: dict[str, BlockFeatures] = {}
 
-    def gate_ran(block: nn.Module, gate: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        running[block] = inputs[0], output
-
-    def block_ran(name: str, block: nn.Module, inputs: object, output: Tensor) -> None:
-        shortcut, gated = running.pop(block)
+    def ran(name: str, block: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        shortcut = block.shortcut(inputs[0])
+        gated = block.gate(shortcut)
         parts = (shortcut, gated, output - gated, output)
         step = -(-output.numel() // SAMPLES)
         seen[name] = BlockFeatures(
             name, *(part.detach().float().flatten()[::step].cpu() for part in parts)
         )
 
-    running: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    hooks = []
-    for name, block in model.named_modules():
-        if isinstance(block, SoftGatedResidual):
-            hooks.append(block.gate.register_forward_hook(partial(gate_ran, block)))
-            hooks.append(block.register_forward_hook(partial(block_ran, name)))
+    hooks = [
+        block.register_forward_hook(partial(ran, name))
+        for name, block in model.named_modules()
+        if isinstance(block, SoftGatedResidual)
+    ]
     try:
         yield seen
     finally:

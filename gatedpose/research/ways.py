@@ -4,7 +4,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
@@ -100,8 +99,7 @@ def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     if mode == "eager":
         run, start = _started(lambda: torch.inference_mode()(network), shape, device)
         return Way(name, mode, network, run, start)
-    prepare = partial(make_fast, needed(network), "auto", "auto", shape)
-    fast, start = _started(prepare, shape, device)
+    fast, start = _started(lambda: make_fast(needed(network), "auto", "auto", shape), shape, device)
     compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
     how = f"{str(fast.dtype).removeprefix('torch.')}, {compiled}"
     return Way(name, mode, network, fast, start, fast.dtype, how)

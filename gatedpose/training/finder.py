@@ -166,7 +166,6 @@ class FinderTrainer:
         return row
 
     def _calibrate(self, phase: FinderPhase) -> None:
-        """Takes the averaged network's batch norm statistics anew."""
         batches = (self._batch(phase, -1 - i).images.to(self.device) for i in range(CALIBRATION))
         with (
             torch.no_grad(),

@@ -193,7 +193,6 @@ def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
 
 
 def _crops(parts: Sequence[Part], folder: Path, skeleton: Skeleton) -> Crops:
-    """Crops of the people of all parts, with the joints of `skeleton`."""
     # Before any work: sets that share no joint are refused.
     groups = [joint_groups(part.source.skeleton, skeleton, partly=True) for part in parts]
     crops = [

@@ -237,7 +237,6 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _mix_start(self) -> None:
-        """Moves the averaged weights back towards those that the training started from."""
         weights = self.ema.module.state_dict()
         for name, start in self.start.items():
             if start.is_floating_point():
