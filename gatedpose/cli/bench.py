@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from tqdm import tqdm
 
 import gatedpose
 from gatedpose.cli.options import BATCH, PICTURE, Number, check_device, json_option, size_option
@@ -109,8 +110,6 @@ class _Found(NamedTuple):
 def _pipeline(
     names: Sequence[str], modes: Sequence[Any], batches: Sequence[int], device: str
 ) -> _Found:
-    from tqdm import tqdm
-
     from gatedpose.research.bench import measure_pipeline
 
     ways = list(itertools.product(names, modes, batches))
@@ -119,8 +118,6 @@ def _pipeline(
 
 
 def _scaling(names: Sequence[str], modes: Sequence[Any], device: str, seconds: float) -> _Found:
-    from tqdm import tqdm
-
     from gatedpose.research.scaling import draw_scaling, measure_scaling, scaling_table
 
     found = (measure_scaling(name, mode, device, seconds) for name in names for mode in modes)
@@ -137,8 +134,6 @@ def _timings(
     reference: str,
     **options: Any,
 ) -> _Found:
-    from tqdm import tqdm
-
     from gatedpose.research.bench import benchmark, draw, table
     from gatedpose.research.scores import draw_scores
 

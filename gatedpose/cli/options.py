@@ -11,6 +11,7 @@ import click
 
 import gatedpose
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, ENGINES, PRECISIONS
+from gatedpose.device import find_device
 from gatedpose.errors import InputError
 
 Value = TypeVar("Value")
@@ -161,12 +162,6 @@ def best_device(name: str | None) -> str:
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _device(name: str) -> str:
-    from gatedpose.device import find_device
-
-    return str(find_device(name))
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from HEIGHTxWIDTH."""
     try:
@@ -200,7 +195,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 decoder_option = click.option(
     "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
 )
-check_device = checked(_device)
+check_device = checked(lambda name: str(find_device(name)))
 device_option = click.option(
     "--device", callback=check_device, help="cpu, cuda or cuda:1. [cuda if there is one]"
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from tqdm import tqdm
 
 from gatedpose.cli.options import check_apart, check_writable
 from gatedpose.cli.people import Job
@@ -51,8 +52,6 @@ def predict_pictures(
     Raises:
         ClickException: At the end, if pictures could not be read.
     """
-    from tqdm import tqdm
-
     folder = out or Path("poses")
     pictures = _pictures(sources, out, single, suffix, job.drawn)
     if job.drawn and not single:
@@ -127,7 +126,7 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: P
 
 def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Iterator[Facts]:
     for poses in job.predictor.stream(reader):
-        source, photo = reader.next_done()
+        source, photo = reader.read.popleft()
         facts: Facts = {"image": source.name, **source.state()}
         if job.drawn:
             picture = pictures[source.name]
@@ -158,12 +157,12 @@ def _open_results(
         )
     folder.mkdir(parents=True, exist_ok=True)
     return JsonLines(
-        path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row
+        path,
+        resume=bool(keep),
+        made_by=job.made_by,
+        keep=_unchanged,
+        check=lambda row: isinstance(row.get("image"), str) and isinstance(row.get("poses"), list),
     )
-
-
-def _check_row(row: Facts) -> bool:
-    return isinstance(row.get("image"), str) and isinstance(row.get("poses"), list)
 
 
 def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, int | str]:
@@ -246,7 +245,7 @@ class _Reader:
     def __init__(self, sources: list[Source], job: Job) -> None:
         self.sources, self.job = sources, job
         self.failures: list[str] = []
-        self.read: deque[tuple[Source, Photo]] = deque()
+        self.read: deque[tuple[Source, Photo]] = deque()  # those whose poses are still to come
 
     def __iter__(self) -> Iterator[tuple[Photo, People]]:
         threads = self.job.predictor.workers
@@ -266,7 +265,3 @@ class _Reader:
         boxes, job = self.job.people(source.file), self.job
         name = "standard input" if source.name == STDIN else source.name
         return job.predictor.read(source.load(), boxes, least=job.least, name=name), boxes
-
-    def next_done(self) -> tuple[Source, Photo]:
-        """The picture whose poses have just come."""
-        return self.read.popleft()

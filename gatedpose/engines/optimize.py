@@ -16,7 +16,7 @@ from gatedpose.engines.engine import EngineNetwork, check_installed, to_engine
 from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.engines.quantise import Ranges, stored_ranges
 from gatedpose.engines.rates import matrix_rate
-from gatedpose.engines.runtimes import Precision
+from gatedpose.engines.runtimes import Precision, Shape
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.models.base import (
     HeatmapNetwork,
@@ -27,7 +27,6 @@ from gatedpose.models.base import (
 )
 
 Auto: TypeAlias = Literal["auto"]
-Shape: TypeAlias = tuple[int, int, int, int]
 # PyTorch limits recompilations of a function, which all networks share unless they are kept apart.
 APART: Any = (
     {"isolate_recompiles": True}

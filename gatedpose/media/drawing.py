@@ -141,10 +141,6 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Array, score: float, width: float)
         _label(draw, (x0, y0), f"{score:.2f}", 5 * width)
 
 
-def _side(joint: str) -> str:
-    return next((side for side in COLOURS if side in joint), "middle")
-
-
 def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, size: float) -> None:
     font = ImageFont.load_default(max(10, round(size)))
     left, top, right, bottom = draw.textbbox(corner, text, font=font)
@@ -161,7 +157,7 @@ def _draw_person(
     min_score: float,
 ) -> None:
     """Draws the joints that are sure, the limbs between them, and rings for joints half as sure."""
-    sides = [_side(joint) for joint in skeleton.joints]
+    sides = [next((s for s in COLOURS if s in joint), "middle") for joint in skeleton.joints]
     joints = list(zip(points, scores, sides, strict=True))
     for point, score, side in joints:
         if min_score / 2 <= score < min_score:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from gatedpose.engines.choice import Choice, fast_precision
 from gatedpose.engines.engine import check_installed
 from gatedpose.engines.folding import FoldedNetwork
-from gatedpose.engines.optimize import Shape, make_fast, optimize
+from gatedpose.engines.optimize import make_fast, optimize
 from gatedpose.engines.quantise import find_ranges, quantised
 from gatedpose.engines.runtimes import (
     Precision,
+    Shape,
     compile_openvino,
     onnxruntime_session,
     openvino_core,

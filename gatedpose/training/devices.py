@@ -49,21 +49,20 @@ def make_accelerator(precision: Precision) -> Any:
     for package in ("accelerate", "matplotlib", "tensorboard"):  # before hours of work
         require(package, f"training needs {package}", "gatedpose[train]")
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
+    from accelerate.state import AcceleratorState, PartialState
 
     check_environment(precision)
-    AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
-    plain = Accelerator()
-    if precision == "fp16" and plain.device.type == "cpu":
+    process = PartialState()
+    if precision == "fp16" and process.device.type == "cpu":
         raise InputError(
             'precision "fp16" needs a GPU, and training would run on the CPU: take "bf16" or "no"'
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) != plain.num_processes:
+    if int(os.environ.get("WORLD_SIZE", "1")) != process.num_processes:
         raise InputError(
             "these processes do not know each other and would train apart; on a CPU set "
             "ACCELERATE_USE_CPU=1"
         )
-    AcceleratorState._reset_state()
+    AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
     return Accelerator(mixed_precision=precision)
 
 

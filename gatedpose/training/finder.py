@@ -149,7 +149,8 @@ class FinderTrainer:
         scores = []
         for name, pictures in self.val.items():
             found = find_in(self.ema.module, pictures, phase.size)
-            listed = people_of(pictures)
+            heights = pictures.sizes[:, 1].tolist()
+            listed = [People(*both) for both in zip(pictures.boxes, heights, strict=True)]
             if bool(pictures.complete.all()):
                 scores.append(match(found, listed, 1 / 6).recall_at(0.8)[0])
                 row[f"{name}_recall"] = round(scores[-1], 4)
@@ -209,9 +210,3 @@ def find_in(model: HeatmapNetwork, pictures: Pictures, size: int) -> list[Found]
         for (boxes, scores), scale in zip(decode_boxes(maps, 0.05), scales, strict=True):
             found.append((boxes / scale, scores))
     return found
-
-
-def people_of(pictures: Pictures) -> list[People]:
-    """The people of packed pictures, as `gatedpose.evaluation.detection` takes them."""
-    heights = pictures.sizes[:, 1].tolist()
-    return [People(*both) for both in zip(pictures.boxes, heights, strict=True)]
