@@ -193,13 +193,13 @@ def save_ranges(
     write_whole(path, to_json(facts) + "\n")
 
 
-def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
+def stored_ranges(model: HeatmapNetwork) -> Ranges:
     """Ranges that lie beside a network's weights.
 
     Raises:
         WeightsError: If there are none, or the network has other weights by now.
     """
-    path = path or ranges_file(model)
+    path = ranges_file(model)
     if not path.is_file():
         cfg = model.pretrained_cfg
         name = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
@@ -210,12 +210,7 @@ def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
             f"{name or 'this network'} has no ranges of activations for eight bits, which "
             f"{', '.join(there)} have; {FIND_OWN}"
         )
-    try:
-        facts = json.loads(path.read_text("utf-8"))
-        ranges = {name: (float(low), float(high)) for name, (low, high) in facts["ranges"].items()}
-        weights = facts["weights"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} holds no ranges of activations: {error!r}") from error
-    if weights != weights_digest(model):
+    facts = json.loads(path.read_text("utf-8"))
+    if facts["weights"] != weights_digest(model):
         raise WeightsError(f"{path} is of other weights than this network has now: {FIND_OWN}")
-    return ranges
+    return {name: (low, high) for name, (low, high) in facts["ranges"].items()}

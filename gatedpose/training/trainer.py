@@ -159,8 +159,7 @@ class Trainer:
 
     def step(self, batch: Batch, phase: Phase) -> float:
         """Learns from one batch; returns its loss, over all processes."""
-        rate = learning_rate(self.recipe, self.progress)
-        set_learning_rate(self.optimizer, rate)
+        set_learning_rate(self.optimizer, learning_rate(self.recipe, self.progress))
         self.model.train()
         loss = self._learn(batch, phase)
         if not math.isfinite(loss):
