@@ -26,11 +26,6 @@ from gatedpose.predict.people import WHOLE, Detector
 from gatedpose.predict.predictor import People, Predictor
 
 
-def digest(file: Path) -> str:
-    """Checksum of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-
-
 @dataclass(frozen=True)
 class Job:
     """The options that say which people are looked for, how, and what is shown of them.
@@ -126,7 +121,10 @@ class Job:
         known = {"alone", "as_json", "batch_size", "device", "table", "detector_weights"}
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
         files = {"table": self.table, "detector_weights": self.detector_weights}
-        digests = {name: file and digest(file) for name, file in files.items()}
+        digests = {
+            name: file and hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+            for name, file in files.items()
+        }
         # A network may be trained anew under the same name.
         return {**options, **digests, "weights": weights_digest(self.predictor.model)[:16]}
 

@@ -81,9 +81,11 @@ def draw_poses(
     """
     pixels = read_image(image)
     scale = enlargement(pixels.shape[1:]) if scale is None else scale
-    people = _arrays(keypoints, scores, boxes, box_scores, skeleton.num_keypoints)
-    if scale < 1:
-        raise InputError(f"draw_poses: scale must be a whole number from 1, got {scale}")
+    count = len(keypoints)
+    boxes = keypoints.new_full((count, 4), math.nan) if boxes is None else boxes
+    box_scores = boxes.new_full((count,), math.nan) if box_scores is None else box_scores
+    tensors = (keypoints, scores, boxes, box_scores)
+    people = (tensor.detach().cpu().double().numpy() for tensor in tensors)
     picture = to_pil(pixels)
     size = picture.width * scale, picture.height * scale
     picture = picture.resize(size, Image.Resampling.BICUBIC)
@@ -107,27 +109,6 @@ def draw_poses(
 def enlargement(size: Sequence[int]) -> int:
     """How many times a picture is enlarged to be drawn on."""
     return max(1, math.ceil(SMALLEST / max(size)))
-
-
-def _arrays(
-    keypoints: Tensor,
-    scores: Tensor,
-    boxes: Tensor | None,
-    box_scores: Tensor | None,
-    joints: int,
-) -> list[Array]:
-    """Keypoints, scores, boxes and their scores, NaN where there are none, of fitting shapes."""
-    people = len(keypoints)
-    boxes = keypoints.new_full((people, 4), math.nan) if boxes is None else boxes
-    box_scores = boxes.new_full((people,), math.nan) if box_scores is None else box_scores
-    tensors = (keypoints, scores, boxes, box_scores)
-    got = [tuple(tensor.shape) for tensor in tensors]
-    if got != [(people, joints, 2), (people, joints), (people, 4), (people,)]:
-        raise InputError(
-            f"draw_poses: needs keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4) and "
-            f"box_scores (N,), got {', '.join(map(str, got))}"
-        )
-    return [tensor.detach().cpu().double().numpy() for tensor in tensors]
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Array, score: float, width: float) -> None:
