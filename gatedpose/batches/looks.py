@@ -105,7 +105,6 @@ def _neighbour(images: Tensor, probability: float, draw: Draw) -> Tensor:
 
 
 def _shrink(images: Tensor, probability: float, draw: Draw) -> Tensor:
-    """Pictures as if they had been smaller and were magnified."""
     chosen, factors = draw.chance(probability), draw.uniform(1.5, SMALLEST)
     changed = images.clone()
     for i in chosen.nonzero().flatten().tolist():

@@ -155,7 +155,6 @@ def clean(
 
 
 def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Path) -> None:
-    """Draws a dozen people with changed labels, each before and after."""
     import numpy as np
 
     from gatedpose.batches.check import annotation_sheet

@@ -117,12 +117,10 @@ class OptimizedNetwork(nn.Module):
         if not (self._compiled and self.compiled_for) or images.shape[1:] != self.compiled_for[1:]:
             return self._run(images)
         if images.device.type == "cpu" and self._threads not in (None, torch.get_num_threads()):
-            text = (
-                f"compiled for {self._threads} threads and is now given {torch.get_num_threads()}"
-            )
             warnings.warn(
-                f"optimize: {text}, so that PyTorch compiles it again, which takes up to a minute "
-                "or two: call torch.set_num_threads before optimize",
+                f"optimize: compiled for {self._threads} threads and is now given "
+                f"{torch.get_num_threads()}, so that PyTorch compiles it again, which takes up to "
+                "a minute or two: call torch.set_num_threads before optimize",
                 stacklevel=4,
             )
             self._threads = None

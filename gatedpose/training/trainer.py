@@ -198,7 +198,6 @@ class Trainer:
 
     @torch.no_grad()
     def _taught(self, images: Tensor) -> tuple[Tensor, float] | tuple[()]:
-        """The teacher's heatmaps and their share of the targets."""
         if self.teacher is None:
             return ()
         if (wanted := Preprocessing.of(self.teacher)) != self.preprocessing:
