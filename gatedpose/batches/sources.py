@@ -65,11 +65,7 @@ class Source:
 
 
 def open_source(dataset: str, folder: Path, split: str) -> Source:
-    """Reads a split of a dataset from its folder, or from a folder of shards.
-
-    Raises:
-        DatasetError: See `read_dataset` and `load_shards`.
-    """
+    """Reads a split of a dataset from its folder, or from a folder of shards."""
     name = f"{dataset.replace(':', '-')}-{split}"
     if holds_shards(folder):
         crops, skeleton = load_shards(folder, split, dataset)

@@ -50,17 +50,12 @@ class EngineNetwork(nn.Module):
 
     It can be copied and pickled, and called from several threads at once; it holds no parameters.
 
-    Attributes:
-        engine: Which one.
-        precision: What it computes in.
-        compiled_for: Shape (B, C, H, W) of the batches that it is fastest with; it takes others.
-
     Args:
         parts: The converted network.
-        engine: Which one.
-        precision: What it computes in.
+        engine: Which one; an attribute, too.
+        precision: What it computes in; an attribute, too.
         model: Whose joints, configuration and sizes of images it has.
-        shape: `compiled_for`.
+        shape: (B, C, H, W) of the batches that it is fastest with, `compiled_for`; it takes others.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """

@@ -33,17 +33,16 @@ STEPS = 255  # of an activation's range
 FIND_OWN = "find its own with gatedpose.engines.quantise.find_ranges and pass ranges="
 
 
-class Rounding:
+def _rounding(low: float, high: float) -> Callable[..., Tensor]:
     """A hook that rounds what a module gives, or gets, to the 256 values of a range with 0."""
+    scale = max(high - low, 1e-6) / STEPS
+    zero = round(-low / scale)
 
-    def __init__(self, low: float, high: float) -> None:
-        self.scale = max(high - low, 1e-6) / STEPS
-        self.zero = round(-low / self.scale)
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Tensor | None = None) -> Any:
-        """As PyTorch calls hooks after `forward`, and before it."""
+    def hook(module: nn.Module, inputs: Any, output: Tensor | None = None) -> Tensor:
         x = inputs[0] if output is None else output
-        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, STEPS)
+        return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, STEPS)
+
+    return hook
 
 
 class QuantisedConv(nn.Module):
@@ -80,7 +79,7 @@ def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
         if isinstance(layer, nn.Conv2d):
             network.set_submodule(name, QuantisedConv(layer))
     for name in ranges:
-        _hook(network, name, Rounding(*ranges[name]))
+        _hook(network, name, _rounding(*ranges[name]))
     return network
 
 
