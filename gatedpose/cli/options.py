@@ -35,9 +35,6 @@ class Number(click.FloatRange):
 class PictureFile(click.Path):
     """A .png to write, which may replace a picture but no other file."""
 
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
-
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """See click."""
         path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
@@ -189,7 +186,7 @@ SHARE = Number(0, 1)
 COUNT = click.IntRange(1, 10**9)
 BATCH = click.IntRange(1, 65_536)
 SEED = click.IntRange(0, 2**63 - 1)
-PICTURE = PictureFile()
+PICTURE = PictureFile(dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 decoder_option = click.option(

@@ -103,10 +103,7 @@ def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
 
 
 def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: Path | None) -> None:
-    """Catches results that cannot be written, and a file of boxes that is of other pictures.
-
-    The folder `made`, if any, will be there.
-    """
+    """Catches results that cannot be written, where `made` will be there, and unfit boxes."""
     if coco:
         folder = coco.resolve().parent
         if not (folder.is_dir() or (made and made.resolve() == folder)):
