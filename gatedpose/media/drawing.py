@@ -156,8 +156,7 @@ def _draw_person(
 
 
 def _disc(centre: Array, radius: float) -> list[float]:
-    found: list[float] = np.rint([*(centre - radius), *(centre + radius)]).tolist()
-    return found
+    return [*np.rint(centre - radius).tolist(), *np.rint(centre + radius).tolist()]
 
 
 def _stroke(draw: ImageDraw.ImageDraw, points: Array, width: float, colour: Any) -> None:

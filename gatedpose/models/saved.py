@@ -63,10 +63,8 @@ def save_model(
     }
     network = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format)
     # Older timm takes the channels from here, where they are those of the standard.
-    network.pretrained_cfg["input_size"] = (
-        model.in_channels,
-        *model.pretrained_cfg["input_size"][1:],
-    )
+    _, *sides = model.pretrained_cfg["input_size"]
+    network.pretrained_cfg["input_size"] = (model.in_channels, *sides)
     with whole_folder(folder, MODEL_FILES) as part:
         try:
             save_for_hf(

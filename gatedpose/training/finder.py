@@ -63,10 +63,8 @@ class FinderTrainer:
     ) -> None:
         from timm.utils import ModelEmaV3
 
-        self.pictures, self.draws, self.val, self.recipe, self.out = (
-            pictures, draws.double(), val, recipe, out,
-        )  # fmt: skip
-        self.watch_every = watch_every
+        self.pictures, self.draws, self.val = pictures, draws.double(), val
+        self.recipe, self.out, self.watch_every = recipe, out, watch_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(recipe, model)
@@ -109,8 +107,8 @@ class FinderTrainer:
         """The views of one step; they follow from the recipe's seed and the step."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         indices = torch.multinomial(self.draws, phase.batch_size, True, generator=generator)
-        size, looks = (phase.size, phase.size), (self.recipe.views, self.preprocessing)
-        return draw_views(self.pictures, indices, size, *looks, generator)
+        looks = self.recipe.views, self.preprocessing
+        return draw_views(self.pictures, indices, (phase.size, phase.size), *looks, generator)
 
     def step(self, batch: ViewBatch, phase: FinderPhase) -> None:
         """Learns from one batch."""
