@@ -33,7 +33,7 @@ def make_accelerator(precision: Precision) -> Any:
     for package in ("accelerate", "matplotlib", "tensorboard"):  # before hours of work
         require(package, f"training needs {package}", "gatedpose[train]")
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.state import AcceleratorState
 
     rules = {**INHERITED, "ACCELERATE_MIXED_PRECISION": (precision, "the recipe's precision")}
     for name, (right, instead) in rules.items():
@@ -42,17 +42,18 @@ def make_accelerator(precision: Precision) -> Any:
                 f"{name}={os.environ[name]} asks for another training than the recipe, which has "
                 f"{right}: unset it; what happens is said by {instead}"
             )
-    process = PartialState()
-    if precision == "fp16" and process.device.type == "cpu":
+    AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
+    plain = Accelerator()
+    if precision == "fp16" and plain.device.type == "cpu":
         raise InputError(
             'precision "fp16" needs a GPU, and training would run on the CPU: take "bf16" or "no"'
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) != process.num_processes:
+    if int(os.environ.get("WORLD_SIZE", "1")) != plain.num_processes:
         raise InputError(
             "these processes do not know each other and would train apart; on a CPU set "
             "ACCELERATE_USE_CPU=1"
         )
-    AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
+    AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision)
 
 
