@@ -6,7 +6,7 @@ compares the two.
 
 import fnmatch
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -63,12 +63,17 @@ def stored_rows(pattern: str = "*", pretrained: bool = False) -> list[Facts]:
     return rows
 
 
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; columns of numbers, at the right, have a colon behind their name."""
+    marks = "|".join("---:" if name.endswith(":") else "---" for name in columns)
+    head = [name.removesuffix(":") for name in columns]
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
+    return "\n".join((first, f"|{marks}|", *others))
+
+
 def model_table(rows: Sequence[Facts]) -> str:
     """A Markdown table of `stored_rows`."""
-    lines = [
-        "| model | parameters | conv GMACs | the paper's row | weights: PCK@0.2 |",
-        "|---|---:|---:|---|---|",
-    ]
+    lines = []
     for row in rows:
         figures = [
             f"{row[key]:g} {unit}"
@@ -82,20 +87,17 @@ def model_table(rows: Sequence[Facts]) -> str:
             )
             for name, own in row["weights"].items()
         )
-        lines.append(
-            f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | "
-            f"{row['paper']}{': ' if figures else ''}{', '.join(figures)} | {scores or '-'} |"
-        )
-    return "\n".join(lines)
+        paper = f"{row['paper']}{': ' if figures else ''}{', '.join(figures)}"
+        costs = f"{row['params']:,}", f"{row['conv_gmacs']:.4f}"
+        lines.append((row["name"], *costs, paper, scores or "-"))
+    columns = "model", "parameters:", "conv GMACs:", "the paper's row", "weights: PCK@0.2"
+    return markdown(columns, lines)
 
 
 def word_table() -> str:
     """A Markdown table of the three models that have a word, with the weights that it means."""
     table = json.loads((FOLDER / "weights.json").read_text("utf-8"))
-    lines = [
-        "| `--model` | weights | parameters | file | a person | PCK@0.2 |",
-        "|---|---|---:|---:|---:|---|",
-    ]
+    lines = []
     for word, meant in WORDS.items():
         [count] = stored_rows(meant.partition(".")[0])
         name = meant if meant in count["weights"] else next(iter(count["weights"]))
@@ -105,9 +107,10 @@ def word_table() -> str:
         )
         size = f"{table[name]['size'] / 1e6:.1f} MB"
         time = MILLISECONDS.get(count["name"])
-        cells = word, name, f"{count['params'] / 1e6:.1f} M", size, f"{time} ms" if time else "-"
-        lines.append(f"| {' | '.join(cells)} | {scores} |")
-    return "\n".join(lines)
+        params, person = f"{count['params'] / 1e6:.1f} M", f"{time} ms" if time else "-"
+        lines.append((word, name, params, size, person, scores))
+    columns = "`--model`", "weights", "parameters:", "file:", "a person:", "PCK@0.2"
+    return markdown(columns, lines)
 
 
 def score_label(score: Mapping[str, Any]) -> str:

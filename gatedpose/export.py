@@ -190,8 +190,7 @@ def export(
     points_name = "boxes" if isinstance(model, GatedFinder) else "keypoints"
     names = ("heatmaps", points_name, "scores")[: 3 if with_decode else 1]
     # A batch of one would be taken for a constant.
-    data = WRITERS[format](graph, noise[-1], shapes, names, facts)
-    run = RUNNERS[format](data)
+    data, run = WRITERS[format](graph, noise[-1], shapes, names, facts)
     with torch.no_grad():
         found = [run(images) for images in noise]
     points = [out[1] if with_decode else exact.read(out[0])[0] for out in found]
@@ -232,10 +231,11 @@ def _largest(found: list[Tensor], wanted: list[Tensor]) -> float:
 
 def _write_onnx(
     graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
-) -> Parts:
+) -> tuple[Parts, Run]:
     program = convert_onnx(graph, images, shapes, names)
     program.model.metadata_props[METADATA] = facts
-    return {"": program.model_proto.SerializeToString()}
+    data = program.model_proto.SerializeToString()
+    return {"": data}, onnx_session(data)
 
 
 def onnx_session(data: bytes) -> Run:
@@ -248,45 +248,36 @@ def onnx_session(data: bytes) -> Run:
 
 def _write_torch(
     graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
-) -> Parts:
+) -> tuple[Parts, Run]:
     program = torch.export.export(graph, (images,), dynamic_shapes=shapes)
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={METADATA: facts})
-    return {"": buffer.getvalue()}
-
-
-def _torch_program(data: bytes) -> Run:
-    program = torch.export.load(io.BytesIO(data)).module()
-    return lambda images: list(program(images))
+    data = buffer.getvalue()
+    module = torch.export.load(io.BytesIO(data)).module()
+    return {"": data}, lambda images: list(module(images))
 
 
 def _write_openvino(
     graph: nn.Module, images: Tensor, shapes: dict[str, Any], names: tuple[str, ...], facts: str
-) -> Parts:
+) -> tuple[Parts, Run]:
     batch = -1 if shapes["images"] else 1
     model = convert_openvino(graph, images, [batch, *images.shape[1:]])
     model.set_rt_info(facts, METADATA)
     for output, name in zip(model.outputs, names, strict=True):
         output.tensor.set_names({name})
     parts = openvino_parts(model)
-    return {".bin": parts["bin"], ".xml": parts["xml"]}  # who finds the second finds both
+    read = openvino_core().read_model(parts["xml"], parts["bin"])
+    compiled = compile_openvino(read, "float32")
+
+    def run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(out.copy()) for out in compiled(images.numpy()).values()]
+
+    return {".bin": parts["bin"], ".xml": parts["xml"]}, run  # who finds the second finds both
 
 
-def _openvino_program(data: Parts) -> Run:
-    model = openvino_core().read_model(data[".xml"], data[".bin"])
-    compiled = compile_openvino(model, "float32")
-    return lambda images: [
-        torch.from_numpy(out.copy()) for out in compiled(images.numpy()).values()
-    ]
-
-
-WRITERS: dict[Format, Callable[..., Parts]] = {
+# Each gives the files, by suffix, and what runs them.
+WRITERS: dict[Format, Callable[..., tuple[Parts, Run]]] = {
     "onnx": _write_onnx,
     "torch-export": _write_torch,
     "openvino": _write_openvino,
-}
-RUNNERS: dict[Format, Callable[[Parts], Run]] = {
-    "onnx": lambda data: onnx_session(data[""]),
-    "torch-export": lambda data: _torch_program(data[""]),
-    "openvino": _openvino_program,
 }

@@ -85,15 +85,10 @@ def decode(heatmaps: Tensor, method: Decoder = DEFAULT_DECODER) -> tuple[Tensor,
 
 
 def _patch(maps: Tensor, centre: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The square of cells about each centre, without what lies outside the map.
+    """The squares of n = 2 * radius + 1 cells about centres (B, K, 2), each a column and a row.
 
-    Args:
-        maps: (B, K, h, w).
-        centre: (B, K, 2), column and row.
-        radius: n = 2 * radius + 1 is the square's side.
-
-    Returns:
-        Values (B, K, n, n), rows first, 0 outside, and the cells (B, K, 2, n): columns, then rows.
+    Gives values (B, K, n, n), rows first, 0 outside of the map, and their cells (B, K, 2, n),
+    columns first.
     """
     height, width = maps.shape[-2:]
     cells = centre.unsqueeze(-1) + torch.arange(-radius, radius + 1, device=maps.device)

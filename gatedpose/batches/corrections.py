@@ -73,11 +73,7 @@ def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Cro
 
 
 def corrected_samples(samples: Sequence[Sample], corrections: Corrections) -> list[Sample]:
-    """The same of people who are not cut out yet; their boxes stay.
-
-    Raises:
-        DatasetError: See `corrected`.
-    """
+    """The same of people who are not cut out yet; their boxes stay."""
     ids, skeleton = [sample.id for sample in samples], samples[0].skeleton
     keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples]))
     labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))

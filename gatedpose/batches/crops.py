@@ -170,7 +170,6 @@ def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
 
 
 def _flags(samples: list[Sample]) -> tuple[Tensor, Tensor]:
-    """Which joints are labelled and which are absent, (N, K) each."""
     labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
     absent = torch.from_numpy(np.stack([sample.absent_joints for sample in samples]))
     return labelled, absent

@@ -9,8 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.errors import InputError
-
 QUALITY = 95
 
 
@@ -57,13 +55,7 @@ class JpegImages:
         return replace(self, files=[self.files[i] for i in indices.tolist()])
 
     def shrunk(self, factor: int) -> "JpegImages":
-        """The same pictures at a `factor`-th of their side, if JPEG can be decoded so.
-
-        Raises:
-            ValueError: For a factor that does not divide the side or is over 8 in all.
-        """
-        if self.side % factor or self.shrink * factor > 8:
-            raise InputError(f"JPEG pictures of {self.side} px cannot be decoded at 1/{factor}")
+        """The same pictures at a `factor`-th of their side, an eighth of the whole at least."""
         return replace(self, side=self.side // factor, shrink=self.shrink * factor)
 
     def _decoded(self, file: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """How a picture looks, changed at random: colours, light, sharpness, what hides the person."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,6 @@ SMALLEST = 4.0  # a blurred picture comes from one of at least this fraction of 
 POOR = (10, 45)  # JPEG qualities of strong compression
 
 SHARE: Range = (0.0, 1.0)
-RANGES: dict[str, Range] = dict.fromkeys(
-    ("colour", "grey", "dark", "blur", "compress", "occlude", "neighbour"), SHARE
-)
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Looks:
     neighbour: float = 0.0
 
     def __post_init__(self) -> None:
-        check_ranges("looks", self, RANGES)
+        check_ranges("looks", self, {field.name: SHARE for field in fields(Looks)})
 
 
 class Draw:
@@ -108,7 +105,6 @@ def _neighbour(images: Tensor, probability: float, draw: Draw) -> Tensor:
 
 
 def _shrink(images: Tensor, probability: float, draw: Draw) -> Tensor:
-    """Pictures as if they had been smaller and were magnified."""
     chosen, factors = draw.chance(probability), draw.uniform(1.5, SMALLEST)
     changed = images.clone()
     for i in chosen.nonzero().flatten().tolist():

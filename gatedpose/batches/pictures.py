@@ -22,6 +22,7 @@ from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.media.folders import find_images
 from gatedpose.media.images import read_image
+from gatedpose.media.photos import fitted
 
 SIDE = 320  # of packed pictures, in pixels
 QUALITY = 88
@@ -170,7 +171,7 @@ class Pictures:
         def squares() -> Iterator[Tensor]:
             for one in labelled:
                 original = read_image(one.path)
-                image, scale = shrink(original, SIDE)
+                image, scale = fitted(original, SIDE)
                 height, width = image.shape[-2:]
                 sizes.append(torch.tensor((float(width), float(height))))
                 boxes.append(one.pixels(*original.shape[-2:]) * scale)
@@ -190,10 +191,6 @@ class Pictures:
             torch.cat([part.complete for part in parts]),
             torch.cat([part.stretched for part in parts]),
         )
-
-    def boxes_of(self, i: int) -> Tensor:
-        """Boxes (n, 4) of picture `i`."""
-        return self.boxes[i]
 
     def take(self, indices: Tensor) -> "Pictures":
         """The pictures at `indices`, in that order."""
@@ -240,14 +237,3 @@ def _digest(labelled: Sequence[Labelled], complete: bool, stretched: bool) -> st
     """Of everything that packed pictures depend on, but for the pixels themselves."""
     each = [[one.path.name, one.shares, one.boxes.tolist()] for one in labelled]
     return hashlib.sha256(to_json([SIDE, QUALITY, complete, stretched, each]).encode()).hexdigest()
-
-
-def shrink(image: Tensor, side: int) -> tuple[Tensor, float]:
-    """A picture (3, H, W) uint8 whose longer side is at most `side`, and the scale it has then."""
-    height, width = image.shape[-2:]
-    scale = min(1.0, side / max(height, width))
-    if scale == 1.0:
-        return image, scale
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    small = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
-    return small, scale

@@ -11,6 +11,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,36 +71,24 @@ def pack_shards(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / f".{split}.lock", f"another program packs {split!r} into {folder}"):
-        return _pack(samples, dataset, split, folder, size, quality, shard_bytes)
-
-
-def _pack(
-    samples: Sequence[Sample],
-    dataset: str,
-    split: str,
-    folder: Path,
-    size: int,
-    quality: int,
-    shard_bytes: int,
-) -> Path:
-    _require_free(folder, split)
+    about = {"format": FORMAT, "version": VERSION, "dataset": dataset, "split": split}
+    about |= {"people": len(samples), "size": size, "margin": PACK_MARGIN, "quality": quality}
+    about |= {"skeleton": asdict(samples[0].skeleton)}
     table = folder / f"{split}.json"
-    shards: list[dict[str, Any]] = []
-    try:
+    with (
+        held(folder / f".{split}.lock", f"another program packs {split!r} into {folder}"),
+        ExitStack() as undone,
+    ):
+        _require_free(folder, split)
+        shards: list[dict[str, Any]] = []
         for data, count in _filled(samples, size, quality, shard_bytes):
             digest = hashlib.sha256(data).hexdigest()
             name = f"{split}-{len(shards):05d}.tar"
             shards.append({"name": name, "people": count, "bytes": len(data), "sha256": digest})
+            undone.callback((folder / name).unlink, missing_ok=True)
             write_whole(folder / name, data)
-        people = {"people": len(samples), "size": size, "margin": PACK_MARGIN, "quality": quality}
-        about = {"format": FORMAT, "version": VERSION, "dataset": dataset, "split": split, **people}
-        about |= {"skeleton": asdict(samples[0].skeleton), "shards": shards}
-        write_whole(table, to_json(about, indent=1))
-    except BaseException:  # Ctrl-C as well
-        for shard in shards:
-            (folder / shard["name"]).unlink(missing_ok=True)
-        raise
+        write_whole(table, to_json({**about, "shards": shards}, indent=1))
+        undone.pop_all()
     return table
 
 

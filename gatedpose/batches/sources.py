@@ -13,7 +13,6 @@ from gatedpose.batches.crops import Crops, packed
 from gatedpose.batches.shards import holds_shards, load_shards
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
-from gatedpose.errors import DatasetError
 from gatedpose.media.images import image_size
 from gatedpose.skeleton import Skeleton
 
@@ -49,13 +48,9 @@ class Source:
         """The chosen people with the whole picture as box, as prediction without a box sees them.
 
         Only people who are alone in their picture, as far as is annotated, and whose box is at
-        least a quarter of it.
-
-        Raises:
-            DatasetError: For shards, whose pictures are not there any more.
+        least a quarter of it; not for shards, whose pictures are not there any more.
         """
-        if isinstance(self.people, Crops):
-            raise DatasetError(f"{self.name} comes from shards: only crops of its people are there")
+        assert not isinstance(self.people, Crops)
         alone = Counter(sample.image for sample in self.people)
         views = []
         people = [self.people[i] for i in chosen]
@@ -70,11 +65,7 @@ class Source:
 
 
 def open_source(dataset: str, folder: Path, split: str) -> Source:
-    """Reads a split of a dataset from its folder, or from a folder of shards.
-
-    Raises:
-        DatasetError: See `read_dataset` and `load_shards`.
-    """
+    """Reads a split of a dataset from its folder, or from a folder of shards."""
     name = f"{dataset.replace(':', '-')}-{split}"
     if holds_shards(folder):
         crops, skeleton = load_shards(folder, split, dataset)

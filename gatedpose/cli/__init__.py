@@ -23,6 +23,7 @@ from gatedpose.cli import (
     training,
 )
 from gatedpose.cli.commands import Commands
+from gatedpose.device import keep_freed_memory
 
 COMMANDS = (
     prediction.predict, demo.demo, models.list_command, models.info, evaluation.evaluate,
@@ -35,8 +36,6 @@ RESEARCH = (bench.bench, training.ablate, training.compare, gates.gates)
 def _keep_memory(context: click.Context) -> None:
     """Has freed memory kept, except for the group of others and for plain programs' times."""
     if context.invoked_subcommand not in ("research", "bench", "list"):
-        from gatedpose.device import keep_freed_memory
-
         keep_freed_memory()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from tqdm import tqdm
 
 import gatedpose
 from gatedpose.cli.options import BATCH, PICTURE, Number, check_device, json_option, size_option
@@ -60,17 +61,13 @@ def bench(
     peers: bool,
     modes: tuple[Any, ...],
     batches: tuple[int, ...],
-    size: tuple[int, int],
-    device: str,
-    seconds: float,
     against: str | None,
-    roofline: bool,
     pipeline: bool,
     scaling: bool,
-    cpu_seconds: bool,
     plot: Path | None,
     plot_scores: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Times models: as they are, optimised or exported, beside other networks.
 
@@ -89,13 +86,11 @@ def bench(
     if plot_scores and (pipeline or scaling):
         raise click.UsageError("--plot-scores goes neither with --pipeline nor with --scaling")
     if pipeline:
-        found = _pipeline(chosen, modes, batches, device)
+        found = _pipeline(chosen, modes, batches, options["device"])
     elif scaling:
-        found = _scaling(chosen, modes, device, seconds)
+        found = _scaling(chosen, modes, options["device"], options["seconds"])
     else:
-        options = {"device": device, "seconds": seconds, "roofline": roofline}
-        options["cpu_seconds"] = cpu_seconds
-        found = _timings(chosen, modes, batches, reference, size=size, **options)
+        found = _timings(chosen, modes, batches, reference, **options)
     if plot:
         write_whole(plot, found.draw())
     if plot_scores:
@@ -115,8 +110,6 @@ class _Found(NamedTuple):
 def _pipeline(
     names: Sequence[str], modes: Sequence[Any], batches: Sequence[int], device: str
 ) -> _Found:
-    from tqdm import tqdm
-
     from gatedpose.research.bench import measure_pipeline
 
     ways = list(itertools.product(names, modes, batches))
@@ -125,8 +118,6 @@ def _pipeline(
 
 
 def _scaling(names: Sequence[str], modes: Sequence[Any], device: str, seconds: float) -> _Found:
-    from tqdm import tqdm
-
     from gatedpose.research.scaling import draw_scaling, measure_scaling, scaling_table
 
     found = (measure_scaling(name, mode, device, seconds) for name in names for mode in modes)
@@ -143,8 +134,6 @@ def _timings(
     reference: str,
     **options: Any,
 ) -> _Found:
-    from tqdm import tqdm
-
     from gatedpose.research.bench import benchmark, draw, table
     from gatedpose.research.scores import draw_scores
 

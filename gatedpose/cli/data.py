@@ -15,10 +15,10 @@ from gatedpose.cli.options import (
     POSITIVE,
     SHARE,
     check_apart,
+    check_replaced,
     json_option,
     pixels_option,
 )
-from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json
 
 if TYPE_CHECKING:
@@ -89,19 +89,6 @@ def check(
             click.echo(f"  drawn in {facts['picture']}")
 
 
-def _check_corrections(out: Path) -> None:
-    """What is written over must be corrections, too: annotations are called alike."""
-    from gatedpose.batches.corrections import load_corrections
-
-    if out.is_file() and out.stat().st_size:
-        try:
-            load_corrections(out)
-        except DatasetError as error:
-            raise click.BadParameter(
-                f"{out} is there and holds no corrections: it would be lost", param_hint="--out"
-            ) from error
-
-
 @data.command()
 @dataset_option
 @folder_option
@@ -138,7 +125,7 @@ def clean(
     from gatedpose.research.judging import Rule, find_corrections
 
     check_apart("--out", out, *files)
-    _check_corrections(out)
+    check_replaced("--out", out, "file of corrections", b'"swapped"')  # annotations are .json, too
     chosen = Rule(**{name: value for name, value in rule.items() if value is not None})
     samples = read_dataset(dataset, folder, split, check_images=picture is not None)
     keypoints = np.stack([load_predictions(file, samples) for file in files])
@@ -168,7 +155,6 @@ def clean(
 
 
 def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Path) -> None:
-    """Draws a dozen people with changed labels, each before and after."""
     import numpy as np
 
     from gatedpose.batches.check import annotation_sheet

@@ -30,12 +30,9 @@ def export(
     kind: str,
     out: Path | None,
     size: tuple[int, int] | None,
-    half: bool,
-    int8: bool,
-    dynamic_batch: bool,
-    with_decode: bool,
     fresh: bool,
     as_json: bool,
+    **asked: bool,
 ) -> None:
     """Writes the model NAME for another runtime and compares it there with PyTorch."""
     from gatedpose.export import export as run
@@ -58,14 +55,11 @@ def export(
         kind,  # type: ignore[arg-type]
         skeleton=skeleton_of(model),
         size=size or model.pretrained_cfg["input_size"][1:],
-        half=half,
-        int8=int8,
-        dynamic_batch=dynamic_batch,
-        with_decode=with_decode,
+        **asked,
     )
     if as_json:
-        facts = {**vars(done), "path": str(done.path), "model": name, "half": half, "int8": int8}
-        click.echo(to_json(facts))
+        precision = {"half": asked["half"], "int8": asked["int8"]}
+        click.echo(to_json({**vars(done), "path": str(done.path), "model": name, **precision}))
         return
     runtime = {"onnx": "onnxruntime", "torch-export": "torch.export"}.get(kind, "OpenVINO")
     what = "boxes" if isinstance(model, GatedFinder) else "keypoints"

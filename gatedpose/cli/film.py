@@ -4,6 +4,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import click
+from tqdm import tqdm
 
 from gatedpose.cli.options import check_apart, check_writable
 from gatedpose.cli.people import Job
@@ -17,8 +18,6 @@ def predict_video(
     job: Job, source: str | None, camera: int | None, out: Path | None, smooth: bool
 ) -> None:
     """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C."""
-    from tqdm import tqdm
-
     target = out or Path("poses.mp4")
     check_apart("--out", target, Path(source) if source else None)
     check_writable(target.parent)

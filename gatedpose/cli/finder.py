@@ -6,7 +6,15 @@ from typing import Any
 import click
 
 from gatedpose.cli.commands import Commands
-from gatedpose.cli.options import COUNT, POSITIVE, SEED, SHARE, json_option, pixels_option
+from gatedpose.cli.options import (
+    COUNT,
+    POSITIVE,
+    SEED,
+    SHARE,
+    json_option,
+    phase_option,
+    pixels_option,
+)
 from gatedpose.files.typed_json import to_json
 
 
@@ -34,10 +42,7 @@ def finder() -> None:
     help="Pictures without people; they get a tenth of the draws; repeat it.",
 )  # fmt: skip
 @click.option("--out", type=Path, required=True, help="Folder for packed pictures and results.")
-@click.option(
-    "--phase", "phases", multiple=True, metavar="SIZE,PICTURES,BATCH",
-    help="Replaces the recipe's phases; repeat it.",
-)  # fmt: skip
+@phase_option("SIZE,PICTURES,BATCH", "FinderPhase", int, int, int)
 @click.option("--lr", type=POSITIVE, help="Replaces the recipe's highest learning rate.")
 @click.option("--seed", type=SEED, help="Replaces the recipe's seed.")
 @click.option(
@@ -49,31 +54,18 @@ def finder() -> None:
 )
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
 @pixels_option
-def train(name: str, out: Path, phases: tuple[str, ...], **options: Any) -> None:
+def train(name: str, out: Path, **options: Any) -> None:
     """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
     from gatedpose.training.finder_recipe import FinderRecipe
     from gatedpose.training.finder_run import train_finder
 
     folders = {key: options.pop(key) for key in ("complete", "stretched", "partly", "empty")}
     watch_every, resume = options.pop("watch_every"), options.pop("resume")
-    given = {key: value for key, value in options.items() if value is not None}
-    if phases:
-        given["phases"] = tuple(map(_phase, phases))
+    given = {key: value for key, value in options.items() if value not in (None, ())}
     given["init"] = given.get("init", FinderRecipe().init) or None
     recipe = FinderRecipe(**given)
     model = train_finder(name, recipe, folders, out, watch_every=watch_every, resume=resume)
     click.echo(f"wrote {model}; score it with\n  gatedpose finder evaluate local-dir:{model} ...")
-
-
-def _phase(text: str) -> Any:
-    from gatedpose.training.groups import FinderPhase
-
-    try:
-        return FinderPhase(*map(int, text.split(",")))
-    except (TypeError, ValueError) as error:
-        raise click.BadParameter(
-            f"{text!r} is not SIZE,PICTURES,BATCH: {error}", param_hint="--phase"
-        ) from error
 
 
 @finder.command()
@@ -94,19 +86,9 @@ def _phase(text: str) -> Any:
 @click.option("--min-score", type=SHARE, help="Score of boxes that count. [the finder's own]")
 @pixels_option
 @json_option
-def evaluate(
-    name: str,
-    data: Path,
-    split: str,
-    least: float,
-    precision: float,
-    min_score: float | None,
-    as_json: bool,
-) -> None:
+def evaluate(name: str, data: Path, split: str, as_json: bool, **limits: Any) -> None:
     """Scores the finder NAME on pictures with people's boxes, from whole files, as users use it."""
     from gatedpose.evaluation.detection import evaluate_finder, finder_text
 
-    facts = evaluate_finder(
-        name, data, split, least=least, precision=precision, min_score=min_score
-    )
+    facts = evaluate_finder(name, data, split, **limits)
     click.echo(to_json(facts) if as_json else finder_text(facts))

@@ -6,6 +6,7 @@ import click
 
 from gatedpose.catalogue import model_table, stored_rows, word_table
 from gatedpose.cli.options import PICTURE, json_option, size_option
+from gatedpose.files.typed_json import to_json
 
 
 @click.command(name="list")
@@ -21,7 +22,6 @@ def list_command(
     """Lists models: size, work at 256 x 256, the paper's figures, weights and their scores."""
     if recount:
         from gatedpose.evaluation.reports import count_rows
-        from gatedpose.files.typed_json import to_json
 
         click.echo(to_json(count_rows(), indent=1))
         return
@@ -34,8 +34,6 @@ def list_command(
         from gatedpose.files.whole import write_whole
 
         write_whole(plot, plot_models(rows))
-    if as_json:
-        from gatedpose.files.typed_json import to_json
     click.echo(to_json(rows, indent=1) if as_json else model_table(rows))
 
 
@@ -47,7 +45,6 @@ def list_command(
 def info(name: str, size: tuple[int, int], by_module: bool, as_json: bool) -> None:
     """Tells size and work of a model, and its weights' licence, data, scores; --json the recipe."""
     from gatedpose.evaluation.reports import describe_model, info_text
-    from gatedpose.files.typed_json import to_json
     from gatedpose.models.names import find_word
 
     facts = describe_model(find_word(name), size, by_module=by_module)

@@ -13,8 +13,6 @@ LOG = logging.getLogger("gatedpose")
 
 
 class _Lines(logging.Handler):
-    """Hands each line on."""
-
     def __init__(self, write: Callable[[str], object]) -> None:
         super().__init__()
         self.write = write

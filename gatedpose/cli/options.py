@@ -11,6 +11,7 @@ import click
 
 import gatedpose
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, ENGINES, PRECISIONS
+from gatedpose.device import find_device
 from gatedpose.errors import InputError
 
 Value = TypeVar("Value")
@@ -33,9 +34,6 @@ class Number(click.FloatRange):
 
 class PictureFile(click.Path):
     """A .png to write, which may replace a picture but no other file."""
-
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """See click."""
@@ -105,6 +103,25 @@ pixels_option = click.option(
 )  # fmt: skip
 
 
+def phase_option(form: str, kind: str, *numbers: type[int] | type[float]) -> Callable[..., Any]:
+    """--phase of a recipe: `form` is how its numbers are written, `kind` the class they make."""
+
+    def phase(text: str) -> Any:
+        from gatedpose.training import groups
+
+        try:
+            parts = zip(numbers, text.split(","), strict=True)
+            return getattr(groups, kind)(*(number(part) for number, part in parts))
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is not {form}: {error}") from error
+
+    return click.option(
+        "--phase", "phases", multiple=True, metavar=form,
+        callback=lambda context, param, texts: tuple(map(phase, texts)),
+        help="Replaces the recipe's phases; repeat it.",
+    )  # fmt: skip
+
+
 class Fast(NamedTuple):
     """How a model is prepared for this machine, see `gatedpose.optimize`."""
 
@@ -142,12 +159,6 @@ def best_device(name: str | None) -> str:
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _device(name: str) -> str:
-    from gatedpose.device import find_device
-
-    return str(find_device(name))
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from HEIGHTxWIDTH."""
     try:
@@ -175,13 +186,13 @@ SHARE = Number(0, 1)
 COUNT = click.IntRange(1, 10**9)
 BATCH = click.IntRange(1, 65_536)
 SEED = click.IntRange(0, 2**63 - 1)
-PICTURE = PictureFile()
+PICTURE = PictureFile(dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 decoder_option = click.option(
     "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
 )
-check_device = checked(_device)
+check_device = checked(lambda name: str(find_device(name)))
 device_option = click.option(
     "--device", callback=check_device, help="cpu, cuda or cuda:1. [cuda if there is one]"
 )

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 import gatedpose
 from gatedpose.catalogue import is_finder
 from gatedpose.cli.options import Fast, best_device, make_ready
 from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
+from gatedpose.engines.quantise import weights_digest
 from gatedpose.media.drawing import draw_people
+from gatedpose.media.photos import fitted
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_download, load_detector
@@ -23,11 +24,6 @@ from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.people import WHOLE, Detector
 from gatedpose.predict.predictor import People, Predictor
-
-
-def digest(file: Path) -> str:
-    """Checksum of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -125,16 +121,12 @@ class Job:
         known = {"alone", "as_json", "batch_size", "device", "table", "detector_weights"}
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
         files = {"table": self.table, "detector_weights": self.detector_weights}
-        digests = {name: file and digest(file) for name, file in files.items()}
-        return {**options, **digests, "weights": self._weights}
-
-    @property
-    def _weights(self) -> str:
-        """Checksum of the network, which may be trained anew under the same name."""
-        found = hashlib.sha256()
-        for name, tensor in sorted(self.predictor.model.state_dict().items()):
-            found.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-        return found.hexdigest()[:16]
+        digests = {
+            name: file and hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+            for name, file in files.items()
+        }
+        # A network may be trained anew under the same name.
+        return {**options, **digests, "weights": weights_digest(self.predictor.model)[:16]}
 
     def load(self) -> None:
         """Meets whatever is missing before anything is written."""
@@ -163,9 +155,7 @@ class Job:
         placed = self.boxes or self.table or self.predictor.finder
         longest, factor = max(image.shape[1:]), 1 / shrink
         if self.max_side is not None and longest * shrink > self.max_side:
-            smaller = self.max_side / longest
-            size = [max(1, round(side * smaller)) for side in image.shape[1:]]
-            image = interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+            image, smaller = fitted(image, self.max_side)
             factor, scale = factor * smaller, 1
         return draw_people(
             image,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from tqdm import tqdm
 
 from gatedpose.cli.options import check_apart, check_writable
 from gatedpose.cli.people import Job
@@ -51,8 +52,6 @@ def predict_pictures(
     Raises:
         ClickException: At the end, if pictures could not be read.
     """
-    from tqdm import tqdm
-
     folder = out or Path("poses")
     pictures = _pictures(sources, out, single, suffix, job.drawn)
     if job.drawn and not single:
@@ -62,7 +61,11 @@ def predict_pictures(
     with ExitStack() as stack:
         log = None if single else stack.enter_context(_open_results(job, folder, keep, pictures))
         rows = log.rows if log else []
-        done = {real_name(row["image"]) for row in rows}
+        done = Counter(real_name(row["image"]) for row in rows)
+        if log and (twice := [name for name, count in done.items() if count > 1]):
+            raise InputError(
+                f"{log.path} has {twice[0]} {done[twice[0]]} times: begin anew with --overwrite"
+            )
         reader = _Reader([source for source in sources if real_name(source.name) not in done], job)
         found = _predict(job, reader, pictures)
         bar = tqdm(found, "predicting", len(sources), unit="image", disable=single)
@@ -91,7 +94,6 @@ def _count(rows: Sequence[Facts]) -> str:
 
 
 def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
-    """Prints beside the bar what is to be said of a picture."""
     if not facts["poses"]:
         bar.write(f"{facts['image']}: nobody found", file=sys.stderr)
     if as_json:
@@ -101,10 +103,7 @@ def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
 
 
 def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: Path | None) -> None:
-    """Catches results that cannot be written, and a file of boxes that is of other pictures.
-
-    The folder `made`, if any, will be there.
-    """
+    """Catches results that cannot be written, where `made` will be there, and unfit boxes."""
     if coco:
         folder = coco.resolve().parent
         if not (folder.is_dir() or (made and made.resolve() == folder)):
@@ -123,9 +122,8 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: P
 
 
 def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Iterator[Facts]:
-    """What becomes of each picture that can be read, drawn where that is wanted."""
     for poses in job.predictor.stream(reader):
-        source, photo = reader.next_done()
+        source, photo = reader.read.popleft()
         facts: Facts = {"image": source.name, **source.state()}
         if job.drawn:
             picture = pictures[source.name]
@@ -155,21 +153,13 @@ def _open_results(
             "--overwrite"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    log = JsonLines(path, resume=bool(keep), made_by=job.made_by, keep=_unchanged, check=_check_row)
-    try:
-        names = Counter(real_name(row["image"]) for row in log.rows)
-        if twice := [name for name, count in names.items() if count > 1]:
-            raise InputError(
-                f"{path} has {twice[0]} {names[twice[0]]} times: begin anew with --overwrite"
-            )
-    except BaseException:
-        log.__exit__()
-        raise
-    return log
-
-
-def _check_row(row: Facts) -> bool:
-    return isinstance(row.get("image"), str) and isinstance(row.get("poses"), list)
+    return JsonLines(
+        path,
+        resume=bool(keep),
+        made_by=job.made_by,
+        keep=_unchanged,
+        check=lambda row: isinstance(row.get("image"), str) and isinstance(row.get("poses"), list),
+    )
 
 
 def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, int | str]:
@@ -203,7 +193,6 @@ def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, in
 def _write_coco(
     rows: Sequence[Facts], ids: Mapping[str, int | str], skeleton: Skeleton, path: Path
 ) -> None:
-    """Writes all poses as COCO's results."""
     results = []
     for row in rows:
         poses = [Pose.from_dict(facts, skeleton) for facts in row["poses"]]
@@ -253,7 +242,7 @@ class _Reader:
     def __init__(self, sources: list[Source], job: Job) -> None:
         self.sources, self.job = sources, job
         self.failures: list[str] = []
-        self.read: deque[tuple[Source, Photo]] = deque()
+        self.read: deque[tuple[Source, Photo]] = deque()  # those whose poses are still to come
 
     def __iter__(self) -> Iterator[tuple[Photo, People]]:
         threads = self.job.predictor.workers
@@ -273,7 +262,3 @@ class _Reader:
         boxes, job = self.job.people(source.file), self.job
         name = "standard input" if source.name == STDIN else source.name
         return job.predictor.read(source.load(), boxes, least=job.least, name=name), boxes
-
-    def next_done(self) -> tuple[Source, Photo]:
-        """The picture whose poses have just come."""
-        return self.read.popleft()

@@ -185,7 +185,6 @@ def _is_one(sources: tuple[str, ...]) -> bool:
 
 
 def _check_together(given: Mapping[str, Any], video: bool, many: bool) -> None:
-    """Raises UsageError for options that do not go together, or not with what is predicted."""
     drawn = not given["no_pictures"]
     for option, value, in_place, place in (
         ("--resume", given["resume"], many, "several pictures"),

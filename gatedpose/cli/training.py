@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gatedpose.cli.options import COUNT, POSITIVE, SEED, json_option, pixels_option
+from gatedpose.cli.options import COUNT, POSITIVE, SEED, json_option, phase_option, pixels_option
 from gatedpose.files.typed_json import to_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,10 +38,7 @@ def recipe_options(command: Command) -> Command:
         ),
         click.option("--seed", type=SEED, help="Replaces the recipe's seed."),
         click.option("--lr", type=POSITIVE, help="Replaces the recipe's highest learning rate."),
-        click.option(
-            "--phase", "phases", multiple=True, metavar="SIZE,IMAGES,BATCH,SIGMA",
-            help="Replaces the recipe's phases; repeat it.",
-        ),
+        phase_option("SIZE,IMAGES,BATCH,SIGMA", "Phase", int, int, int, float),
         set_option,
         pixels_option,
         click.option(
@@ -170,17 +167,15 @@ def recipe(name: str, fields: tuple[str, ...]) -> None:
 
     Save it, change it, and give the file to gatedpose train --recipe.
     """
-    click.echo(to_json(asdict(_recipe(name, {"phases": (), "fields": fields})), indent=1))
+    click.echo(to_json(asdict(_recipe(name, {"fields": fields})), indent=1))
 
 
 def _recipe(name: str, changes: dict[str, Any]) -> Any:
     """The recipe called `name` with the options that were given in place of its own."""
     from gatedpose.training.recipes import find_recipe
 
-    texts, fields = changes.pop("phases"), changes.pop("fields")
-    given = {key: value for key, value in changes.items() if value is not None}
-    if texts:
-        given["phases"] = tuple(_phase(text) for text in texts)
+    fields = changes.pop("fields")
+    given = {key: value for key, value in changes.items() if value not in (None, ())}
     found = replace(find_recipe(name), **given)
     for field in fields:
         found = found.with_field(field)
@@ -198,15 +193,3 @@ def _datasets(texts: tuple[str, ...]) -> dict[str, Path]:
             raise click.BadParameter(f"{name} comes twice{apart}", param_hint="--data")
         found[name] = Path(folder)
     return found
-
-
-def _phase(text: str) -> Any:
-    from gatedpose.training.groups import Phase
-
-    try:
-        size, images, batch, sigma = text.split(",")
-        return Phase(int(size), int(images), int(batch), float(sigma))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is not SIZE,IMAGES,BATCH,SIGMA: {error}", param_hint="--phase"
-        ) from error

@@ -104,31 +104,34 @@ def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]
     """
     people = [label for label in labels if label.image in headers]
     texts = _unlike_sizes(people, headers)
+
+    def doubt(some: Sequence[Label], what: str, cause: str, place: str = "") -> None:
+        if some:
+            count = f"{len(some)} of {len(people)} people"
+            texts.append(f"{count} have {what} (first {some[0].id}{place}): {cause}")
+
     far = [s for s in people if _beyond(s, h := headers[s.image]) > FAR * max(h.width, h.height)]
     if far:
-        texts.append(_far_outside(far, people, headers))
-    if tiny := [s for s in people if len(s.points) > 1 and np.ptp(s.points, axis=0).max() <= 1]:
-        texts.append(
-            f"{len(tiny)} of {len(people)} people have all joints within a pixel (first "
-            f"{tiny[0].id}): coordinates are pixels, not shares of the picture"
-        )
-    if corner := [label for label in people if (label.points == 0.5).all(axis=1).any()]:
-        texts.append(
-            f"{len(corner)} of {len(people)} people have a joint labelled at 0, 0 (first "
-            f"{corner[0].id}): one that is not labelled has visibility 0"
-        )
-    if apart := [label for label in people if _is_apart(label)]:
-        texts.append(
-            f"{len(apart)} of {len(people)} people have no joint in or near their box (first "
-            f"{apart[0].id}): boxes or joints of other people, or of another size of the picture?"
-        )
+        header = headers[far[0].image]
+        away = f"{_beyond(far[0], header):.0f} pixels outside of {header.width} x {header.height}"
+        turned = [s for s in far if headers[s.image].turned]
+        inside = sum(not _beyond(label, headers[label.image], True) for label in turned)
+        cause = "labels of another size of the picture?"
+        if inside:
+            cause = f"{inside} of them fit before the EXIF orientation turns the picture upright"
+        doubt(far, "joints far outside of their picture", cause, f", {away}")
+    tiny = [s for s in people if len(s.points) > 1 and np.ptp(s.points, axis=0).max() <= 1]
+    doubt(tiny, "all joints within a pixel", "coordinates are pixels, not shares of the picture")
+    corner = [label for label in people if (label.points == 0.5).all(axis=1).any()]
+    doubt(corner, "a joint labelled at 0, 0", "one that is not labelled has visibility 0")
+    apart = [label for label in people if _is_apart(label)]
+    cause = "boxes or joints of other people, or of another size of the picture?"
+    doubt(apart, "no joint in or near their box", cause)
     if corners := [label for label in people if _has_corners(label, headers[label.image])]:
+        what = "a box that leaves the picture, but not if its numbers are two corners"
         x0, y0, x1, y1 = (f"{value:g}" for value in corners[0].box)
-        texts.append(
-            f"{len(corners)} of {len(people)} people have a box that leaves the picture, but not "
-            f"if its numbers are two corners (first {corners[0].id}, {x0}, {y0} to {x1}, {y1}): "
-            "'bbox' is x, y, width, height"
-        )
+        cause = "'bbox' is x, y, width, height"
+        doubt(corners, what, cause, f", {x0}, {y0} to {x1}, {y1}")
     return texts
 
 
@@ -189,22 +192,6 @@ def _beyond(label: Label, header: Header, turned: bool = False) -> float:
     points = label.points
     sides = np.array((header.height, header.width) if turned else (header.width, header.height))
     return float(np.maximum(-points, points - sides).clip(min=0).max(initial=0))
-
-
-def _far_outside(
-    far: Sequence[Label], people: Sequence[Label], headers: Mapping[Path, Header]
-) -> str:
-    """What people's joints that are far outside of their picture mean."""
-    header = headers[far[0].image]
-    inside = [s for s in far if headers[s.image].turned and not _beyond(s, headers[s.image], True)]
-    cause = "labels of another size of the picture?"
-    if inside:
-        cause = f"{len(inside)} of them fit before the EXIF orientation turns the picture upright"
-    return (
-        f"{len(far)} of {len(people)} people have joints far outside of their picture (first "
-        f"{far[0].id}, {_beyond(far[0], header):.0f} pixels outside of {header.width} x "
-        f"{header.height}): {cause}"
-    )
 
 
 def _is_apart(label: Label) -> bool:

@@ -91,7 +91,9 @@ class Row:
     def file_name(self, key: str) -> str:
         """The field `key`, which must name a file within a folder."""
         value = self.get(key)
-        if not isinstance(value, str) or not value or _too_long(value):
+        if not isinstance(value, str) or not value:
+            raise self.error(key, f"must be a file name, got {value!r:.80}")
+        if any(len(p.encode(errors="replace")) > LONGEST_NAME for p in Path(value).parts):
             raise self.error(key, f"must be a file name, got {value!r:.80}")
         if Path(value).is_absolute() or ".." in Path(value).parts:
             raise self.error(
@@ -110,11 +112,6 @@ class Row:
         if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
             raise self.error(key, "holds values that are not finite numbers of 32 bits")
         return numbers
-
-
-def _too_long(name: str) -> bool:
-    """Whether no file can be called so."""
-    return any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(name).parts)
 
 
 def rows(file: Path, name: str, entries: Any) -> list[Row]:

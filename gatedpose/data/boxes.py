@@ -121,11 +121,7 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
 
 
 def _person_categories(table: Row) -> dict[Any, str]:
-    """The categories that people are of, by their ids.
-
-    Raises:
-        DatasetError: If it is not plain which.
-    """
+    """The categories that people are of, by their ids."""
     if not table.values.get("categories"):
         return {PERSON: "person"}
     categories = rows(table.file, "categories", table.get("categories"))

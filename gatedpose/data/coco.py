@@ -5,7 +5,7 @@ continuous as it is. Visibility is 0 for unlabelled, 1 for occluded and 2 for vi
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -89,25 +89,7 @@ def read_people(
     Raises:
         DatasetError: For a row that is wrong, or if nobody is left.
     """
-    tally = Tally()
-    people = list(_people(table, categories, images, dataset, skeleton, tally))
-    text = tally.text(table.file, len(people))
-    if not people:
-        why = f" ({text.partition('; ')[2]})" if text else ""
-        raise DatasetError(f"{table.file} holds no person with a labelled joint{why}")
-    if text:
-        LOG.warning(text)
-    return people
-
-
-def _people(
-    table: Table,
-    categories: Collection[Row],
-    images: Path,
-    dataset: str,
-    skeleton: Skeleton,
-    tally: Tally,
-) -> Iterator[Sample]:
+    tally, people = Tally(), []
     wanted = {row.values["id"] for row in categories}
     names = {row.get("id"): row.values.get("name", row.get("id")) for row in table.categories}
     for row in table.annotations:
@@ -125,7 +107,7 @@ def _people(
                 tally.left_out[alone if labelled.any() else "without a labelled joint"] += 1
                 continue
             image = table.image_of(row)
-            yield Sample(
+            person = Sample(
                 id=f"{dataset}/{row.values['image_id']}/{row.values['id']}",
                 image=images / picture_name(image),
                 keypoints=keypoints,
@@ -135,6 +117,14 @@ def _people(
                 absent=_absent(row, skeleton, labelled),
                 size=picture_size(image),
             )
+            people.append(person)
+    text = tally.text(table.file, len(people))
+    if not people:
+        why = f" ({text.partition('; ')[2]})" if text else ""
+        raise DatasetError(f"{table.file} holds no person with a labelled joint{why}")
+    if text:
+        LOG.warning(text)
+    return people
 
 
 def _joints(row: Row, skeleton: Skeleton) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
@@ -169,7 +159,6 @@ def _absent(
 def _box(
     row: Row, keypoints: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_], tally: Tally
 ) -> npt.NDArray[np.float32] | None:
-    """The given box, else the tight one of the labelled joints, if there are two."""
     if (box := given_box(row)) is not None:
         return box.astype(np.float32)
     if labelled.sum() < 2:

@@ -158,7 +158,6 @@ def read_hrnet_json(file: Path, images: Path) -> list[Sample]:
 
 
 def _with_tompsons_truth(people: list[Sample], file: Path) -> list[Sample]:
-    """The same people with joints and head boxes of detections_our_format.mat."""
     corners = load_mat(file, "headboxes_src")  # (2, 2, N): corner, x or y, person
     points = load_mat(file, "pos_gt_src")  # (16, 2, N)
     missing = load_mat(file, "jnt_missing")  # (16, N)

@@ -114,11 +114,7 @@ def has_validation(folder: str | Path) -> bool:
 
 
 def _held_out(people: list[Sample], file: Path) -> list[Sample]:
-    """The people in a fifth of the pictures.
-
-    Raises:
-        DatasetError: For people of a single picture.
-    """
+    """The people in a fifth of the pictures."""
     names = {person.image: person.image.name.encode() for person in people}
     pictures = sorted(names, key=lambda image: hashlib.sha256(names[image]).digest())
     held = set(pictures[: max(1, len(pictures) // HELD_OUT)])
@@ -135,11 +131,7 @@ def _held_out(people: list[Sample], file: Path) -> list[Sample]:
 
 
 def _place(folder: Path, split: str) -> Place:
-    """The split of that name, in whatever case, or of one that means the same.
-
-    Raises:
-        DatasetError: If there is none.
-    """
+    """The split of that name, in whatever case, or of one that means the same."""
     if not folder.is_dir():
         instead = "is a file: give the folder that holds it" if folder.exists() else "is not there"
         raise DatasetError(f"{folder} {instead}")
@@ -199,7 +191,6 @@ def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
 def _pairs(
     category: Row, key: str, allowed: Sequence[str] | Sequence[int]
 ) -> list[tuple[int, int]]:
-    """The pairs of a field as indices into `allowed`."""
     pairs = category.get(key)
     valid = isinstance(pairs, list) and all(
         isinstance(pair, list) and len(pair) == 2 and all(end in allowed for end in pair)

@@ -61,23 +61,14 @@ class Events:
         self, photo: Any, name: Any, flip: Any, min_score: Any, whole: Any, person: Any, *box: Any
     ) -> list[Any]:
         """The picture, a text, the table of joints and the heatmaps."""
-        if photo is None:
-            return list(NOTHING)
         values = name, flip, min_score, whole, person, *box
-        return self._guarded(photo, lambda path: self._shown(path, *values)[1:], NOTHING)
+        return self._guarded(photo, lambda path: self._shown(path, values)[1:], NOTHING)
 
     def _shown(
-        self,
-        path: str,
-        name: Any,
-        flip: Any,
-        min_score: Any,
-        whole: Any,
-        person: Any,
-        *box: Any,
-        at: tuple[float, float] | None = None,
+        self, path: str, values: Sequence[Any], at: tuple[float, float] | None = None
     ) -> list[Any]:
         """The person whose joints are shown, counted from 1, and what `show` gives."""
+        name, flip, min_score, whole, person, *box = values
         check_range(SCORE, min_score, (0.0, 1.0))
         finding = self.finder(
             Path(path),
@@ -102,8 +93,6 @@ class Events:
             *values: As for `show` behind the photo.
         """
         name, flip, min_score, whole, person, *box = values
-        if photo is None:
-            return [*box, person, *NOTHING]
 
         def clicked(path: str) -> list[Any]:
             scale = enlargement(image_size(path))
@@ -117,7 +106,7 @@ class Events:
                 (x0, x1), (y0, y1) = sorted((before[0], x)), sorted((before[1], y))
                 corners = [x0, y0, x1, y1]
                 return [*corners, 1, *self.show(photo, name, flip, min_score, whole, 1, *corners)]
-            return [*box, *self._shown(path, *values, at=(x, y))]
+            return [*box, *self._shown(path, values, (x, y))]
 
         return self._guarded(photo, clicked, [*box, person, *NOTHING])
 
@@ -133,6 +122,8 @@ class Events:
         self, photo: Any, act: Callable[[str], list[Any]], nothing: Sequence[Any]
     ) -> list[Any]:
         """What `act` gives of an uploaded photo's path; a warning and `nothing` for bad input."""
+        if photo is None:
+            return list(nothing)
         path = str(photo["path"])
         # Who talks to the server without the page could name any file of this computer.
         if not Path(path).resolve().is_relative_to(self.uploads):
@@ -176,7 +167,6 @@ def own_files(photo: Any) -> Any:
 
 
 def _check_sides(path: str) -> None:
-    """Raises ImageError for a photo that no JPEG can show."""
     if max(sides := image_size(path)) > LARGEST_SIDE:
         raise ImageError(
             f"{path} has {sides[0]} x {sides[1]} pixels: the page shows sides up to {LARGEST_SIDE}"

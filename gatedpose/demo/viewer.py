@@ -181,7 +181,6 @@ class PoseFinder:
 
 
 def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int:
-    """The person at a point, of the smallest box if several."""
     boxes = [(index, *pose.box.tolist()) for index, pose in enumerate(poses)]
     hit = [
         ((x1 - x0) * (y1 - y0), index)
@@ -231,9 +230,8 @@ def _overlays(
 
     to_pixels = reach.new_tensor([[[STRIDE, 0, 0], [0, STRIDE, 0]]])  # cells -> crop
     from_cells = compose(to_overlay, compose(invert(to_crop), to_pixels))
-    maps = warp(predictor.maps[person, None].float().cpu(), from_cells, (rows, columns))[
-        0
-    ]  # (K, H, W)
+    cells = predictor.maps[person, None].float().cpu()
+    [maps] = warp(cells, from_cells, (rows, columns))  # (K, H, W)
     weight = maps.clamp(0, 1).sqrt().unsqueeze(-1)  # the root shows faint second peaks, too
     mixed = grey + weight * (grey.new_tensor(HEAT) - grey)
     return list(mixed.round().clamp(0, 255).to(torch.uint8).numpy())

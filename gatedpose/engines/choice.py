@@ -63,19 +63,11 @@ def fast_precision(engine: Engine) -> Precision:
 
 def machine() -> str:
     """The processor and how many of it, in words."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in _read("/proc/cpuinfo").splitlines()
-        if line.startswith(("model name", "flags"))
-    ]
+    file = Path("/proc/cpuinfo")  # of Linux
+    lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+    kinds = ("model name", "flags")
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(kinds)]
     return f"{platform.machine()} {platform.processor()} {os.cpu_count()} {' '.join(names[:2])}"
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8")
-    except OSError:  # not Linux
-        return ""
 
 
 def _measured(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gatedpose.engines.folding import FoldedNetwork
-from gatedpose.engines.kept import Facts, Parts, keep
+from gatedpose.engines.kept import Parts, keep
 from gatedpose.engines.quantise import Ranges, quantised, weights_digest
 from gatedpose.engines.runtimes import (
     Precision,
@@ -50,17 +50,12 @@ class EngineNetwork(nn.Module):
 
     It can be copied and pickled, and called from several threads at once; it holds no parameters.
 
-    Attributes:
-        engine: Which one.
-        precision: What it computes in.
-        compiled_for: Shape (B, C, H, W) of the batches that it is fastest with; it takes others.
-
     Args:
         parts: The converted network.
-        engine: Which one.
-        precision: What it computes in.
+        engine: Which one; an attribute, too.
+        precision: What it computes in; an attribute, too.
         model: Whose joints, configuration and sizes of images it has.
-        shape: `compiled_for`.
+        shape: (B, C, H, W) of the batches that it is fastest with, `compiled_for`; it takes others.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
@@ -190,8 +185,14 @@ def to_engine(
         known = ", ".join(map(repr, PRECISIONS[engine]))
         raise InputError(f"optimize: {engine} computes in {known}, not in {precision!r}")
     kind = "int8" if precision == "int8" else "float32"  # bfloat16 is the engine's own matter
-    facts = _facts(model, engine, kind, ranges)
-    facts["size"] = "any" if engine == "openvino" else list(shape[2:])
+    facts = {  # all that a converted network depends on
+        "structure": hashlib.sha256(repr(model).encode()).hexdigest(),
+        "weights": weights_digest(model),
+        "ranges": hashlib.sha256(to_json(ranges).encode()).hexdigest(),
+        "kind": kind,
+        "versions": {p: package_version(p) for p in ("torch", "gatedpose", *NEEDS[engine][0])},
+        "size": "any" if engine == "openvino" else list(shape[2:]),
+    }
 
     def convert() -> Parts:
         log.info("preparing the network for %s, once for this machine ...", engine)
@@ -203,18 +204,6 @@ def to_engine(
 
     name = f"{model.pretrained_cfg.get('architecture', 'network')}.{engine}.{kind}"
     return EngineNetwork(keep(name, facts, convert), engine, precision, model, shape)
-
-
-def _facts(model: HeatmapNetwork, engine: Engine, kind: str, ranges: Ranges | None) -> Facts:
-    """All that a converted network depends on."""
-    packages = ("torch", "gatedpose", *NEEDS[engine][0])
-    return {
-        "structure": hashlib.sha256(repr(model).encode()).hexdigest(),
-        "weights": weights_digest(model),
-        "ranges": hashlib.sha256(to_json(ranges).encode()).hexdigest(),
-        "kind": kind,
-        "versions": {name: package_version(name) for name in packages},
-    }
 
 
 def package_version(package: str) -> str:

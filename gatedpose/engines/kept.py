@@ -47,17 +47,13 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
     parts = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _packed(text, parts))
+        data = b"".join(parts.values())
+        sizes = {name: len(part) for name, part in parts.items()}
+        head = {"facts": text, "sizes": sizes, "sha256": hashlib.sha256(data).hexdigest()}
+        write_whole(path, to_json(head).encode() + b"\n" + data)
     except OSError as error:
         log.warning("not kept for the next time: %s", error)
     return parts
-
-
-def _packed(facts: str, parts: Parts) -> bytes:
-    data = b"".join(parts.values())
-    sizes = {name: len(part) for name, part in parts.items()}
-    head = {"facts": facts, "sizes": sizes, "sha256": hashlib.sha256(data).hexdigest()}
-    return to_json(head).encode() + b"\n" + data
 
 
 def _read(path: Path, facts: str) -> Parts:

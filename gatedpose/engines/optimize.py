@@ -16,7 +16,7 @@ from gatedpose.engines.engine import EngineNetwork, check_installed, to_engine
 from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.engines.quantise import Ranges, stored_ranges
 from gatedpose.engines.rates import matrix_rate
-from gatedpose.engines.runtimes import Precision
+from gatedpose.engines.runtimes import Precision, Shape
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.models.base import (
     HeatmapNetwork,
@@ -27,7 +27,6 @@ from gatedpose.models.base import (
 )
 
 Auto: TypeAlias = Literal["auto"]
-Shape: TypeAlias = tuple[int, int, int, int]
 # PyTorch limits recompilations of a function, which all networks share unless they are kept apart.
 APART: Any = (
     {"isolate_recompiles": True}
@@ -88,7 +87,6 @@ class OptimizedNetwork(nn.Module):
             self._compiled, self.compiled_for, self.reason = None, None, reason
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles."""
         state = self.__dict__.copy()
         if self.compiled_for:
             state.update(_compiled=None, compiled_for=None, reason="a copy")
@@ -119,12 +117,10 @@ class OptimizedNetwork(nn.Module):
         if not (self._compiled and self.compiled_for) or images.shape[1:] != self.compiled_for[1:]:
             return self._run(images)
         if images.device.type == "cpu" and self._threads not in (None, torch.get_num_threads()):
-            text = (
-                f"compiled for {self._threads} threads and is now given {torch.get_num_threads()}"
-            )
             warnings.warn(
-                f"optimize: {text}, so that PyTorch compiles it again, which takes up to a minute "
-                "or two: call torch.set_num_threads before optimize",
+                f"optimize: compiled for {self._threads} threads and is now given "
+                f"{torch.get_num_threads()}, so that PyTorch compiles it again, which takes up to "
+                "a minute or two: call torch.set_num_threads before optimize",
                 stacklevel=4,
             )
             self._threads = None
@@ -250,7 +246,6 @@ def _choose(
     shape: Shape,
     precision: str,
 ) -> Choice:
-    """What "auto" is."""
     if device.type != "cpu" or dtype != "auto" or compile != "auto":
         return "torch"
     if precision == "int8":  # no other has it

@@ -33,17 +33,16 @@ STEPS = 255  # of an activation's range
 FIND_OWN = "find its own with gatedpose.engines.quantise.find_ranges and pass ranges="
 
 
-class Rounding:
+def _rounding(low: float, high: float) -> Callable[..., Tensor]:
     """A hook that rounds what a module gives, or gets, to the 256 values of a range with 0."""
+    scale = max(high - low, 1e-6) / STEPS
+    zero = round(-low / scale)
 
-    def __init__(self, low: float, high: float) -> None:
-        self.scale = max(high - low, 1e-6) / STEPS
-        self.zero = round(-low / self.scale)
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Tensor | None = None) -> Any:
-        """As PyTorch calls hooks after `forward`, and before it."""
+    def hook(module: nn.Module, inputs: Any, output: Tensor | None = None) -> Tensor:
         x = inputs[0] if output is None else output
-        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, STEPS)
+        return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, STEPS)
+
+    return hook
 
 
 class QuantisedConv(nn.Module):
@@ -80,7 +79,7 @@ def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
         if isinstance(layer, nn.Conv2d):
             network.set_submodule(name, QuantisedConv(layer))
     for name in ranges:
-        _hook(network, name, Rounding(*ranges[name]))
+        _hook(network, name, _rounding(*ranges[name]))
     return network
 
 
@@ -193,13 +192,13 @@ def save_ranges(
     write_whole(path, to_json(facts) + "\n")
 
 
-def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
+def stored_ranges(model: HeatmapNetwork) -> Ranges:
     """Ranges that lie beside a network's weights.
 
     Raises:
         WeightsError: If there are none, or the network has other weights by now.
     """
-    path = path or ranges_file(model)
+    path = ranges_file(model)
     if not path.is_file():
         cfg = model.pretrained_cfg
         name = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
@@ -210,12 +209,7 @@ def stored_ranges(model: HeatmapNetwork, path: Path | None = None) -> Ranges:
             f"{name or 'this network'} has no ranges of activations for eight bits, which "
             f"{', '.join(there)} have; {FIND_OWN}"
         )
-    try:
-        facts = json.loads(path.read_text("utf-8"))
-        ranges = {name: (float(low), float(high)) for name, (low, high) in facts["ranges"].items()}
-        weights = facts["weights"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} holds no ranges of activations: {error!r}") from error
-    if weights != weights_digest(model):
+    facts = json.loads(path.read_text("utf-8"))
+    if facts["weights"] != weights_digest(model):
         raise WeightsError(f"{path} is of other weights than this network has now: {FIND_OWN}")
-    return ranges
+    return {name: (low, high) for name, (low, high) in facts["ranges"].items()}

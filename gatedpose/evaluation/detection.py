@@ -104,7 +104,7 @@ def match(found: Sequence[Found], people: Sequence[People], least: float = 0.0) 
         least: People lower than this share of the picture's height do not count, nor do boxes of
             that kind that fit nobody.
     """
-    scores: list[Tensor] = []
+    scores: list[float] = []
     hits: list[bool] = []
     total = 0
     for (boxes, sureness), one in zip(found, people, strict=True):
@@ -120,11 +120,10 @@ def match(found: Sequence[Found], people: Sequence[People], least: float = 0.0) 
                 free[int(open_to.argmax())] = False
             elif (overlaps[i][~counts] >= OVERLAP).any() or _heights(boxes[i : i + 1]) < limit:
                 continue
-            scores.append(sureness[i])
+            scores.append(float(sureness[i]))
             hits.append(hit)
-    order = torch.stack(scores).argsort(descending=True) if scores else torch.zeros(0).long()
-    stacked = torch.stack(scores)[order] if scores else torch.zeros(0)
-    return Detections(stacked, torch.tensor(hits, dtype=torch.bool)[order], total)
+    ranked, order = torch.tensor(scores).sort(descending=True)
+    return Detections(ranked, torch.tensor(hits, dtype=torch.bool)[order], total)
 
 
 def _heights(boxes: Tensor) -> Tensor:

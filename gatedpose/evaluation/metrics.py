@@ -122,7 +122,6 @@ def _percent(hit: Mask, counts: Mask) -> float:
 
 
 def _mean(rates: Array) -> float:
-    """The mean of the rates that are known."""
     known = rates[np.isfinite(rates)]
     return float(known.mean()) if len(known) else math.nan
 
@@ -217,11 +216,8 @@ def pckh(
     check_choice("pckh: averaging", averaging, AVERAGINGS)
     head_boxes, missing = np.asarray(head_boxes, dtype=float), np.asarray(missing)
     people, joints = len(head_boxes), MPII16.num_keypoints
-    if (
-        head_boxes.shape != (people, 4)
-        or missing.shape != (people, joints)
-        or missing.dtype != bool
-    ):
+    got = head_boxes.shape, missing.shape, missing.dtype
+    if got != ((people, 4), (people, joints), np.dtype(bool)):
         raise InputError(
             f"pckh: head_boxes must be (N, 4) and missing (N, {joints}) bool, got "
             f"{head_boxes.shape} and {missing.shape} of {missing.dtype}"

@@ -110,12 +110,7 @@ def _unzipped(path: Path, count: int) -> dict[str, Any]:
 
 
 def _stored_predictions(path: Path, count: int) -> Mapping[str, Any]:
-    """What a file holds, by name: "keypoints" and perhaps "ids".
-
-    Args:
-        path: The file.
-        count: How many numbers are looked for: what unpacks to far more is refused.
-    """
+    """What a file holds, by name; what unpacks to far more than `count` numbers is refused."""
     suffix = path.suffix.lower()
     if suffix == ".mat":
         return {"keypoints": load_mat(path, "preds")}

@@ -123,7 +123,6 @@ def plot_scores(panels: Mapping[str, Sequence[Facts]]) -> bytes:
 
 
 def _draw_families(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    """Scores over a logarithmic cost, with names."""
     for prefix, (family, colour) in FAMILIES.items():
         mine = sorted(point for point in points if point[2].startswith(prefix))
         if not mine:

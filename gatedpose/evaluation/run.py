@@ -124,23 +124,24 @@ def score_people(
     """
     target = np.stack([sample.keypoints for sample in samples])
     labelled = np.stack([sample.labelled for sample in samples])
-    if samples[0].skeleton == LSP14 and has_lsp_torso(labelled):
-        return lsp_pck(keypoints, target, labelled, 0.2 if threshold is None else threshold)
-    if samples[0].skeleton == MPII16:
+    skeleton = samples[0].skeleton
+    usual = 0.5 if skeleton == MPII16 else 0.2
+    reach = usual if threshold is None else threshold
+    if skeleton == LSP14 and has_lsp_torso(labelled):
+        return lsp_pck(keypoints, target, labelled, reach)
+    if skeleton == MPII16:
         heads = [sample.head_box for sample in samples if sample.head_box is not None]
         if len(heads) < len(samples):
             raise InputError(
                 "score_people: PCKh needs head boxes; they are in mpii_human_pose_v1_u12_1.mat "
                 "and, for val, in detections_our_format.mat: put one beside the annotations"
             )
-        reach = 0.5 if threshold is None else threshold
         return pckh(keypoints, target, np.stack(heads), ~labelled, reach, averaging)
     boxes = np.stack([sample.box for sample in samples])
-    sizes, reach = boxes[:, 2:] - boxes[:, :2], 0.2 if threshold is None else threshold
-    torso = samples[0].skeleton in (COCO17, PEOPLE19)
-    if torso and np.isfinite(torso_lengths(target, labelled, samples[0].skeleton)).any():
-        score = torso_pck(keypoints, target, labelled, samples[0].skeleton, reach)
-        oks = mean_oks(keypoints, target, labelled, sizes.prod(axis=1), samples[0].skeleton)
+    sizes, torso = boxes[:, 2:] - boxes[:, :2], skeleton in (COCO17, PEOPLE19)
+    if torso and np.isfinite(torso_lengths(target, labelled, skeleton)).any():
+        score = torso_pck(keypoints, target, labelled, skeleton, reach)
+        oks = mean_oks(keypoints, target, labelled, sizes.prod(axis=1), skeleton)
         return replace(score, columns={**score.columns, "OKS": oks})
     score = pck(keypoints, target, sizes.max(axis=1), labelled, reach)
     return replace(score, metric=f"{score.metric} (normaliser: longer side of the box)")

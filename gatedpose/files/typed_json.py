@@ -119,9 +119,6 @@ def _typed(value: Any, hint: Any, where: str, base: Any) -> Any:
     try:
         type_validator(where, value, hint)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: got {value!r:.80}, and not {_words(hint)}") from error
+        wanted = getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+        raise InputError(f"{where}: got {value!r:.80}, and not {wanted}") from error
     return value
-
-
-def _words(hint: Any) -> str:
-    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")

@@ -104,10 +104,8 @@ def lock(file: IO[Any], text: str) -> None:
 def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError as error:  # else a file system without locks
+        return not isinstance(error, BlockingIOError)
     return True
 
 

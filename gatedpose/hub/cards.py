@@ -5,6 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from gatedpose.catalogue import markdown
 from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError
 from gatedpose.models.weights import Weights, read_config
@@ -176,11 +177,11 @@ def _cautions(weights: Weights) -> str:
 
 def _score_table(weights: Weights) -> str:
     header = ["split", "people", *next(iter(weights.scores.values()))["columns"], "command"]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    rows = []
     for split, score in weights.scores.items():
-        columns = " | ".join(f"{value:.2f}" for value in score["columns"].values())
-        lines.append(f"| {split} | {score['people']} | {columns} | `{score['command']}` |")
-    return "\n".join(lines)
+        columns = (f"{value:.2f}" for value in score["columns"].values())
+        rows.append([split, str(score["people"]), *columns, f"`{score['command']}`"])
+    return markdown(header, rows)
 
 
 def _results(weights: Weights) -> Iterator[EvalResult]:

@@ -76,16 +76,14 @@ def write_repository(
 
 
 def push(folder: Path, repository: str) -> str:
-    """Uploads a folder as one commit; makes the repository if it is not there.
+    """Uploads a folder as one commit; makes the repository ORG/NAME if it is not there.
 
     Returns:
         Address of the commit.
 
     Raises:
-        ValueError: If `repository` is not ORG/NAME.
         WeightsError: Without a token, or if the Hub refuses; the message is huggingface_hub's.
     """
-    check_repository(repository)
     if huggingface_hub.get_token() is None:
         raise WeightsError("push needs a token of the Hub: run `hf auth login` or set HF_TOKEN")
     api = huggingface_hub.HfApi(library_name="gatedpose", library_version=gatedpose.__version__)

@@ -9,7 +9,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from gatedpose.errors import InputError
 from gatedpose.media.images import Array, ImageSource, read_image, to_pil
 from gatedpose.skeleton import Skeleton
 
@@ -81,9 +80,11 @@ def draw_poses(
     """
     pixels = read_image(image)
     scale = enlargement(pixels.shape[1:]) if scale is None else scale
-    people = _arrays(keypoints, scores, boxes, box_scores, skeleton.num_keypoints)
-    if scale < 1:
-        raise InputError(f"draw_poses: scale must be a whole number from 1, got {scale}")
+    count = len(keypoints)
+    boxes = keypoints.new_full((count, 4), math.nan) if boxes is None else boxes
+    box_scores = boxes.new_full((count,), math.nan) if box_scores is None else box_scores
+    tensors = (keypoints, scores, boxes, box_scores)
+    people = (tensor.detach().cpu().double().numpy() for tensor in tensors)
     picture = to_pil(pixels)
     size = picture.width * scale, picture.height * scale
     picture = picture.resize(size, Image.Resampling.BICUBIC)
@@ -109,27 +110,6 @@ def enlargement(size: Sequence[int]) -> int:
     return max(1, math.ceil(SMALLEST / max(size)))
 
 
-def _arrays(
-    keypoints: Tensor,
-    scores: Tensor,
-    boxes: Tensor | None,
-    box_scores: Tensor | None,
-    joints: int,
-) -> list[Array]:
-    """Keypoints, scores, boxes and their scores, NaN where there are none, of fitting shapes."""
-    people = len(keypoints)
-    boxes = keypoints.new_full((people, 4), math.nan) if boxes is None else boxes
-    box_scores = boxes.new_full((people,), math.nan) if box_scores is None else box_scores
-    tensors = (keypoints, scores, boxes, box_scores)
-    got = [tuple(tensor.shape) for tensor in tensors]
-    if got != [(people, joints, 2), (people, joints), (people, 4), (people,)]:
-        raise InputError(
-            f"draw_poses: needs keypoints (N, {joints}, 2), scores (N, {joints}), boxes (N, 4) and "
-            f"box_scores (N,), got {', '.join(map(str, got))}"
-        )
-    return [tensor.detach().cpu().double().numpy() for tensor in tensors]
-
-
 def _draw_box(draw: ImageDraw.ImageDraw, box: Array, score: float, width: float) -> None:
     """Draws a box, unless it is NaN, with its score, unless that is."""
     if not np.isfinite(box).all():
@@ -141,12 +121,7 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Array, score: float, width: float)
         _label(draw, (x0, y0), f"{score:.2f}", 5 * width)
 
 
-def _side(joint: str) -> str:
-    return next((side for side in COLOURS if side in joint), "middle")
-
-
 def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, size: float) -> None:
-    """Writes on the inside of a box's upper left corner."""
     font = ImageFont.load_default(max(10, round(size)))
     left, top, right, bottom = draw.textbbox(corner, text, font=font)
     draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=EDGE)
@@ -162,7 +137,7 @@ def _draw_person(
     min_score: float,
 ) -> None:
     """Draws the joints that are sure, the limbs between them, and rings for joints half as sure."""
-    sides = [_side(joint) for joint in skeleton.joints]
+    sides = [next((s for s in COLOURS if s in joint), "middle") for joint in skeleton.joints]
     joints = list(zip(points, scores, sides, strict=True))
     for point, score, side in joints:
         if min_score / 2 <= score < min_score:
@@ -181,9 +156,7 @@ def _draw_person(
 
 
 def _disc(centre: Array, radius: float) -> list[float]:
-    """What Pillow takes for a disc."""
-    found: list[float] = np.rint([*(centre - radius), *(centre + radius)]).tolist()
-    return found
+    return [*np.rint(centre - radius).tolist(), *np.rint(centre + radius).tolist()]
 
 
 def _stroke(draw: ImageDraw.ImageDraw, points: Array, width: float, colour: Any) -> None:
@@ -197,8 +170,5 @@ def contact_sheet(images: Sequence[ImageSource], columns: int) -> Tensor:
     from torchvision.utils import make_grid
 
     tensors = [read_image(image) for image in images]
-    sizes = sorted({(tensor.shape[2], tensor.shape[1]) for tensor in tensors})
-    if len(sizes) != 1 or columns < 1:
-        raise InputError(f"need images of one size and columns > 0, got {sizes} and {columns}")
     grid: Tensor = make_grid(tensors, nrow=columns, padding=4, pad_value=255)
     return grid

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -92,11 +93,11 @@ def read_photo(source: ImageSource | bytes, spare: Spare, name: str | None = Non
     name = name or ("picture" if isinstance(source, bytes) else str(source))
     with opened(data, name) as image:
         width, height, _ = header_of(image)
-        shrink = _shrink(image, spare(height, width))
+        shrink = _draft(image, spare(height, width))
         return Photo(source, name, from_pil(image, name), (height, width), shrink)
 
 
-def _shrink(image: Image.Image, spare: float) -> int:
+def _draft(image: Image.Image, spare: float) -> int:
     """Has an image decoded as small as that, if it is a JPEG; returns how many times smaller."""
     for factor in (8, 4, 2):
         # Turned, a part of a pixel beyond the last column would come before the first.
@@ -106,3 +107,14 @@ def _shrink(image: Image.Image, spare: float) -> int:
             if image.draft(None, (width // factor, height // factor)):
                 return factor
     return 1
+
+
+def fitted(image: Tensor, side: int) -> tuple[Tensor, float]:
+    """A picture (3, H, W) uint8 whose longer side is at most `side`, and the scale it has then."""
+    height, width = image.shape[-2:]
+    scale = min(1.0, side / max(height, width))
+    if scale == 1.0:
+        return image, scale
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    small = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
+    return small, scale

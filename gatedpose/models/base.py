@@ -264,21 +264,11 @@ class HeatmapNetwork(nn.Module):
         if global_pool:
             raise InputError(f"reset_classifier: heatmaps are not pooled, got {global_pool!r}")
         self.config = replace(self.config, num_keypoints=num_classes)
-        self.num_keypoints = self.num_classes = num_classes = self.config.num_keypoints
-        weight = next(self.parameters())
+        self.num_keypoints = self.num_classes = self.config.num_keypoints
+        kind: Any = type(self)
+        fresh = kind(self.config).to(next(self.parameters()))  # its device and dtype
         for name in self.keypoint_modules():
-            old = self.get_submodule(name)
-            assert isinstance(old, nn.Conv2d)
-            into = name.startswith("heads")
-            new = nn.Conv2d(
-                old.in_channels if into else num_classes,
-                num_classes if into else old.out_channels,
-                1,
-                bias=old.bias is not None,
-                device=weight.device,
-                dtype=weight.dtype,
-            )
-            self.set_submodule(name, new)
+            self.set_submodule(name, fresh.get_submodule(name))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Groups for timm's layer-wise learning rates: the stem, then a group a stack."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, require
 
 SHARES = (0.005, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.25, 0.4, 0.6, 0.8)  # of the joints, from low
 FEWEST = 10  # joints of a group
@@ -81,21 +81,11 @@ def fit_calibration(
         )
     groups = np.split(np.argsort(peaks, kind="stable"), cuts)
     heights = [round(float(peaks[group].mean()), 4) for group in groups]
-    chances = _not_falling([float(right[group].mean()) for group in groups])
-    knots = dict(zip(heights[::-1], (round(chance, 4) for chance in chances[::-1]), strict=True))
+    optimize = require("scipy.optimize", "fitting a calibration needs SciPy", "gatedpose[train]")
+    chances = optimize.isotonic_regression([right[group].mean() for group in groups]).x
+    knots = dict(zip(heights[::-1], (round(float(c), 4) for c in chances[::-1]), strict=True))
     rising = sorted((height, chance) for height, chance in knots.items() if height > 0)
     return Calibration((0.0, *(h for h, _ in rising)), (0.0, *(c for _, c in rising)))
-
-
-def _not_falling(values: Sequence[float]) -> list[float]:
-    """The nearest values in squares that do not fall (pool adjacent violators)."""
-    blocks: list[tuple[float, int]] = []
-    for value in values:
-        blocks.append((value, 1))
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, n), (b, m) = blocks[-2:]
-            blocks[-2:] = [((a * n + b * m) / (n + m), n + m)]
-    return [value for value, count in blocks for _ in range(count)]
 
 
 def calibration_error(

@@ -130,8 +130,7 @@ class CUNet(HeatmapNetwork):
     There are no remaps, since heatmaps are not fed back. Shapes are those of `HeatmapNetwork`.
     """
 
-    def __init__(self, config: CUNetConfig | None = None) -> None:
-        config = config or CUNetConfig()
+    def __init__(self, config: CUNetConfig) -> None:
         width, stacks, keypoints = config.width, config.stacks, config.num_keypoints
         super().__init__(keypoints, config.in_channels, width, stacks, DEPTH)
         self.config = config

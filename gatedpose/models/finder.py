@@ -15,49 +15,27 @@ from torch import nn
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
 from gatedpose.errors import InputError
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, StackedNetwork
-from gatedpose.models.layers import Gate
 
 RARE = 0.01  # what a fresh centre map says everywhere
 DISTANCE = 6.0  # cells, what fresh distances say everywhere
 
 
 @dataclass(frozen=True)
-class FinderConfig:
-    """Everything that shapes a `GatedFinder`.
-
-    Attributes:
-        width: Channels C of every feature map behind the stem; even.
-        stacks: Always 1.
-        num_keypoints: Maps, always 5; the name is that of the other networks.
-        in_channels: Channels of the input image.
-        depth: How often the hourglass halves its input, 2 to 5.
-        gate: Skip connections' gate, see `gatedpose.SoftGate`.
-
-    Raises:
-        ValueError: For values outside these ranges.
-    """
+class FinderConfig(GatedHourglassConfig):
+    """Everything that shapes a `GatedFinder`: a pose network of always 1 stack and 5 maps."""
 
     width: int = 68
     stacks: int = 1
     num_keypoints: int = BOX_CHANNELS
-    in_channels: int = 3
     depth: int = 3
-    gate: Gate = "channel"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.stacks, self.num_keypoints) != (1, BOX_CHANNELS):
             raise InputError(
                 f"a finder has 1 stack and {BOX_CHANNELS} maps, a centre and four distances; got "
                 f"stacks={self.stacks!r}, num_keypoints={self.num_keypoints!r}"
             )
-        object.__setattr__(self, "gate", self.hourglass.gate)
-
-    @property
-    def hourglass(self) -> GatedHourglassConfig:
-        """The pose network of the same sizes."""
-        return GatedHourglassConfig(
-            self.width, 1, self.num_keypoints, self.in_channels, self.depth, self.gate
-        )
 
 
 class GatedFinder(StackedNetwork):
@@ -67,14 +45,13 @@ class GatedFinder(StackedNetwork):
         config: Sizes and choices.
     """
 
-    def __init__(self, config: FinderConfig | None = None) -> None:
-        config = config or FinderConfig()
+    def __init__(self, config: FinderConfig) -> None:
         super().__init__(BOX_CHANNELS, config.in_channels, config.width, 1, config.depth)
         self.config = config
         self.size_multiple = BOX_STRIDE * 2**config.depth
         for info in self.feature_info:
             info["reduction"] = BOX_STRIDE
-        pose = GatedHourglass(config.hourglass)
+        pose = GatedHourglass(config)
         halve = nn.MaxPool2d(2)  # from cells of 4 pixels to those of 8
         self.stem = nn.Sequential(OrderedDict([*pose.stem.named_children(), ("halve", halve)]))
         self.stacks, self.heads = pose.stacks, pose.heads
@@ -94,8 +71,9 @@ def start_from_pose(finder: GatedFinder, pose: GatedHourglass) -> None:
     Raises:
         InputError: If the pose network has another width, or is shallower.
     """
-    mine, theirs = finder.config.hourglass, pose.config
-    if theirs.width != mine.width or theirs.depth < mine.depth or theirs.gate != mine.gate:
+    mine, theirs = finder.config, pose.config
+    alike = {"stacks": 1, "num_keypoints": BOX_CHANNELS, "in_channels": mine.in_channels}
+    if vars(mine) != {**vars(theirs), **alike, "depth": mine.depth} or theirs.depth < mine.depth:
         raise InputError(f"a finder of {mine} cannot start from a pose network of {theirs}")
     skipped = "inner." * (theirs.depth - mine.depth)
     innermost = "stacks.0.hourglass." + "inner." * mine.depth

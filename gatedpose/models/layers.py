@@ -270,14 +270,8 @@ class SkipMerge(nn.Module):
         self.merge = merge
         in_channels = channels if merge == "sum" else 2 * channels
         groups = 2 if merge == "grouped" else 1
-        self.block = SoftGatedResidual(
-            in_channels,
-            channels,
-            gate=gate,
-            groups=groups,
-            norm_layer=norm_layer,
-            act_layer=act_layer,
-        )
+        layers = NormAct(norm_layer=norm_layer, act_layer=act_layer)
+        self.block = SoftGatedResidual(in_channels, channels, gate=gate, groups=groups, **layers)
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
         """See the class."""

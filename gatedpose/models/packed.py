@@ -43,16 +43,11 @@ def unpack(tensors: Mapping[str, Tensor], origin: object) -> dict[str, Tensor]:
     """
     rest = dict(tensors)
     for key in [key.removesuffix(LOW) for key in tensors if key.endswith(LOW)]:
-        low, high, scale = (rest.pop(key + part, None) for part in (LOW, HIGH, SCALE))
-        if not (
-            isinstance(low, Tensor)
-            and isinstance(high, Tensor)
-            and isinstance(scale, Tensor)
-            and (low.dtype, high.dtype) == (torch.uint8, torch.int8)
-            and low.ndim == 4
-            and low.shape == high.shape
-            and scale.shape == low.shape[:1]
-        ):
+        none = torch.empty(0)
+        low, high, scale = (rest.pop(key + part, none) for part in (LOW, HIGH, SCALE))
+        kinds = (low.dtype, high.dtype) == (torch.uint8, torch.int8)
+        shapes = low.ndim == 4 and low.shape == high.shape and scale.shape == low.shape[:1]
+        if not (kinds and shapes):
             raise WeightsError(f"{origin}: the packed weights {key} lack a part or do not fit")
         whole = high.short() * 256 + low.short()
         rest[key] = whole * scale.float()[:, None, None, None]

@@ -49,27 +49,28 @@ def save_model(
     from timm.models import save_for_hf
 
     model.check_head("save_model")
+    told = {}
     if skeleton is not None:
         check_skeleton("save_model", skeleton, model.num_keypoints)
+        told["skeleton"] = asdict(skeleton)
+    if calibration is not None:
+        told["calibration"] = asdict(calibration)
     standard = BY_NAME[model.pretrained_cfg["architecture"]].config
     changed = {
         name: value
         for name, value in vars(model.config).items()
         if name not in ("num_keypoints", "in_channels") and value != getattr(standard, name)
     }
-    told = {"calibration": asdict(calibration)} if calibration else {}
     network = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format)
     # Older timm takes the channels from here, where they are those of the standard.
-    network.pretrained_cfg["input_size"] = (
-        model.in_channels,
-        *model.pretrained_cfg["input_size"][1:],
-    )
+    _, *sides = model.pretrained_cfg["input_size"]
+    network.pretrained_cfg["input_size"] = (model.in_channels, *sides)
     with whole_folder(folder, MODEL_FILES) as part:
         try:
             save_for_hf(
                 network,
                 part,
-                model_config={**({"skeleton": asdict(skeleton)} if skeleton else {}), **told},
+                model_config=told,
                 model_args={**changed, "in_chans": model.in_channels},
                 safe_serialization=True,
             )
@@ -102,20 +103,13 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
 
 
 def calibration_of(model: nn.Module) -> Calibration | None:
-    """What the peaks of a model's heatmaps are worth, None if that is not known.
-
-    Raises:
-        InputError: If config.json of its folder or repository holds one that is not monotone.
-    """
+    """What the peaks of a model's heatmaps are worth, None if that is not known."""
     if isinstance(own := getattr(model, "calibration", None), Calibration):
         return own
     skeleton, told = _told(model)
     if told is None or (skeleton and skeleton.num_keypoints != model.num_keypoints):
         return None
-    try:
-        return Calibration(**told)
-    except TypeError as error:
-        raise InputError(f"calibration: needs peaks and chances, got {told!r:.80}") from error
+    return Calibration(**told)
 
 
 def _told(model: nn.Module) -> tuple[Skeleton | None, Mapping[str, Any] | None]:

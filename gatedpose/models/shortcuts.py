@@ -203,7 +203,6 @@ def _beside(block: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
 
 
 def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Each gate as its owner and its name there."""
     return [
         (owner, name)
         for owner in model.modules()

@@ -109,8 +109,7 @@ class StackedHourglass(StackedNetwork):
         config: Sizes; `HourglassConfig()` is the paper's network of eight stacks.
     """
 
-    def __init__(self, config: HourglassConfig | None = None) -> None:
-        config = config or HourglassConfig()
+    def __init__(self, config: HourglassConfig) -> None:
         width, stacks = config.width, config.stacks
         super().__init__(config.num_keypoints, config.in_channels, width, stacks, DEPTH)
         self.config = config

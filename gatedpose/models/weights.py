@@ -204,7 +204,6 @@ def load_tensors(
 
 
 def _fresh(model: HeatmapNetwork, new_keypoints: bool) -> tuple[str, ...]:
-    """What keys of parts for other keypoints begin with."""
     return tuple(f"{name}." for name in model.keypoint_modules()) if new_keypoints else ()
 
 

@@ -236,7 +236,6 @@ def _trained(
 
 
 def _entry(variant: Variant) -> Callable[..., nn.Module]:
-    """The function that timm calls to build a variant."""
     from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 
     def entry(

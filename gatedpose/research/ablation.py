@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gatedpose.catalogue import markdown
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.plots import BLUE, new_figure, png
 from gatedpose.evaluation.reports import cost_facts, count_variant, plot_scores
@@ -133,30 +134,24 @@ def _write(out: Path, name: str, rows: Sequence[Mapping[str, Any]], plot: bytes)
 
 def ablation_text(table: str, name: str, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table that says at which scale it was made."""
-    lines = [
+    head = (
         f"{name}, recipe {recipe.name}, {rows[0]['images']}, seed {recipe.seed}. The paper's Table "
-        f"{'II' if table == 'gates' else 'IV'} is of 200 epochs of MPII: this one is small-scale.",
-        "",
-        f"| {table[:-1]} | parameters | {rows[0]['metric']} |",
-        "|---|---:|---:|",
-    ]
-    lines += [f"| {row['choice']} | {row['params']:,} | {row['mean']:.2f} |" for row in rows]
-    return "\n".join(lines)
+        f"{'II' if table == 'gates' else 'IV'} is of 200 epochs of MPII: this one is small-scale."
+    )
+    lines = [(row["choice"], f"{row['params']:,}", f"{row['mean']:.2f}") for row in rows]
+    columns = table[:-1], "parameters:", f"{rows[0]['metric']}:"
+    return f"{head}\n\n{markdown(columns, lines)}"
 
 
 def comparison_text(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table that says at which scale it was made."""
+    head = f"Trained alike: recipe {recipe.name}, {rows[0]['images']}, seed {recipe.seed}."
     lines = [
-        f"Trained alike: recipe {recipe.name}, {rows[0]['images']}, seed {recipe.seed}.",
-        "",
-        f"| model | parameters | conv GMACs | {rows[0]['metric']} |",
-        "|---|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {row['name']} | {row['params']:,} | {row['conv_gmacs']:.4f} | {row['mean']:.2f} |"
+        (row["name"], f"{row['params']:,}", f"{row['conv_gmacs']:.4f}", f"{row['mean']:.2f}")
         for row in rows
     ]
-    return "\n".join(lines)
+    columns = "model", "parameters:", "conv GMACs:", f"{rows[0]['metric']}:"
+    return f"{head}\n\n{markdown(columns, lines)}"
 
 
 def _images(recipe: Recipe) -> str:
@@ -164,7 +159,6 @@ def _images(recipe: Recipe) -> str:
 
 
 def _bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """A bar chart as PNG."""
     figure = new_figure(6, 0.6 * len(rows) + 1.2)
     axes = figure.subplots()
     labels = [f"{row['choice']}\n{row['params'] / 1e6:.2f} M" for row in rows]

@@ -14,17 +14,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.engines.folding import FoldedNetwork
+from gatedpose.catalogue import markdown
 from gatedpose.engines.rates import copy_rate, matrix_rate, timer
 from gatedpose.errors import InputError, check_choice
 from gatedpose.evaluation.plots import new_figure, png
-from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS
 from gatedpose.research.roofline import best_seconds
 from gatedpose.research.scores import SCORES, scores_of
-from gatedpose.research.ways import MODES, Mode, Way, can_run, prepared, way_of
+from gatedpose.research.ways import MODES, Mode, Way, can_run, needed, prepared, way_of
 from gatedpose.skeleton import LSP14
 
 Facts: TypeAlias = dict[str, Any]
@@ -174,11 +173,11 @@ def _timing(way: Way, images: Tensor, measured: Any, roofline: bool) -> Timing:
 
 def _bound(way: Way, images: Tensor, dtype: torch.dtype) -> float:
     """Seconds that the device's rates allow a batch at best."""
-    device, network = str(images.device), way.network
+    device = str(images.device)
     rates = copy_rate(device), matrix_rate(device, dtype)
-    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
-    needed = copy.deepcopy(needed).float().to("meta")  # peers were changed when they were optimised
-    return best_seconds(needed, images.to("meta"), dtype, *rates)
+    # Peers were changed when they were optimised.
+    network = copy.deepcopy(needed(way.network)).float().to("meta")
+    return best_seconds(network, images.to("meta"), dtype, *rates)
 
 
 def peak_mb(work: Callable[[], object], device: torch.device) -> float:
@@ -235,13 +234,8 @@ def measure_pipeline(
         photos / statistics.median(times) for times in zip(*turns, strict=True)
     )
     rates = {"photos_per_second": photo_rate, "network_per_second": network_rate}
-    return {
-        "model": name,
-        "mode": mode,
-        "batch": batch,
-        **rates,
-        "share": photo_rate / network_rate,
-    }
+    share = photo_rate / network_rate
+    return {"model": name, "mode": mode, "batch": batch, **rates, "share": share}
 
 
 def table(timings: Sequence[Timing], reference: str) -> str:
@@ -251,29 +245,28 @@ def table(timings: Sequence[Timing], reference: str) -> str:
         for batch in {t.batch for t in timings}
     }
     eager = {(t.model, t.batch): t.images_per_second for t in timings if t.mode == "eager"}
-    lines = [
-        f"| model | mode | batch | times {reference} | times own eager | images/s | ms a batch | "
-        "start, s | spread | peak MB | roofline | PCK, lsp-val / people-val |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    lines = []
     for t in timings:
         own = eager.get((t.model, t.batch))
-        lines.append(
-            f"| {t.model} | {t.mode} ({t.how}) | {t.batch} | "
-            f"{t.images_per_second / best[t.batch]:.2f} | "
-            f"{t.images_per_second / own if own else float('nan'):.2f} | "
-            f"{t.images_per_second:.1f} | {t.milliseconds:.1f} | {t.start:.1f} | "
-            f"{100 * t.spread:.0f} % | "
-            f"{'-' if t.peak_mb is None else f'{t.peak_mb:.0f}'} | "
-            f"{'-' if t.roofline is None else f'{100 * t.roofline:.0f} %'} | "
-            f"{' / '.join(_score(t, name) for name in SCORES)} |"
-        )
-    return "\n".join(lines)
-
-
-def _score(timing: Timing, name: str) -> str:
-    found = scores_of(timing.model, timing.mode == "openvino-int8").get(name)
-    return "-" if found is None else f"{found:.2f}"
+        scores = scores_of(t.model, t.mode == "openvino-int8")
+        cells = {
+            "model": t.model,
+            "mode": f"{t.mode} ({t.how})",
+            "batch:": str(t.batch),
+            f"times {reference}:": f"{t.images_per_second / best[t.batch]:.2f}",
+            "times own eager:": f"{t.images_per_second / own if own else float('nan'):.2f}",
+            "images/s:": f"{t.images_per_second:.1f}",
+            "ms a batch:": f"{t.milliseconds:.1f}",
+            "start, s:": f"{t.start:.1f}",
+            "spread:": f"{100 * t.spread:.0f} %",
+            "peak MB:": "-" if t.peak_mb is None else f"{t.peak_mb:.0f}",
+            "roofline:": "-" if t.roofline is None else f"{100 * t.roofline:.0f} %",
+            "PCK, lsp-val / people-val:": " / ".join(
+                f"{scores[name]:.2f}" if name in scores else "-" for name in SCORES
+            ),
+        }
+        lines.append(cells)
+    return markdown(list(lines[0]), [list(cells.values()) for cells in lines])
 
 
 def draw(timings: Sequence[Timing]) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import markdown
 from gatedpose.errors import InputError
 from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, new_figure, png
 from gatedpose.models.layers import SoftGatedResidual
@@ -113,23 +114,20 @@ def watch_skips(model: nn.Module) -> Iterator[dict[str, BlockFeatures]]:
     """
     seen: dict[str, BlockFeatures] = {}
 
-    def gate_ran(block: nn.Module, gate: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        running[block] = inputs[0], output
-
-    def block_ran(name: str, block: nn.Module, inputs: object, output: Tensor) -> None:
-        shortcut, gated = running.pop(block)
+    def ran(name: str, block: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        shortcut = block.shortcut(inputs[0])
+        gated = block.gate(shortcut)
         parts = (shortcut, gated, output - gated, output)
         step = -(-output.numel() // SAMPLES)
         seen[name] = BlockFeatures(
             name, *(part.detach().float().flatten()[::step].cpu() for part in parts)
         )
 
-    running: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    hooks = []
-    for name, block in model.named_modules():
-        if isinstance(block, SoftGatedResidual):
-            hooks.append(block.gate.register_forward_hook(partial(gate_ran, block)))
-            hooks.append(block.register_forward_hook(partial(block_ran, name)))
+    hooks = [
+        block.register_forward_hook(partial(ran, name))
+        for name, block in model.named_modules()
+        if isinstance(block, SoftGatedResidual)
+    ]
     try:
         yield seen
     finally:
@@ -146,19 +144,15 @@ def gates_text(title: str, gates: Sequence[BlockGates]) -> str:
             lines.append(
                 f"- where the skip is {what}: {share_near_zero(alpha):.1%} of {len(alpha):,}"
             )
-    lines += [
-        "",
-        "| block | skip | gates | mean | std | quartiles | near zero |",
-        "|---|---|---:|---:|---:|---|---:|",
-    ]
+    rows = []
     for gate in gates:
-        fact = gate.facts()
+        fact, skip = gate.facts(), "conv" if gate.projected else "input"
         quartiles = ", ".join(f"{fact[k]:.2f}" for k in ("quartile_1", "median", "quartile_3"))
-        lines.append(
-            f"| {gate.name} | {'conv' if gate.projected else 'input'} | {len(gate.alpha)} | "
-            f"{fact['mean']:.3f} | {fact['std']:.3f} | {quartiles} | {fact['near_zero']:.1%} |"
-        )
-    return "\n".join(lines)
+        moments = f"{fact['mean']:.3f}", f"{fact['std']:.3f}"
+        zero = f"{fact['near_zero']:.1%}"
+        rows.append((gate.name, skip, str(len(gate.alpha)), *moments, quartiles, zero))
+    columns = "block", "skip", "gates:", "mean:", "std:", "quartiles", "near zero:"
+    return "\n".join((*lines, "", markdown(columns, rows)))
 
 
 def plot_gates(title: str, gates: Sequence[BlockGates]) -> bytes:

@@ -51,10 +51,6 @@ def find_corrections(
     labels = np.stack([sample.keypoints for sample in samples])
     labelled = np.stack([sample.labelled for sample in samples])
     boxes = np.stack([sample.box for sample in samples])
-    if keypoints.ndim != 4 or keypoints.shape[1:] != labels.shape:
-        raise InputError(f"predictions must be (M, *{labels.shape}), got {keypoints.shape}")
-    if scores.shape != keypoints.shape[:3]:
-        raise InputError(f"confidences must be {keypoints.shape[:3]}, got {scores.shape}")
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
 
     def distances(labels: np.ndarray) -> np.ndarray:  # (M, N, K)

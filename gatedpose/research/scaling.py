@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gatedpose.catalogue import markdown
 from gatedpose.device import keep_freed_memory
 from gatedpose.evaluation.plots import BLUE, GREY, new_figure, png
 from gatedpose.research.bench import Timing, benchmark
@@ -83,17 +84,14 @@ def fit_line(axis: str, values: Sequence[int], timings: Sequence[Timing]) -> Sca
 
 def scaling_table(scalings: Sequence[Scaling]) -> str:
     """Markdown: a line for each axis."""
-    lines = [
-        "| model | time against | from | to | ms a batch | off the line |",
-        "|---|---|---:|---:|---|---:|",
-    ]
+    lines = []
     for s in scalings:
         times = ", ".join(f"{time:.1f}" for time in s.milliseconds)
-        lines.append(
-            f"| {s.model} ({s.how}) | {s.axis} | {s.values[0]} | {s.values[-1]} | {times} | "
-            f"{100 * s.deviation:.0f} % |"
-        )
-    return "\n".join(lines)
+        ends = str(s.values[0]), str(s.values[-1])
+        off = f"{100 * s.deviation:.0f} %"
+        lines.append((f"{s.model} ({s.how})", s.axis, *ends, times, off))
+    columns = "model", "time against", "from:", "to:", "ms a batch", "off the line:"
+    return markdown(columns, lines)
 
 
 def draw_scaling(scalings: Sequence[Scaling]) -> bytes:

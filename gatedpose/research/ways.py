@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from gatedpose.engines.choice import Choice, fast_precision
 from gatedpose.engines.engine import check_installed
 from gatedpose.engines.folding import FoldedNetwork
-from gatedpose.engines.optimize import OptimizedNetwork, Shape, make_fast, optimize
+from gatedpose.engines.optimize import make_fast, optimize
 from gatedpose.engines.quantise import find_ranges, quantised
 from gatedpose.engines.runtimes import (
     Precision,
+    Shape,
     compile_openvino,
     onnxruntime_session,
     openvino_core,
@@ -31,6 +32,7 @@ from gatedpose.models.base import HeatmapNetwork
 from gatedpose.research.peers import PEERS
 
 Run: TypeAlias = Callable[[Tensor], object]
+AnyRun = TypeVar("AnyRun", bound=Run)
 Mode: TypeAlias = Literal[
     "eager", "optimized", "onnx", "openvino", "openvino-float32", "openvino-int8"
 ]
@@ -98,16 +100,15 @@ def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     if mode == "eager":
         run, start = _started(lambda: torch.inference_mode()(network), shape, device)
         return Way(name, mode, network, run, start)
-    fast, start = _started(lambda: _fast(network, shape), shape, device)
-    assert isinstance(fast, OptimizedNetwork)
+    fast, start = _started(lambda: make_fast(needed(network), "auto", "auto", shape), shape, device)
     compiled = "compiled" if fast.compiled_for else f"not compiled: {fast.reason}"
     how = f"{str(fast.dtype).removeprefix('torch.')}, {compiled}"
     return Way(name, mode, network, fast, start, fast.dtype, how)
 
 
 def _started(
-    prepare: Callable[[], Run], shape: Shape, device: torch.device | None = None
-) -> tuple[Run, float]:
+    prepare: Callable[[], AnyRun], shape: Shape, device: torch.device | None = None
+) -> tuple[AnyRun, float]:
     """What runs batches, and the seconds that it took to have it run the first."""
     images, begin = torch.zeros(shape, device=device), time.perf_counter()
     run = prepare()
@@ -118,11 +119,11 @@ def _started(
 def _openvino_way(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     """As `optimize` has OpenVINO run it, but peers too, and with ranges of noise for eight bits."""
     check_installed("openvino")
-    needed = FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network
+    graph = needed(network)
     precision = fast_precision("openvino") if mode == "openvino" else "float32"
     if mode == "openvino-int8":
-        needed, precision = quantised(network, find_ranges(network, [noise(shape)])), "int8"
-    parts = to_openvino(needed, shape)
+        graph, precision = quantised(network, find_ranges(network, [noise(shape)])), "int8"
+    parts = to_openvino(graph, shape)
     run, start = _started(lambda: openvino_run(parts, precision, shape), shape)
     dtype = None if precision == "int8" else getattr(torch, precision)
     return Way(name, mode, network, run, start, dtype, precision)
@@ -166,9 +167,6 @@ def noise(shape: Shape) -> Tensor:
     return torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0))
 
 
-def _fast(network: nn.Module, shape: Shape) -> OptimizedNetwork:
-    if isinstance(network, HeatmapNetwork):
-        fast = optimize(network, example_shape=shape, engine="torch")
-        assert isinstance(fast, OptimizedNetwork)
-        return fast
-    return make_fast(network, "auto", "auto", shape)
+def needed(network: nn.Module) -> nn.Module:
+    """What prediction needs of a network of the zoo; a peer as it is."""
+    return FoldedNetwork(network) if isinstance(network, HeatmapNetwork) else network

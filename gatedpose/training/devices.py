@@ -22,36 +22,26 @@ INHERITED = {
 OFF = ("", "0", "false", "no", "none", "off")
 
 
-def check_environment(precision: Precision) -> None:
-    """Sees that no variable of accelerate's asks for another training than the recipe.
-
-    Raises:
-        InputError: If one does; the message names it and the recipe's field.
-    """
-    rules = {**INHERITED, "ACCELERATE_MIXED_PRECISION": (precision, "the recipe's precision")}
-    for name, (right, instead) in rules.items():
-        value = os.environ.get(name, "").lower()
-        if value not in (*OFF, right):
-            raise InputError(
-                f"{name}={os.environ[name]} asks for another training than the recipe, which has "
-                f"{right}: unset it; what happens is said by {instead}"
-            )
-
-
 def make_accelerator(precision: Precision) -> Any:
     """The `accelerate.Accelerator` of this process.
 
     Raises:
         ImportError: Without accelerate, or what a training writes its log by.
-        ValueError: For fp16 where there is no GPU, or several processes that accelerate would let
-            train apart; see also `check_environment`.
+        ValueError: For fp16 where there is no GPU, several processes that accelerate would let
+            train apart, or a variable that asks for another training than the recipe.
     """
     for package in ("accelerate", "matplotlib", "tensorboard"):  # before hours of work
         require(package, f"training needs {package}", "gatedpose[train]")
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    check_environment(precision)
+    rules = {**INHERITED, "ACCELERATE_MIXED_PRECISION": (precision, "the recipe's precision")}
+    for name, (right, instead) in rules.items():
+        if os.environ.get(name, "").lower() not in (*OFF, right):
+            raise InputError(
+                f"{name}={os.environ[name]} asks for another training than the recipe, which has "
+                f"{right}: unset it; what happens is said by {instead}"
+            )
     AcceleratorState._reset_state()  # else an earlier training of this program fixes precision
     plain = Accelerator()
     if precision == "fp16" and plain.device.type == "cpu":

@@ -63,10 +63,8 @@ class FinderTrainer:
     ) -> None:
         from timm.utils import ModelEmaV3
 
-        self.pictures, self.draws, self.val, self.recipe, self.out = (
-            pictures, draws.double(), val, recipe, out,
-        )  # fmt: skip
-        self.watch_every = watch_every
+        self.pictures, self.draws, self.val = pictures, draws.double(), val
+        self.recipe, self.out, self.watch_every = recipe, out, watch_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(recipe, model)
@@ -109,8 +107,8 @@ class FinderTrainer:
         """The views of one step; they follow from the recipe's seed and the step."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         indices = torch.multinomial(self.draws, phase.batch_size, True, generator=generator)
-        size, looks = (phase.size, phase.size), (self.recipe.views, self.preprocessing)
-        return draw_views(self.pictures, indices, size, *looks, generator)
+        looks = self.recipe.views, self.preprocessing
+        return draw_views(self.pictures, indices, (phase.size, phase.size), *looks, generator)
 
     def step(self, batch: ViewBatch, phase: FinderPhase) -> None:
         """Learns from one batch."""
@@ -149,7 +147,8 @@ class FinderTrainer:
         scores = []
         for name, pictures in self.val.items():
             found = find_in(self.ema.module, pictures, phase.size)
-            listed = people_of(pictures)
+            heights = pictures.sizes[:, 1].tolist()
+            listed = [People(*both) for both in zip(pictures.boxes, heights, strict=True)]
             if bool(pictures.complete.all()):
                 scores.append(match(found, listed, 1 / 6).recall_at(0.8)[0])
                 row[f"{name}_recall"] = round(scores[-1], 4)
@@ -166,7 +165,6 @@ class FinderTrainer:
         return row
 
     def _calibrate(self, phase: FinderPhase) -> None:
-        """Takes the averaged network's batch norm statistics anew."""
         batches = (self._batch(phase, -1 - i).images.to(self.device) for i in range(CALIBRATION))
         with (
             torch.no_grad(),
@@ -210,9 +208,3 @@ def find_in(model: HeatmapNetwork, pictures: Pictures, size: int) -> list[Found]
         for (boxes, scores), scale in zip(decode_boxes(maps, 0.05), scales, strict=True):
             found.append((boxes / scale, scores))
     return found
-
-
-def people_of(pictures: Pictures) -> list[People]:
-    """The people of packed pictures, as `gatedpose.evaluation.detection` takes them."""
-    heights = pictures.sizes[:, 1].tolist()
-    return [People(pictures.boxes_of(i), height) for i, height in enumerate(heights)]

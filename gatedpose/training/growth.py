@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gatedpose.errors import InputError, InputTypeError
 from gatedpose.models.base import HeatmapNetwork
@@ -93,19 +93,15 @@ def keep_shared_joints(
     shared = [name for name in wanted if name in joints]
     before = torch.tensor([list(joints).index(name) for name in shared], dtype=torch.long)
     after = torch.tensor([list(wanted).index(name) for name in shared], dtype=torch.long)
-    for name in new.keypoint_modules():
-        source, target = old.get_submodule(name), new.get_submodule(name)
-        assert isinstance(source, nn.Conv2d)
-        assert isinstance(target, nn.Conv2d)
-        if name.startswith("heads"):
-            target.weight[after] = source.weight[before]
-            if source.bias is not None and target.bias is not None:
-                target.bias[after] = source.bias[before]
-        else:
-            target.weight.zero_()
-            target.weight[:, after] = source.weight[:, before]
-            if source.bias is not None and target.bias is not None:
-                target.bias.copy_(source.bias)
+    trained = old.state_dict()
+    for key, tensor in new.state_dict().items():
+        if key.startswith("heads."):
+            tensor[after] = trained[key][before]
+        elif key.startswith("remap_heatmaps.") and tensor.dim() > 1:
+            tensor.zero_()
+            tensor[:, after] = trained[key][:, before]
+        elif key.startswith("remap_heatmaps."):
+            tensor.copy_(trained[key])
 
 
 def _places(width: int, wider: int) -> dict[int, Tensor]:

@@ -1,10 +1,8 @@
 """Recipes of training, as data: what was done to make a set of weights, and how to do it again."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gatedpose.batches.augment import Augmentation
 from gatedpose.data.annotations import load_json
@@ -59,14 +57,6 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
         phases = (replace(p, images=max(1, round(p.images * ratio))) for p in self.phases)
         return replace(self, phases=tuple(phases))
 
-    def changed(self, values: Mapping[str, Any]) -> "Recipe":
-        """The recipe with some fields replaced by values of JSON.
-
-        Raises:
-            ValueError: For a field that is unknown (with a near match) or of another type.
-        """
-        return from_json(Recipe, values, f"recipe {self.name}", self)
-
     def with_field(self, text: str) -> "Recipe":
         """The recipe with one field changed: `lr=1e-3`, `augmentation.rotation=40`.
 
@@ -74,7 +64,7 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
             text: FIELD=VALUE; the value is JSON, or else taken as it stands.
 
         Raises:
-            ValueError: See `changed`.
+            ValueError: For a field that is unknown (with a near match) or of another type.
         """
         path, equals, written = text.partition("=")
         if not path or not equals:
@@ -87,7 +77,7 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
         if dot:
             old = getattr(self, name, None)
             value = {**(old if isinstance(old, dict) else {}), key: value}
-        return self.changed({name: value})
+        return from_json(Recipe, {name: value}, f"recipe {self.name}", self)
 
 
 LSP = Recipe(

@@ -193,7 +193,6 @@ def choose(counts: Sequence[int], recipe: Recipe) -> list[list[int]]:
 
 
 def _crops(parts: Sequence[Part], folder: Path, skeleton: Skeleton) -> Crops:
-    """Crops of the people of all parts, with the joints of `skeleton`."""
     # Before any work: sets that share no joint are refused.
     groups = [joint_groups(part.source.skeleton, skeleton, partly=True) for part in parts]
     crops = [
@@ -211,13 +210,13 @@ def _warn_of_unlearnt(crops: Crops, skeleton: Skeleton) -> None:
 
 
 def starting_model(
-    name: str, skeleton: Skeleton | int, init: str | None, **config: Any
+    name: str, skeleton: Skeleton, init: str | None, **config: Any
 ) -> HeatmapNetwork:
     """The network that a training starts from.
 
     Args:
         name: A variant of the zoo.
-        skeleton: The joints to predict, or their number K if they have no names.
+        skeleton: The joints to predict.
         init: A .safetensors file for the same joints; or a tag of the variant's weights, or
             "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
             or "shrink:" and that of a larger one, see `gatedpose.training.growth`. Where weights
@@ -225,10 +224,8 @@ def starting_model(
             start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
     """
-    count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints
-    if init is None:
-        return create_model(name, num_keypoints=count, **config)
-    if init.endswith(".safetensors"):
+    count = skeleton.num_keypoints
+    if init is None or init.endswith(".safetensors"):
         return create_model(name, num_keypoints=count, checkpoint_path=init, **config)
     how, _, source = init.partition(":")
     if change := CHANGES.get(how):
@@ -243,12 +240,11 @@ def starting_model(
         raise UnknownModelError(f"{error} ({hint})") from error
 
 
-def _with_joints(name: str, skeleton: Skeleton | int, **config: Any) -> HeatmapNetwork:
+def _with_joints(name: str, skeleton: Skeleton, **config: Any) -> HeatmapNetwork:
     """A trained model for other joints: it keeps the channels of those that it knows by name."""
-    count = skeleton if isinstance(skeleton, int) else skeleton.num_keypoints
+    count = skeleton.num_keypoints
     model = create_model(name, pretrained=True, num_keypoints=count, **config)
-    if isinstance(skeleton, Skeleton):
-        trained = create_model(name, pretrained=True, **config)
-        if (known := skeleton_of(trained)) and known != skeleton:
-            keep_shared_joints(trained, model, known.joints, skeleton.joints)
+    trained = create_model(name, pretrained=True, **config)
+    if (known := skeleton_of(trained)) and known != skeleton:
+        keep_shared_joints(trained, model, known.joints, skeleton.joints)
     return model

@@ -159,8 +159,7 @@ class Trainer:
 
     def step(self, batch: Batch, phase: Phase) -> float:
         """Learns from one batch; returns its loss, over all processes."""
-        rate = learning_rate(self.recipe, self.progress)
-        set_learning_rate(self.optimizer, rate)
+        set_learning_rate(self.optimizer, learning_rate(self.recipe, self.progress))
         self.model.train()
         loss = self._learn(batch, phase)
         if not math.isfinite(loss):
@@ -199,7 +198,6 @@ class Trainer:
 
     @torch.no_grad()
     def _taught(self, images: Tensor) -> tuple[Tensor, float] | tuple[()]:
-        """The teacher's heatmaps and their share of the targets."""
         if self.teacher is None:
             return ()
         if (wanted := Preprocessing.of(self.teacher)) != self.preprocessing:
@@ -237,7 +235,6 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _mix_start(self) -> None:
-        """Moves the averaged weights back towards those that the training started from."""
         weights = self.ema.module.state_dict()
         for name, start in self.start.items():
             if start.is_floating_point():

@@ -134,20 +134,6 @@ def test_rules_out_of_range_are_refused(fields: dict[str, float]) -> None:
         Rule(**fields)
 
 
-@pytest.mark.parametrize(
-    ("keypoints", "scores", "message"),
-    [
-        ((2, 2, 3, 2), (2, 2, 3), r"predictions must be \(M, \*\(1, 3, 2\)\)"),
-        ((1, 1, 3, 2), (1, 1, 2), r"confidences must be \(1, 1, 3\), got \(1, 1, 2\)"),
-    ],
-)
-def test_predictions_of_another_shape_are_refused(
-    keypoints: tuple[int, ...], scores: tuple[int, ...], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        find_corrections([person("a", POINTS)], np.zeros(keypoints), np.zeros(scores), Rule())
-
-
 @pytest.mark.parametrize("text", ["[]", '{"swapped": ["a"]}', '{"swapped": 3, "dropped": {}}', "x"])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.json"

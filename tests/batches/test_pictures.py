@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gatedpose.batches.pictures import SIDE, Labelled, Pictures, read_empty, read_labelled, shrink
+from gatedpose.batches.pictures import SIDE, Labelled, Pictures, read_empty, read_labelled
 from gatedpose.batches.views import Views, draw_views
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import DatasetError
+from gatedpose.media.photos import fitted
 
 STILL = Views(
     zoom=(1.0, 1.0), close=0, aspect=1, restretch=1, flip=0, colour=0, grey=0, dark=0, blur=0
@@ -125,17 +126,17 @@ def test_pictures_are_packed_small_with_their_boxes(yolo: Path, coco: Path) -> N
     pictures = packed(yolo, coco)
     assert pictures.images.shape == (3, 3, SIDE, SIDE)
     assert pictures.sizes.tolist() == [[320, 160], [96, 160], [80, 160]]  # 400 wide: scale 0.8
-    assert torch.allclose(pictures.boxes_of(0)[0], torch.tensor([80.0, 40, 160, 120]), atol=1e-3)
-    assert pictures.boxes_of(1).shape == (0, 4)
-    assert pictures.boxes_of(2).tolist() == [[16, 32, 48, 96]]
+    assert torch.allclose(pictures.boxes[0][0], torch.tensor([80.0, 40, 160, 120]), atol=1e-3)
+    assert pictures.boxes[1].shape == (0, 4)
+    assert pictures.boxes[2].tolist() == [[16, 32, 48, 96]]
     assert pictures.complete.tolist() == [True, True, False]
     assert pictures.stretched.tolist() == [True, True, False]
     padded = pictures.padded(torch.tensor([2, 0]))
     assert padded.shape == (2, 2, 4)
     assert padded[0, 1].isnan().all()
     again = pictures.take(torch.tensor([2, 0]))
-    assert torch.equal(again.boxes_of(0), pictures.boxes_of(2))
-    assert torch.equal(again.boxes_of(1), pictures.boxes_of(0))
+    assert torch.equal(again.boxes[0], pictures.boxes[2])
+    assert torch.equal(again.boxes[1], pictures.boxes[0])
     assert torch.equal(again.images[torch.tensor([1])], pictures.images[torch.tensor([0])])
     assert again.complete.tolist() == [False, True]
 
@@ -164,9 +165,9 @@ def test_no_picture_is_an_error(tmp_path: Path) -> None:
 
 
 def test_small_pictures_are_not_enlarged() -> None:
-    small, scale = shrink(torch.zeros(3, 20, 30, dtype=torch.uint8), 40)
+    small, scale = fitted(torch.zeros(3, 20, 30, dtype=torch.uint8), 40)
     assert (small.shape, scale) == ((3, 20, 30), 1.0)
-    large, scale = shrink(torch.zeros(3, 50, 100, dtype=torch.uint8), 40)
+    large, scale = fitted(torch.zeros(3, 50, 100, dtype=torch.uint8), 40)
     assert (large.shape, scale) == ((3, 20, 40), 0.4)
 
 

@@ -36,7 +36,7 @@ def test_the_finder_is_known_to_timm() -> None:
 
 
 def test_a_fresh_finder_finds_nobody_and_middling_boxes() -> None:
-    bias = GatedFinder().heads[0].bias
+    bias = GatedFinder(FinderConfig()).heads[0].bias
     assert bias[0].sigmoid().item() == pytest.approx(0.01)
     assert bias[1:].exp().tolist() == pytest.approx([6.0] * 4)
 

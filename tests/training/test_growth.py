@@ -8,6 +8,7 @@ from torch import nn
 
 import gatedpose
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.skeleton import LSP14, Skeleton
 from gatedpose.training.growth import grow, shrink
 from gatedpose.training.run import starting_model
 
@@ -128,7 +129,7 @@ def test_shrinking_undoes_growing(changes, width: int, stacks: int) -> None:
 
 
 def test_a_training_starts_from_a_larger_model() -> None:
-    model = starting_model("gated_hg_1s_68", 14, "shrink:gated_hg_2s_128.lsp")
+    model = starting_model("gated_hg_1s_68", LSP14, "shrink:gated_hg_2s_128.lsp")
     full = gatedpose.create_model("gated_hg_2s_128.lsp", pretrained=True)
     assert torch.equal(model.stem.conv.weight, full.stem.conv.weight)
     assert torch.equal(model.heads[0].bias, full.heads[0].bias)
@@ -136,10 +137,11 @@ def test_a_training_starts_from_a_larger_model() -> None:
 
 def test_a_training_starts_from_a_smaller_model() -> None:
     small = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
-    large = starting_model("gated_hg_2s_80", 14, "grow:gated_hg_1s_68.lsp").eval()
+    large = starting_model("gated_hg_2s_80", LSP14, "grow:gated_hg_1s_68.lsp").eval()
     images = torch.randn(2, 3, 64, 128)
     with torch.no_grad():
         torch.testing.assert_close(large(images)[:, :1], small(images), atol=1e-5, rtol=1e-4)
-    assert starting_model("gated_hg_2s_80", 3, "grow:gated_hg_1s_68.lsp").num_keypoints == 3
+    trio = Skeleton("trio", ("nose", "neck", "tail"), flip_pairs=(), limbs=())
+    assert starting_model("gated_hg_2s_80", trio, "grow:gated_hg_1s_68.lsp").num_keypoints == 3
     with pytest.raises(gatedpose.UnknownModelError, match="did you mean"):
-        starting_model("gated_hg_2s_80", 14, "grow:gated_hg_1s_6")
+        starting_model("gated_hg_2s_80", LSP14, "grow:gated_hg_1s_6")
