@@ -37,6 +37,12 @@ def test_networks_are_timed_in_turn() -> None:
         assert t.peak_mb > 2 * 2 * 64 * 32 * 64 * 4 / 1e6
 
 
+def test_what_no_way_can_run_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["bench", str(tmp_path / "x.onnx")])
+    assert done.exit_code == 1
+    assert "x.onnx runs in onnx, openvino, openvino-float32, not in eager, optimized" in done.output
+
+
 @pytest.mark.slow
 def test_optimised_and_exported_networks_are_timed() -> None:
     quick = {"size": (64, 64), "seconds": 0.01, "rounds": 1}
