@@ -60,7 +60,12 @@ def find_weights(name: str) -> Weights:
     """
     source, variant, tag = parse_name(name)
     table = weights_table()
-    if source or variant not in BY_NAME:
+    if source:
+        raise UnknownModelError(
+            f"{name!r} is no packaged model: what is asked for takes the names that "
+            "`gatedpose list` shows"
+        )
+    if variant not in BY_NAME:
         find_variant(name)  # raises, with close matches
     mine = [weights for key, weights in table.items() if key.partition(".")[0] == variant]
     if tag and name not in table:
