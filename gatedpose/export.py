@@ -5,6 +5,7 @@ asked for. What a program must know to feed it is written inside, see `input_fac
 """
 
 import copy
+import hashlib
 import io
 import math
 from collections.abc import Callable
@@ -38,7 +39,7 @@ from gatedpose.models.base import HeatmapNetwork, check_network
 from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.finder import GatedFinder
 from gatedpose.models.saved import calibration_of, check_skeleton, skeleton_of
-from gatedpose.predict.exported import METADATA
+from gatedpose.predict.exported import BIN_DIGEST, FINDERS_DECODER, METADATA
 from gatedpose.skeleton import Skeleton
 
 Format: TypeAlias = Literal["onnx", "torch-export", "openvino"]
@@ -129,7 +130,7 @@ def input_facts(
         "crop": whole if finder else crop,
         "stride": BOX_STRIDE if finder else STRIDE,
         "coordinates": "x, y in pixels of the input; the centre of the first pixel is (0.5, 0.5)",
-        "decoder": "boxmaps" if finder else DEFAULT_DECODER,
+        "decoder": FINDERS_DECODER if finder else DEFAULT_DECODER,
         "skeleton": asdict(skeleton) if skeleton else None,
         "calibration": asdict(calibration) if calibration else None,
     }
@@ -265,6 +266,7 @@ def _write_openvino(
     model.set_rt_info(facts, METADATA)
     for output, name in zip(model.outputs, names, strict=True):
         output.tensor.set_names({name})
+    model.set_rt_info(hashlib.sha256(openvino_parts(model)["bin"]).hexdigest(), BIN_DIGEST)
     parts = openvino_parts(model)
     read = openvino_core().read_model(parts["xml"], parts["bin"])
     compiled = compile_openvino(read, "float32")

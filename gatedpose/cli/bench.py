@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 from tqdm import tqdm
 
 import gatedpose
@@ -15,6 +16,10 @@ from gatedpose.cli.options import BATCH, PICTURE, Number, check_device, json_opt
 from gatedpose.files.typed_json import to_json
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
+UNUSED = {  # options by the way of timing that does without
+    "--pipeline": ("size", "seconds", "against", "roofline", "cpu_seconds", "plot", "plot_scores"),
+    "--scaling": ("size", "batches", "against", "roofline", "cpu_seconds", "plot_scores"),
+}
 PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 
 
@@ -81,10 +86,9 @@ def bench(
     if reference not in chosen:
         among = ", ".join(chosen)
         raise click.BadParameter(f"{reference} is not among {among}", param_hint="--against")
-    if pipeline and (scaling or plot):
-        raise click.UsageError("--pipeline goes neither with --scaling nor with --plot")
-    if plot_scores and (pipeline or scaling):
-        raise click.UsageError("--plot-scores goes neither with --pipeline nor with --scaling")
+    if pipeline and scaling:
+        raise click.UsageError("--pipeline does not go with --scaling")
+    _check_used("--pipeline" if pipeline else "--scaling" if scaling else None)
     if pipeline:
         found = _pipeline(chosen, modes, batches, options["device"])
     elif scaling:
@@ -96,6 +100,16 @@ def bench(
     if plot_scores:
         write_whole(plot_scores, found.draw_scores())
     click.echo(to_json(found.rows, indent=1) if as_json else found.text)
+
+
+def _check_used(way: str | None) -> None:
+    """Raises UsageError for an option that is given and that this way of timing does not use."""
+    unused = UNUSED.get(way or "", ())
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if parameter.name in unused and given:
+            raise click.UsageError(f"{parameter.opts[0]} does not go with {way}")
 
 
 class _Found(NamedTuple):

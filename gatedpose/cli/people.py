@@ -67,7 +67,7 @@ class Job:
     def predictor(self) -> Predictor:
         """With the weights of the model, or of an exported file."""
         model: Any
-        if Path(self.model).suffix in SUFFIXES:
+        if Path(self.model).suffix.lower() in SUFFIXES:
             if self.fast or self.device not in (None, "cpu"):
                 raise click.UsageError(f"{self.model} says itself how it runs, and on the CPU")
             model, device = ExportedNetwork(self.model), "cpu"

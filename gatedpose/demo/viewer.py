@@ -72,6 +72,11 @@ class _WatchedPredictor(Predictor):
         self.began = self.began or began
         return maps
 
+    def looks(self, whole: bool) -> People:
+        """What finds the people; "whole" where nobody looks for them."""
+        people: People = self._chosen(WHOLE if whole else None)
+        return people
+
     def _now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # else the clock stops before the work does
@@ -153,9 +158,9 @@ class PoseFinder:
             marks = [("", time.perf_counter())]
             pixels = read_image(photo)
             marks.append(("reading", time.perf_counter()))
-            boxes: People = [given] if given else WHOLE
-            if not given and not whole and predictor.finder:
-                boxes = find_people(predictor.finder, pixels)
+            boxes: People = [given] if given else predictor.looks(whole)
+            if callable(boxes):  # looks by the network itself are over before its maps are kept
+                boxes = find_people(boxes, pixels)
                 marks.append(("finding people", time.perf_counter()))
             predictor.began = 0.0
             poses, overlays = predictor(pixels, boxes), []

@@ -30,7 +30,9 @@ from gatedpose.models.weights import WEIGHTS_DIR
 Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
 IMAGES = "images"  # among those names
 STEPS = 255  # of an activation's range
-FIND_OWN = "find its own with gatedpose.engines.quantise.find_ranges and pass ranges="
+FIND_OWN = (
+    "gatedpose.optimize takes other ranges=, which gatedpose.engines.quantise.find_ranges finds"
+)
 
 
 def _rounding(low: float, high: float) -> Callable[..., Tensor]:

@@ -199,7 +199,10 @@ class VideoWriter:
         return self
 
     def __exit__(self, *error: Any) -> bool | None:
-        return self._stack.__exit__(*error)
+        try:
+            return self._stack.__exit__(*error)
+        except self._av.FFmpegError as late:  # of what the container keeps until its end
+            raise VideoError(f"cannot write {self.path}: {late.strerror}") from late
 
     def write(self, image: ImageSource, time: float | None = None) -> None:
         """Adds a frame.

@@ -11,6 +11,7 @@ from gatedpose.models.variants import BY_NAME, find_variant
 from gatedpose.models.weights import Weights, weights_table
 
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
+FILES = (".onnx", ".xml", ".pt2", ".pt", ".pth", ".safetensors", ".bin")
 
 
 def parse_name(name: str) -> tuple[str, str, str]:
@@ -24,6 +25,11 @@ def parse_name(name: str) -> tuple[str, str, str]:
             (with an optional "@revision") and "local-dir:path".
     """
     match = NAME.fullmatch(name) if isinstance(name, str) else None
+    if isinstance(name, str) and ":" not in name and name.lower().endswith(FILES):
+        raise UnknownModelError(
+            f"{name!r} is a file, no model name; `gatedpose predict --model` runs exported .onnx "
+            "and .xml files, `gatedpose.load_weights` puts .safetensors into a network"
+        )
     if match is None:
         raise UnknownModelError(
             f'{name!r} is no model name; names are "variant", "variant.tag", '
@@ -54,7 +60,12 @@ def find_weights(name: str) -> Weights:
     """
     source, variant, tag = parse_name(name)
     table = weights_table()
-    if source or variant not in BY_NAME:
+    if source:
+        raise UnknownModelError(
+            f"{name!r} is no packaged model: what is asked for takes the names that "
+            "`gatedpose list` shows"
+        )
+    if variant not in BY_NAME:
         find_variant(name)  # raises, with close matches
     mine = [weights for key, weights in table.items() if key.partition(".")[0] == variant]
     if tag and name not in table:

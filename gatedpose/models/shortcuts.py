@@ -15,7 +15,7 @@ from timm.models import _efficientnet_blocks as efficientnet
 from timm.models import convnext, regnet, resnet, resnetv2, vision_transformer
 from torch import Tensor, nn
 
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, InputTypeError
 from gatedpose.models.layers import Gate, SoftGate
 
 # Blocks and the module of their shortcut, which is called on the block's input.
@@ -93,8 +93,13 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
         The model.
 
     Raises:
+        TypeError: If it is no network.
         ValueError: If it has no such block, or gates already; it is unchanged then.
     """
+    if not isinstance(model, nn.Module):
+        raise InputTypeError(
+            f"gate_shortcuts: takes a network, such as timm.create_model gives, got {model!r:.80}"
+        )
     if list_gates(model):
         raise InputError("gate_shortcuts: this network has gates already; see ungate_shortcuts")
     SoftGate(1, gate, init)  # raises what a gate raises, before a block has changed

@@ -1,5 +1,7 @@
 """Exported files as networks: `load_exported` runs what `gatedpose export` wrote."""
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +19,8 @@ from gatedpose.skeleton import Skeleton
 
 SUFFIXES = (".onnx", ".xml")
 METADATA = "gatedpose"  # the key of what a file says of itself
+BIN_DIGEST = "gatedpose_bin_sha256"  # the key of the checksum of the .bin beside an .xml
+FINDERS_DECODER = "boxmaps"  # what the note of a finder calls its decoder
 
 
 class ExportedNetwork(nn.Module):
@@ -50,27 +54,40 @@ class ExportedNetwork(nn.Module):
             check_config({"architecture": "exported", **cfg}, "what it says")
             self._check_shapes(cfg["input_size"])
         except (ValueError, KeyError, TypeError, WeightsError) as error:
-            raise WeightsError(
-                f"{self.path} does not say how it is to be fed and which joints it finds "
-                f"({error!r:.300}): export it anew with gatedpose export"
-            ) from error
+            raise WeightsError(f"{self.path} {self._complaint(error)}") from error
         self.pretrained_cfg = {**cfg, "input_size": tuple(cfg["input_size"])}
         self.num_keypoints = self.skeleton.num_keypoints
         self.eval()
 
     def _open(self) -> None:
         """Starts the engine."""
-        if self.path.suffix not in SUFFIXES:
+        suffix = self.path.suffix.lower()
+        if suffix not in SUFFIXES:
             raise InputError(f"{self.path}: exported networks are .onnx or .xml files")
         if not self.path.is_file():
             raise WeightsError(f"there is no {self.path}")
-        start = _onnx if self.path.suffix == ".onnx" else _xml
-        check_installed("onnxruntime" if self.path.suffix == ".onnx" else "openvino", run_only=True)
+        start = _onnx if suffix == ".onnx" else _xml
+        check_installed("onnxruntime" if suffix == ".onnx" else "openvino", run_only=True)
         try:
             self._run, self._shape, self._maps, self._text = start(self.path)
+        except WeightsError:
+            raise
         except Exception as error:  # engines raise anything
-            first = str(error).strip().splitlines()[0]
-            raise WeightsError(f"{self.path} cannot be run: {first}") from error
+            raise WeightsError(f"{self.path} cannot be run: {_reason(error)}") from error
+
+    def _complaint(self, error: Exception) -> str:
+        """What is wrong with a file whose note cannot be used, and what to do."""
+        facts = getattr(self, "facts", None)
+        facts = facts if isinstance(facts, dict) else {}
+        if facts.get("decoder") == FINDERS_DECODER:
+            return "finds people, not joints: it is for programs of your own"
+        why = f"no {error}" if isinstance(error, KeyError) else str(error)
+        if "skeleton" in facts and facts["skeleton"] is None:
+            why = "its joints have no names: give gatedpose.export.export a skeleton"
+        return (
+            "does not say how it is to be fed and which joints it finds "
+            f"({why:.300}): export it anew with gatedpose export"
+        )
 
     def _check_shapes(self, size: list[int]) -> None:
         """Raises InputError unless the network is what the file says that it is."""
@@ -101,6 +118,14 @@ class ExportedNetwork(nn.Module):
         return torch.cat([torch.from_numpy(self._run(p.numpy())) for p in parts]).unsqueeze(1)
 
 
+def _reason(error: Exception) -> str:
+    """What an engine has to say, without where in its sources it says so, which comes first."""
+    places = ("Exception from ", "Check '")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(places)]
+    return (said or lines or [repr(error)])[0]
+
+
 Started: TypeAlias = tuple[Any, list[int | None], int | None, str]
 
 
@@ -118,15 +143,23 @@ def _onnx(path: Path) -> Started:
 
 
 def _xml(path: Path) -> Started:
-    """As `_onnx`."""
-    model = openvino_core().read_model(path)
+    """As `_onnx`; raises WeightsError for another .bin than the one that it was written with."""
+    beside = path.with_suffix(".bin")
+    if not beside.is_file():
+        raise WeightsError(f"{path} needs {beside}, which is not there: move and name both alike")
+    parts = {"xml": path.read_bytes(), "bin": beside.read_bytes()}
+    wanted = re.search(rf'<{BIN_DIGEST} value="(\w+)"'.encode(), parts["xml"])
+    if wanted and hashlib.sha256(parts["bin"]).hexdigest() != wanted[1].decode():
+        raise WeightsError(
+            f"{beside} is damaged, or not the one that was written with {path}: copy both anew"
+        )
+    model = openvino_core().read_model(parts["xml"], parts["bin"])
     text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
     rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
     shape, maps = (
         [None if side.is_dynamic else side.get_length() for side in port.partial_shape]
         for port in (model.input(0), model.output(0))
     )
-    parts = {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
     fixed = None if None in shape else tuple(model.input(0).partial_shape.to_shape())
     run = openvino_run(parts, "int8" if rounded else "float32", fixed)
 

@@ -101,6 +101,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._numbers = itertools.count()
         self._frame = -1
+        self._size = torch.Size()  # (height, width) of the last frame
 
     def __call__(self, image: ImageSource, time: float | None = None) -> list[Pose]:
         """Poses of the people in the next frame.
@@ -126,6 +127,9 @@ class Tracker:
         self._frame += 1
         if self._frame == 0:
             self._start(*pixels.shape[1:])
+        elif pixels.shape[1:] != self._size:
+            self._rescale(*pixels.shape[1:])
+        self._size = pixels.shape[1:]
         due = not self._tracks or (self._frame and self._frame % self.detect_every == 0)
         detected = bool(self.detector and due)
         placed = self._search(pixels) if detected else []
@@ -148,6 +152,13 @@ class Tracker:
         else:
             return  # the detector will find some
         self._tracks = [_Track(next(self._numbers), box, box) for box in boxes]
+
+    def _rescale(self, height: int, width: int) -> None:
+        """Goes on where frames have another size from now on, as those of some streams."""
+        ratio = torch.tensor([width / self._size[1], height / self._size[0]]).repeat(2)
+        for track in self._tracks:
+            track.start = track.start * ratio
+            track.restart(track.box * ratio)
 
     def _locate(self, pixels: Tensor, tracks: Sequence[_Track]) -> dict[int, Pose]:
         """Poses in the boxes of tracks, by number; says where to look next, or who is lost."""

@@ -16,14 +16,23 @@ from torch import Tensor, nn
 
 from gatedpose.catalogue import markdown
 from gatedpose.engines.rates import copy_rate, matrix_rate, timer
-from gatedpose.errors import InputError, check_choice
+from gatedpose.errors import InputError
 from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
 from gatedpose.research.peers import KEYPOINTS, PEERS
 from gatedpose.research.roofline import best_seconds
 from gatedpose.research.scores import SCORES, scores_of
-from gatedpose.research.ways import MODES, Mode, Way, can_run, needed, prepared, way_of
+from gatedpose.research.ways import (
+    MODES,
+    Mode,
+    Way,
+    can_run,
+    check_runnable,
+    needed,
+    prepared,
+    way_of,
+)
 from gatedpose.skeleton import LSP14
 
 Facts: TypeAlias = dict[str, Any]
@@ -109,7 +118,7 @@ def benchmark(
         ImportError: For a peer or runtime that is not installed.
         ValueError: For an unknown mode, or a size that a network cannot take.
     """
-    for mode, batch in itertools.product(_in_order(modes, device), batches):
+    for mode, batch in itertools.product(_in_order(names, modes, device), batches):
         shape = (batch, 3, *size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
         chosen = [name for name in names if can_run(name, mode)]
@@ -119,10 +128,9 @@ def benchmark(
             yield _timing(way, images, measured, roofline)
 
 
-def _in_order(modes: Sequence[Mode], device: str) -> list[Mode]:
-    """Each once, "eager" first."""
-    for mode in modes:
-        check_choice("benchmark: mode", mode, tuple(MODES))
+def _in_order(names: Sequence[str], modes: Sequence[Mode], device: str) -> list[Mode]:
+    """Each mode once, "eager" first."""
+    check_runnable(names, modes)
     kept = [mode for mode in modes if mode not in ("eager", "optimized")]
     if kept and torch.device(device).type != "cpu":
         raise InputError(f"benchmark: {kept[0]} is timed on the CPU, not on {device!r}")

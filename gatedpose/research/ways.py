@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
@@ -25,7 +25,7 @@ from gatedpose.engines.runtimes import (
     openvino_run,
     to_openvino,
 )
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, check_choice
 from gatedpose.evaluation.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from gatedpose.export import export, onnx_session
 from gatedpose.models.base import HeatmapNetwork
@@ -79,6 +79,16 @@ def can_run(name: str, mode: Mode) -> bool:
     if name.endswith(".onnx"):
         return mode in ("onnx", "openvino", "openvino-float32")
     return not (name in PEERS and mode == "onnx")
+
+
+def check_runnable(names: Sequence[str], modes: Sequence[Mode]) -> None:
+    """Raises InputError for an unknown mode, and for a network that none of the modes can run."""
+    for mode in modes:
+        check_choice("benchmark: mode", mode, tuple(MODES))
+    for name in names:
+        if not any(can_run(name, mode) for mode in modes):
+            ways = ", ".join(mode for mode in MODES if can_run(name, mode))
+            raise InputError(f"benchmark: {name} runs in {ways}, not in {', '.join(modes)}")
 
 
 def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:

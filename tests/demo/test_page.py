@@ -147,6 +147,17 @@ def test_overlays_are_hot_where_the_joints_are(finder: PoseFinder, photo: Path) 
     np.testing.assert_allclose(corner, 0.6 * 120, atol=3)
 
 
+def test_overlays_of_a_whole_photo_are_of_the_closer_look(finder: PoseFinder, photo: Path) -> None:
+    canvas = Image.new("RGB", (1000, 1100), (90, 120, 150))
+    canvas.paste(Image.open(photo), (500, 500))
+    found = finder(canvas, SMALL, whole=True)
+    [pose] = found.poses
+    assert (pose.box[2:] - pose.box[:2]).max() < 800  # not the whole photo
+    boxed = finder(canvas, SMALL, pose.box.tolist())
+    for overlay, same in zip(found.overlays, boxed.overlays, strict=True):
+        assert np.abs(overlay.astype(int) - same).mean() < 1
+
+
 def test_low_scores_are_not_drawn(finder: PoseFinder, photo: Path) -> None:
     # Hollow from half of it on.
     bare = finder(photo, SMALL, min_score=2.5, whole=True).picture

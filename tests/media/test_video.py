@@ -1,5 +1,6 @@
 """Video in and out: frames, times and sizes come back, and bad files are named."""
 
+import resource
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -198,6 +199,24 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
         send(path, frames(), [None, None])
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_full_disk_is_named_at_the_end(tmp_path: Path) -> None:
+    target, noise = tmp_path / "x.mp4", np.random.default_rng(0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write() -> None:
+        with VideoWriter(target, 10) as writer:
+            for _ in range(8):
+                writer.write(torch.from_numpy(noise.integers(0, 255, (3, 64, 64), np.uint8)))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+
+    try:
+        with pytest.raises(VideoError, match=r"cannot write .*/x\.mp4: File too large"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_there_before_the_end(tmp_path: Path) -> None:

@@ -79,6 +79,12 @@ def test_the_packaged_table_keeps_its_promises() -> None:
         assert zoo.create_model(name, pretrained=True).num_keypoints == weights.num_keypoints
 
 
+@pytest.mark.parametrize("name", ["hf-hub:me/mine", "local-dir:run/model"])
+def test_own_networks_are_not_looked_up_among_the_packaged(name: str) -> None:
+    with pytest.raises(zoo.UnknownModelError, match=f"'{name}' is no packaged model: .* list"):
+        zoo.find_weights(name)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

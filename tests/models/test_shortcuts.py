@@ -154,6 +154,8 @@ def test_torchvisions_resnet_too() -> None:
 def test_networks_without_known_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match="Linear has no residual block that is known; known are"):
         gate_shortcuts(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=r"takes a network, .* got 'resnet18'"):
+        gate_shortcuts("resnet18")  # type: ignore[arg-type]
     model = gate_shortcuts(network("resnet18")[0])
     with pytest.raises(ValueError, match="has gates already; see ungate_shortcuts"):
         gate_shortcuts(model)

@@ -71,11 +71,12 @@ def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:
         ExportedNetwork(tmp_path / "x.onnx")
     for name in KINDS:
         (tmp_path / name).write_bytes(b"no network")
+        (tmp_path / "x.bin").write_bytes(b"")
         with pytest.raises(WeightsError, match="cannot be run"):
             ExportedNetwork(tmp_path / name)
         export(network, tmp_path / name, KINDS[name], size=(64, 64))  # type: ignore[arg-type]
-        with pytest.raises(WeightsError, match="does not say how it is to be fed"):
-            ExportedNetwork(tmp_path / name)  # without a skeleton
+        with pytest.raises(WeightsError, match=r"be fed .*give gatedpose\.export\.export"):
+            ExportedNetwork(tmp_path / name)
     with pytest.raises(InputError, match="openvino has no half"):
         export(network, tmp_path / "y.xml", "openvino", half=True)
     with pytest.raises(InputError, match="onnx has no int8"):
@@ -84,6 +85,39 @@ def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:
         export(network, tmp_path / "y.xml", "openvino", int8=True, dynamic_batch=True)
     with pytest.raises(InputError, match=r"does not end in \.xml"):
         export(network, tmp_path / "y", "openvino")
+
+
+def test_parts_of_openvinos_files_belong_together(network: GatedHourglass, tmp_path: Path) -> None:
+    other = copy.deepcopy(network)
+    torch.nn.init.normal_(other.heads[-1].weight)
+    for name, model in (("a", network), ("b", other)):
+        export(model, tmp_path / f"{name}.xml", "openvino", skeleton=TRIO, size=(64, 64))
+    moved = tmp_path / "m \u00fc" / "c.XML"
+    moved.parent.mkdir()
+    moved.write_bytes((tmp_path / "a.xml").read_bytes())
+    with pytest.raises(WeightsError, match=r"needs .*c\.bin, which is not there"):
+        ExportedNetwork(moved)
+    good = (tmp_path / "a.bin").read_bytes()
+    beside = moved.with_suffix(".bin")
+    others = (tmp_path / "b.bin").read_bytes()
+    assert len(others) == len(good)  # OpenVINO alone takes it without a word
+    for bad in (others, good[:-1] + bytes([good[-1] ^ 1]), good[:100]):
+        beside.write_bytes(bad)
+        with pytest.raises(WeightsError, match=r"c\.bin is damaged, or not the one"):
+            ExportedNetwork(moved)
+    beside.write_bytes(good)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ExportedNetwork(moved)(images), network(images)[:, -1:], atol=1e-3, rtol=0
+        )
+
+
+def test_finders_are_no_pose_networks(tmp_path: Path) -> None:
+    path = tmp_path / "f.onnx"
+    export(gatedpose.create_model("gated_finder_320"), path, size=(64, 64))
+    with pytest.raises(WeightsError, match=r"f\.onnx finds people, not joints"):
+        ExportedNetwork(path)
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,18 @@ def test_who_leaves_the_frame_breaks_nothing(predictor: Predictor) -> None:
         assert len(tracker(scene((330.0 + 10 * t, 120.0)))) == 1
 
 
+def test_frames_may_change_their_size(predictor: Predictor) -> None:
+    people = (60.0, 100.0), (330.0, 140.0)
+    tracker = Tracker(predictor, boxes=around(*people), smooth=joint_filter)
+    for time, factor in enumerate((1, 1, 2, 2, 1)):
+        frame = scene(*people).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        poses = tracker(frame, time)
+        assert [pose.track for pose in poses] == [0, 1]
+        for pose, place in zip(poses, people, strict=True):
+            assert pose.scores.mean() > 0.3
+            assert centre(pose) == pytest.approx([factor * x for x in place], abs=3 * factor)
+
+
 def test_smoothing_steadies_the_joints(predictor: Predictor) -> None:
     generator = np.random.default_rng(0)
     shaking = [(200 + dx, 120 + dy) for dx, dy in generator.normal(0, 1.5, (60, 2))]

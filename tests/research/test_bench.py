@@ -37,6 +37,12 @@ def test_networks_are_timed_in_turn() -> None:
         assert t.peak_mb > 2 * 2 * 64 * 32 * 64 * 4 / 1e6
 
 
+def test_what_no_way_can_run_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["bench", str(tmp_path / "x.onnx")])
+    assert done.exit_code == 1
+    assert "x.onnx runs in onnx, openvino, openvino-float32, not in eager, optimized" in done.output
+
+
 @pytest.mark.slow
 def test_optimised_and_exported_networks_are_timed() -> None:
     quick = {"size": (64, 64), "seconds": 0.01, "rounds": 1}
@@ -162,9 +168,22 @@ def test_command(tmp_path) -> None:
     told = CliRunner().invoke(main, ["bench", "gated_hg_1s_68", "--against", "cu_net_8"])
     assert told.exit_code == 2
     assert "cu_net_8 is not among gated_hg_1s_68" in told.output
-    told = CliRunner().invoke(main, ["bench", "--pipeline", "--scaling"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--pipeline --scaling", "--pipeline does not go with --scaling"),
+        ("--pipeline --plot x.png", "--plot does not go with --pipeline"),
+        ("--pipeline --seconds 9", "--seconds does not go with --pipeline"),
+        ("--scaling --batch 8", "--batch does not go with --scaling"),
+        ("--scaling --size 64x64", "--size does not go with --scaling"),
+    ],
+)
+def test_options_that_would_not_be_used_are_refused(options: str, message: str) -> None:
+    told = CliRunner().invoke(main, ["bench", *options.split()])
     assert told.exit_code == 2
-    assert "--pipeline goes neither with --scaling nor with --plot" in told.output
+    assert message in told.output
 
 
 def example(name: str, *arguments: str) -> str:
