@@ -32,7 +32,7 @@ from gatedpose.engines.runtimes import (
 )
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import write_whole
+from gatedpose.files.whole import target_of, write_whole
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import STRIDE, decode
 from gatedpose.models.base import HeatmapNetwork, check_network
@@ -209,6 +209,7 @@ def export(
 def _check_asked(format: Format, path: Path, half: bool, int8: bool, dynamic_batch: bool) -> None:
     """Raises unless a format is known, has its packages and can hold what is asked for."""
     check_choice("export: format", format, FORMATS)
+    target_of(path)  # before a minute of work
     if (half and format == "openvino") or (int8 and format != "openvino"):
         raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
     if int8 and dynamic_batch:

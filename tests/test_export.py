@@ -141,7 +141,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(main, ["export", "gated_hg_1s_68.lsp", *options])
     assert done.exit_code == 0, done.output
     assert "wrote gated_hg_1s_68.lsp.onnx" in done.output
-    assert "onnxruntime against PyTorch in float32, batches of 1: heatmaps differ" in done.output
+    assert "onnxruntime against PyTorch in float32, on noise, batches of 1: heatmaps" in done.output
     session = onnxruntime.InferenceSession(Path("gated_hg_1s_68.lsp.onnx").read_bytes())
     text = session.get_modelmeta().custom_metadata_map[METADATA]
     assert Skeleton.from_dict(json.loads(text)["skeleton"]) == LSP14

@@ -34,7 +34,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             with _named_errors(path), part.open("rb") as file, Path(path).open("wb") as stream:
                 shutil.copyfileobj(file, stream)
         return
-    target = _target(path)
+    target = target_of(path)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, f"cannot write {path}: it is a folder")
     if target.exists() and not os.access(target, os.W_OK):
@@ -68,7 +68,7 @@ def _is_stream(path: str | os.PathLike[str]) -> bool:
     return (path.exists() and not regular) or path.absolute().parts[1:2] in (("dev",), ("proc",))
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
+def target_of(path: str | os.PathLike[str]) -> Path:
     """What a path stands for, through links; its folder must be there."""
     target = Path(os.path.realpath(path))
     if target.is_symlink():  # only those in a circle are left
@@ -138,7 +138,7 @@ def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterat
         FileExistsError: See `check_replaceable`.
         FileNotFoundError: If there is no parent.
     """
-    target = _target(path)
+    target = target_of(path)
     part = target.with_name(f".{target.name[:100]}.part")
     old = target.with_name(f".{target.name[:100]}.old")
     guard = target.with_name(f".{target.name[:100]}.lock")

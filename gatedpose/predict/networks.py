@@ -1,9 +1,11 @@
 """What a predictor asks of a network, whoever built it."""
 
+import os
 import warnings
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from gatedpose.errors import InputError, InputTypeError, WeightsError, check_range
@@ -48,6 +50,15 @@ def find_skeleton(model: nn.Module, skeleton: Skeleton | None = None) -> Skeleto
         )
     check_skeleton("Predictor", skeleton, keypoints)
     return skeleton
+
+
+def check_many(images: object) -> None:
+    """Raises InputTypeError for one picture where several are asked for."""
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+        raise InputTypeError(
+            f"Predictor.stream: takes several images, got a lone {type(images).__name__}; call the "
+            "predictor itself for one, or write [image]"
+        )
 
 
 def describe(model: nn.Module) -> str:

@@ -21,8 +21,8 @@ from gatedpose.models.names import find_word
 from gatedpose.models.saved import calibration_of
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
+from gatedpose.predict import networks
 from gatedpose.predict.looks import CloserLook, default_detector
-from gatedpose.predict.networks import check_finite, check_options, find_skeleton, warn_of_untrained
 from gatedpose.predict.people import WHOLE, Detector, people_in, spare_for_crops, spare_for_look
 from gatedpose.predict.queues import Batches, ahead, begun, default_threads, result_of
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -81,14 +81,15 @@ class Predictor:
         if isinstance(model, str):
             model = create_model(find_word(model), pretrained=True)
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.skeleton = find_skeleton(model, skeleton)
-        check_options(size, batch_size, workers, min_person, detector)
+        self.skeleton = networks.find_skeleton(model, skeleton)
+        self._own_joints = self.skeleton not in SKELETONS.values()  # may be no person's
+        networks.check_options(size, batch_size, workers, min_person, detector)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
         self.device = find_device(device) if device else like.device
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
-        warn_of_untrained(model)
+        networks.warn_of_untrained(model)
         self.detector, self.min_person = detector, min_person
         self.flip_test, self.decoder = flip_test, decoder
         self.calibration = calibration_of(model)  # None: scores are peaks
@@ -109,10 +110,6 @@ class Predictor:
         if self.detector or self._own_joints:
             return self.detector
         return default_detector(self)
-
-    @functools.cached_property
-    def _own_joints(self) -> bool:
-        return self.skeleton not in SKELETONS.values()
 
     @overload
     def __call__(
@@ -217,6 +214,7 @@ class Predictor:
             Exception: See a call; and whatever `images` raises. It comes in its turn: the poses of
                 all images before are yielded first.
         """
+        networks.check_many(images)
         with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts them as they are needed
             yield from self._stream(images, on_error, pool if self.workers else None)
 
@@ -279,7 +277,7 @@ class Predictor:
         pictures, matrices, boxes, edges = (list(part) for part in zip(*crops, strict=True))
         batch = torch.stack([picture() for picture in pictures])
         maps = self.heatmaps(batch.to(self.dtype))
-        check_finite(maps, self.model)
+        networks.check_finite(maps, self.model)
         located, peaks = decode(maps, self.decoder)
         scores = peaks.float().cpu().numpy()
         scores = scores if self.calibration is None else self.calibration(scores)

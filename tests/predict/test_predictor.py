@@ -127,6 +127,9 @@ def test_sources_agree_and_batches_do_not_matter(
 
 
 def test_stream_yields_as_it_goes(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
+    for lone in ("photo.jpg", Path("photo.jpg"), Image.new("RGB", (9, 8))):
+        with pytest.raises(TypeError, match=r"stream: takes several images, got a lone"):
+            list(Predictor(finder, THREE).stream(lone))  # type: ignore[arg-type]
     assert list(Predictor(finder, THREE).stream([])) == []
     image, _ = dots
     read = []

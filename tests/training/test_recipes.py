@@ -107,7 +107,8 @@ NUMBERS = {
 
 
 def test_every_number_has_a_range() -> None:
-    known = {*groups.RANGES, *groups.PHASE_RANGES, *augment.RANGES, *looks.RANGES}
+    looked = {field.name for field in fields(looks.Looks)}
+    known = {*groups.RANGES, *groups.PHASE_RANGES, *augment.RANGES, *looked}
     assert known | {"drops"} == NUMBERS
 
 
