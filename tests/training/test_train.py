@@ -693,7 +693,7 @@ from gatedpose.training.recipes import Recipe
 lsp, lspet, out = map(Path, sys.argv[1:])
 crops.pack = partial(crops.pack, size=64)
 create = training.create_model
-training.create_model = lambda name, num_keypoints: create(
+training.create_model = lambda name, num_keypoints, **_: create(
     name, num_keypoints=num_keypoints, width=8
 )
 recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),), calibrate=16)
