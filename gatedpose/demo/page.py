@@ -12,7 +12,6 @@ from gatedpose.demo.events import CHOOSES, MARKS, Events, gradio, own_files
 from gatedpose.demo.viewer import PoseFinder
 from gatedpose.errors import PortError
 from gatedpose.media.demo import demo_image
-from gatedpose.pose import TRUST_CALIBRATED
 
 FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
 FRAMES = 0.2  # seconds between two pictures of the live camera
@@ -79,7 +78,9 @@ def _photo_tab(gr: Any, page: Any, finder: PoseFinder) -> None:
     chosen = example.click(
         lambda: [str(demo_image()), *[None] * 4, 1], None, [photo, *box, person], api_name=False
     )
-    for event in (new.then, chosen.then, variant.change, flip.change, score.release, whole.input):
+    # Scores of weights without a calibration are lower.
+    other = variant.change(finder.trust, variant, score, api_name=False)
+    for event in (new.then, chosen.then, other.then, flip.change, score.release, whole.input):
         event(**run, api_name=False)
     gr.on([find.click, person.submit, *(number.submit for number in box)], **run, api_name="find")
 
@@ -116,7 +117,9 @@ def _live_tab(gr: Any, finder: PoseFinder) -> None:
             elem_id="live",
         )
     variant = gr.Dropdown(list(finder.names), value=finder.chosen, label="Variant of the live view")
-    score = gr.Slider(0, 1, TRUST_CALIBRATED, step=0.05, label="Draw live joints from this score")
+    start = finder.trust(finder.chosen)
+    score = gr.Slider(0, 1, start, step=0.05, label="Draw live joints from this score")
+    variant.change(finder.trust, variant, score, api_name=False)
     events = Events(finder, Path(camera.GRADIO_CACHE))
     camera.stream(
         events.live,
@@ -147,7 +150,8 @@ def _settings(gr: Any, finder: PoseFinder) -> tuple[Any, ...]:
         list(finder.names), value=finder.chosen, label="Variant", elem_id="variant"
     )
     flip = gr.Checkbox(label="Flip test (half as fast, a little better)")
-    score = gr.Slider(0, 1, TRUST_CALIBRATED, step=0.05, label="Draw joints from this score")
+    start = finder.trust(finder.chosen)
+    score = gr.Slider(0, 1, start, step=0.05, label="Draw joints from this score")
     whole = gr.Checkbox(label="The whole photo is one person")
     with gr.Row():
         person = gr.Number(1, label="Person", precision=0, minimum=1, min_width=110)

@@ -176,6 +176,11 @@ class PoseFinder:
         picture = picture_of(pixels, poses, skeleton, min_score, None, bool(given), person)
         return Finding(poses, person, picture, overlays, times, first)
 
+    def trust(self, name: str) -> float:
+        """Score from which on a joint of a variant counts as found."""
+        with self._lock:
+            return self._predictor(name).trust
+
     def live(self, frame: ImageSource, name: str, min_score: float = TRUST) -> Picture:
         """A frame of a camera with its people drawn."""
         with self._lock:

@@ -31,7 +31,7 @@ from gatedpose.demo.viewer import OVERLAY, Finding, PoseFinder, picture_of
 from gatedpose.errors import BoxError, ImageError
 from gatedpose.media.demo import demo_image
 from gatedpose.media.drawing import draw_people
-from gatedpose.pose import TRUST_CALIBRATED
+from gatedpose.pose import TRUST, TRUST_CALIBRATED
 from gatedpose.skeleton import LSP14
 
 SMALL, LARGER, PEOPLE = "gated_hg_1s_68.lsp", "gated_hg_2s_128.lsp", "gated_hg_2s_128.people"
@@ -440,6 +440,8 @@ def test_another_variant_and_the_flip_test(page: Any, photo: Path) -> None:
     page.get_by_role("option", name=LARGER).click()
     wait_for_pose(page, found_on(photo, LARGER))
     assert f"{LARGER} on cpu, one pass" in page.locator("#times").inner_text()
+    slider = page.get_by_label("Draw joints from this score").first
+    assert float(slider.input_value()) == TRUST  # its scores are no chances
     page.get_by_label("Flip test").check()
     wait_for_pose(page, found_on(photo, LARGER, flip_test=True))
     assert "two passes; warm" in page.locator("#times").inner_text()
