@@ -11,6 +11,7 @@ from gatedpose.cli.options import (
     POSITIVE,
     SEED,
     SHARE,
+    give_way,
     json_option,
     phase_option,
     pixels_option,
@@ -56,6 +57,7 @@ def finder() -> None:
 @pixels_option
 def train(name: str, out: Path, **options: Any) -> None:
     """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
+    give_way()
     from gatedpose.training.finder_recipe import FinderRecipe
     from gatedpose.training.finder_run import train_finder
 

@@ -144,12 +144,19 @@ def fast_option(command: Callable[..., Any]) -> Callable[..., Any]:
         asked = Fast(engine or "auto", precision or "auto")
         chosen = asked if fast or engine or precision else None
         if chosen and chosen.engine != "torch" and importlib.util.find_spec("openvino"):
-            # Read when PyTorch is loaded. Its threads would else be in the engine's way for a while
-            # after each of its operations, waiting for the next.
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+            give_way()
         return command(*args, fast=chosen, **options)
 
     return with_fast
+
+
+def give_way() -> None:
+    """Lets PyTorch's threads sleep between operations, so that an engine or another program runs.
+
+    They would else wait awake for the next operation, for a while. A training beside another
+    program is then many times slower, and one alone is no faster. Read when PyTorch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def best_device(name: str | None) -> str:

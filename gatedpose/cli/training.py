@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 
 import click
 
-from gatedpose.cli.options import COUNT, POSITIVE, SEED, json_option, phase_option, pixels_option
+from gatedpose.cli.options import (
+    COUNT,
+    POSITIVE,
+    SEED,
+    give_way,
+    json_option,
+    phase_option,
+    pixels_option,
+)
 from gatedpose.files.typed_json import to_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -85,6 +93,7 @@ def train(
     "val" people are scored meanwhile. Several processes: accelerate launch --num_processes 2 -m
     gatedpose.cli train ...
     """
+    give_way()
     from gatedpose.training.run import train as run
 
     chosen = _recipe(recipe, changes)
@@ -122,6 +131,7 @@ def ablate(
 
     Writes a table and a plot; run again, it goes on where it stopped.
     """
+    give_way()
     from gatedpose.research.ablation import ablate as run
     from gatedpose.research.ablation import ablation_text
 
@@ -149,6 +159,7 @@ def compare(
     Writes a table and a plot over parameters and operations; run again, it goes on where it
     stopped.
     """
+    give_way()
     from gatedpose.research.ablation import compare as run
     from gatedpose.research.ablation import comparison_text
 

@@ -69,6 +69,19 @@ def test_threads_out_of_the_way_of_an_engine(
     assert seen == [told]
 
 
+@pytest.mark.parametrize("command", ["train", "finder train", "ablate gates", "compare"])
+def test_threads_of_a_training_let_others_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    data = "--partly" if command == "finder train" else "--data"
+    words = [*command.split(), data, f"{tmp_path / 'none'}", "--out", str(tmp_path / "run")]
+    name = [] if command == "ablate gates" else ["gated_hg_1s_68"]
+    assert CliRunner().invoke(main, words + name).exit_code != 0  # there is no data
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+
+
 def test_light_commands_import_nothing_heavy() -> None:
     code = """
 import sys
