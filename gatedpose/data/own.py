@@ -23,7 +23,7 @@ ALIASES = (
     ("val", "valid", "validation", "val2017"),
     ("test", "testing", "test2017"),
 )
-HELD_OUT = 5  # one in so many pictures validates where there is no split of its own for that
+HELD_OUT = 1 / 5  # of the pictures validate where there is no split of its own for that
 
 
 def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
@@ -43,8 +43,10 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             there.
         split: Any for which there is a file: "train", "val" and so on; "val" also finds "valid",
             "validation" and "val2017"; "train" is also the only table there is, whatever its name,
-            see `splits_in`. Where "val" has no table it is one in five of the pictures of "train",
-            always the same ones, which `gatedpose.training.train` then leaves out of "train".
+            see `splits_in`. Where "val" has no table it is about one in five of the pictures of
+            "train", which `gatedpose.training.train` then leaves out of "train". Whether a picture
+            is one of them follows from its own file name alone, whatever others come or go; but of
+            few pictures one at least is in either half.
         check_images: Whether the images must be there.
 
     Returns:
@@ -114,17 +116,20 @@ def has_validation(folder: str | Path) -> bool:
 
 
 def _held_out(people: list[Sample], file: Path) -> list[Sample]:
-    """The people in a fifth of the pictures."""
-    names = {person.image: person.image.name.encode() for person in people}
-    pictures = sorted(names, key=lambda image: hashlib.sha256(names[image]).digest())
-    held = set(pictures[: max(1, len(pictures) // HELD_OUT)])
-    if len(pictures) == 1:
+    """The people in the pictures whose names have the lowest hashes, one picture at least."""
+    hashes = {
+        person.image: int(hashlib.sha256(person.image.name.encode()).hexdigest(), 16) / 2**256
+        for person in people
+    }
+    if len(hashes) == 1:
         raise DatasetError(
             f"{file} has people in one picture only, and nothing is left to validate by: label "
             "more, or add val.json"
         )
+    low = sum(share < HELD_OUT for share in hashes.values())
+    held = sorted(hashes, key=hashes.__getitem__)[: min(max(1, low), len(hashes) - 1)]
     LOG.info(
-        f"{file.parent} has no val.json: {len(held)} of the {len(pictures)} pictures of "
+        f"{file.parent} has no val.json: {len(held)} of the {len(hashes)} pictures of "
         f"{file.name} are kept for validation"
     )
     return [person for person in people if person.image in held]

@@ -226,6 +226,25 @@ def test_own_images_and_splits(tmp_path: Path) -> None:
     assert len(own(str(tmp_path), "b")) == 2
 
 
+def held(folder: Path, names: list[str]) -> set[str]:
+    """Those of the pictures with these names that validate where train.json is the only table."""
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names)]
+    people = [person(i, i, [10, 20, 2, 30, 40, 1, 0, 0, 0]) for i in range(len(names))]
+    write(folder / "train.json", {"images": images, "annotations": people, "categories": [PAW]})
+    return {person.image.name for person in own(folder, "val", check_images=False)}
+
+
+def test_a_pictures_half_follows_from_its_own_name(tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(500)]
+    all_held = held(tmp_path, names)
+    assert len(all_held) == pytest.approx(100, abs=25)  # three standard deviations
+    for some in (names[:50], names[50:], names[::3]):
+        assert held(tmp_path, some) == all_held & set(some)
+    learnt = [name for name in names if name not in all_held]
+    assert len(held(tmp_path, learnt[:3])) == 1  # by their names alone none
+    assert len(held(tmp_path, sorted(all_held)[:3])) == 2  # by their names alone all
+
+
 @pytest.mark.parametrize(
     ("joints", "pairs"),
     [
