@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import ImageOps
 from torch import Tensor
 
 from gatedpose.errors import VideoError, in_range, require
 from gatedpose.files.whole import whole_file
-from gatedpose.media.images import ImageSource, read_image
+from gatedpose.media.images import ImageSource, read_image, to_pil
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")  # of files that are written
@@ -163,7 +164,9 @@ class VideoWriter:
             writer.write(image)
 
     The codec is H.264, or MPEG-4 where ffmpeg lacks it and for .avi, and VP9 for .webm. These take
-    even sizes: an odd width or height grows by one pixel, a copy of the last column or row.
+    even sizes: an odd width or height grows by one pixel, a copy of the last column or row. Frames
+    of another size than the first are fitted to it, their aspect kept, between black bars if need
+    be; the log says so once.
 
     Args:
         path: Ends in one of `SUFFIXES`; the folder must exist.
@@ -189,7 +192,8 @@ class VideoWriter:
         even = self.path.suffix.lower() == ".avi"
         self._tick = 1 / self.rate if even else Fraction(1, fine * self.rate.numerator)
         self._time, self._at = -math.inf, -1  # of the last frame: seconds, ticks
-        self._size: tuple[int, int] | None = None
+        self._size: tuple[int, int] | None = None  # (height, width) of the first frame
+        self._told = False  # that others are fitted to it
         self._stack = ExitStack()
 
     def __enter__(self) -> "VideoWriter":
@@ -208,32 +212,38 @@ class VideoWriter:
         """Adds a frame.
 
         Args:
-            image: Anything that `gatedpose.media.images.read_image` reads; as large as the first.
+            image: Anything that `gatedpose.media.images.read_image` reads.
             time: Seconds since the start, later than that of the frame before; a frame's duration
                 later if None.
 
         Raises:
-            VideoError: For another size, or a time that is not later.
+            VideoError: For a time that is not later.
         """
-        pixels = read_image(image).permute(1, 2, 0).numpy()
-        height, width = pixels.shape[:2]
+        picture = read_image(image)
         if self._size is None:
-            self._size = height, width
+            height, width = self._size = picture.shape[1], picture.shape[2]
             self._stream = self._open(height + height % 2, width + width % 2)
-        if self._size != (height, width):
-            raise VideoError(
-                f"{self.path}: a frame of {width} x {height} pixels after one of "
-                f"{self._size[1]} x {self._size[0]}; all must be of one size"
-            )
+        height, width = self._size
+        if picture.shape[1:] != self._size:
+            picture = self._fitted(picture, height, width)
         if time is None:
             time = 0.0 if self._at < 0 else self._time + float(1 / self.rate)
         if not time > self._time:
             raise VideoError(f"{self.path}: a frame at {time} s is not later than the one before")
         self._time, self._at = time, max(self._at + 1, round(time / self._tick))
+        pixels = picture.permute(1, 2, 0).numpy()
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame.pts, frame.time_base = self._at, self._tick
         self._encode(frame)
+
+    def _fitted(self, picture: Tensor, height: int, width: int) -> Tensor:
+        """A frame of another size, made as large as the first; says so the first time."""
+        if not self._told:
+            size = f"{picture.shape[2]} x {picture.shape[1]}"
+            LOG.warning(f"{self.path}: frames of {size} pixels are fitted to {width} x {height}")
+        self._told = True
+        return read_image(ImageOps.pad(to_pil(picture), (width, height)))
 
     def _open(self, height: int, width: int) -> Any:
         wanted = CODECS.get(self.path.suffix.lower(), USUAL_CODECS)
