@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from click.core import ParameterSource
 from tqdm import tqdm
 
 import gatedpose
-from gatedpose.cli.options import BATCH, PICTURE, Number, check_device, json_option, size_option
+from gatedpose.cli.options import (
+    BATCH,
+    PICTURE,
+    Number,
+    check_device,
+    check_unused,
+    json_option,
+    size_option,
+)
+from gatedpose.errors import require
 from gatedpose.files.typed_json import to_json
 
 DEFAULTS = ("gated_hg_1s_68", "gated_hg_2s_128", "gated_hg_4s_144")
@@ -88,7 +96,10 @@ def bench(
         raise click.BadParameter(f"{reference} is not among {among}", param_hint="--against")
     if pipeline and scaling:
         raise click.UsageError("--pipeline does not go with --scaling")
-    _check_used("--pipeline" if pipeline else "--scaling" if scaling else None)
+    if way := "--pipeline" if pipeline else "--scaling" if scaling else None:
+        check_unused(way, UNUSED[way])
+    if plot or plot_scores:
+        require("matplotlib", "plots need matplotlib", "gatedpose[train]")
     if pipeline:
         found = _pipeline(chosen, modes, batches, options["device"])
     elif scaling:
@@ -100,16 +111,6 @@ def bench(
     if plot_scores:
         write_whole(plot_scores, found.draw_scores())
     click.echo(to_json(found.rows, indent=1) if as_json else found.text)
-
-
-def _check_used(way: str | None) -> None:
-    """Raises UsageError for an option that is given and that this way of timing does not use."""
-    unused = UNUSED.get(way or "", ())
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if parameter.name in unused and given:
-            raise click.UsageError(f"{parameter.opts[0]} does not go with {way}")
 
 
 class _Found(NamedTuple):

@@ -17,6 +17,7 @@ from gatedpose.cli.options import (
     best_device,
     check_apart,
     check_replaced,
+    check_unused,
     check_writable,
     decoder_option,
     device_option,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from gatedpose.skeleton import Skeleton
 
 BATCH = 32  # people at once
+# Options that predictions made elsewhere have no use for.
+OF_NETWORKS = (
+    "flip", "decoder", "size", "weights", "device", "fast", "engine", "precision", "save",
+)  # fmt: skip
 
 
 @click.command()
@@ -90,6 +95,10 @@ def evaluate(
 
     if (name is None) == (predictions is None):
         raise click.UsageError("give the NAME of a model, or --predictions")
+    if predictions:
+        check_unused("--predictions", OF_NETWORKS)
+    else:
+        check_unused("the NAME of a model", ["shift"])
     truth = _coco_truth(data, split, threshold, shift) if dataset == "coco" else None
     suffix = ".json" if truth else ".npz"
     if save and save.suffix != suffix:
@@ -134,7 +143,7 @@ def _score_file(
     if truth:
         return score_results(truth, load_results(file))
     if shift is None:
-        shift = -0.5 if file.suffix == ".mat" else 0.0
+        shift = -0.5 if file.suffix.lower() == ".mat" else 0.0
     return score_people(samples, load_predictions(file, samples, shift), **settings)
 
 

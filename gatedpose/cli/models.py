@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from gatedpose.catalogue import model_table, stored_rows, word_table
-from gatedpose.cli.options import PICTURE, json_option, size_option
+from gatedpose.cli.options import PICTURE, check_unused, json_option, size_option
 from gatedpose.files.typed_json import to_json
 
 
@@ -23,9 +23,11 @@ def list_command(
     if recount:
         from gatedpose.evaluation.reports import count_rows
 
+        check_unused("--recount", ("pattern", "pretrained", "words", "plot"))
         click.echo(to_json(count_rows(), indent=1))
         return
     if words:
+        check_unused("--words", ("pattern", "pretrained", "plot", "as_json"))
         click.echo(word_table())
         return
     rows = stored_rows(pattern, pretrained)

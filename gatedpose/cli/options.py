@@ -3,11 +3,12 @@
 import functools
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
+from click.core import ParameterSource
 
 import gatedpose
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, ENGINES, PRECISIONS
@@ -42,6 +43,7 @@ class PictureFile(click.Path):
             return path  # a device or a pipe
         if path.suffix.lower() != ".png":
             self.fail(f"{path} does not end in .png", param, ctx)
+        check_writable(path.parent, param.opts[0])
         check_replaced(param.opts[0], path, "PNG picture", PNG)
         return path
 
@@ -70,6 +72,15 @@ def check_writable(folder: Path, option: str = "--out") -> None:
     """Raises BadParameter if no file can be made in a folder."""
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise click.BadParameter(f"cannot write into {folder}", param_hint=option)
+
+
+def check_unused(way: str, names: Sequence[str]) -> None:
+    """Raises UsageError for an option of these that is given beside `way`, which does without."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if parameter.name in names and given:
+            raise click.UsageError(f"{parameter.opts[0]} does not go with {way}")
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -123,6 +123,8 @@ def test_list() -> None:
     text = run("list", "gated_hg_1s_68", "--pretrained").output
     assert "gated_hg_1s_68.lsp" in text
     assert "506,616" in text
+    for words in (("--words", "--json"), ("--words", "--pretrained"), ("--recount", "--words")):
+        assert f"{words[1]} does not go with {words[0]}" in run("list", *words, code=2).output
 
 
 def test_list_draws_scores_over_costs(tmp_path: Path) -> None:
@@ -223,6 +225,11 @@ def test_predict_one_photo_with_boxes(photos: Path, tmp_path: Path) -> None:
         (["evaluate", "gated_hg_1s_68", "--data", "{photos}"], "holds no joints.mat"),
         (["evaluate", "--data", "{photos}"], "give the NAME of a model, or --predictions"),
         (["evaluate", "x", "--data", "{photos}", "--dataset", "lps"], "did you mean lsp"),
+        (["evaluate", "x", "--data", "{photos}", "--shift", "1"], "--shift does not go with the N"),
+        (["evaluate", "--predictions", "x", "--data", "{photos}", "--fast"], "--fast does not go"),
+        (["evaluate", "--predictions", "x", "--data", "{photos}", "--save", "{photos}/a.npz"],
+         "--save does not go with --predictions"),
+        (["list", "--plot", "{photos}/none/a.png"], "cannot write into"),
         (["evaluate", "gated_hg_1s_68", "--data", "{photos}", "--save", "{photos}/none/a.npz"],
          "cannot write into"),
         (["train", "gated_hg_1s_68", "--data", "lsp=x", "--data", "lspet=x", "--out",
