@@ -162,7 +162,8 @@ def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Pa
     from gatedpose.media.images import write_image
 
     before = [sample for sample in samples if sample.id in found.names]
-    before = [before[i] for i in np.linspace(0, len(before) - 1, 12).round().astype(int)]
+    some = np.linspace(0, len(before) - 1, min(12, len(before))).round().astype(int)
+    before = [before[i] for i in some]
     after = corrected_samples(before, found)
     write_image(annotation_sheet(list(chain(*zip(before, after, strict=True)))), picture)
 

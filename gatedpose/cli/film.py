@@ -20,7 +20,8 @@ def predict_video(
     """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C."""
     target = out or Path("poses.mp4")
     check_apart("--out", target, Path(source) if source else None)
-    check_writable(target.parent)
+    if job.drawn:
+        check_writable(target.parent)
     video = read_video(source) if source else read_camera(camera or 0)
     writer = VideoWriter(target, video.rate) if job.drawn else None
     given = job.whole or job.boxes is not None

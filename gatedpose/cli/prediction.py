@@ -197,7 +197,7 @@ def _check_together(given: Mapping[str, Any], video: bool, many: bool) -> None:
         ("--out", given["out"], drawn or many, "drawings, and for poses of several pictures"),
         ("--boxes", given["table"], not video, "pictures; a video takes --box or --detect"),
     ):
-        if value and not in_place:
+        if not in_place and value is not None and value is not False:
             raise click.UsageError(f"{option} is for {place}")
     if given["resume"] and given["overwrite"]:
         raise click.UsageError("give --resume or --overwrite, not both")
