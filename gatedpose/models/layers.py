@@ -96,6 +96,9 @@ class SoftGate(nn.Module):
         init: First value of a learnable alpha; the paper starts from 0.
 
     Shape: (B, channels, *) -> the same.
+
+    Raises:
+        InputError: In `forward`, for other than `channels` channels where each has its factor.
     """
 
     def __init__(self, channels: int, gate: Gate = "channel", init: float = 0.0) -> None:
@@ -114,6 +117,10 @@ class SoftGate(nn.Module):
         """See the class."""
         if isinstance(self.gate, float):
             return x if self.gate == 1.0 else self.gate * x
+        if self.gate == "channel" and x.shape[1] != self.channels:  # 1 would be broadcast
+            raise InputError(
+                f"SoftGate: features must be (B, {self.channels}, *), got {tuple(x.shape)}"
+            )
         return self.alpha.view(-1, *[1] * (x.dim() - 2)) * x
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.layers import GroupNorm, get_norm_layer
 from torch import nn
 
+from gatedpose.errors import InputError
 from gatedpose.models.hourglass import HybridHourglass
 from gatedpose.models.layers import (
     MERGES,
@@ -59,6 +60,12 @@ def test_gate_multiplies_each_channel(gate, alpha, shape) -> None:
     expected = (x * factors).view(2, 3, *[1] * len(shape)).expand(2, 3, *shape)
     y = soft_gate(x.view(2, 3, *[1] * len(shape)).expand(2, 3, *shape))
     assert torch.equal(y, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_gate_refuses_other_channels(channels) -> None:
+    with pytest.raises(InputError, match=rf"must be \(B, 4, \*\), got \(2, {channels}, 3\)$"):
+        SoftGate(4)(torch.zeros(2, channels, 3))
 
 
 @pytest.mark.parametrize(
