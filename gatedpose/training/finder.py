@@ -72,7 +72,7 @@ class FinderTrainer:
         self.preprocessing = Preprocessing.of(model)
         self.progress = Progress()
         self.best = 0.0
-        self.losses: list[tuple[float, float]] = []
+        self.losses: list[tuple[float, float]] = []  # since the last look at `val`
         out.mkdir(parents=True, exist_ok=True)
         folder.note_recipe(out, recipe)
         if (out / folder.CHECKPOINT).exists():
@@ -178,6 +178,7 @@ class FinderTrainer:
             "ema": self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": (*astuple(self.progress), self.best),
+            "losses": self.losses,
         }
         folder.save_checkpoint(self.out, state)
 
@@ -190,6 +191,8 @@ class FinderTrainer:
             *place, best = state["progress"]
             self.progress = Progress(*place).checked(len(self.recipe.phases))
             self.best = float(best)
+            # A checkpoint of an earlier version has none.
+            self.losses = [(float(c), float(b)) for c, b in state.get("losses", ())]
 
 
 @torch.inference_mode()

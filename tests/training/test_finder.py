@@ -1,6 +1,9 @@
 """A finder learns small pictures, stops and goes on, and is scored from the command line."""
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,29 +87,46 @@ def test_pictures_of_nobody_get_a_share() -> None:
     assert with_empty(torch.tensor([1.0, 0.5]), 0.25).tolist() == [1.0, 0.5]
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("stop", [interrupt, lambda: os.kill(os.getpid(), signal.SIGTERM)])
 def test_a_training_that_was_stopped_ends_alike(
-    folders: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stop: Callable[[], None],
+    folders: dict[str, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Stopped between two looks, with a checkpoint of the look before or one of its own."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_finder("gated_finder_320", TINY, folders, whole, watch_every=4)
     step = FinderTrainer.step
 
-    def failing(self: FinderTrainer, *arguments: object) -> None:
-        if self.progress.step == 3:
-            raise KeyboardInterrupt
+    def stopped(self: FinderTrainer, *arguments: object) -> None:
+        if self.progress.step == 2:
+            stop()
         step(self, *arguments)
 
-    monkeypatch.setattr(FinderTrainer, "step", failing)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(FinderTrainer, "step", stopped)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
         train_finder("gated_finder_320", TINY, folders, parts, watch_every=4)
     monkeypatch.setattr(FinderTrainer, "step", step)
     with pytest.raises(ValueError, match="another recipe"):
         train_finder("gated_finder_320", replace(TINY, lr=1e-4), folders, parts, resume=True)
     train_finder("gated_finder_320", TINY, folders, parts, watch_every=4, resume=True)
-    first = torch.load(whole / "last.pt", weights_only=True)["model"]
-    second = torch.load(parts / "last.pt", weights_only=True)["model"]
+    first, second = (
+        torch.load(out / "last.pt", weights_only=True)["model"] for out in (whole, parts)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
+    assert losses(parts) == losses(whole)
+
+
+def losses(out: Path) -> list[tuple[float, float]]:
+    """Those of the looks in the log."""
+    rows = map(json.loads, (out / "log.jsonl").read_text("utf-8").splitlines())
+    return [(row["centres"], row["boxes"]) for row in rows]
 
 
 @pytest.mark.usefixtures("tiny")
