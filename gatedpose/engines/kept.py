@@ -5,14 +5,14 @@ anew; where nothing can be written, programs go on without.
 """
 
 import hashlib
-import json
+import io
 import logging
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from gatedpose.errors import InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 
@@ -36,33 +36,21 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
         facts: All that the parts depend on, versions too; of JSON's kinds.
         make: Gives named parts.
     """
-    text = to_json(facts, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    path = cache_folder() / f"{name}-{digest[:16]}"
+    digest = hashlib.sha256(to_json(facts, sort_keys=True).encode()).hexdigest()
+    path = cache_folder() / f"{name}-{digest[:16]}.zip"
     if path.is_file():
         try:
-            return _read(path, text)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            with zipfile.ZipFile(path) as file:  # which checks what it reads
+                return {part: file.read(part) for part in file.namelist()}
+        except Exception as error:  # zipfile raises many kinds on a damaged file
             log.warning("%s is damaged (%s) and is made anew", path, error)
-    parts = make()
+    parts, data = make(), io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        for part, content in parts.items():
+            file.writestr(part, content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = b"".join(parts.values())
-        sizes = {name: len(part) for name, part in parts.items()}
-        head = {"facts": text, "sizes": sizes, "sha256": hashlib.sha256(data).hexdigest()}
-        write_whole(path, to_json(head).encode() + b"\n" + data)
+        write_whole(path, data.getvalue())
     except OSError as error:
         log.warning("not kept for the next time: %s", error)
-    return parts
-
-
-def _read(path: Path, facts: str) -> Parts:
-    line, _, data = path.read_bytes().partition(b"\n")
-    head = json.loads(line)
-    if head["facts"] != facts or hashlib.sha256(data).hexdigest() != head["sha256"]:
-        raise InputError("its checksum is another")
-    parts, start = {}, 0
-    for name, size in head["sizes"].items():
-        parts[name] = data[start : start + size]
-        start += size
     return parts

@@ -123,7 +123,9 @@ def test_kept_and_made_anew_where_damaged(
     assert not made
     [file] = cache.glob("small.openvino.float32-*")
     whole = file.read_bytes()
-    for damaged in (whole[:-1], whole[:-9] + bytes(9), b"", b"[]\n", whole.replace(b"1", b"2", 1)):
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (whole[:-1], whole[:-9] + bytes(9), b"", b"[]\n", flipped):
         file.write_bytes(damaged)
         made.clear()
         again = gatedpose.optimize(small, example_shape=SHAPE, **options)
