@@ -86,11 +86,7 @@ class Events:
     def click(self, at: Any, mode: Any, photo: Any, *values: Any) -> list[Any]:
         """A click on the picture: the four numbers of the box, the person, and what `show` gives.
 
-        Args:
-            at: Column and row of the picture.
-            mode: `CHOOSES` or `MARKS`.
-            photo: As for `show`.
-            *values: As for `show` behind the photo.
+        It is `at` a column and a row; the mode is `CHOOSES` or `MARKS`, the rest as for `show`.
         """
         name, flip, min_score, whole, person, *box = values
 

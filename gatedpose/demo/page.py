@@ -34,14 +34,7 @@ serves this page."""
 
 
 def build_page(finder: PoseFinder) -> Any:
-    """Lays out the page.
-
-    Returns:
-        `gradio.Blocks`, for `serve`.
-
-    Raises:
-        ImportError: Without Gradio; names the pip command that brings it.
-    """
+    """Lays out the page: `gradio.Blocks`, for `serve`; ImportError without Gradio."""
     gr = gradio()
     with gr.Blocks(title="gatedpose", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(INTRODUCTION)
@@ -196,12 +189,7 @@ def _gallery(gr: Any) -> Any:
 
 
 def serve(page: Any, host: str, port: int) -> None:
-    """Serves the page until Ctrl+C.
-
-    Args:
-        page: Of `build_page`.
-        host: Address to listen on; "127.0.0.1" is this computer only, "0.0.0.0" everybody.
-        port: 1 to 65535.
+    """Serves the page until Ctrl+C, on "127.0.0.1" for this computer only, "0.0.0.0" for all.
 
     Raises:
         PortError: If nothing can listen on the port, because it is in use for example.

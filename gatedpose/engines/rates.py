@@ -11,9 +11,7 @@ import torch
 def timer(work: Callable[[], object], cpu_seconds: bool = False) -> Any:
     """PyTorch's `torch.utils.benchmark.Timer` of `work`, on all threads; it waits for GPUs.
 
-    Args:
-        work: What is timed.
-        cpu_seconds: Whether the processor's seconds count, those of all threads, and not the clock.
+    With `cpu_seconds` the processor's seconds count, those of all threads, and not the clock's.
     """
     from torch.utils.benchmark import Timer
 

@@ -141,13 +141,9 @@ def cut_in_powers(prepare: Callable[[Shape], Run]) -> Run:
 def convert_onnx(
     graph: nn.Module, images: Tensor, shapes: Any, names: Sequence[str] = ("heatmaps",)
 ) -> Any:
-    """PyTorch's ONNX program of a module.
+    """PyTorch's ONNX program of a module that gives outputs of these names.
 
-    Args:
-        graph: The module.
-        images: An example of what it takes.
-        shapes: Which dimensions of the images may change, see `torch.export.export`.
-        names: Of what it gives.
+    `images` is an example of what it takes; `shapes` are as for `torch.export.export`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parts of PyTorch that its exporter still uses

@@ -46,14 +46,7 @@ def load_predictions(path: str | Path, samples: Sequence[Sample], shift: float =
 
 
 def load_confidences(path: str | Path, samples: Sequence[Sample]) -> Points:
-    """Reads the "scores" of predictions, see `load_predictions`.
-
-    Returns:
-        (N, K) in the order of the samples.
-
-    Raises:
-        ValueError: As `load_predictions`, or for a file without.
-    """
+    """Reads the "scores" (N, K) of predictions as `load_predictions` reads their keypoints."""
     return _stored(Path(path), "scores", samples)
 
 

@@ -11,7 +11,6 @@ from gatedpose.catalogue import score_label
 from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.evaluation.plots import BLUE, GREEN, ORANGE, new_figure, png
-from gatedpose.models.base import check_images
 from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.profiling import Profile, profile
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
@@ -49,12 +48,7 @@ def count_variant(
     """
     with torch.device("meta"):
         model = variant.build()
-    check_images(
-        torch.empty(1, model.in_channels, *size, device="meta"),
-        model.in_channels,
-        model.size_multiple,
-        torch.float32,
-    )
+        model.check_input(torch.empty(1, model.in_channels, *size))
     side = model.size_multiple
     costs = profile(model.to_empty(device="cpu"), (side, side), by_module=by_module)
     times = size[0] * size[1] // side**2
@@ -63,9 +57,7 @@ def count_variant(
         size=size,
         conv_macs=costs.conv_macs * times,
         total_flops_fvcore=costs.total_flops_fvcore * times,
-        by_module={
-            name: (params, macs * times) for name, (params, macs) in costs.by_module.items()
-        },
+        by_module={name: (n, macs * times) for name, (n, macs) in costs.by_module.items()},
     )
 
 
@@ -221,16 +213,10 @@ def score_text(facts: Facts) -> str:
         f"{facts['model']} on {facts['dataset']} {facts['split']}, {facts['people']} people, "
         f"{how}: {facts['metric']}"
     )
-    columns = facts["columns"]
-    figures = ("-" if value is None else f"{value:.2f}" for value in columns.values())
-    widths = [max(8, len(name)) for name in columns]
-    return "\n".join(
-        (
-            head,
-            "  ".join(f"{name:>{width}}" for name, width in zip(columns, widths, strict=True)),
-            "  ".join(f"{text:>{width}}" for text, width in zip(figures, widths, strict=True)),
-        )
-    )
+    columns = {k: "-" if v is None else f"{v:.2f}" for k, v in facts["columns"].items()}
+    names = "  ".join(f"{name:>8}" for name in columns)
+    figures = "  ".join(f"{figure:>{max(8, len(name))}}" for name, figure in columns.items())
+    return f"{head}\n{names}\n{figures}"
 
 
 def pose_text(facts: Facts) -> str:

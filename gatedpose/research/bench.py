@@ -56,7 +56,7 @@ class Timing:
         milliseconds: A batch takes, median.
         start: Seconds until the first batch is done, of a network that is built, and for engines
             converted, already.
-        spread: Range between the quartiles of these, in relation to the median.
+        spread: Range between the quartiles of a batch's times, in relation to the median.
         peak_mb: Largest sum of tensors that live at the same time, weights left out, in 1e6 bytes.
             None where nobody counts it.
         roofline: Share of the speed that the device's rates allow, see
@@ -210,18 +210,10 @@ def peak_mb(work: Callable[[], object], device: torch.device) -> float:
 def measure_pipeline(
     name: str, mode: Mode, batch: int, device: str = "cpu", photos: int = 96
 ) -> Facts:
-    """Photos to poses against the network alone.
+    """Photos to poses against a network of the zoo alone, which gets as many crops, in turns.
 
-    Args:
-        name: A network of the zoo.
-        mode: How the network runs, see `Timing`.
-        batch: People at once.
-        device: Such as "cpu" or "cuda".
-        photos: How many; noise of 512 x 512 in memory, each taken for one person.
-
-    Returns:
-        "photos_per_second", "network_per_second" (as many crops in the same batches, in turns) and
-        "share", the first of the second, beside "model", "mode" and "batch".
+    Photos are noise of 512 x 512 in memory, each taken for one person; `share` is the rate of
+    photos in relation to that of the network.
     """
     model = create_model(name, num_keypoints=KEYPOINTS)
     network = prepared(model, mode, device, (batch, 3, 256, 256))

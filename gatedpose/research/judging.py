@@ -18,8 +18,8 @@ class Rule:
     Attributes:
         better: Left and right are exchanged where that brings a person's labels nearer to every
             network's prediction by this on average, a distance beyond `far` counting as `far`.
-        far: A joint is dropped that then still lies farther than this from every prediction,
-        sure: and whose predictions all have at least this confidence. None is dropped if None.
+        far: A joint is dropped if it then still lies farther than this from every prediction.
+        sure: It is dropped only if all predictions have this confidence; no joint is if None.
     """
 
     better: float = 0.08
@@ -40,12 +40,8 @@ def find_corrections(
 ) -> Corrections:
     """Judges the labels of N people with the same K joints by the predictions of M networks.
 
-    Args:
-        samples: The people.
-        keypoints: (M, N, K, 2), image pixels.
-        scores: (M, N, K) confidences.
-        rule: See `Rule`.
-        about: What to write beside the corrections.
+    Keypoints are (M, N, K, 2), image pixels, scores (M, N, K); `about` is written beside the
+    corrections.
     """
     skeleton, ids = samples[0].skeleton, [sample.id for sample in samples]
     labels = np.stack([sample.keypoints for sample in samples])
