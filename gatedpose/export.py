@@ -267,8 +267,11 @@ def _write_openvino(
     model.set_rt_info(facts, METADATA)
     for output, name in zip(model.outputs, names, strict=True):
         output.tensor.set_names({name})
-    model.set_rt_info(hashlib.sha256(openvino_parts(model)["bin"]).hexdigest(), BIN_DIGEST)
+    unknown = "0" * 64  # until the .bin is there
+    model.set_rt_info(unknown, BIN_DIGEST)
     parts = openvino_parts(model)
+    digest = hashlib.sha256(parts["bin"]).hexdigest()
+    parts["xml"] = parts["xml"].replace(unknown.encode(), digest.encode())
     read = openvino_core().read_model(parts["xml"], parts["bin"])
     compiled = compile_openvino(read, "float32")
 

@@ -87,6 +87,16 @@ def test_bad_files(network: GatedHourglass, tmp_path: Path) -> None:
         export(network, tmp_path / "y", "openvino")
 
 
+def test_openvinos_files_are_made_once(
+    network: GatedHourglass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    saved, save = [], openvino.save_model
+    monkeypatch.setattr(openvino, "save_model", lambda *a, **k: saved.append(a) or save(*a, **k))
+    export(network, tmp_path / "x.xml", "openvino", size=(64, 64))
+    assert len(saved) == 1
+
+
 def test_parts_of_openvinos_files_belong_together(network: GatedHourglass, tmp_path: Path) -> None:
     other = copy.deepcopy(network)
     torch.nn.init.normal_(other.heads[-1].weight)
