@@ -58,39 +58,6 @@ def test_the_threshold_itself_is_a_hit(error: float, right: float) -> None:
     assert pck(pred, target, np.array([10.0, 10.0]), threshold=0.2).mean == right
 
 
-def test_threshold_scales_the_reach() -> None:
-    pred = moved([[1, 3, 0], [7.5, 8.5, 100]])
-    shares = [pck(pred, TARGET, SIZES, MASK, threshold=t).mean for t in (0.05, 0.2, 0.35, 5)]
-    assert shares == [0, 40, 80, 100]
-
-
-@pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])
-def test_prediction_that_is_not_finite_is_a_miss(bad: float) -> None:
-    pred = moved([[0, 0, 0], [0, 0, 0]])
-    pred[0, 1, 0] = bad
-    pred[0, 2] = bad  # not labelled
-    score = pck(pred, TARGET, SIZES, MASK)
-    assert score.per_joint == (100, 50, 100)
-    assert score.counted == 5
-
-
-@pytest.mark.parametrize("size", [0.0, 1e-9, -10.0, NAN, math.inf])
-def test_person_without_a_size_is_not_counted(size: float) -> None:
-    pred = moved([[0, 0, 0], [0, 0, 100]])
-    score = pck(pred, TARGET, np.array([size, 40.0]), MASK)
-    assert score.counted == 3
-    assert score.per_joint == (100, 100, 0)
-
-
-@pytest.mark.parametrize("nowhere", [NAN, math.inf])
-def test_joint_without_a_place_is_not_counted(nowhere: float) -> None:
-    target = TARGET.copy()
-    target[1, 2, 0] = nowhere
-    score = pck(np.full_like(target, nowhere), target, SIZES, MASK)
-    assert score.counted == 4
-    assert score.mean == 0
-
-
 def test_what_was_never_counted_is_nan() -> None:
     mask = np.array([[True, False, False], [True, True, False]])
     columns = {"Both": (0, 2), "Never": (2,)}
@@ -128,20 +95,9 @@ def test_nothing_to_count(mask: np.ndarray, sizes: np.ndarray) -> None:
         ((2, 3, 2), (2, 3, 2), (2,), (3,), r"mask must be \(N, K\)"),
     ],
 )
-def test_shapes_that_do_not_fit(
-    pred: tuple[int, ...],
-    target: tuple[int, ...],
-    sizes: tuple[int, ...],
-    mask: tuple[int, ...] | None,
-    message: str,
-) -> None:
+def test_shapes_that_do_not_fit(pred, target, sizes, mask, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        pck(
-            np.ones(pred),
-            np.ones(target),
-            np.ones(sizes),
-            None if mask is None else np.ones(mask, dtype=bool),
-        )
+        pck(*map(np.ones, (pred, target, sizes)), None if mask is None else np.ones(mask, bool))
 
 
 def test_arguments_are_not_changed() -> None:
@@ -347,12 +303,14 @@ def test_area_under_curve_by_hand() -> None:
 def random_people(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """With missing predictions, places, sizes and labels."""
     rng = np.random.default_rng(seed)
-    target = rng.uniform(0, 100, (9, 3, 2))
+    target = rng.uniform(0, 100, (19, 3, 2))
     pred = target + rng.normal(0, 8, target.shape)
-    pred[rng.random((9, 3)) < 0.1] = NAN
-    target[rng.random((9, 3)) < 0.1, 0] = NAN
-    sizes = np.where(rng.random(9) < 0.2, rng.choice([0.0, NAN, -1.0], 9), rng.uniform(20, 80, 9))
-    return pred, target, sizes, rng.random((9, 3)) < 0.7
+    for points in (pred, target):  # in x, in y or in both
+        nowhere = rng.choice([NAN, math.inf, -math.inf], points.shape)
+        np.copyto(points, nowhere, where=rng.random(points.shape) < 0.08)
+    sizes = rng.choice([0.0, 1e-9, -10.0, NAN, math.inf], 19)
+    sizes = np.where(rng.random(19) < 0.3, sizes, rng.uniform(20, 80, 19))
+    return pred, target, sizes, rng.random((19, 3)) < 0.7
 
 
 def loop_pck(
@@ -360,11 +318,11 @@ def loop_pck(
 ) -> tuple[list[int], list[int]]:
     hits, counted = [0, 0, 0], [0, 0, 0]
     for n in range(len(pred)):
-        if not sizes[n] > 0.001:
+        if not 0.001 < sizes[n] < math.inf:
             continue
         for k in range(3):
             x, y = target[n, k]
-            if not mask[n, k] or math.isnan(x) or math.isnan(y):
+            if not (mask[n, k] and math.isfinite(x) and math.isfinite(y)):
                 continue
             counted[k] += 1
             u, v = pred[n, k]
@@ -373,7 +331,8 @@ def loop_pck(
     return hits, counted
 
 
-@pytest.mark.parametrize(("seed", "threshold"), [(0, 0.1), (1, 0.2), (2, 0.2), (3, 0.5)])
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("threshold", [0, 0.1, 0.2, 0.5])
 def test_parity_with_a_loop(seed: int, threshold: float) -> None:
     people = random_people(seed)
     hits, counted = loop_pck(*people, threshold)
@@ -387,7 +346,7 @@ def test_parity_with_a_loop(seed: int, threshold: float) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.permutations(range(9)), st.permutations(range(3)), st.integers(0, 20))
+@given(st.permutations(range(19)), st.permutations(range(3)), st.integers(0, 20))
 def test_order_of_people_and_joints_does_not_matter(
     people: list[int], joints: list[int], seed: int
 ) -> None:
