@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +11,6 @@ import pytest
 from safetensors.torch import load_file, save
 
 from gatedpose.models import zoo
-from gatedpose.models.base import HeatmapNetwork
 
 HUB_CLIENT = """
     import sys
@@ -68,12 +66,7 @@ OFFLINE = """
 
 
 @pytest.mark.slow
-def test_the_hub(
-    hub_server: ModuleType,
-    tmp_path: Path,
-    entry: Callable[..., dict[str, object]],
-    folder_of: Callable[[HeatmapNetwork, Path], Path],
-) -> None:
+def test_the_hub(hub_server: ModuleType, tmp_path: Path, entry, folder_of) -> None:
     saved = folder_of(zoo.create_model("gated_hg_1s_68", num_keypoints=14), tmp_path / "saved")
     good = {file.name: file.read_bytes() for file in saved.iterdir()}
     weights, config = good["model.safetensors"], good["config.json"]

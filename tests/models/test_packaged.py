@@ -25,9 +25,7 @@ LSP, COCO = "gated_hg_2s_68.lsp", "gated_hg_2s_68.coco"
 
 
 @pytest.fixture(scope="module")
-def shelf(
-    tmp_path_factory: pytest.TempPathFactory, entry: Callable[..., dict[str, object]]
-) -> Path:
+def shelf(tmp_path_factory: pytest.TempPathFactory, entry) -> Path:
     """A weights folder: the paper's 2s_68 for LSP, and in half precision for COCO."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
@@ -56,13 +54,13 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
 
 
 @pytest.fixture
-def shelved(shelf: Path, use: Callable[[Path], None]) -> Path:
+def shelved(shelf: Path, use) -> Path:
     use(shelf)
     return shelf
 
 
 @pytest.fixture
-def empty(tmp_path: Path, use: Callable[[Path], None]) -> None:
+def empty(tmp_path: Path, use) -> None:
     use(tmp_path)
 
 
@@ -106,7 +104,7 @@ def test_unknown_names(name: str, message: str) -> None:
     assert issubclass(zoo.UnknownModelError, ValueError)
 
 
-def test_pretrained(shelved: Path, same: Callable[..., bool]) -> None:
+def test_pretrained(shelved: Path, same) -> None:
     want = load_file(shelved / f"{LSP}.safetensors")
     for create in (zoo.create_model, timm.create_model):
         for name in ("gated_hg_2s_68", LSP):  # the first tag is the default
@@ -154,9 +152,7 @@ def test_weights_that_do_not_exist(shelved: Path) -> None:
             create("cu_net_2", pretrained=True)
 
 
-def test_weights_that_the_wheel_left_out(
-    shelf: Path, tmp_path: Path, use: Callable[[Path], None]
-) -> None:
+def test_weights_that_the_wheel_left_out(shelf: Path, tmp_path: Path, use) -> None:
     shutil.copy(shelf / "weights.json", tmp_path)  # LSP is on the Hub, COCO is not
     use(tmp_path)
     assert list_models(pretrained=True) == [LSP]
@@ -179,9 +175,7 @@ def test_a_zoo_without_weights() -> None:
         zoo.create_model("gated_hg_1s_68.lsp")
 
 
-def test_other_keypoints_leave_exactly_the_keypoint_modules_fresh(
-    shelved: Path, same: Callable[..., bool]
-) -> None:
+def test_other_keypoints_leave_exactly_the_keypoint_modules_fresh(shelved: Path, same) -> None:
     want = load_file(shelved / f"{LSP}.safetensors")
     for create, word in ((zoo.create_model, "num_keypoints"), (timm.create_model, "num_classes")):
         torch.manual_seed(0)
@@ -198,7 +192,7 @@ def test_other_keypoints_leave_exactly_the_keypoint_modules_fresh(
         assert skeleton_of(model) is None
 
 
-def test_other_channels_load_as_timm_does(shelved: Path, same: Callable[..., bool]) -> None:
+def test_other_channels_load_as_timm_does(shelved: Path, same) -> None:
     want = load_file(shelved / f"{LSP}.safetensors")
     stem = want["stem.conv.weight"]
     model = timm.create_model(LSP, pretrained=True, in_chans=1)
@@ -226,7 +220,7 @@ def test_options_that_the_weights_do_not_fit(shelved: Path) -> None:
         timm.create_model(LSP, pretrained=True, stacks=3)
 
 
-def test_damaged_packaged_files(shelf: Path, tmp_path: Path, use: Callable[[Path], None]) -> None:
+def test_damaged_packaged_files(shelf: Path, tmp_path: Path, use) -> None:
     table = json.loads((shelf / "weights.json").read_text())
     data = bytearray((shelf / f"{LSP}.safetensors").read_bytes())
     data[-1] ^= 1
@@ -238,9 +232,7 @@ def test_damaged_packaged_files(shelf: Path, tmp_path: Path, use: Callable[[Path
             create(LSP, pretrained=True)
 
 
-def test_timms_overlay_still_chooses_the_file(
-    shelved: Path, tmp_path: Path, same: Callable[..., bool]
-) -> None:
+def test_timms_overlay_still_chooses_the_file(shelved: Path, tmp_path: Path, same) -> None:
     other = zoo.create_model(LSP)
     save_file(other.state_dict(), tmp_path / "own.safetensors")
     overlay = {"file": str(tmp_path / "own.safetensors")}

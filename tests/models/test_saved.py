@@ -1,7 +1,6 @@
 """Networks as folders that "local-dir:" loads, joints included."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -87,21 +86,3 @@ def test_joints_must_be_the_models(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'lsp14' has 14 joints, the model has 3 heatmaps"):
         save_model(kite_model(), tmp_path / "saved", LSP14)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"name": "kite"}, {**asdict(KITE), "limbs": [[0]]}, {**asdict(KITE), "limbs": 3},
-     {**asdict(KITE), "flip_pairs": [[0, 9]]}],
-)  # fmt: skip
-def test_damaged_skeleton_is_named(wrong: dict[str, object], tmp_path: Path) -> None:
-    save_model(kite_model(), tmp_path / "saved", KITE)
-    path = tmp_path / "saved" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "skeleton": wrong}))
-    with pytest.raises(gatedpose.WeightsError, match=r"[Ss]keleton"):
-        gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
-
-
-def test_skeletons_survive_json() -> None:
-    for skeleton in (*gatedpose.skeleton.SKELETONS.values(), KITE):
-        assert Skeleton.from_dict(json.loads(json.dumps(asdict(skeleton)))) == skeleton

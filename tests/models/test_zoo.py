@@ -1,15 +1,11 @@
 """The zoo: its table, names, options and timm's doors."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import timm
 import torch
-from torch import nn
 
 from gatedpose.models import zoo
-from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.names import list_models
 
 # Parameters and conv GMACs at 256 x 256 with K = 16: the paper's networks and the finder counted in
@@ -41,9 +37,7 @@ TINY = {"width": 8, "depth": 2}
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_every_variant_has_the_size_that_was_counted(
-    name: str, conv_macs: Callable[[nn.Module, tuple[int, int]], int]
-) -> None:
+def test_every_variant_has_the_size_that_was_counted(name: str, conv_macs) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -109,7 +103,7 @@ def test_files_are_told_from_names(name: str) -> None:
 # Building
 
 
-def test_create_model(tiny: Callable[..., HeatmapNetwork]) -> None:
+def test_create_model(tiny) -> None:
     model = tiny(gate="scalar", merge="sum", skip="block", stacks=3, in_channels=1)
     assert model.config.gate == "scalar"
     assert model(torch.randn(2, 1, 16, 32)).shape == (2, 3, 3, 4, 8)
@@ -144,9 +138,7 @@ def test_what_has_two_names_has_one_value() -> None:
         ({"pretrained": True, "checkpoint_path": "x"}, ValueError, "exclude each other"),
     ],
 )
-def test_options_that_are_refused(
-    options: dict[str, object], error: type[Exception], message: str
-) -> None:
+def test_options_that_are_refused(options, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         zoo.create_model("gated_hg_1s_68", **options)
 
