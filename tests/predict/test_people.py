@@ -149,8 +149,11 @@ class Finds(PersonFinder):
 @pytest.mark.parametrize(
     ("scores", "height", "sure", "found"),
     [
-        ((0.6, 0.4), 0.9, 0.5, [0.6, 0.4]),  # the finder is sure of both
-        ((0.6, 0.2), 0.9, 0.5, [0.6]),  # of one
+        ((0.8, 0.75), 0.3, 0.5, [0.8, 0.75]),  # the finder is sure of both
+        ((0.8, 0.6), 0.3, 0.5, [0.8]),  # of one, and the joints do not speak for the other
+        ((0.8, 0.6), 0.46, 0.5, [0.8, 0.6]),  # as they do here
+        ((0.6, 0.4), 0.44, 0.5, []),  # it is in doubt about both, and rightly
+        ((0.6, 0.2), 0.9, 0.5, [0.6]),
         ((0.2, 0.15), 0.9, 0.5, [0.9]),  # of none, but the joints are
         ((0.2, 0.15), 0.7, 0.8, []),  # nor are the joints
         ((0.02,), 0.9, 0.5, []),  # there is nothing to look at
