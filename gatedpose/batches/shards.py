@@ -79,7 +79,7 @@ def pack_shards(
         held(folder / f".{split}.lock", f"another program packs {split!r} into {folder}"),
         ExitStack() as undone,
     ):
-        _require_free(folder, split)
+        require_free(folder, split)
         shards: list[dict[str, Any]] = []
         for data, count in _filled(samples, size, quality, shard_bytes):
             digest = hashlib.sha256(data).hexdigest()
@@ -92,7 +92,7 @@ def pack_shards(
     return table
 
 
-def _require_free(folder: Path, split: str) -> None:
+def require_free(folder: Path, split: str) -> None:
     """Sees that packing would replace nothing: neither a split nor somebody's own files."""
     if split in _splits(folder):
         text = f"already holds {split!r}: remove {split}.json and {split}-*.tar"

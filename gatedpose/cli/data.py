@@ -11,11 +11,14 @@ import click
 from gatedpose.cli.commands import Commands
 from gatedpose.cli.notes import notes_kept
 from gatedpose.cli.options import (
+    FILE,
     PICTURE,
     POSITIVE,
     SHARE,
     check_apart,
+    check_makeable,
     check_replaced,
+    check_writable,
     json_option,
     pixels_option,
 )
@@ -63,14 +66,18 @@ def check(
     from gatedpose.data.readers import apart, read_dataset, splits_of
     from gatedpose.media.images import write_image
 
+    if out:
+        check_makeable(out)
     people: dict[str, list[Sample]] = {}
-    for split in splits or splits_of(dataset, folder):
-        with notes_kept() as notes:
+    told: dict[str, list[str]] = {}
+    for split in splits or splits_of(dataset, folder):  # all of them before pictures are read
+        with notes_kept() as told[split]:
             samples = people[split] = read_dataset(dataset, folder, split)
             if split == "val" and "train" in people:
                 apart(dataset, folder, people["train"], samples)
+    for split, samples in people.items():
         facts = {"dataset": dataset, "split": split, **check_people(samples, not as_json)}
-        facts["notes"] = [note for note in notes if note not in facts["doubts"]]
+        facts["notes"] = [note for note in told[split] if note not in facts["doubts"]]
         if out:
             out.mkdir(parents=True, exist_ok=True)
             facts["picture"] = str(out / f"{dataset}-{split}.png")
@@ -94,7 +101,7 @@ def check(
 @folder_option
 @click.option("--split", default="train", show_default=True)
 @click.option(
-    "--predictions", "files", type=Path, multiple=True, required=True,
+    "--predictions", "files", type=FILE, multiple=True, required=True,
     help="From gatedpose evaluate --save, for this split; repeat it: then all must agree.",
 )  # fmt: skip
 @click.option("--better", type=POSITIVE, help="Exchange left and right if nearer by this. [0.08]")
@@ -125,6 +132,7 @@ def clean(
     from gatedpose.research.judging import Rule, find_corrections
 
     check_apart("--out", out, *files)
+    check_writable(out.parent)
     check_replaced("--out", out, "file of corrections", b'"swapped"')  # annotations are .json, too
     chosen = Rule(**{name: value for name, value in rule.items() if value is not None})
     samples = read_dataset(dataset, folder, split, check_images=picture is not None)
@@ -196,10 +204,13 @@ def pack(
     as_json: bool,
 ) -> None:
     """Cuts out all people into a few tar files, to copy and to train from."""
-    from gatedpose.batches.shards import pack_shards
+    from gatedpose.batches.shards import pack_shards, require_free
     from gatedpose.data.readers import apart, read_dataset
 
-    # All splits are read before the first is packed: errors come at once.
+    # All splits are looked at before the first is packed: errors come at once.
+    check_makeable(out)
+    for split in splits:
+        require_free(out, split)
     people = {split: read_dataset(dataset, folder, split) for split in splits}
     if {"train", "val"} <= set(people):
         people["train"] = apart(dataset, folder, people["train"], people["val"])

@@ -9,6 +9,7 @@ import gatedpose
 from gatedpose.catalogue import AVERAGINGS
 from gatedpose.cli.notes import notes_for_json
 from gatedpose.cli.options import (
+    FILE,
     LARGEST_SIDE,
     POSITIVE,
     RESULTS,
@@ -45,7 +46,7 @@ OF_NETWORKS = (
 @click.option("--data", type=Path, required=True, help="Folder of the dataset.")
 @click.option("--split", default="val", show_default=True)
 @click.option(
-    "--predictions", type=Path,
+    "--predictions", type=FILE,
     help="Score this .npz, .npy, .json or .mat instead; for coco, its results (.json).",
 )  # fmt: skip
 @click.option(
@@ -64,7 +65,7 @@ OF_NETWORKS = (
     help="Side of the input in pixels. [the model's own]",
 )
 @click.option(
-    "--weights", type=Path, help="Weights to score in the model NAME, a .safetensors file."
+    "--weights", type=FILE, help="Weights to score in the model NAME, a .safetensors file."
 )
 @device_option
 @fast_option
@@ -82,6 +83,7 @@ def evaluate(
     as_json: bool,
     threshold: float | None,
     averaging: Any,
+    weights: Path | None,
     **network: Any,
 ) -> None:
     """Scores the model NAME, or --predictions made elsewhere, on people in annotated boxes.
@@ -92,6 +94,7 @@ def evaluate(
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation.reports import score_facts, score_text
     from gatedpose.evaluation.run import evaluate as run
+    from gatedpose.models.names import find_word
 
     if (name is None) == (predictions is None):
         raise click.UsageError("give the NAME of a model, or --predictions")
@@ -109,6 +112,8 @@ def evaluate(
     if truth:
         check_replaced("--save", save, *RESULTS)
     notes = notes_for_json(as_json)
+    # Before data is read, which takes its time.
+    model = gatedpose.create_model(find_word(name), pretrained=weights is None) if name else None
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts: dict[str, Any] = {"model": name or str(predictions), "dataset": dataset, "split": split}
     facts["people"] = len(samples)
@@ -116,7 +121,7 @@ def evaluate(
     if predictions:
         score = _score_file(predictions, samples, truth, shift, **settings)
     else:
-        predictor = _predictor(name or "", samples[0].skeleton, **network)
+        predictor = _predictor(model, weights, samples[0].skeleton, **network)
         result = run(predictor, samples, progress=not as_json, **settings)
         score = _save_and_score(result, samples, truth, save)
         facts |= {"flip_test": network["flip"], "decoder": network["decoder"]}
@@ -162,23 +167,18 @@ def _save_and_score(result: Any, samples: Any, truth: Path | None, save: Path | 
 
 
 def _predictor(
-    name: str,
-    skeleton: "Skeleton",
+    model: Any,
     weights: Path | None,
+    skeleton: "Skeleton",
     device: str | None,
     size: int | None,
     flip: bool,
     decoder: Any,
     fast: Fast | None,
 ) -> "gatedpose.Predictor":
-    from gatedpose.models.names import find_word
-
-    model = gatedpose.create_model(
-        find_word(name),
-        pretrained=weights is None,
-        num_keypoints=skeleton.num_keypoints if weights else None,
-        checkpoint_path=weights,
-    )
+    if weights:
+        model.reset_classifier(skeleton.num_keypoints)
+        gatedpose.load_weights(model, weights)
     device, side = best_device(device), (size, size) if size else None
     model = make_ready(model, fast, device, BATCH, side)
     joints = skeleton if weights else None  # a file of weights does not say which they are

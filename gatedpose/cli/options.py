@@ -74,6 +74,11 @@ def check_writable(folder: Path, option: str = "--out") -> None:
         raise click.BadParameter(f"cannot write into {folder}", param_hint=option)
 
 
+def check_makeable(folder: Path) -> None:
+    """Raises BadParameter if no file can be made in the --out folder, which need not be there."""
+    check_writable(next(p for p in (folder, *folder.absolute().parents) if p.exists()))
+
+
 def check_unused(way: str, names: Sequence[str]) -> None:
     """Raises UsageError for an option of these that is given beside `way`, which does without."""
     context = click.get_current_context()
@@ -205,6 +210,7 @@ COUNT = click.IntRange(1, 10**9)
 BATCH = click.IntRange(1, 65_536)
 SEED = click.IntRange(0, 2**63 - 1)
 PICTURE = PictureFile(dir_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 decoder_option = click.option(

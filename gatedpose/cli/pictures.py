@@ -11,7 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from gatedpose.cli.options import check_apart, check_writable
+from gatedpose.cli.options import check_apart, check_makeable, check_writable
 from gatedpose.cli.people import Job
 from gatedpose.cli.sources import STDIN, Source, real_name, suffix_of, targets
 from gatedpose.data.boxes import BoxTable
@@ -212,7 +212,7 @@ def _pictures(
     first = sources[0].file
     target = out or Path("poses" + (suffix or suffix_of(first)) if single else "poses")
     if not single or target.is_dir() or not target.suffix:
-        check_writable(next(p for p in (target, *target.absolute().parents) if p.exists()))
+        check_makeable(target)
         return targets(sources, target, suffix) if drawn else {}
     check_writable(target.parent)
     if target.suffix.lower() not in FORMATS:

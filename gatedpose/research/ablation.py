@@ -55,9 +55,9 @@ def equal_width(variant: Variant, params: int, **config: Any) -> int:
 
 def choices(table: str, name: str) -> dict[str, dict[str, Any]]:
     """What a table compares: configurations by label; merges have the width that equalises them."""
+    variant = find_variant(name)
     if table == "gates":
         return TABLES[table]
-    variant = find_variant(name)
     params = variant_parameters(variant)
     return {
         label: {**config, "width": equal_width(variant, params, **config)}

@@ -19,8 +19,9 @@ from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.saved import save_model, skeleton_of
+from gatedpose.models.weights import read_tensors
 from gatedpose.models.zoo import create_model
-from gatedpose.skeleton import SKELETONS, Skeleton
+from gatedpose.skeleton import LSP14, SKELETONS, Skeleton
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.folder import check_folder
 from gatedpose.training.growth import grow, keep_shared_joints, shrink
@@ -84,6 +85,9 @@ def train(
     """
     check_folder(out, resume, folders.values())
     accelerator = make_accelerator(recipe.precision)
+    _check_start(name, recipe, config or {})
+    teacher = create_model(recipe.teacher, pretrained=True) if recipe.teacher else None
+    corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     sources, watched, skeleton = _open(recipe, folders)
     chosen = choose([len(source) for source in sources], recipe)
     recipe = recipe.scaled(sum(map(len, chosen)))
@@ -91,10 +95,10 @@ def train(
     parts = list(map(Part, sources, chosen, weights))
     if recipe.whole:
         parts = _with_whole_pictures(parts, recipe.whole)
-    corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     model = _model(name, recipe, skeleton, config or {})
-    make_optimizer(recipe, model)  # to see that it can be made, before crops are packed
-    teacher = _teacher(recipe.teacher, skeleton) if recipe.teacher else None
+    if teacher and (known := skeleton_of(teacher)) != skeleton:
+        joints = known.name if known else "unknown joints"
+        raise InputError(f"the teacher {recipe.teacher} predicts {joints}, not {skeleton.name}")
     out.mkdir(parents=True, exist_ok=True)
     alone = held(out / ".lock", f"another program trains into {out}")
     with alone if accelerator.is_main_process else nullcontext():
@@ -115,6 +119,15 @@ def train(
     return out / "model"
 
 
+def _check_start(name: str, recipe: Recipe, config: Mapping[str, Any]) -> None:
+    """Meets names, files and optimisers that there are not before data is read."""
+    file = recipe.init if recipe.init and recipe.init.endswith(".safetensors") else None
+    if file:  # for joints that only the data tells
+        read_tensors(Path(file))
+    model = starting_model(name, LSP14, None if file else recipe.init, **config)
+    make_optimizer(recipe, model)
+
+
 def _model(
     name: str, recipe: Recipe, skeleton: Skeleton, config: Mapping[str, Any]
 ) -> HeatmapNetwork:
@@ -123,14 +136,6 @@ def _model(
     model = starting_model(name, skeleton, recipe.init, **config)
     size = recipe.phases[-1].size
     model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
-    return model
-
-
-def _teacher(name: str, skeleton: Skeleton) -> HeatmapNetwork:
-    model = create_model(name, pretrained=True)
-    if (known := skeleton_of(model)) != skeleton:
-        joints = known.name if known else "unknown joints"
-        raise InputError(f"the teacher {name} predicts {joints}, not {skeleton.name}")
     return model
 
 

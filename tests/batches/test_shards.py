@@ -519,6 +519,8 @@ def test_command_tells_errors_in_a_line(kites: Path, tmp_path: Path) -> None:
     assert not out.exists()  # though train could have been packed
     run(*data, "--out", out, "--size", 32)
     assert "already holds 'train'" in run(*data, "--out", out, code=1)
+    assert "already holds 'train'" in run("--split", "val", *data, "--out", out, code=1)
+    assert not list(out.glob("val*"))
     assert "which packing would replace" in run(*data, "--out", kites, code=1)
     assert len(json.loads((kites / "train.json").read_text())["images"]) == 4
     assert "--quality" in run(*data, "--out", out, "--quality", 101, code=2)
