@@ -103,14 +103,8 @@ def evaluate(
     else:
         check_unused("the NAME of a model", ["shift"])
     truth = _coco_truth(data, split, threshold, shift) if dataset == "coco" else None
-    suffix = ".json" if truth else ".npz"
-    if save and save.suffix != suffix:
-        raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
-    check_apart("--save", save, predictions, truth)
     if save:
-        check_writable(save.parent, "--save")
-    if truth:
-        check_replaced("--save", save, *RESULTS)
+        _check_save(save, truth)
     notes = notes_for_json(as_json)
     # Before data is read, which takes its time.
     model = gatedpose.create_model(find_word(name), pretrained=weights is None) if name else None
@@ -136,6 +130,16 @@ def _coco_truth(data: Path, split: str, threshold: float | None, shift: float | 
     if threshold is not None or shift is not None:
         raise click.UsageError("COCO's AP takes no --threshold, and its results no --shift")
     return annotations_file(data, split)
+
+
+def _check_save(save: Path, truth: Path | None) -> None:
+    suffix = ".json" if truth else ".npz"
+    if save.suffix != suffix:
+        raise click.BadParameter(f"predictions are saved as {suffix}", param_hint="--save")
+    check_apart("--save", save, truth)
+    check_writable(save.parent, "--save")
+    if truth:
+        check_replaced("--save", save, *RESULTS)
 
 
 def _score_file(
