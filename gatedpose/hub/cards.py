@@ -39,8 +39,6 @@ def model_card(weights: Weights, repository: str = "ORGANISATION/NAME") -> str:
         tags=["gatedpose", "pose-estimation", "human-pose"],
         eval_results=list(_results(weights)),
     )
-    recipe = weights.recipe
-    phases = _phases(recipe["phases"])
     return f"""---
 {data.to_yaml()}
 ---
@@ -66,9 +64,7 @@ Images are RGB. After `import gatedpose`, timm loads the same network:
 
 ## How it was made
 
-- Data: {"; ".join(weights.data)}.
-- Recipe {recipe["name"]}: {phases}; seed {recipe["seed"]}; commit {recipe["commit"]}.
-- {recipe.get("note") or "No deviations from the recipe."}
+{_making(weights)}
 
 {_cautions(weights)}
 
@@ -116,6 +112,14 @@ import gatedpose
 
 {told} The packaged weights are for research, and so is what a training makes of them.
 """
+
+
+def _making(weights: Weights) -> str:
+    recipe = weights.recipe
+    phases = _phases(recipe["phases"])
+    return f"""- Data: {"; ".join(weights.data)}.
+- Recipe {recipe["name"]}: {phases}; seed {recipe["seed"]}; commit {recipe["commit"]}.
+- {recipe.get("note") or "No deviations from the recipe."}"""
 
 
 def _phases(phases: list[dict[str, int]]) -> str:
