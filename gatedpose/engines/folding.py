@@ -21,13 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gatedpose.models.base import HeatmapNetwork, hand_on
 from gatedpose.models.hourglass import HybridHourglass
-from gatedpose.models.layers import (
-    NormActConv,
-    SkipMerge,
-    SoftGate,
-    SoftGatedResidual,
-    upsample2,
-)
+from gatedpose.models.layers import NormActConv, SkipMerge, SoftGate, SoftGatedResidual, upsample2
 
 
 class FoldedNetwork(nn.Module):

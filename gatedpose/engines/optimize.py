@@ -18,13 +18,7 @@ from gatedpose.engines.quantise import Ranges, stored_ranges
 from gatedpose.engines.rates import matrix_rate
 from gatedpose.engines.runtimes import Precision, Shape
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
-from gatedpose.models.base import (
-    HeatmapNetwork,
-    check_batch,
-    check_images,
-    check_network,
-    hand_on,
-)
+from gatedpose.models.base import HeatmapNetwork, check_batch, check_images, check_network, hand_on
 
 Auto: TypeAlias = Literal["auto"]
 # PyTorch limits recompilations of a function, which all networks share unless they are kept apart.

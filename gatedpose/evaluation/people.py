@@ -18,11 +18,7 @@ OKS_SPREAD = {
 
 
 def torso_pck(
-    pred: Array,
-    target: Array,
-    mask: Mask,
-    skeleton: Skeleton,
-    threshold: float = 0.2,
+    pred: Array, target: Array, mask: Mask, skeleton: Skeleton, threshold: float = 0.2
 ) -> Score:
     """PCK of people whose half may be out of sight: the normaliser is the torso's diagonal.
 

@@ -32,10 +32,10 @@ from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.models.weights import WEIGHTS_DIR, weights_table
 
 SHAPE = (2, 3, 64, 128)
+EXACT: Any = {"precision": "float32", "example_shape": SHAPE}
+ROUNDED: Any = {"engine": "openvino", "precision": "int8", "example_shape": SHAPE}
 each_engine = pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-pytestmark = [
-    pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
-]
+pytestmark = [pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")]
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def heatmaps(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 @each_engine
 def test_same_as_in_pytorch(small: GatedHourglass, engine: Any) -> None:
-    fast = gatedpose.optimize(small, engine=engine, precision="float32", example_shape=SHAPE)
+    fast = gatedpose.optimize(small, engine=engine, **EXACT)
     assert isinstance(fast, EngineNetwork)
     assert (fast.engine, fast.precision, fast.compiled_for) == (engine, "float32", SHAPE)
     images = torch.randn(5, 3, 64, 128)
@@ -87,7 +87,7 @@ def test_same_as_in_pytorch(small: GatedHourglass, engine: Any) -> None:
 
 def test_other_sizes(small: GatedHourglass) -> None:
     images = torch.randn(1, 3, 128, 64)
-    fast = gatedpose.optimize(small, engine="openvino", precision="float32", example_shape=SHAPE)
+    fast = gatedpose.optimize(small, engine="openvino", **EXACT)
     torch.testing.assert_close(fast(images), heatmaps(small, images), atol=1e-3, rtol=0)
     fast = gatedpose.optimize(small, engine="onnxruntime", example_shape=SHAPE)
     with pytest.raises(InputError, match="prepared for images of 64 x 128, got 128 x 64"):
@@ -96,7 +96,7 @@ def test_other_sizes(small: GatedHourglass) -> None:
 
 @each_engine
 def test_copies_and_threads(small: GatedHourglass, engine: Any) -> None:
-    fast = gatedpose.optimize(small, engine=engine, precision="float32", example_shape=SHAPE)
+    fast = gatedpose.optimize(small, engine=engine, **EXACT)
     many = [torch.randn(1 + i % 3, 3, 64, 128) for i in range(16)]
     wanted = [heatmaps(small, images) for images in many]
     for network in (fast, copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
@@ -108,8 +108,8 @@ def test_copies_and_threads(small: GatedHourglass, engine: Any) -> None:
 def test_kept_and_made_anew_where_damaged(
     small: GatedHourglass, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, Any] = {"engine": "openvino", "precision": "float32"}
-    wanted = gatedpose.optimize(small, example_shape=SHAPE, **options)
+    options = {"engine": "openvino", **EXACT}
+    wanted = gatedpose.optimize(small, **options)
     made: list[int] = []
     convert = engines.CONVERTERS["openvino"]
 
@@ -119,7 +119,7 @@ def test_kept_and_made_anew_where_damaged(
 
     monkeypatch.setitem(engines.CONVERTERS, "openvino", counting)
     images = torch.randn(SHAPE)
-    gatedpose.optimize(small, example_shape=SHAPE, **options)
+    gatedpose.optimize(small, **options)
     assert not made
     [file] = cache.glob("small.openvino.float32-*")
     whole = file.read_bytes()
@@ -128,17 +128,17 @@ def test_kept_and_made_anew_where_damaged(
     for damaged in (whole[:-1], whole[:-9] + bytes(9), b"", b"[]\n", flipped):
         file.write_bytes(damaged)
         made.clear()
-        again = gatedpose.optimize(small, example_shape=SHAPE, **options)
+        again = gatedpose.optimize(small, **options)
         assert made == [1]
         torch.testing.assert_close(again(images), wanted(images))
     made.clear()
     other = copy.deepcopy(small)
     other.heads[1].bias.data += 1  # type: ignore[union-attr,operator]
-    found = gatedpose.optimize(other, example_shape=SHAPE, **options)(images)
+    found = gatedpose.optimize(other, **options)(images)
     torch.testing.assert_close(found, wanted(images) + 1, atol=1e-4, rtol=0)
     assert made == [1]
     monkeypatch.setattr(engines, "package_version", lambda name: "another")
-    gatedpose.optimize(small, example_shape=SHAPE, **options)
+    gatedpose.optimize(small, **options)
     assert made == [1, 1]
 
 
@@ -205,14 +205,12 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.M
     images = torch.randn(8, 3, 64, 128)
     ranges = find_ranges(small, images.split(4))
     with pytest.raises(WeightsError, match="small has no ranges of activations for eight bits"):
-        gatedpose.optimize(small, engine="openvino", precision="int8", example_shape=SHAPE)
+        gatedpose.optimize(small, **ROUNDED)
     monkeypatch.setattr(quantise, "WEIGHTS_DIR", tmp_path)
     save_ranges(small, ranges, ranges_file(small))
     stored = stored_ranges(small)
     assert stored.keys() == ranges.keys()
-    fast = gatedpose.optimize(
-        small, engine="openvino", precision="int8", ranges=stored, example_shape=SHAPE
-    )
+    fast = gatedpose.optimize(small, ranges=stored, **ROUNDED)
     wanted = heatmaps(small, images)
     assert (fast(images) - wanted).abs().mean() < 0.1 * wanted.std()
     torch.testing.assert_close(fast(images[:3]), fast(images)[:3], atol=0.05, rtol=0)
@@ -222,9 +220,7 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.M
         stored_ranges(other)
     ranges.pop("images")
     with pytest.raises(WeightsError, match="of another network"):
-        gatedpose.optimize(
-            small, engine="openvino", precision="int8", ranges=ranges, example_shape=SHAPE
-        )
+        gatedpose.optimize(small, ranges=ranges, **ROUNDED)
 
 
 def test_processor_without_eight_bits(
@@ -232,9 +228,7 @@ def test_processor_without_eight_bits(
 ) -> None:
     ranges = find_ranges(small, [torch.randn(2, 3, 64, 128)])
     monkeypatch.setattr(runtimes, "capabilities", lambda: ["FP32"])
-    fast = gatedpose.optimize(
-        small, engine="openvino", precision="int8", ranges=ranges, example_shape=SHAPE
-    )
+    fast = gatedpose.optimize(small, ranges=ranges, **ROUNDED)
     assert "no instructions for eight bits" in caplog.text
     assert fast(torch.zeros(SHAPE)).isfinite().all()
 
@@ -256,9 +250,8 @@ def test_bad_input(small: GatedHourglass) -> None:
 @each_engine
 def test_keypoints_of_a_photo(engine: Any) -> None:
     model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
-    fast = gatedpose.optimize(
-        model, engine=engine, precision="float32", example_shape=(1, 3, 256, 256)
-    )
+    options = {**EXACT, "example_shape": (1, 3, 256, 256)}
+    fast = gatedpose.optimize(model, engine=engine, **options)
     photo, box = demo_image(), (30.0, -20.0, 460.0, 540.0)
     [pose], [same] = (gatedpose.Predictor(network)(photo, [box]) for network in (model, fast))
     assert abs(pose.keypoints - same.keypoints).max() < 0.1
@@ -279,9 +272,7 @@ def test_eight_bits_of_any_number_of_pictures() -> None:
     model = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True).eval()
     photo = torch.nn.functional.interpolate(read_image(demo_image())[None] / 255, (128, 64))
     images = torch.cat([(photo - 0.45) / 0.225 * (1 + i / 9) for i in range(8)])
-    fast = gatedpose.optimize(
-        model, engine="openvino", precision="int8", example_shape=(8, 3, 128, 64)
-    )
+    fast = gatedpose.optimize(model, **{**ROUNDED, "example_shape": (8, 3, 128, 64)})
     wanted = fast(images)
     assert (wanted - heatmaps(model, images)).abs().mean() < 0.01
     for number in (1, 3, 7):
@@ -294,18 +285,13 @@ def test_eight_bits_of_any_number_of_pictures() -> None:
 @pytest.mark.parametrize("name", ["gated_hg_1s_68.lsp", "gated_hg_2s_128.lsp"])
 def test_eight_bits_move_few_joints(real_data: Path, name: str) -> None:
     model = gatedpose.create_model(name, pretrained=True).eval()
-    shape = (8, 3, 256, 256)
-    ways = {
-        precision: gatedpose.optimize(
-            model, engine="openvino", precision=precision, example_shape=shape
-        )
-        for precision in ("float32", "int8")
-    }
+    options: Any = {"engine": "openvino", "example_shape": (8, 3, 256, 256)}
+    ways = (gatedpose.optimize(model, precision=p, **options) for p in ("float32", "int8"))
     people = read_dataset("lsp", real_data / "lsp", "val")[::5]  # 40
     pairs = [(person.image, person.box[None]) for person in people]
     exact, rounded = (
         [pose for [pose] in gatedpose.Predictor(network, batch_size=8).stream(pairs)]
-        for network in ways.values()
+        for network in ways
     )
     moved = []
     for person, one, other in zip(people, exact, rounded, strict=True):
@@ -315,10 +301,10 @@ def test_eight_bits_move_few_joints(real_data: Path, name: str) -> None:
     assert (np.concatenate(moved) < 2).mean() >= least
 
 
-ROUNDED = [path.name.removesuffix(".int8.json") for path in WEIGHTS_DIR.glob("*.int8.json")]
+WITH_RANGES = [path.name.removesuffix(".int8.json") for path in WEIGHTS_DIR.glob("*.int8.json")]
 
 
-@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("name", WITH_RANGES)
 def test_weights_come_with_ranges(name: str) -> None:
     for dataset, score in rounded_scores(name).items():
         assert score > weights_table()[name].scores[dataset]["mean"] - 0.3

@@ -146,12 +146,7 @@ def test_nothing_is_unpickled(tmp_path: Path, suffix: str, tiny) -> None:
 # Folders
 
 
-def test_local_dir(
-    tmp_path: Path,
-    tiny,
-    same,
-    folder_of,
-) -> None:
+def test_local_dir(tmp_path: Path, tiny, same, folder_of) -> None:
     source = tiny(gate="scalar")
     name = f"local-dir:{folder_of(source, tmp_path / 'saved')}"
     for create in (zoo.create_model, timm.create_model):
@@ -165,11 +160,7 @@ def test_local_dir(
     assert same(model.state_dict(), source.state_dict(), but=heads)
 
 
-def test_local_dir_is_strict_and_safetensors_only(
-    tmp_path: Path,
-    tiny,
-    folder_of,
-) -> None:
+def test_local_dir_is_strict_and_safetensors_only(tmp_path: Path, tiny, folder_of) -> None:
     saved = folder_of(tiny(), tmp_path / "saved")
     state = corrupt(load_file(saved / "model.safetensors"), "head gone")
     save_file(state, saved / "model.safetensors")

@@ -22,7 +22,9 @@ from gatedpose.research.peers import PEERS
 from gatedpose.research.scores import draw_scores, scores_of
 
 
-def test_networks_are_timed_in_turn() -> None:
+def test_networks_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch, conv_macs) -> None:
+    monkeypatch.setattr(bench, "copy_rate", lambda device: 1e15)
+    monkeypatch.setattr(bench, "matrix_rate", lambda device, dtype: 1e9)
     names = ["gated_hg_1s_68", "hourglass_1s_256"]
     quick = {"size": (64, 128), "seconds": 0.01, "rounds": 2}
     timings = list(benchmark(names, ["eager"], [2], **quick, roofline=True))
@@ -32,9 +34,12 @@ def test_networks_are_timed_in_turn() -> None:
     for t in timings:
         assert t.images_per_second == pytest.approx(2000 / t.milliseconds)
         assert t.how == "float32"
-        assert 0 < t.roofline < 1.5  # rates are measured apart, on a machine that may be busy
         # At the least the stem's first output, 64 channels of half the size, and batch norm's.
         assert t.peak_mb > 2 * 2 * 64 * 32 * 64 * 4 / 1e6
+    hourglass = gatedpose.create_model(names[1], num_keypoints=14, device="meta")
+    bound = 2 * 2 * conv_macs(hourglass, (64, 128)) / 1e9  # seconds of two pictures
+    assert timings[1].roofline * timings[1].milliseconds / 1000 == pytest.approx(bound)
+    assert timings[0].roofline > 0
 
 
 def test_what_no_way_can_run_is_refused(tmp_path: Path) -> None:
@@ -64,10 +69,10 @@ def test_files_of_others_are_timed(tmp_path: Path) -> None:
     torch.onnx.export(
         Likewise().eval(), (torch.zeros(1, 32, 48, 3, dtype=torch.int32),), file, dynamo=True
     )
-    quick = {"size": (32, 48), "seconds": 0.01, "rounds": 1}
+    quick = {"size": (64, 64), "seconds": 0.01, "rounds": 1}
     modes = ["eager", "onnx", "openvino-float32", "openvino-int8"]
     names = ["gated_hg_1s_68", str(file)]
-    rows = list(benchmark(names, modes, [3], **{**quick, "size": (64, 64)}, roofline=True))
+    rows = list(benchmark(names, modes, [3], **quick, roofline=True))
     found = [(t.model, t.mode) for t in rows]
     assert (str(file), "onnx") in found
     assert (str(file), "openvino-float32") in found
@@ -142,9 +147,7 @@ def test_peers_give_heatmaps(name: str) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(
-        ValueError, match="mode must be one of 'eager', 'optimized', 'onnx', 'openvino'"
-    ):
+    with pytest.raises(ValueError, match="mode must be one of 'eager', 'optimized', 'onnx', "):
         list(benchmark(["gated_hg_1s_68"], ["fast"]))
     with pytest.raises(ValueError, match="onnx is timed on the CPU, not on 'cuda'"):
         list(benchmark(["gated_hg_1s_68"], ["onnx"], device="cuda"))
@@ -215,7 +218,5 @@ def test_kept_memory_is_timed() -> None:
 def test_imports_are_timed() -> None:
     lines = example("benchmark_import.py", "--turns", "1").splitlines()
     assert lines[1].endswith("1.00 of timm's")
-    assert [line.partition(":")[0] for line in lines[2:]] == [
-        "import gatedpose",
-        "gatedpose --help",
-    ]
+    names = [line.partition(":")[0] for line in lines[2:]]
+    assert names == ["import gatedpose", "gatedpose --help"]

@@ -59,12 +59,7 @@ def test_skips_by_hand(blocks: nn.Sequential) -> None:
     with torch.no_grad(), watch_skips(blocks) as skips:
         blocks(images)
         own = torch.cat(
-            (
-                f1 := blocks[0].conv1(images),
-                f2 := blocks[0].conv2(f1),
-                blocks[0].conv3(f2),
-            ),
-            dim=1,
+            (f1 := blocks[0].conv1(images), f2 := blocks[0].conv2(f1), blocks[0].conv3(f2)), dim=1
         )
     assert list(skips) == ["0", "1"]
     first = skips["0"]
