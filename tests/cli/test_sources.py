@@ -63,9 +63,8 @@ class Answers(BaseHTTPRequestHandler):
         path, host = self.path, self.headers["Host"]
         if path.startswith("/to/"):
             self.send_response(302)
-            self.send_header(
-                "Location", path.removeprefix("/to/").replace("HOST", f"http://{host}")
-            )
+            place = path.removeprefix("/to/").replace("HOST", f"http://{host}")
+            self.send_header("Location", place)
             self.end_headers()
             return
         data = {"/a%20b.jpg": jpeg(), "/page.html": b"<html>", "/large": bytes(5000)}.get(path)
@@ -187,10 +186,8 @@ def test_files_folders_and_patterns_are_taken_once(
     sources = find_sources(words)
     assert [source.file.name for source in sources] == ["b.jpg", "a.jpg", "c.png", "d.gif"]
     monkeypatch.chdir(tmp_path)
-    assert [source.name for source in find_sources(["b.jpg", *words])][:2] == [
-        "b.jpg",
-        str(tmp_path / "a.jpg"),
-    ]
+    names = [source.name for source in find_sources(["b.jpg", *words])]
+    assert names[:2] == ["b.jpg", str(tmp_path / "a.jpg")]
     with pytest.raises(FileNotFoundError):
         find_sources([*words, f"{tmp_path}/none.jpg"])
     out = tmp_path / "out"
