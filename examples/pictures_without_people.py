@@ -1,12 +1,14 @@
 """Makes folders of pictures without people, to train and to test a finder.
 
-    python examples/pictures_without_people.py IMAGENET HOUSES OUT
+    python examples/pictures_without_people.py IMAGENET HOUSES PETS OUT
 
 IMAGENET is a clone of the public repository EliSchwartz/imagenet-sample-images, a picture of each
 of ImageNet's classes. Those with people, hands or faces in them were found by eye; the list beside
 this file leaves them out. HOUSES is the folder of pictures of a clone of emanhamed/Houses-dataset;
-one of the four pictures of each house is taken. Writes links to the pictures into OUT/things,
-OUT/things_val (every fifth), OUT/rooms and OUT/rooms_val (every eighth house).
+one of the four pictures of each house is taken. PETS is Data/Train_Data of a clone of
+ardamavi/Dog-Cat-Classifier, cats and dogs; a list leaves out those with people in them, or perhaps.
+Writes links to the pictures into OUT/things, OUT/things_val (every fifth), OUT/rooms, OUT/rooms_val
+(every eighth house), OUT/pets and OUT/pets_val (every fifth).
 """
 
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import click
 
 KINDS = ("bathroom", "bedroom", "kitchen", "frontal")
 WITH_PEOPLE = Path(__file__).with_name("imagenet_samples_with_people.txt")
+PETS_WITH_PEOPLE = Path(__file__).with_name("pets_with_people.txt")
 
 
 def things(imagenet: Path) -> Iterator[tuple[str, Path]]:
@@ -35,15 +38,24 @@ def rooms(houses: Path) -> Iterator[tuple[str, Path]]:
             yield "rooms" if int(house) % 8 else "rooms_val", path
 
 
+def pets(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Folder and picture of each cat and dog that is alone."""
+    people = set(PETS_WITH_PEOPLE.read_text("utf-8").split())
+    pictures = sorted(folder.glob("*/*.jpg"))
+    for i, path in enumerate(one for one in pictures if one.stem not in people):
+        yield "pets" if i % 5 else "pets_val", path
+
+
 @click.command(help=__doc__)
 @click.argument("imagenet", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("houses", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("pets_folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-def main(imagenet: Path, houses: Path, out: Path) -> None:
+def main(imagenet: Path, houses: Path, pets_folder: Path, out: Path) -> None:
     """See the top of the file."""
-    chosen = [*things(imagenet), *rooms(houses)]
-    if len({folder for folder, _ in chosen}) < 4:
-        raise click.UsageError(f"{imagenet} or {houses} does not hold the pictures")
+    chosen = [*things(imagenet), *rooms(houses), *pets(pets_folder)]
+    if len({folder for folder, _ in chosen}) < 6:
+        raise click.UsageError(f"{imagenet}, {houses} or {pets_folder} does not hold the pictures")
     if out.exists():
         raise click.UsageError(f"{out} is there already: choose another folder")
     for folder, path in chosen:
