@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from gatedpose.errors import JsonError, WeightsError
+from gatedpose.errors import InputError, JsonError, WeightsError
 from gatedpose.files.typed_json import read_json
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.configs import check_config
@@ -263,10 +264,10 @@ def _looks_like(tensors: Mapping[str, Tensor]) -> str:
         for variant in VARIANTS:
             sizes = (variant.config.stacks, variant.config.width)
             if sizes == (len(heads), width) and not isinstance(variant.config, FinderConfig):
-                with torch.device("meta"):
+                with suppress(InputError), torch.device("meta"):  # of sizes that no network has
                     like = variant.build(num_keypoints=keypoints, in_channels=stem.shape[1])
-                if _shapes(like.state_dict()) == _shapes(tensors):
-                    return f"It is of {variant.name} with {keypoints} keypoints"
+                    if _shapes(like.state_dict()) == _shapes(tensors):
+                        return f"It is of {variant.name} with {keypoints} keypoints"
     return "It is of no variant as it stands"
 
 

@@ -71,6 +71,7 @@ def corrupt(state: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         ("prefix", r"\d+ missing \(stem.conv.weight, .*, \.\.\.\); \d+ unexpected \(module.heads"),
         ("head gone", r"2 missing \(heads.1.weight, heads.1.bias\)"),
         ("other variant", r"\d+ unexpected.*It is of gated_hg_1s_68 with 3 keypoints"),
+        ("no keypoints", r"\d+ unexpected.*It is of no variant"),
         ("empty", r"\d+ missing"),
     ],
 )
@@ -79,8 +80,10 @@ def test_files_that_do_not_fit_change_nothing(
     tmp_path: Path, how: str, message: str, new_keypoints: bool, tiny, same
 ) -> None:
     file, model = tmp_path / "wrong.safetensors", tiny()
-    if how == "other variant":
+    if how in ("other variant", "no keypoints"):
         state = zoo.create_model("gated_hg_1s_68", num_keypoints=3).state_dict()
+        if how == "no keypoints":
+            state["heads.0.weight"] = torch.zeros(0, 68, 1, 1)
     else:
         state = corrupt(dict(tiny().state_dict()), how) if how != "empty" else {}
     save_file(state, file)
