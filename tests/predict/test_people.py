@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import gatedpose
 from gatedpose.catalogue import WORDS
 from gatedpose.errors import BoxError, DetectorError, InputError, UnknownModelError
+from gatedpose.media import drawing
 from gatedpose.media.demo import demo_image
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.names import find_word
@@ -278,7 +279,7 @@ def test_an_untrained_network_says_so() -> None:
         Predictor("fast")
 
 
-def test_a_pose_draws_itself(tmp_path: Path) -> None:
+def test_a_pose_draws_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keypoints = np.array([[20.5, 20.5], [60.5, 20.5], [40.5, 50.5]], np.float32)
     box = np.array([10, 10, 80, 55], np.float32)
     pose = Pose(keypoints, np.ones(3, np.float32), box, THREE, box_score=0.5)
@@ -288,10 +289,18 @@ def test_a_pose_draws_itself(tmp_path: Path) -> None:
     assert picture.getpixel((40, 50)) == (110, 225, 90)
     assert (grey == 77).all()
     boxed = np.asarray(pose.draw(picture, box=True))
-    other = replace(pose, keypoints=keypoints + 5)
+    other = replace(pose, keypoints=keypoints + 5, trust=0.5)
     both = np.asarray(gatedpose.draw(grey, [pose, other]))
     assert (both == np.asarray(other.draw(picture))).all()
     assert (np.asarray(gatedpose.draw(grey, [])) == grey).all()
+    drawn, draw_people = [], drawing.draw_people
+    monkeypatch.setattr(
+        drawing,
+        "draw_people",
+        lambda *args, **how: drawn.append(args[1]) or draw_people(*args, **how),
+    )
+    gatedpose.draw(grey, [pose, pose, other, pose])
+    assert drawn == [[pose, pose], [other], [pose]]  # alike at once: that takes no longer than one
     blue = np.full((H, W, 3), (255, 0, 0), np.uint8)  # as OpenCV has it
     assert gatedpose.draw(blue, [pose], channels="bgr").getpixel((1, 1)) == (0, 0, 255)
     assert (boxed != np.asarray(picture)).any()
