@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import Any
 
 from gatedpose.errors import InputError, require
@@ -59,9 +60,13 @@ def make_accelerator(precision: Precision) -> Any:
 
 @contextmanager
 def stopping() -> Iterator[list[int]]:
-    """A list that is empty until SIGTERM or Ctrl-C comes; a second Ctrl-C interrupts as usual."""
+    """A list that is empty until SIGTERM or Ctrl-C comes; a second Ctrl-C interrupts as usual.
+
+    In another thread than the main one, which alone gets signals, they do what they did before.
+    """
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = (signal.SIGTERM, signal.SIGINT) if current_thread() is main_thread() else ()
+    before = {number: signal.getsignal(number) for number in heard}
 
     def note(number: int, frame: object) -> None:
         came.append(number)

@@ -1,6 +1,8 @@
 """Devices and processes of a training."""
 
+import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from gatedpose.errors import InputError
-from gatedpose.training.devices import make_accelerator
+from gatedpose.training.devices import make_accelerator, stopping
 from gatedpose.training.recipes import RECIPES
 from gatedpose.training.run import train
 
@@ -23,6 +25,17 @@ def test_fp16_needs_a_gpu_before_anything_is_read(tmp_path: Path) -> None:
     recipe = replace(RECIPES["finetune"], precision="fp16")
     with pytest.raises(ValueError, match='"fp16" needs a GPU, and training would run on the CPU'):
         train("gated_hg_1s_68", recipe, {"own": tmp_path / "none"}, tmp_path / "out")
+
+
+def test_trainings_in_other_threads_get_no_signals() -> None:
+    def train() -> list[int]:
+        with stopping() as came:
+            return came
+
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train).result() == []
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_processes_that_would_train_apart(monkeypatch: pytest.MonkeyPatch) -> None:
