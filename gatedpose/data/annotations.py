@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -88,18 +88,19 @@ class Row:
             raise self.error(key, f"must be one of {allowed}, got {value!r:.80}")
         return value
 
-    def file_name(self, key: str) -> str:
-        """The field `key`, which must name a file within a folder."""
+    def file_name(self, key: str = "file_name") -> str:
+        """The field `key`, which must name a file within a folder, with slashes for backslashes."""
         value = self.get(key)
-        if not isinstance(value, str) or not value:
+        text = value if isinstance(value, str) else ""
+        name = PurePosixPath(text if "/" in text else text.replace("\\", "/"))
+        lengths = [len(part.encode(errors="replace")) for part in name.parts]
+        if not 0 < max(lengths, default=0) <= LONGEST_NAME:
             raise self.error(key, f"must be a file name, got {value!r:.80}")
-        if any(len(p.encode(errors="replace")) > LONGEST_NAME for p in Path(value).parts):
-            raise self.error(key, f"must be a file name, got {value!r:.80}")
-        if Path(value).is_absolute() or ".." in Path(value).parts:
+        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
             raise self.error(
-                key, f"must lie in the folder of images, as 'a.jpg' does, got {value!r}"
+                key, f"must lie in the folder of images, as 'a.jpg' does, got {value!r:.80}"
             )
-        return str(value)
+        return name.as_posix()
 
     def numbers(self, key: str, shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
         """The field `key` as finite numbers of a `shape`, () for a single one."""

@@ -19,7 +19,6 @@ from gatedpose.data.coco_table import (
     is_crowd,
     known_id,
     matching_id,
-    picture_name,
     picture_size,
 )
 from gatedpose.errors import DatasetError, check_range
@@ -110,7 +109,7 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     if "annotations" not in data:
         return BoxTable(file, {name: _plain_boxes(table, name) for name in data})
     images = by_id(rows(file, "images", table.get("images")))
-    names = {number: picture_name(row) for number, row in images.items()}
+    names = {number: row.file_name() for number, row in images.items()}
     if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
         raise DatasetError(f"{file}: 'images' has file_name {twice[0]!r} twice")
     people = rows(file, "annotations", table.get("annotations"))

@@ -23,7 +23,6 @@ from gatedpose.data.coco_table import (
     joint_names,
     joint_numbers,
     load_table,
-    picture_name,
     picture_size,
 )
 from gatedpose.data.samples import Sample, check_split
@@ -109,7 +108,7 @@ def read_people(
             image = table.image_of(row)
             person = Sample(
                 id=f"{dataset}/{row.values['image_id']}/{row.values['id']}",
-                image=images / picture_name(image),
+                image=images / image.file_name(),
                 keypoints=keypoints,
                 labelled=labelled,
                 box=box,

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def load_table(file: Path) -> Table:
         by_id(rows(file, kind, data.get(kind))) for kind in ("images", "categories", "annotations")
     )
     for image in images.values():
-        picture_name(image)
+        image.file_name()  # which must be one
     found = []
     for number, row in annotations.items():
         meant = {
@@ -103,21 +103,6 @@ def matching_id(value: object, known: Collection[Any]) -> int | str | None:
     elif isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdecimal():
         other = int(value)
     return other if other in known else None
-
-
-def picture_name(image: Row) -> str:
-    """The field "file_name" with slashes, where a program wrote backslashes.
-
-    Raises:
-        DatasetError: If it leads out of the folder of images.
-    """
-    name = image.file_name("file_name")
-    plain = PurePosixPath(name if "/" in name else name.replace("\\", "/"))
-    if plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0]:
-        raise image.error(
-            "file_name", f"must lie in the folder of images, as 'a.jpg' does, got {name!r:.80}"
-        )
-    return plain.as_posix()
 
 
 def picture_size(image: Row) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gatedpose.data.agreement import require_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
-from gatedpose.data.coco_table import joint_categories, joint_names, load_table, picture_name
+from gatedpose.data.coco_table import joint_categories, joint_names, load_table
 from gatedpose.data.samples import Sample
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.errors import DatasetError
@@ -63,7 +63,7 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     categories = joint_categories(table)
     skeleton = _skeleton(categories[0])
     warn_of_unpaired(skeleton, place.file)
-    names = {picture_name(table.image_of(row)) for row in table.annotations}
+    names = {table.image_of(row).file_name() for row in table.annotations}
     images = _image_folder(place, names) if check_images else place.images[0]
     people = read_people(table, categories, images, "own", skeleton)
     if held:

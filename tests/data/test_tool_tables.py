@@ -478,9 +478,10 @@ def test_joints_without_visibility(tmp_path: Path) -> None:
         own(tmp_path, "train", check_images=False)
 
 
-def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["é" * 200 + ".jpg", ".", "./", "", None])
+def test_a_name_that_no_file_can_have(name: str | None, tmp_path: Path) -> None:
     content = table()
-    content["images"][0]["file_name"] = "é" * 200 + ".jpg"
+    content["images"][0]["file_name"] = name
     write(tmp_path / "train.json", content)
     with pytest.raises(DatasetError, match=r"images\[0\], field 'file_name': must be a file name"):
         own(tmp_path, "train")
