@@ -127,6 +127,7 @@ class HeatmapNetwork(nn.Module):
         self.num_stacks = num_stacks
         self.size_multiple = STRIDE * 2**depth
         self.grad_checkpointing = False
+        self.pretrained_cfg = {"input_size": (in_channels, 256, 256)}
         self.feature_info = [
             {"num_chs": num_features, "reduction": STRIDE, "module": f"stacks.{s}"}
             for s in range(num_stacks)

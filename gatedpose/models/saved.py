@@ -17,7 +17,7 @@ from gatedpose.errors import InputError, InputTypeError
 from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
-from gatedpose.models.variants import BY_NAME
+from gatedpose.models.variants import BY_NAME, NETWORKS, VARIANTS
 from gatedpose.models.weights import HUB_FILE, read_config, weights_table
 from gatedpose.skeleton import SKELETONS, Skeleton
 
@@ -55,7 +55,9 @@ def save_model(
         told["skeleton"] = asdict(skeleton)
     if calibration is not None:
         told["calibration"] = asdict(calibration)
-    standard = BY_NAME[model.pretrained_cfg["architecture"]].config
+    alike = (v.name for v in VARIANTS if NETWORKS[type(v.config)] is type(model))
+    cfg = {"architecture": next(alike, None), **model.pretrained_cfg}  # of one without a name
+    standard = BY_NAME[cfg["architecture"]].config
     changed = {
         name: value
         for name, value in vars(model.config).items()
@@ -63,8 +65,7 @@ def save_model(
     }
     network = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format)
     # Older timm takes the channels from here, where they are those of the standard.
-    _, *sides = model.pretrained_cfg["input_size"]
-    network.pretrained_cfg["input_size"] = (model.in_channels, *sides)
+    network.pretrained_cfg = {**cfg, "input_size": (model.in_channels, *cfg["input_size"][1:])}
     with whole_folder(folder, MODEL_FILES) as part:
         try:
             save_for_hf(

@@ -32,6 +32,19 @@ def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)  # as it was
 
 
+def test_networks_that_were_made_without_a_name_are_saved_and_optimised(tmp_path: Path) -> None:
+    config = gatedpose.GatedHourglassConfig(width=8, stacks=1, num_keypoints=3, depth=2)
+    model = gatedpose.GatedHourglass(config).eval()
+    save_model(model, tmp_path / "saved", KITE)
+    again = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
+    assert again.config == config
+    images = torch.randn(2, 3, 64, 32)
+    fast = gatedpose.optimize(model, dtype=torch.float32, compile=False)
+    with torch.no_grad():
+        assert torch.equal(again(images), model(images))
+        torch.testing.assert_close(fast(images), model(images))
+
+
 def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
     save_model(kite_model(), tmp_path / "saved", KITE)
     second = kite_model(merge="sum")
