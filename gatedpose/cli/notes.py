@@ -39,7 +39,7 @@ def notes_kept() -> Iterator[list[str]]:
 
 
 def notes_for_json(as_json: bool) -> list[str]:
-    """For commands that print one object: what is logged until the end, if it is to hold that."""
+    """What is logged until the end, for the one object that a command prints with --json."""
     return click.get_current_context().with_resource(notes_kept()) if as_json else []
 
 

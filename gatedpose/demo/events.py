@@ -148,7 +148,7 @@ def _joints(finding: Finding) -> list[Any]:
 
 
 def own_files(photo: Any) -> Any:
-    """What Gradio calls to get a photo: as ever, but an address of the net is not fetched."""
+    """Gradio's own way to get a photo, except that an address of the net is not fetched."""
     gr = gradio()
     move = photo.async_move_resource_to_block_cache
 

@@ -149,7 +149,7 @@ def installed() -> list[Engine]:
 def check_installed(engine: Engine, run_only: bool = False) -> None:
     """Raises ImportError, with the pip command, unless an engine's packages are here.
 
-    With `run_only` those suffice that run a network which is converted already.
+    With `run_only` the one that runs converted networks is enough.
     """
     packages, command = NEEDS[engine]
     needed = packages[:1] if run_only else packages

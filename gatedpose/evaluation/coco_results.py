@@ -62,8 +62,8 @@ def load_results(path: Path) -> list[Result]:
 def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Average precision and recall of COCO keypoints, by pycocotools.
 
-    Annotations are numbered anew: pycocotools takes a person whose id is 0 for nobody, and of those
-    with the same id all but one.
+    Annotations are numbered anew: pycocotools ignores a person whose id is 0, and all but one of
+    those who share an id.
 
     Args:
         truth: File of annotations, such as person_keypoints_val2017.json.

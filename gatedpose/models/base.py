@@ -88,7 +88,7 @@ def check_network(what: str, model: object) -> None:
 
 
 def hand_on(model: nn.Module, made: nn.Module) -> None:
-    """Tells a network that was made from `model` what that is told of its joints and images."""
+    """Copies what a network says of its joints and images to one that was made from it."""
     images = ("in_channels", "size_multiple", "pretrained_cfg")
     for name in (*images, "num_keypoints", "skeleton", "calibration", "feature_info"):
         if hasattr(model, name):

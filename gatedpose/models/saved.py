@@ -1,4 +1,4 @@
-"""What is told of a network beside its weights, and networks as folders that tell it.
+"""Networks as folders, and what is known of a network beside its weights: joints, calibration.
 
 A folder is laid out as a Hub repository: timm's config.json and the weights.
 """

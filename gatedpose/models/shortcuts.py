@@ -46,7 +46,7 @@ KNOWN = (
 
 
 class ShortcutGate(SoftGate):
-    """A `SoftGate` that weights without gates leave at 1, since they mean just that."""
+    """A `SoftGate` that becomes 1 where weights without gates are loaded, as they mean it."""
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

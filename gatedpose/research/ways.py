@@ -60,8 +60,8 @@ class Way:
 
     Attributes:
         start: Seconds from the network, or the file made of it, to the first batch's heatmaps.
-        dtype: That it computes in; None if that is none of PyTorch's, or the network is a file's:
-            then there is nothing to compare its time with.
+        dtype: That it computes in; None in eight bits and of files, whose time is compared with no
+            roofline.
         how: Precision, and whether it is compiled.
     """
 
@@ -75,7 +75,7 @@ class Way:
 
 
 def can_run(name: str, mode: Mode) -> bool:
-    """Whether there is such a way: of a peer no exported file, of a file only those of engines."""
+    """Whether a mode can run a network: peers are not exported, and engines alone run files."""
     if name.endswith(".onnx"):
         return mode in ("onnx", "openvino", "openvino-float32")
     return not (name in PEERS and mode == "onnx")
@@ -119,7 +119,7 @@ def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
 def _started(
     prepare: Callable[[], AnyRun], shape: Shape, device: torch.device | None = None
 ) -> tuple[AnyRun, float]:
-    """What runs batches, and the seconds that it took to have it run the first."""
+    """What runs batches, and how many seconds passed until the first was done."""
     images, begin = torch.zeros(shape, device=device), time.perf_counter()
     run = prepare()
     run(images)
