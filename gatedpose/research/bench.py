@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.catalogue import markdown
+from gatedpose.catalogue import is_finder, markdown
 from gatedpose.engines.rates import copy_rate, matrix_rate, timer
 from gatedpose.errors import InputError
 from gatedpose.evaluation.plots import new_figure, png
@@ -145,7 +145,8 @@ def _network(name: str, size: tuple[int, int], device: str, config: Facts) -> nn
         if config:
             raise InputError(f"benchmark: {name} has no {', '.join(config)} to change")
         return PEERS[name](size).eval().to(device)
-    return create_model(name, num_keypoints=KEYPOINTS, **config).eval().to(device)
+    keypoints = None if is_finder(name) else KEYPOINTS
+    return create_model(name, num_keypoints=keypoints, **config).eval().to(device)
 
 
 def _measure(
@@ -254,7 +255,7 @@ def table(timings: Sequence[Timing], reference: str) -> str:
             "mode": f"{t.mode} ({t.how})",
             "batch:": str(t.batch),
             f"times {reference}:": f"{t.images_per_second / best[t.batch]:.2f}",
-            "times own eager:": f"{t.images_per_second / own if own else float('nan'):.2f}",
+            "times own eager:": f"{t.images_per_second / own:.2f}" if own else "-",
             "images/s:": f"{t.images_per_second:.1f}",
             "ms a batch:": f"{t.milliseconds:.1f}",
             "start, s:": f"{t.start:.1f}",

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gatedpose.catalogue import markdown
+from gatedpose.catalogue import is_finder, markdown
 from gatedpose.device import keep_freed_memory
+from gatedpose.errors import InputError
 from gatedpose.evaluation.plots import BLUE, GREY, new_figure, png
 from gatedpose.research.bench import Timing, benchmark
+from gatedpose.research.peers import PEERS
 from gatedpose.research.ways import Mode
 
 BATCHES, SIDES, STACKS = (1, 2, 4, 8, 16), (128, 192, 256, 320, 384), (1, 2, 4, 6, 8)
@@ -51,8 +53,10 @@ def measure_scaling(
     not the system's zeroing of pages, which begins at some size of tensors.
 
     Raises:
-        ValueError: For a peer, whose stacks cannot be changed.
+        InputError: For a network whose number of stacks cannot be changed.
     """
+    if name in PEERS or is_finder(name) or name.endswith(".onnx"):
+        raise InputError(f"measure_scaling: {name} has no number of stacks to change")
 
     def time(batches: Sequence[int] = (FIXED_BATCH,), **changes: object) -> Iterator[Timing]:
         shared: Any = {"device": device, "seconds": seconds, **changes}

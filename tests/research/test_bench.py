@@ -25,7 +25,7 @@ from gatedpose.research.scores import draw_scores, scores_of
 def test_networks_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch, conv_macs) -> None:
     monkeypatch.setattr(bench, "copy_rate", lambda device: 1e15)
     monkeypatch.setattr(bench, "matrix_rate", lambda device, dtype: 1e9)
-    names = ["gated_hg_1s_68", "hourglass_1s_256"]
+    names = ["gated_hg_1s_68", "hourglass_1s_256", "gated_finder_320"]
     quick = {"size": (64, 128), "seconds": 0.01, "rounds": 2}
     timings = list(benchmark(names, ["eager"], [2], **quick, roofline=True))
     assert [(t.model, t.mode, t.batch, t.size) for t in timings] == [
@@ -111,11 +111,12 @@ def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
         replace(slow, mode="optimized", images_per_second=40.0),
         replace(slow, model="b", images_per_second=20.0, peak_mb=None),
         replace(slow, model="b", mode="optimized", images_per_second=100.0),
+        replace(slow, model="c", mode="onnx"),
     ]
     lines = table(rows, "a").splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     assert [row[3:5] for row in cells] == [
-        ["0.25", "1.00"], ["1.00", "4.00"], ["0.50", "1.00"], ["2.50", "5.00"],
+        ["0.25", "1.00"], ["1.00", "4.00"], ["0.50", "1.00"], ["2.50", "5.00"], ["0.25", "-"],
     ]  # fmt: skip
     assert "times a" in lines[0]
     assert cells[0][5:] == ["10.0", "800.0", "1.5", "2 %", "100", "46 %", "- / -"]

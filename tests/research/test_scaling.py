@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from gatedpose.cli import main
+from gatedpose.errors import InputError
 from gatedpose.research import scaling
 from gatedpose.research.bench import Timing
-from gatedpose.research.scaling import draw_scaling, fit_line, scaling_table
+from gatedpose.research.scaling import draw_scaling, fit_line, measure_scaling, scaling_table
 
 TIMING = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 0.9, 0.02, 100.4)
 
@@ -34,6 +35,12 @@ def test_times_off_the_line() -> None:
     assert "| a (float32) | stacks | 1 | 4 | 30.0, 50.0, 60.0 |" in table
     assert table.endswith(f"| {100 * bent.deviation:.0f} % |")
     assert draw_scaling([bent, bent]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["hrnet_w32", "gated_finder_320", "x.onnx"])
+def test_networks_without_stacks_are_refused_first(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} has no number of stacks to change"):
+        next(measure_scaling(name))
 
 
 @pytest.mark.slow
