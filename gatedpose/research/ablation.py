@@ -57,6 +57,8 @@ def choices(table: str, name: str) -> dict[str, dict[str, Any]]:
     """What a table compares: configurations by label; merges have the width that equalises them."""
     variant = find_variant(name)
     if table == "gates":
+        for config in TABLES[table].values():
+            variant_parameters(variant, **config)  # refuses networks without gates
         return TABLES[table]
     params = variant_parameters(variant)
     return {
