@@ -210,7 +210,7 @@ def optimize(
         known = ", ".join(map(str, DTYPES))
         raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
     own = (8, model.in_channels, *model.pretrained_cfg["input_size"][1:])
-    shape: Any = tuple(example_shape or own)
+    shape: Any = tuple(map(int, example_shape or own))  # NumPy's numbers are not JSON's
     like = torch.empty(shape, device="meta")
     check_images(like, model.in_channels, model.size_multiple, torch.float32)
     if engine == "auto":

@@ -89,7 +89,8 @@ def test_other_sizes(small: GatedHourglass) -> None:
     images = torch.randn(1, 3, 128, 64)
     fast = gatedpose.optimize(small, engine="openvino", **EXACT)
     torch.testing.assert_close(fast(images), heatmaps(small, images), atol=1e-3, rtol=0)
-    fast = gatedpose.optimize(small, engine="onnxruntime", example_shape=SHAPE)
+    shape: Any = tuple(np.array(SHAPE))
+    fast = gatedpose.optimize(small, engine="onnxruntime", example_shape=shape)
     with pytest.raises(InputError, match="prepared for images of 64 x 128, got 128 x 64"):
         fast(images)
 
