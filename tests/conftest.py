@@ -7,8 +7,9 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 import importlib.util
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -129,6 +130,18 @@ def load_file(file: Path) -> ModuleType:
     sys.modules[file.stem] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[..., None]]:
+    """Lets no file become longer than so many bytes; without a number as long as before."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(room: int = before) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+
+    yield limit
+    limit()
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,9 @@ def test_the_mode_stays_and_links_are_followed(tmp_path: Path) -> None:
     secret.write_text("old")
     secret.chmod(0o600)
     link.symlink_to(secret)
-    write_whole(link, "new")
+    write_whole(link, "größer")
     assert link.is_symlink()
-    assert secret.read_text() == "new"
+    assert secret.read_bytes() == "größer".encode()
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
@@ -179,3 +179,25 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         write_whole(target, b"x")
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "interrupt"])
+def test_failing_write_leaves_the_old_file_whole(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    raised = KeyboardInterrupt() if step == "interrupt" else OSError(28, "No space left on device")
+
+    def fail(*args: object) -> None:
+        assert len(list(tmp_path.iterdir())) == 2  # the temporary is in the same folder
+        raise raised
+
+    monkeypatch.setattr(*((Path, "replace") if step == "replace" else (os, "fsync")), fail)
+    expected = pytest.raises(KeyboardInterrupt)
+    if step != "interrupt":
+        expected = pytest.raises(OSError, match=r"cannot write .*file\.bin: No space left")
+    with expected:
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.bin"]

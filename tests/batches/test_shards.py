@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import resource
 import subprocess
 import sys
 import tarfile
@@ -252,7 +251,9 @@ def test_an_image_that_cannot_be_read_leaves_nothing(samples: list[Sample], tmp_
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing(samples: list[Sample], tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(
+    samples: list[Sample], tmp_path: Path, full_disk: Callable[..., None]
+) -> None:
     def pack_into(name: str) -> list[int]:
         pack_shards(people, "own", "train", tmp_path / name, size=SIZE, shard_bytes=1)
         return [path.stat().st_size for path in sorted((tmp_path / name).glob("*.tar"))]
@@ -260,13 +261,10 @@ def test_a_full_disk_leaves_nothing(samples: list[Sample], tmp_path: Path) -> No
     people = [*samples, draw_sample(tmp_path, 9, noise=100)]
     *small, large = pack_into("free")
     assert max(small) < large
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (large - 1, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"cannot write .*train-00005\.tar: "):
-            pack_into("full")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    full_disk(large - 1)
+    with pytest.raises(OSError, match=r"cannot write .*train-00005\.tar: "):
+        pack_into("full")
+    full_disk()
     assert list((tmp_path / "full").iterdir()) == []
     pack_into("full")
     assert len(load_shards(tmp_path / "full", "train")[0]) == 6

@@ -125,6 +125,45 @@ def test_a_folder_that_is_closed(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     (tmp_path / "x").chmod(0o700)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos [1]"  # brackets are magic in patterns
+    (folder / "sub.jpg").mkdir(parents=True)
+    names = ("im10.jpg", "im2.JPG", "im1.png", "notes.txt", ".hidden.jpg", "sub.jpg/im3.webp")
+    for name in names:
+        (folder / name).touch()
+    (tmp_path / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("photos [1]", ["im1.png", "im2.JPG", "im10.jpg"]),
+        ("photos [1]/notes.txt", ["notes.txt"]),
+        ("photos*/im1*", ["im1.png", "im10.jpg"]),
+        ("photos*/*", ["im1.png", "im2.JPG", "im10.jpg"]),
+        ("**/*", ["im1.png", "im2.JPG", "im10.jpg", "im3.webp"]),
+    ],
+)
+def test_find_images(source: str, names: list[str], folder: Path) -> None:
+    for given in (folder.parent / source, str(folder.parent / source)):
+        assert [path.name for path in find_images(given)] == names
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("empty", r"no image in .*empty; .*\.jpg"),
+        ("photos*/*.txt", r"no image in .*\.txt; .*\.png"),
+        ("missing", "there is no file or folder .*missing"),
+    ],
+)
+def test_find_images_that_are_not_there(source: str, text: str, folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=text):
+        find_images(folder.parent / source)
+
+
 # Pictures that are not as they should be
 
 

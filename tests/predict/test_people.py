@@ -1,7 +1,6 @@
 """Who is in a picture: boxes in every form, the network's own look, one line of Python."""
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 import gatedpose
 from gatedpose.catalogue import WORDS
 from gatedpose.errors import BoxError, DetectorError, InputError, UnknownModelError
-from gatedpose.media import drawing
 from gatedpose.media.demo import demo_image
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.names import find_word
@@ -277,32 +275,3 @@ def test_an_untrained_network_says_so() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Predictor("fast")
-
-
-def test_a_pose_draws_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keypoints = np.array([[20.5, 20.5], [60.5, 20.5], [40.5, 50.5]], np.float32)
-    box = np.array([10, 10, 80, 55], np.float32)
-    pose = Pose(keypoints, np.ones(3, np.float32), box, THREE, box_score=0.5)
-    grey = np.full((H, W, 3), 77, np.uint8)
-    picture = pose.draw(grey)
-    assert picture.size == (W, H)
-    assert picture.getpixel((40, 50)) == (110, 225, 90)
-    assert (grey == 77).all()
-    boxed = np.asarray(pose.draw(picture, box=True))
-    other = replace(pose, keypoints=keypoints + 5, trust=0.5)
-    both = np.asarray(gatedpose.draw(grey, [pose, other]))
-    assert (both == np.asarray(other.draw(picture))).all()
-    assert (np.asarray(gatedpose.draw(grey, [])) == grey).all()
-    drawn, draw_people = [], drawing.draw_people
-    monkeypatch.setattr(
-        drawing,
-        "draw_people",
-        lambda *args, **how: drawn.append(args[1]) or draw_people(*args, **how),
-    )
-    gatedpose.draw(grey, [pose, pose, other, pose])
-    assert drawn == [[pose, pose], [other], [pose]]  # alike at once: that takes no longer than one
-    blue = np.full((H, W, 3), (255, 0, 0), np.uint8)  # as OpenCV has it
-    assert gatedpose.draw(blue, [pose], channels="bgr").getpixel((1, 1)) == (0, 0, 255)
-    assert (boxed != np.asarray(picture)).any()
-    picture.save(tmp_path / "a.png")
-    assert (tmp_path / "a.png").stat().st_size

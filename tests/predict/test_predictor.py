@@ -2,12 +2,10 @@
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,14 @@ from torch import Tensor, nn
 
 import gatedpose
 from gatedpose.errors import BoxError, ImageError, WeightsError
-from gatedpose.evaluation.reports import pose_text
 from gatedpose.geometry import crop_matrices, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.media.demo import demo_image
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.pose import Pose, to_supervision
 from gatedpose.predict import predictor as predict
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
-from gatedpose.skeleton import LSP14, PEOPLE19, Skeleton
+from gatedpose.skeleton import LSP14, Skeleton
 
 THREE = Skeleton("three", ("right dot", "left dot", "middle dot"), ((0, 1),), ((0, 2), (1, 2)))
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -340,25 +336,6 @@ def test_processes_are_spawned(tmp_path: Path) -> None:
         assert np.abs(np.array(found) - pose.to_numpy()).max() < 0.01
 
 
-def test_joints_that_are_not_found_are_marked() -> None:
-    points = np.array([[10, 20], [30, 20], [20, 35]], np.float32)
-    scores = np.array([0.9, 0.34, 0.1], np.float32)
-    pose = Pose(points, scores, np.array([0, 0, 40, 40], np.float32), THREE, trust=0.35)
-    assert pose.found.tolist() == [True, False, False]
-    facts = json.loads(json.dumps(pose.to_dict()))
-    assert facts["unsure"] == list(THREE.joints[1:])
-    assert Pose.from_dict(facts, THREE).found.tolist() == [True, False, False]
-    text = pose_text({"image": "a.jpg", "picture": "-", "poses": [facts]}).splitlines()
-    assert [line.endswith("not found") for line in text[2:]] == [False, True, True]
-    black = Image.new("RGB", (40, 40))
-    drawn = np.asarray(pose.draw(black))
-    assert drawn[20, 10].any()
-    assert not drawn[20, 30].any()  # hollow, and so no limb from the first joint
-    assert drawn[15:26, 25:36].any()  # but a ring about it
-    assert not drawn[35, 20].any()
-    assert np.asarray(pose.draw(black, min_score=0.1))[35, 20].any()
-
-
 class Fixed(DotFinder):
     """Sees its three joints at the same places of every crop."""
 
@@ -439,73 +416,3 @@ def test_round_trip_has_no_bias() -> None:
     errors = np.stack([pose.keypoints for pose in poses]) - points.numpy()
     assert np.abs(errors).max() < 0.02
     assert np.abs(errors.mean(axis=(0, 1))).max() < 0.002
-
-
-# What others take
-
-
-TRIPLE = Pose(
-    np.array([[10.5, 20.5], [1.0, 2.0], [0.5, 0.5]], dtype=np.float32),
-    np.array([0.9, 0.3, 0.6], dtype=np.float32),
-    np.array([0, 0, 30, 40], dtype=np.float32),
-    Skeleton("trio", ("a", "b", "c"), (), ()),
-)
-
-
-def test_pose_for_numpy_and_coco() -> None:
-    assert TRIPLE.to_numpy().tolist() == pytest.approx(
-        np.array([[10.5, 20.5, 0.9], [1, 2, 0.3], [0.5, 0.5, 0.6]])
-    )
-    assert TRIPLE.to_coco(7, category_id=3) == {
-        "image_id": 7,
-        "category_id": 3,
-        "keypoints": pytest.approx([10, 20, 0.9, 0.5, 1.5, 0.3, 0, 0, 0.6], abs=1e-4),
-        "score": pytest.approx(0.6, abs=1e-6),
-    }
-    json.dumps(TRIPLE.to_coco("a.jpg"))
-
-
-def test_coco_gets_its_joints_in_its_order() -> None:
-    points = np.arange(38, dtype=np.float32).reshape(19, 2) + np.float32(0.7)
-    scores = np.linspace(0, 0.18, 19, dtype=np.float32)[::-1]
-    mixed = Skeleton("mixed", PEOPLE19.joints[::-1], (), ())
-    row = Pose(points[::-1], scores[::-1], TRIPLE.box, mixed).to_coco(1)
-    assert row["keypoints"][:6] == [0.2, 1.2, 0.18, 2.2, 3.2, 0.17]
-    assert (len(row["keypoints"]), row["score"]) == (51, pytest.approx(0.1))
-
-
-def test_poses_are_compared_by_their_numbers() -> None:
-    same = pickle.loads(pickle.dumps(TRIPLE))
-    assert same == TRIPLE
-    assert [TRIPLE].index(same) == 0
-    assert replace(TRIPLE, track=3) != TRIPLE != replace(TRIPLE, scores=TRIPLE.scores / 2)
-    assert TRIPLE.to_dict() != TRIPLE
-
-
-def test_pose_from_dict() -> None:
-    facts = json.loads(json.dumps(TRIPLE.to_dict()))
-    assert facts["keypoints"]["a"] == [10.5, 20.5, 0.9]  # no digits that float32 does not have
-    pose = Pose.from_dict(facts, TRIPLE.skeleton)
-    np.testing.assert_allclose(pose.to_numpy(), TRIPLE.to_numpy(), atol=1e-3)
-    assert (pose.keypoints.dtype, pose.box.tolist(), pose.track) == (
-        np.float32,
-        [0, 0, 30, 40],
-        None,
-    )
-    assert Pose.from_dict({**facts, "track": 3}, TRIPLE.skeleton).to_dict()["track"] == 3
-    for bad in ({}, {**facts, "box": [1, 2]}, {**facts, "keypoints": {"a": [1, 2, 3]}}):
-        with pytest.raises(ValueError, match="no pose of skeleton 'trio'"):
-            Pose.from_dict(bad, TRIPLE.skeleton)
-
-
-@pytest.mark.filterwarnings("ignore:OpenCV .* is not installed")
-def test_poses_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = to_supervision([TRIPLE, TRIPLE])
-    assert found.xy.tolist() == [[[10, 20], [0.5, 1.5], [0, 0]]] * 2
-    assert found.keypoint_confidence.shape == (2, 3)
-    assert found.detection_confidence.tolist() == pytest.approx([0.6, 0.6])
-    with pytest.raises(ValueError, match="there are no poses"):
-        to_supervision([])
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(ImportError, match=r'pip install "supervision>=0\.31"'):
-        to_supervision([TRIPLE])

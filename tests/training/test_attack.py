@@ -2,9 +2,7 @@
 
 import io
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,39 +157,32 @@ def test_a_folder_is_for_one_training(people: Path, tmp_path: Path) -> None:
         trained(people, people)
 
 
-@contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file can be longer than `room` bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_a_full_disk_at_the_end(
-    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    full_disk: Callable[..., None],
 ) -> None:
     out, save = tmp_path / "run", run.save_model
 
     def full(*arguments: Any) -> None:
-        with full_disk(10_000):
-            save(*arguments)
+        full_disk(10_000)
+        save(*arguments)
 
     monkeypatch.setattr(run, "save_model", full)
     with pytest.raises(OSError, match=r"cannot write .*model"):
         trained(people, out)
     assert not [path.name for path in out.iterdir() if path.name.startswith((".", "model"))]
+    full_disk()
     monkeypatch.undo()
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     assert trained(people, out, resume=True) == out / "model"
 
 
-def test_a_full_disk_in_push(tmp_path: Path) -> None:
+def test_a_full_disk_in_push(tmp_path: Path, full_disk: Callable[..., None]) -> None:
     words = ["push", "gated_hg_1s_68.lsp", "--dry-run", str(tmp_path / "repository")]
-    with full_disk(100_000):
-        told = CliRunner().invoke(main, words)
+    full_disk(100_000)
+    told = CliRunner().invoke(main, words)
     assert told.exit_code == 1
     assert "cannot write" in told.output
     assert "That is a bug" not in told.output
