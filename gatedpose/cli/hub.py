@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from gatedpose.cli.options import json_option
+from gatedpose.cli.options import FILE, json_option
 from gatedpose.files.typed_json import to_json
 
 
@@ -16,7 +16,7 @@ from gatedpose.files.typed_json import to_json
     "--dry-run", type=Path, metavar="DIR", help="Write the files here and upload nothing."
 )
 @click.option(
-    "--card", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--card", type=FILE,
     help="Take this README.md. Of packaged weights its results must be the published ones.",
 )  # fmt: skip
 @json_option
