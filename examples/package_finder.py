@@ -30,8 +30,9 @@ DATA = [
     "brianhuster/human-dataset, CC BY 4.0)",
     *PHOTOS,
     "without people: 588 pictures of ImageNet's classes (public repository "
-    "EliSchwartz/imagenet-sample-images), 469 of houses (emanhamed/Houses-dataset), 24 that "
-    "scikit-image, Gradio, scikit-learn and matplotlib come with",
+    "EliSchwartz/imagenet-sample-images), 469 of houses (emanhamed/Houses-dataset), 831 of cats "
+    "and dogs (ardamavi/Dog-Cat-Classifier), 24 that scikit-image, Gradio, "
+    "scikit-learn and matplotlib come with",
 ]
 SURE = 0.8  # precision at which recall is told
 LEAST = 1 / 6  # of the picture's height
