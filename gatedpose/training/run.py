@@ -27,6 +27,7 @@ from gatedpose.training.folder import check_folder
 from gatedpose.training.growth import grow, keep_shared_joints, shrink
 from gatedpose.training.optimizer import make_optimizer
 from gatedpose.training.recipes import Recipe
+from gatedpose.training.schedule import check_batches
 from gatedpose.training.trainer import Trainer
 
 CHANGES = {"grow": grow, "shrink": shrink}  # from one trained network to another
@@ -96,6 +97,8 @@ def train(
     if recipe.whole:
         parts = _with_whole_pictures(parts, recipe.whole)
     model = _model(name, recipe, skeleton, config or {})
+    people = sum(len(part.people) for part in parts)
+    check_batches(recipe, accelerator.num_processes, people, model)  # before they are packed
     if teacher and (known := skeleton_of(teacher)) != skeleton:
         joints = known.name if known else "unknown joints"
         raise InputError(f"the teacher {recipe.teacher} predicts {joints}, not {skeleton.name}")
@@ -110,8 +113,8 @@ def train(
             train_crops = corrected(train_crops, corrections, skeleton)
         _warn_of_unlearnt(train_crops, skeleton)
         draws = torch.cat([torch.full((len(part.people),), part.weight) for part in parts])
-        people = train_crops, draws, val_crops, skeleton
-        trainer = Trainer(model, *people, recipe, out, teacher=teacher, watch_every=watch_every)
+        data = train_crops, draws, val_crops, skeleton
+        trainer = Trainer(model, *data, recipe, out, teacher=teacher, watch_every=watch_every)
         averaged = trainer.run()
         if not trainer.main:
             return None

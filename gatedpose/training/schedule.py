@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from gatedpose.errors import InputError
+from gatedpose.models.base import HeatmapNetwork
 from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
 from gatedpose.training.recipes import Recipe
@@ -37,12 +40,10 @@ class Progress:
         return done / sum(costs)
 
 
-def check_batches(recipe: Recipe, processes: int, people: int, coarsest: int) -> None:
-    """Sees that the batches of all phases can be drawn, shared and normalised.
-
-    `coarsest` is the pixels of the input that are one cell of the network's coarsest features; 0
-    for a network without batch norm.
-    """
+def check_batches(recipe: Recipe, processes: int, people: int, network: HeatmapNetwork) -> None:
+    """Sees that the batches of all phases can be drawn, shared and normalised."""
+    normed = any(isinstance(layer, _BatchNorm) for layer in network.modules())
+    coarsest = network.size_multiple if normed else 0  # pixels that are one cell
     shares = processes * recipe.accumulate
     if odd := [p.batch_size for p in recipe.phases if p.batch_size % shares]:
         raise InputError(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from gatedpose.batches.augment import Batch, augment
@@ -88,9 +87,7 @@ class Trainer:
         if recipe.compile:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        normed = any(isinstance(layer, _BatchNorm) for layer in model.modules())
-        coarsest = self.ema.module.size_multiple if normed else 0
-        check_batches(recipe, self.accelerator.num_processes, len(crops), coarsest)
+        check_batches(recipe, self.accelerator.num_processes, len(crops), self.ema.module)
         out.mkdir(parents=True, exist_ok=True)
         resumed = (out / folder.CHECKPOINT).exists()
         if self.main or resumed:

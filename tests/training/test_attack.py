@@ -157,6 +157,12 @@ def test_a_folder_is_for_one_training(people: Path, tmp_path: Path) -> None:
         trained(people, people)
 
 
+def test_batches_are_looked_at_before_people_are_packed(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a batch of 5 is more than the 4 people"):
+        trained(people, tmp_path / "run", recipe=replace(TINY, phases=(Phase(64, 8, 5, 1.0),)))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_full_disk_at_the_end(
     people: Path,
     tmp_path: Path,

@@ -94,8 +94,10 @@ def test_batches_that_cannot_be_learnt_from(
     batch: int, people: int, processes: int, accumulate: int, message: str
 ) -> None:
     recipe = replace(TWO_PHASES, phases=(Phase(64, 4, batch, 1.5),), accumulate=accumulate)
+    network = tiny_network()
+    assert network.size_multiple == 64
     with pytest.raises(InputError, match=message):
-        check_batches(recipe, processes, people, coarsest=64)
+        check_batches(recipe, processes, people, network)
 
 
 @pytest.mark.parametrize(
