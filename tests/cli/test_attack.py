@@ -109,11 +109,13 @@ def test_outputs_are_not_inputs(photos: Path, tmp_path: Path) -> None:
     failed = run("predict", photos / "**" / "*.png", "--out", photos / "drawn", code=2)
     assert "would be taken for photos" in failed.output
     assert len(list(photos.glob("**/*.png"))) == 3
+    labels = tmp_path / "annotations.xml"  # CVAT's, for example
+    labels.write_text('<?xml version="1.0" encoding="utf-8"?>\n<annotations></annotations>')
     table = tmp_path / "train.json"
     table.write_text('{"images": []}')
     failed = run("gates", "gated_hg_1s_68.lsp", "--out", table, code=2)
     assert "does not end in .png" in failed.output
-    clean = ("data", "clean", "--dataset", "own", "--data", tmp_path, "--predictions", "p.npz")
+    clean = ("data", "clean", "--dataset", "own", "--data", tmp_path, "--predictions", labels)
     assert "would be lost" in run(*clean, "--out", table, code=2).output
     named = tmp_path / "table.png"
     named.write_text("no picture")
@@ -123,8 +125,6 @@ def test_outputs_are_not_inputs(photos: Path, tmp_path: Path) -> None:
     assert "it would be written over" in failed.output
     failed = run("predict", photos, "--coco", table, "--out", tmp_path / "new", code=2)
     assert "no file of results: it would be lost" in failed.output
-    labels = tmp_path / "annotations.xml"  # CVAT's, for example
-    labels.write_text('<?xml version="1.0" encoding="utf-8"?>\n<annotations></annotations>')
     words = ("export", "gated_hg_1s_68", "--fresh", "--format", "openvino", "--out", labels)
     assert "no network of OpenVINO's: it would be lost" in run(*words, code=2).output
     assert "<annotations>" in labels.read_text()

@@ -102,14 +102,18 @@ def test_bad_results_are_named(content: object, message: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--predictions", "p.npz"], "predictions for COCO are a .json file of COCO's results"),
+        (
+            ["--predictions", "{folder}/p.npz"],
+            "predictions for COCO are a .json file of COCO's results",
+        ),
         (["gated_hg_1s_68", "--threshold", "0.1"], "COCO's AP takes no --threshold"),
         (["gated_hg_1s_68", "--save", "p.npz"], "predictions are saved as .json"),
     ],
 )
 def test_other_formats_are_refused(folder: Path, arguments: list[str], message: str) -> None:
-    where = ["--dataset", "coco", "--data", str(folder)]
-    told = CliRunner().invoke(main, ["evaluate", *arguments, *where])
+    (folder / "p.npz").touch()
+    words = ["--dataset", "coco", "--data", "{folder}", *arguments]
+    told = CliRunner().invoke(main, ["evaluate", *(word.format(folder=folder) for word in words)])
     assert told.exit_code != 0
     assert message in told.output
 
