@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gatedpose.batches.crops import FILL
+from gatedpose.batches.crops import cut
 from gatedpose.data.agreement import Label, doubts, misplaced
 from gatedpose.data.samples import Sample, first_five
 from gatedpose.errors import DatasetError, ImageError
-from gatedpose.geometry import crop_image, crop_matrices, transform_points
+from gatedpose.geometry import CROP_MARGIN
 from gatedpose.media.drawing import contact_sheet, draw_poses
 from gatedpose.media.images import Header, image_header, read_image
 
@@ -61,10 +61,7 @@ def annotation_sheet(samples: Sequence[Sample], rows: int = 4, columns: int = 6)
     chosen = np.linspace(0, len(samples) - 1, min(rows * columns, len(samples))).round().astype(int)
     pictures = []
     for sample in (samples[i] for i in chosen):
-        matrix = crop_matrices(torch.from_numpy(sample.box)[None], (CROP, CROP))
-        crop = crop_image(read_image(sample.image), matrix[0], (CROP, CROP), torch.tensor(FILL))
-        points = transform_points(matrix, torch.from_numpy(sample.keypoints)[None])
+        picture, points = cut(sample, CROP, CROP_MARGIN)
         shown = torch.from_numpy(sample.labelled)[None].float()
-        picture = crop.round().clamp(0, 255).to(torch.uint8)
-        pictures.append(draw_poses(picture, points, shown, sample.skeleton, scale=1))
+        pictures.append(draw_poses(picture, points[None], shown, sample.skeleton, scale=1))
     return contact_sheet(pictures, columns)

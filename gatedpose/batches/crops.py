@@ -128,7 +128,7 @@ class Crops:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
-def cut(sample: Sample, size: int) -> tuple[Tensor, Tensor]:
+def cut(sample: Sample, size: int, margin: float = PACK_MARGIN) -> tuple[Tensor, Tensor]:
     """One person out of their image: the crop (3, size, size) uint8 and the joints (K, 2) in it.
 
     Raises:
@@ -138,7 +138,7 @@ def cut(sample: Sample, size: int) -> tuple[Tensor, Tensor]:
         raise DatasetError(
             f"{sample.id}: a box of {side:g} pixels, {sample.box.tolist()}, no person's"
         )
-    matrix = crop_matrices(torch.from_numpy(sample.box)[None], (size, size), margin=PACK_MARGIN)
+    matrix = crop_matrices(torch.from_numpy(sample.box)[None], (size, size), margin=margin)
     crop = crop_image(read_image(sample.image), matrix[0], (size, size), torch.tensor(FILL))
     keypoints = transform_points(matrix, torch.from_numpy(sample.keypoints)[None])
     return crop.round().clamp(0, 255).to(torch.uint8), keypoints[0]
