@@ -11,13 +11,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from gatedpose.batches.jpegs import QUALITY, JpegImages, end_to_end
-from gatedpose.batches.packs import kept
+from gatedpose.batches.packs import each_read, kept
 from gatedpose.data.joints import Groups, group_means
-from gatedpose.data.samples import Sample, first_five
-from gatedpose.errors import DatasetError, ImageError
+from gatedpose.data.samples import Sample
+from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json
 from gatedpose.geometry import (
     CROP_MARGIN,
@@ -150,23 +149,17 @@ def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
     Raises:
         ImageError: For images that cannot be read, once all were tried; nothing is skipped.
     """
-    labelled, absent = _flags(samples)
-    keypoints = torch.empty(*labelled.shape, 2)
-    wrong: list[str] = []
+    keypoints: list[Tensor] = []
 
-    def pictures() -> Iterator[Tensor]:
-        for i, sample in enumerate(tqdm(samples, desc="packing crops", unit="person")):
-            try:
-                picture, keypoints[i] = cut(sample, size)
-            except ImageError as error:  # noqa: PERF203
-                wrong.append(str(error))
-            else:
-                yield picture
+    def picture(sample: Sample) -> Tensor:
+        crop, points = cut(sample, size)
+        keypoints.append(points)
+        return crop
 
-    images = cast(Tensor, JpegImages.of(pictures(), size))
-    if wrong:
-        raise ImageError(first_five(list(dict.fromkeys(wrong)), "\n"))
-    return Crops(images, keypoints, labelled, absent, tuple(sample.id for sample in samples))
+    pictures = each_read(samples, picture, "packing crops", "person")
+    images = cast(Tensor, JpegImages.of(pictures, size))
+    ids = tuple(sample.id for sample in samples)
+    return Crops(images, torch.stack(keypoints), *_flags(samples), ids)
 
 
 def _flags(samples: list[Sample]) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,40 @@
 """Files of what is packed once: tensors, and what they were made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from tqdm import tqdm
 
-from gatedpose.errors import DatasetError
+from gatedpose.data.samples import first_five
+from gatedpose.errors import DatasetError, ImageError
 from gatedpose.files.whole import write_whole
+
+T = TypeVar("T")
+Read = TypeVar("Read")
+
+
+def each_read(
+    items: Sequence[T], read: Callable[[T], Read], what: str, unit: str
+) -> Iterator[Read]:
+    """What `read` gives of each item; shows a progress bar.
+
+    Raises:
+        ImageError: For images that cannot be read, once all were tried; five are named.
+    """
+    wrong: dict[str, None] = {}
+    for item in tqdm(items, what, unit=unit):
+        try:
+            done = read(item)
+        except ImageError as error:  # noqa: PERF203
+            wrong[str(error)] = None
+        else:
+            yield done
+    if wrong:
+        raise ImageError(first_five(list(wrong), "\n"))
 
 
 def kept(

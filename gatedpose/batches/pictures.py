@@ -5,7 +5,7 @@ as JPEG. Three kinds of folders are read: YOLO's, COCO's, and pictures without p
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gatedpose.batches.jpegs import JpegImages, end_to_end
-from gatedpose.batches.packs import kept
+from gatedpose.batches.packs import each_read, kept
 from gatedpose.data.boxes import read_boxes
 from gatedpose.data.samples import first_five
 from gatedpose.errors import DatasetError, InputError
@@ -157,27 +157,27 @@ class Pictures:
 
     @classmethod
     def pack(cls, labelled: Sequence[Labelled], complete: bool, stretched: bool) -> "Pictures":
-        """Reads and shrinks pictures.
+        """Reads and shrinks pictures; shows a progress bar.
 
         Raises:
             DatasetError: For no picture at all.
-            ImageError: For a file that is no picture.
+            ImageError: For files that are no pictures, once all were tried.
         """
         if not labelled:
             raise DatasetError("there are no pictures to pack")
         sizes: list[Tensor] = []
         boxes: list[Tensor] = []
 
-        def squares() -> Iterator[Tensor]:
-            for one in labelled:
-                original = read_image(one.path)
-                image, scale = fitted(original, SIDE)
-                height, width = image.shape[-2:]
-                sizes.append(torch.tensor((float(width), float(height))))
-                boxes.append(one.pixels(*original.shape[-2:]) * scale)
-                yield F.pad(image, (0, SIDE - width, 0, SIDE - height), value=FILL)
+        def square(one: Labelled) -> Tensor:
+            original = read_image(one.path)
+            image, scale = fitted(original, SIDE)
+            height, width = image.shape[-2:]
+            sizes.append(torch.tensor((float(width), float(height))))
+            boxes.append(one.pixels(*original.shape[-2:]) * scale)
+            return F.pad(image, (0, SIDE - width, 0, SIDE - height), value=FILL)
 
-        images = JpegImages.of(squares(), SIDE, QUALITY)
+        squares = each_read(labelled, square, "packing pictures", "picture")
+        images = JpegImages.of(squares, SIDE, QUALITY)
         flags = (torch.full((len(labelled),), flag) for flag in (complete, stretched))
         return cls(images, torch.stack(sizes), boxes, *flags)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gatedpose.batches.pictures import SIDE, Labelled, Pictures, read_empty, read_labelled
 from gatedpose.batches.views import Views, draw_views
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DatasetError
+from gatedpose.errors import DatasetError, ImageError
 from gatedpose.media.photos import fitted
 
 STILL = Views(
@@ -153,6 +153,14 @@ def test_a_pack_is_read_again(yolo: Path, tmp_path: Path) -> None:
         assert pictures.stretched.tolist() == [False, False]
     every = torch.arange(2)
     assert torch.equal(again.images[every], first.images[every])
+
+
+def test_files_that_are_no_pictures_are_named_together(yolo: Path) -> None:
+    labelled = read_labelled(yolo, "train")
+    for one in labelled:
+        one.path.write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"a\.jpg is not .*\n.*b\.jpg is not"):
+        Pictures.pack(labelled, True, True)
 
 
 def test_no_picture_is_an_error(tmp_path: Path) -> None:
