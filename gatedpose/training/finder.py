@@ -25,7 +25,7 @@ from gatedpose.training import folder
 from gatedpose.training.devices import stopping
 from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
-from gatedpose.training.log import share_bar
+from gatedpose.training.log import share_bar, tell
 from gatedpose.training.losses import finder_loss
 from gatedpose.training.optimizer import make_optimizer, set_learning_rate
 from gatedpose.training.schedule import Progress, learning_rate
@@ -156,7 +156,7 @@ class FinderTrainer:
                 scores.append(surest_right(found, listed))
                 row[f"{name}_surest"] = round(scores[-1], 4)
                 row[f"{name}_any"] = round(any_right(found, listed), 4)
-        print(row, flush=True)
+        tell(row)
         self.losses.clear()
         if (score := self.progress.phase + statistics.fmean(scores)) >= self.best:
             self.best = score

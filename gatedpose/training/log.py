@@ -28,6 +28,11 @@ def share_bar(shown: bool = True) -> "tqdm[Any]":
     return tqdm(total=100, bar_format=form, disable=not shown, mininterval=15)
 
 
+def tell(row: Mapping[str, Any]) -> None:
+    """Prints a row above the bar."""
+    tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
+
+
 class Journal:
     """Writes log.csv, curves.png, samples.png and the folder tensorboard, each when it is told.
 
@@ -74,7 +79,7 @@ class Journal:
             sheet: Picture of predictions, (3, H, W) uint8.
         """
         row = {"time": time.strftime("%H:%M:%S"), **row}
-        tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
+        tell(row)
         self.scalars(row["step"], {"val_pck_no_flip": row["val_pck_no_flip"]})
         self.rows.append(row)
         table = io.StringIO(newline="")
