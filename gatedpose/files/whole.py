@@ -1,18 +1,38 @@
 """Files and folders that a crash leaves whole, and locks."""
 
 import errno
-import fcntl
 import itertools
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import IO, Any
+from tempfile import TemporaryDirectory, mkstemp
+from typing import IO, Any, Final
 
 from gatedpose.errors import InputError
+
+if sys.platform == "win32":  # where an open file can be neither renamed nor removed
+    import msvcrt
+
+    WINDOWS: Final = True
+
+    def _flock(descriptor: int) -> None:
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, 2**31 - 2, os.SEEK_SET)  # far behind the end: all others can read
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(descriptor, place, os.SEEK_SET)
+else:
+    import fcntl
+
+    WINDOWS: Final = False
+
+    def _flock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -22,7 +42,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     An older file stays as it was until the new one is on the disk, and for good if the writing
     fails. Its mode stays, and a symbolic link is followed. A device or a pipe is not replaced but
     written to. The suffix is kept, for those who tell formats by it. What a killed program has left
-    of the same file is written over.
+    of the same file is written over, but on Windows.
 
     Raises:
         OSError: As the system does, FileNotFoundError for a missing folder for example.
@@ -52,7 +72,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink()  # still there only if something went wrong
-        os.close(held)
+        if held is not None:
+            os.close(held)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -80,9 +101,13 @@ def target_of(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _part(target: Path) -> tuple[Path, int]:
+def _part(target: Path) -> tuple[Path, int | None]:
     """A new file beside the target, and a descriptor that holds it against other programs."""
     stem = os.fsencode(target.stem)[:100].decode(errors="ignore")
+    if WINDOWS:  # a name that nobody else has
+        descriptor, name = mkstemp(f".part{target.suffix}", f".{stem}.", target.parent)
+        os.close(descriptor)
+        return Path(name), None
     for number in itertools.count():
         part = target.with_name(f".{stem}.{number}.part{target.suffix}")
         held = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
@@ -103,9 +128,9 @@ def lock(file: IO[Any], text: str) -> None:
 
 def _locked(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(descriptor)
     except OSError as error:  # else a file system without locks
-        return not isinstance(error, BlockingIOError)
+        return not isinstance(error, (BlockingIOError, PermissionError))
     return True
 
 
@@ -122,7 +147,10 @@ def held(path: Path, text: str) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    path.unlink(missing_ok=True)
+                    if WINDOWS:
+                        file.close()
+                    with suppress(PermissionError if WINDOWS else FileNotFoundError):
+                        path.unlink()  # on Windows another program may have opened it meanwhile
                 return
 
 
