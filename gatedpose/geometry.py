@@ -263,7 +263,7 @@ def _shrink_upright(
 ) -> Tensor:
     """Resizes, then shifts by a part of a pixel, which is faster than `_sample_crop`."""
     region = image[:, down.source, across.source].unsqueeze(0)
-    region = region.to(fill.dtype) if region.is_cuda else region  # on the CPU bytes are faster
+    region = region if region.is_cpu else region.to(fill.dtype)  # on the CPU bytes are faster
     region = F.interpolate(region, scale_factor=scale, mode="bilinear", antialias=True)
     crop = fill.view(-1, 1, 1).repeat(1, size[0] + 1, size[1] + 1)
     crop[:, down.target, across.target] = region[0, :, down.seen, across.seen]
@@ -288,7 +288,7 @@ def _sample_crop(image: Tensor, matrix: Tensor, size: tuple[int, int], fill: Ten
         target = [max(1, round(side * shrink)) for side in region.shape[-2:]]
         factors = [new / old for new, old in zip(target, region.shape[-2:], strict=True)]
         # Bytes resize faster, but on the CPU only, and PyTorch gets a side of one pixel wrong.
-        if region.is_cuda or 1 in target:
+        if not region.is_cpu or 1 in target:
             region = region.to(matrix.dtype)
         region = F.interpolate(region, size=target, mode="bilinear", antialias=True)
     # Region pixels -> image pixels: the exact factors, so that rounding the size adds no bias.
