@@ -16,7 +16,7 @@ from gatedpose.data.samples import Sample
 from gatedpose.media.images import image_size
 from gatedpose.skeleton import Skeleton
 
-# A picture is at most so many times as long as a person who is learnt from the whole of it.
+# A person is learnt from a whole picture that is at most so many times as long as they are.
 WHOLE = 4
 
 
