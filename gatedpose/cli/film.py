@@ -31,12 +31,14 @@ def predict_video(
         boxes=job.boxes,
         smooth=joint_filter if smooth else None,
     )
-    frames, empty, tracks = 0, 0, set()
+    frames, empty, tracks, odd = 0, 0, set(), False
     stop = nullcontext() if camera is None else suppress(KeyboardInterrupt)
     with writer or nullcontext(), stop:
         bar = tqdm(video, "predicting", video.count, unit="frame")
         for time, image in bar:
             poses = tracker(image, time)
+            if not frames:
+                odd = bool(image.shape[1] % 2 or image.shape[2] % 2)
             if writer:
                 writer.write(job.draw(image, poses, scale=1), time)
             if job.as_json:
@@ -44,7 +46,7 @@ def predict_video(
                 bar.write(to_json({**facts, "poses": [pose.to_dict() for pose in poses]}))
             frames, empty = frames + 1, empty + (not poses)
             tracks |= {pose.track for pose in poses}
-    if writer and (image.shape[1] % 2 or image.shape[2] % 2):
+    if writer and odd:
         click.echo("the video has an odd side: the one written is a pixel larger", err=True)
     if video.count and frames < video.count:
         click.echo(f"{source} says it holds {video.count} frames: {frames} were there", err=True)
