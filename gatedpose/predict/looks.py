@@ -1,14 +1,11 @@
 """Looks for people by the pose network itself: whole pictures, and where no finder is sure."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gatedpose.geometry import keypoints_to_box
-from gatedpose.media.photos import Photo
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.people import Detector
@@ -110,22 +107,12 @@ class CloserLook:
     def __init__(self, predictor: "Predictor") -> None:
         self.predictor = predictor
         self.longest_side = max(predictor.size)
-        self._whole: Pose | None = None  # of the last picture, if it is the box
 
     def __call__(self, image: Tensor) -> Tensor:
         """The box of the one person, (1, 4)."""
         pose = first_look(self.predictor, image)
         box = box_about(pose, image)
-        self._whole = pose if box is None else None
         return torch.from_numpy(pose.box)[None] if box is None else box[None]
-
-    def seen(self, photo: Photo) -> Pose | None:
-        """The pose of a photo just looked at whose box is the whole: no closer look is needed."""
-        if self._whole is None:
-            return None
-        height, width = photo.size
-        box = np.array((0, 0, width, height), np.float32)
-        return replace(self._whole, keypoints=photo.shrink * self._whole.keypoints, box=box)
 
 
 class FirstLook:

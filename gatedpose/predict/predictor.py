@@ -238,24 +238,21 @@ class Predictor:
         chosen = ((image, self._chosen(boxes)) for image, boxes in pairs)
         room = lambda: min(max(1, self.workers), self.batch_size - len(batches.waiting))  # noqa: E731
         for source, image, boxes in ahead(begun(chosen, pool, self.read), room):
-            group: tuple[int, Iterable[Crop], list[Pose]] = 0, (), []
+            crops: tuple[int, Iterable[Crop]] = 0, ()
             try:
                 photo = image.result() if isinstance(image, Future) else image
                 photo = photo if isinstance(photo, Photo) else self.read(photo, boxes)
                 people = people_in(photo, boxes)
                 if photo.shrink > 1:
                     photo = photo.finer(spare_for_crops(people, self.size))
-                if isinstance(boxes, CloserLook) and (seen := boxes.seen(photo)):
-                    group = 0, (), [seen]
-                else:
-                    group = len(people), self._crops(photo, people, pool), []
+                crops = len(people), self._crops(photo, people, pool)
             except Exception as error:  # of any kind: what is done must not be lost
                 ours = isinstance(error, (GatedPoseError, OSError))
                 if on_error is None or source is None or not ours:
                     yield from batches.known()
                     raise
                 on_error(source, error)
-            yield from batches.add(*group)
+            yield from batches.add(*crops)
         yield from batches.known()
 
     def _chosen(self, boxes: People) -> Any:

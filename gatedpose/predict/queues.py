@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -73,16 +73,11 @@ class Batches(Generic[T, Done]):
         self.run, self.size = run, size
         self.waiting: list[T] = []
         self.done: list[Done] = []
-        self.wanted: deque[tuple[list[Done], int]] = deque()  # groups that are not yet given
+        self.wanted: deque[int] = deque()  # parts of the groups that are not yet given
 
-    def add(
-        self, count: int, parts: Iterable[T], known: Sequence[Done] = ()
-    ) -> Iterator[list[Done]]:
-        """Takes a group of so many parts, drawn as batches fill; gives the groups then known.
-
-        Results that are `known` already come first in it.
-        """
-        self.wanted.append((list(known), count))
+    def add(self, count: int, parts: Iterable[T]) -> Iterator[list[Done]]:
+        """Takes a group of so many parts, drawn as batches fill; gives the groups then known."""
+        self.wanted.append(count)
         for part in parts:
             self.waiting.append(part)
             yield from self.known(self.size)
@@ -93,8 +88,7 @@ class Batches(Generic[T, Done]):
         while len(self.waiting) >= least:
             self.done += self.run(self.waiting[: self.size])
             del self.waiting[: self.size]
-        while self.wanted and len(self.done) >= self.wanted[0][1]:
-            group, count = self.wanted.popleft()
-            group += self.done[:count]
-            del self.done[:count]
+        while self.wanted and len(self.done) >= self.wanted[0]:
+            group = self.done[: self.wanted[0]]
+            del self.done[: self.wanted.popleft()]
             yield group

@@ -111,25 +111,6 @@ def test_a_first_look_gives_the_box_about_the_joints() -> None:
     assert FirstLook(Predictor(Told(0.3), LSP14))(torch.zeros(3, 50, 70).byte()).shape == (0, 5)
 
 
-def test_too_few_joints_need_no_second_look(tmp_path: Path) -> None:
-    """Among other pictures, one of them a JPEG that is decoded at half its size."""
-    picture = np.random.default_rng(0).integers(0, 256, (800, 1280, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / "a.jpg")
-    network = Told(0.1)
-    predictor, looks = Predictor(network, LSP14), []
-    network.register_forward_hook(lambda _, inputs, maps: looks.append(len(maps)))
-    box = [10.0, 20.0, 90.0, 80.0]
-    assert predictor.read(tmp_path / "a.jpg", "whole").shrink == 2
-    images, boxes = [tmp_path / "a.jpg", picture, picture], ["whole", [box], "whole"]
-    (file,), (other,), (array,) = predictor(images, boxes)
-    assert sum(looks) == 3
-    assert other.box.tolist() == box
-    assert file.box.tolist() == array.box.tolist() == [0, 0, 1280, 800]
-    [asked] = predictor(picture, [[0, 0, 1280, 800]])
-    assert array == asked
-    np.testing.assert_allclose(file.keypoints, asked.keypoints, atol=0.01)
-
-
 def test_the_network_looks_twice_or_at_the_whole() -> None:
     image = torch.zeros(3, 200, 320, dtype=torch.uint8)
     predictor = Predictor(Told(0.9), LSP14)
@@ -140,6 +121,8 @@ def test_the_network_looks_twice_or_at_the_whole() -> None:
     np.testing.assert_array_equal(closer.box, pose.box)
     np.testing.assert_array_equal(closer.keypoints, pose.keypoints)
     assert closer.box_score is None
+    [pose] = Predictor(Told(0.1), LSP14)(image, "whole")  # no joints for a second look
+    assert pose.box.tolist() == [0, 0, 320, 200]
     [pose] = Predictor(Told(0.9, 3), THREE)(image, "whole")  # own joints may be no person's
     assert pose.box.tolist() == [0, 0, 320, 200]
     # Of what skeleton, nobody knows: no people are looked for.
