@@ -94,6 +94,5 @@ def _open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-        if getattr(sys, name) is None:
-            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
-            setattr(sys, name, stream)
+        if getattr(sys, name) is None:  # something else may have the number by now
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
