@@ -537,9 +537,8 @@ def test_the_live_camera(page: Any, film: tuple[Path, list[Image.Image]]) -> Non
         poses = predictor(picture)
         assert len(poses) == 1
         pixels = torch.from_numpy(picture).permute(2, 0, 1)
-        drawings.append(
-            (picture_of(pixels, poses, predictor.skeleton, TRUST_CALIBRATED, 1), picture)
-        )
+        sure = TRUST_CALIBRATED + 0.2  # joints at the limit come and go with the camera's noise
+        drawings.append((picture_of(pixels, poses, predictor.skeleton, sure, 1), picture))
     page.get_by_role("tab", name="Live camera").click()
     page.get_by_text("Click to Access Webcam").last.click()
     page.locator("#camera").get_by_text("Record").click()
