@@ -55,8 +55,7 @@ def see(again: LookAgain, pictures: Iterable[Labelled]) -> list[Seen]:
         boxes, scores = again.finder.find(image, UNSURE)
         found = torch.cat((boxes, scores[:, None]), dim=1)
         known = found[scores >= again.finder.min_score]
-        means = [float(pose.scores.mean()) for pose in again.look.predictor(image, known)]
-        joints = torch.tensor(means) / again.look.sure
+        joints = torch.tensor(again.sureness(image, known)) / again.look.sure
         joints[known[:, 4] >= DOUBT] = torch.inf
         left = bool((joints >= LIKELY).any()) or not len(found)
         box, sureness = (found[:0], 0.0) if left else again.twice(image, found[:1])

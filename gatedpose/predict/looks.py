@@ -72,10 +72,13 @@ class LookAgain:
         """Those of the boxes (N, 5) that the finder is sure of, or the joints in them speak for."""
         kept = found[:, 4] >= DOUBT
         if not bool(kept.all()):
-            poses = self.look.predictor(image, found[~kept])
-            least = LIKELY * self.look.sure
-            kept[~kept] = torch.tensor([float(pose.scores.mean()) >= least for pose in poses])
+            means = self.sureness(image, found[~kept])
+            kept[~kept] = torch.tensor(means) >= LIKELY * self.look.sure
         return found[kept]
+
+    def sureness(self, image: Tensor, boxes: Tensor) -> list[float]:
+        """The mean scores of the joints that the pose network sees in boxes (N, 5)."""
+        return [float(pose.scores.mean()) for pose in self.look.predictor(image, boxes)]
 
     def twice(self, image: Tensor, unsure: Tensor) -> tuple[Tensor, float]:
         """The surer of the two boxes, (1, 5), and the mean sureness of both looks.
@@ -88,7 +91,7 @@ class LookAgain:
         if not len(seen):
             return seen, 0.0
         both = torch.cat((unsure, seen))
-        means = [float(pose.scores.mean()) for pose in self.look.predictor(image, both)]
+        means = self.sureness(image, both)
         best = means.index(max(means))
         box = torch.cat((both[best, :4], both.new_tensor([min(1.0, means[best])])))
         return box[None], sum(means) / 2
