@@ -47,7 +47,7 @@ def finder() -> None:
 @click.option("--lr", type=POSITIVE, help="Replaces the recipe's highest learning rate.")
 @click.option("--seed", type=SEED, help="Replaces the recipe's seed.")
 @click.option(
-    "--init", help='Pose network or finder\'s .safetensors to start from; "" for fresh weights.'
+    "--init", help='Finder, its .safetensors or pose network to start from; "" for fresh weights.'
 )
 @click.option("--bf16/--no-bf16", default=None, help="Compute in bfloat16. [bf16]")
 @click.option(

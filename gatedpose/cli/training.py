@@ -38,8 +38,9 @@ def recipe_options(command: Command) -> Command:
         ),
         click.option(
             "--init",
-            help='A .safetensors file or a tag to start from; "pretrained"; "grow:NAME", a smaller '
-            'trained model to put into this one; or "shrink:NAME", a larger one to cut to size.',
+            help='A trained model of this variant to start from, its tag or a .safetensors file; '
+            '"pretrained"; "grow:NAME", a smaller trained model to put into this one; or '
+            '"shrink:NAME", a larger one to cut to size.',
         ),
         click.option(
             "--precision", type=click.Choice(["no", "bf16", "fp16"]), help="Replaces the recipe's."

@@ -32,7 +32,7 @@ class FinderRecipe:
         views: Random changes of the pictures.
         draws: How often a picture of a folder is drawn, by the folder's name; 1 if it has none.
         empty: Share of the draws that pictures without people get.
-        init: Trained pose network to start from, or a .safetensors file of the finder's own; fresh
+        init: Trained finder or pose network to start from, or a finder's .safetensors file; fresh
             weights if None.
         seed: Of initialisation, order and views.
     """

@@ -13,6 +13,7 @@ from gatedpose.files.whole import held
 from gatedpose.models.finder import GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass
 from gatedpose.models.saved import save_model
+from gatedpose.models.weights import check_fit, load_tensors
 from gatedpose.models.zoo import create_model
 from gatedpose.training.finder import FinderTrainer
 from gatedpose.training.finder_recipe import FinderRecipe
@@ -65,16 +66,20 @@ def train_finder(
 
 
 def _model(name: str, init: str | None) -> GatedFinder:
-    """The finder to train: fresh, or from a pose network or a .safetensors file of its own."""
+    """The finder to train: fresh, or from a trained finder or its file, or from a pose network."""
     own = init if init and init.endswith(".safetensors") else None
     model = create_model(name, checkpoint_path=own)
     if not isinstance(model, GatedFinder):
         raise InputError(f"{name} is a network of joints, not a finder")
     if init and not own:
-        pose = create_model(init, pretrained=True)
-        if not isinstance(pose, GatedHourglass):
-            raise InputError(f"a finder starts from a gated hourglass, and {init} is none")
-        start_from_pose(model, pose)
+        start = create_model(init, pretrained=True)
+        if isinstance(start, GatedFinder):
+            check_fit(model, start.state_dict(), init)
+            load_tensors(model, start.state_dict(), init)
+        elif isinstance(start, GatedHourglass):
+            start_from_pose(model, start)
+        else:
+            raise InputError(f"a finder starts from a finder or a gated hourglass, not from {init}")
     return model
 
 

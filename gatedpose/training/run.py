@@ -18,7 +18,9 @@ from gatedpose.data.sides import pairs_text
 from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import held
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.names import parse_name
 from gatedpose.models.saved import save_model, skeleton_of
+from gatedpose.models.variants import BY_NAME
 from gatedpose.models.weights import read_tensors
 from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import LSP14, SKELETONS, Skeleton
@@ -225,12 +227,15 @@ def starting_model(
     Args:
         name: A variant of the zoo.
         skeleton: The joints to predict.
-        init: A .safetensors file for the same joints; or a tag of the variant's weights, or
-            "pretrained" for the default ones; or "grow:" and the name of a smaller trained model,
-            or "shrink:" and that of a larger one, see `gatedpose.training.growth`. Where weights
-            are for other joints, the channels of joints of the same name are kept and the others
-            start afresh. Fresh weights if None.
+        init: A .safetensors file for the same joints; or the name of a trained model of this
+            variant, its tag alone, or "pretrained" for the default one; or "grow:" and the name of
+            a smaller trained model, or "shrink:" and that of a larger one, see
+            `gatedpose.training.growth`. Where weights are for other joints, the channels of joints
+            of the same name are kept and the others start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
+
+    Raises:
+        InputError: If `init` names a model of another variant.
     """
     count = skeleton.num_keypoints
     if init is None or init.endswith(".safetensors"):
@@ -240,12 +245,20 @@ def starting_model(
         model = create_model(name, num_keypoints=count, **config)
         change(_with_joints(source, skeleton), model)
         return model
-    full = name if init == "pretrained" else f"{name}.{init}"
+    named, place, _ = parse_name(init)
+    if not named and place not in BY_NAME:  # a tag
+        init = name if init == "pretrained" else f"{name}.{init}"
     try:
-        return _with_joints(full, skeleton, **config)
+        model = _with_joints(init, skeleton, **config)
     except UnknownModelError as error:
         hint = "--init can also be a .safetensors file to start from"
         raise UnknownModelError(f"{error} ({hint})") from error
+    if (variant := model.pretrained_cfg["architecture"]) != name:
+        raise InputError(
+            f"{init} is a {variant}, not a {name}: --init grow:{init} puts a smaller network into "
+            f"a larger one, --init shrink:{init} cuts a larger one to size"
+        )
+    return model
 
 
 def _with_joints(name: str, skeleton: Skeleton, **config: Any) -> HeatmapNetwork:

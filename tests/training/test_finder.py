@@ -196,6 +196,18 @@ def test_a_loss_that_is_not_finite_stops(
         train_finder("gated_finder_320", TINY, folders, tmp_path / "run")
 
 
+@pytest.mark.usefixtures("tiny")
+def test_a_finder_goes_on_from_a_finder(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    first = train_finder("gated_finder_320", TINY, folders, tmp_path / "run")
+    still = replace(TINY, init=f"local-dir:{first}", lr=1e-12)
+    second = train_finder("gated_finder_320", still, folders, tmp_path / "on")
+    names = (f"local-dir:{first}", f"local-dir:{second}")
+    before, after = (
+        dict(gatedpose.create_model(n, pretrained=True).named_parameters()) for n in names
+    )
+    assert all(torch.allclose(after[key], before[key], atol=1e-6) for key in before)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_a_finder_learns_where_people_are(folders: dict[str, list[Path]], tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """A larger network that begins as a smaller one."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import gatedpose
+from gatedpose.errors import InputError
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.saved import save_model
 from gatedpose.skeleton import LSP14, Skeleton
 from gatedpose.training.growth import grow, shrink
 from gatedpose.training.run import starting_model
@@ -145,3 +148,16 @@ def test_a_training_starts_from_a_smaller_model() -> None:
     assert starting_model("gated_hg_2s_80", trio, "grow:gated_hg_1s_68.lsp").num_keypoints == 3
     with pytest.raises(gatedpose.UnknownModelError, match="did you mean"):
         starting_model("gated_hg_2s_80", LSP14, "grow:gated_hg_1s_6")
+
+
+@pytest.mark.parametrize("init", ["lsp", "gated_hg_1s_68.lsp", "local-dir:{}"])
+def test_a_training_starts_from_a_model_by_any_of_its_names(tmp_path: Path, init: str) -> None:
+    full = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True)
+    save_model(full, tmp_path, LSP14)
+    model = starting_model("gated_hg_1s_68", LSP14, init.format(tmp_path))
+    assert all(torch.equal(t, model.state_dict()[key]) for key, t in full.state_dict().items())
+
+
+def test_a_model_of_another_variant_has_to_grow_or_shrink() -> None:
+    with pytest.raises(InputError, match="is a gated_hg_2s_80, not a gated_hg_1s_68"):
+        starting_model("gated_hg_1s_68", LSP14, "gated_hg_2s_80.people")
