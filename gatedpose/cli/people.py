@@ -125,8 +125,10 @@ class Job:
             name: file and hashlib.sha256(file.read_bytes()).hexdigest()[:16]
             for name, file in files.items()
         }
-        # A network may be trained anew under the same name.
-        return {**options, **digests, "weights": weights_digest(self.predictor.model)[:16]}
+        # A network may be trained or exported anew under the same name.
+        model = self.predictor.model
+        digest = getattr(model, "digest", None) or weights_digest(model)  # engines show no weights
+        return {**options, **digests, "weights": digest[:16]}
 
     def load(self) -> None:
         """Meets whatever is missing before anything is written."""

@@ -56,6 +56,8 @@ class EngineNetwork(nn.Module):
         precision: What it computes in; an attribute, too.
         model: Whose joints, configuration and sizes of images it has.
         shape: (B, C, H, W) of the batches that it is fastest with, `compiled_for`; it takes others.
+        digest: Of the model's weights, see `gatedpose.engines.quantise.weights_digest`; an
+            attribute, too.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
@@ -70,9 +72,11 @@ class EngineNetwork(nn.Module):
         precision: Precision,
         model: HeatmapNetwork,
         shape: Shape,
+        digest: str,
     ) -> None:
         super().__init__()
         hand_on(model, self)
+        self.digest = digest
         self.engine, self.precision, self.compiled_for = engine, precision, shape
         self.parts = parts
         self._lock, self._runs = threading.Lock(), dict[Shape | None, Run]()
@@ -183,9 +187,10 @@ def to_engine(
         known = ", ".join(map(repr, PRECISIONS[engine]))
         raise InputError(f"optimize: {engine} computes in {known}, not in {precision!r}")
     kind = "int8" if precision == "int8" else "float32"  # bfloat16 is the engine's own matter
+    digest = weights_digest(model)
     facts = {  # all that a converted network depends on
         "structure": hashlib.sha256(repr(model).encode()).hexdigest(),
-        "weights": weights_digest(model),
+        "weights": digest,
         "ranges": hashlib.sha256(to_json(ranges).encode()).hexdigest(),
         "kind": kind,
         "versions": {p: package_version(p) for p in ("torch", "gatedpose", *NEEDS[engine][0])},
@@ -201,7 +206,7 @@ def to_engine(
         return parts
 
     name = f"{model.pretrained_cfg.get('architecture', 'network')}.{engine}.{kind}"
-    return EngineNetwork(keep(name, facts, convert), engine, precision, model, shape)
+    return EngineNetwork(keep(name, facts, convert), engine, precision, model, shape, digest)
 
 
 def package_version(package: str) -> str:

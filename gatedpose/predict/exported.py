@@ -59,6 +59,13 @@ class ExportedNetwork(nn.Module):
         self.num_keypoints = self.skeleton.num_keypoints
         self.eval()
 
+    @property
+    def digest(self) -> str:
+        """Sha256 of the file and, beside an .xml, its .bin, in hexadecimal."""
+        files = self.path, self.path.with_suffix(".bin")
+        parts = files if self.path.suffix.lower() == ".xml" else files[:1]
+        return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+
     def _open(self) -> None:
         """Starts the engine."""
         suffix = self.path.suffix.lower()

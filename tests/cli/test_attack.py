@@ -12,12 +12,17 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
 import gatedpose
 from gatedpose.cli import main
 from gatedpose.cli.commands import Commands
+from gatedpose.export import export
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.models.saved import save_model
+from gatedpose.skeleton import PEOPLE19
 
 ROOT = Path(gatedpose.__file__).parents[1]
 
@@ -173,6 +178,27 @@ def test_resume_by_other_options_is_refused(photos: Path, tmp_path: Path) -> Non
     assert "2.png 2 times" in run(*again, code=1).output
     (out / "poses.jsonl").write_text('{"image": "x.png"}\n')
     assert "line 1: no such line but" in run(*again, code=1).output
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_resume_by_weights_of_the_same_name_is_refused(
+    photos: Path, tmp_path: Path, fast: bool
+) -> None:
+    def trained(seed: int) -> str:
+        torch.manual_seed(seed)
+        model = GatedHourglass(GatedHourglassConfig(width=8, stacks=1, num_keypoints=19)).eval()
+        if fast:
+            save_model(model, tmp_path / "model", PEOPLE19)
+            return f"local-dir:{tmp_path / 'model'}"
+        export(model, tmp_path / "a.xml", "openvino", skeleton=PEOPLE19, size=(64, 64))
+        return str(tmp_path / "a.xml")
+
+    options = ["--fast", "--engine", "openvino"] if fast else []
+    command = "predict", photos, "--whole", "--out", tmp_path / "out", "--no-pictures", *options
+    run(*command, "--model", trained(0))
+    failed = run(*command, "--resume", "--model", trained(1), code=1)
+    assert "weights" in failed.output
+    assert "->" in failed.output
 
 
 def shell(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
