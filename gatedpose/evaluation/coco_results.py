@@ -2,10 +2,13 @@
 
 import contextlib
 import io
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gatedpose.data.annotations import load_json, rows
 from gatedpose.data.coco_table import matching_id, scorable
@@ -18,15 +21,21 @@ from gatedpose.pose import Pose
 from gatedpose.skeleton import COCO17
 
 Result = dict[str, Any]
+LOG = logging.getLogger(__name__)
 
 
 def to_results(samples: Sequence[Sample], keypoints: Array, scores: Array) -> list[Result]:
     """What `Pose.to_coco` gives of N people, from `gatedpose.data.coco`, in image pixels.
 
-    Keypoints are (N, 17, 2), scores (N, 17); a person's score is the mean of theirs.
+    Keypoints are (N, 17, 2), scores (N, 17); a person's score is the mean of theirs. A joint of
+    NaN, which the network does not predict, becomes COCO's 0, 0: AP counts it as missed.
     """
+    unknown = np.isnan(keypoints)
+    placed = np.where(unknown, 0.5, keypoints)  # pycocotools takes NaN for a hit
+    if names := [COCO17.joints[k] for k in np.flatnonzero(unknown.any(axis=(0, 2)))]:
+        LOG.warning(f"AP counts joints that are not predicted as missed: {', '.join(names)}")
     results = []
-    for sample, points, confidences in zip(samples, keypoints, scores, strict=True):
+    for sample, points, confidences in zip(samples, placed, scores, strict=True):
         image = sample.id.partition("/")[2].rpartition("/")[0]  # between dataset and annotation
         pose = Pose(points, confidences, sample.box, sample.skeleton)
         number = image.isdecimal() and str(int(image)) == image  # "007" is a name
@@ -75,8 +84,8 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         shares from 0 to 1; -1 where there is nothing to score.
 
     Raises:
-        ValueError: If there are no results, or one names an image or category that the annotations
-            lack.
+        ValueError: If there are no results, one is not finite, or one names an image or category
+            that the annotations lack.
     """
     require("pycocotools.coco", "OKS needs pycocotools", "gatedpose[train]")
     from pycocotools.coco import COCO
@@ -97,6 +106,8 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
             person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()
         for result in results:
+            if not np.isfinite([*result["keypoints"], result["score"]]).all():
+                raise InputError(f"oks_ap: a result of image {result['image_id']} is not finite")
             if result["category_id"] not in annotated.getCatIds():
                 raise InputError(f"oks_ap: {truth} has no category {result['category_id']}")
         found = [{**result, "image_id": image_of(result)} for result in results]

@@ -71,7 +71,8 @@ def evaluate(
         threshold: See `score_people`.
         averaging: See `score_people`.
 
-    Joints that the network does not predict are not scored; their keypoints are NaN.
+    Joints that the network does not predict are not scored; their keypoints are NaN, their scores
+    0.
 
     Raises:
         ValueError: If network and dataset share no joint.

@@ -66,6 +66,20 @@ def test_the_truth_as_results_is_perfect(folder: Path) -> None:
     assert "per_joint" not in facts
 
 
+def test_joints_that_are_not_predicted_are_missed(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    people = coco(folder, "val", check_images=False)
+    keypoints = np.stack([person.keypoints for person in people])
+    keypoints[:, :5] = np.nan  # as of LSP's 14 joints, which have no face
+    results = to_results(people, keypoints, np.ones(keypoints.shape[:2]))
+    assert "as missed: nose, left eye, right eye, left ear, right ear" in caplog.text
+    assert results[0]["keypoints"][:2] == [0, 0]
+    save_results(results, folder / "truth.json")
+    truth = folder / "annotations" / "person_keypoints_val2017.json"
+    assert 0 < score_results(truth, load_results(folder / "truth.json")).mean < 60
+
+
 def test_a_network_and_its_saved_results_score_the_same(folder: Path) -> None:
     model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=17)
     save_model(model, folder / "model", COCO17)
@@ -292,6 +306,7 @@ def test_results_of_another_truth_are_named(tmp_path: Path) -> None:
     good = results_of(coco_truth(path), 0)[0]
     for results, message in (
         ([], "no results"),
+        ([{**good, "score": math.nan}], r"a result of image \S+ is not finite"),
         ([{**good, "category_id": 9}], r"truth.json has no category 9"),
         ([{**good, "image_id": 77}], r"truth.json has no image 77"),
     ):
