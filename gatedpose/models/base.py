@@ -90,7 +90,7 @@ def check_network(what: str, model: object) -> None:
 def hand_on(model: nn.Module, made: nn.Module) -> None:
     """Copies what a network says of its joints and images to one that was made from it."""
     images = ("in_channels", "size_multiple", "pretrained_cfg")
-    for name in (*images, "num_keypoints", "skeleton", "calibration", "feature_info"):
+    for name in (*images, "num_keypoints", "skeleton", "calibration", "as_told", "feature_info"):
         if hasattr(model, name):
             setattr(made, name, getattr(model, name))
 
@@ -111,6 +111,7 @@ class HeatmapNetwork(nn.Module):
 
     config: Any  # the dataclass that it is built from
     pretrained_cfg: dict[str, Any]  # timm's: what the weights are and how images are to be given
+    as_told: bool = False  # whether it was loaded with the weights that pretrained_cfg tells of
     stem: nn.Module
     stacks: nn.ModuleList
     heads: nn.ModuleList
@@ -266,6 +267,7 @@ class HeatmapNetwork(nn.Module):
             raise InputError(f"reset_classifier: heatmaps are not pooled, got {global_pool!r}")
         self.config = replace(self.config, num_keypoints=num_classes)
         self.num_keypoints = self.num_classes = self.config.num_keypoints
+        self.as_told = False
         kind: Any = type(self)
         fresh = kind(self.config).to(next(self.parameters()))  # its device and dtype
         for name in self.keypoint_modules():

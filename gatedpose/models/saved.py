@@ -107,6 +107,8 @@ def calibration_of(model: nn.Module) -> Calibration | None:
     """What the peaks of a model's heatmaps are worth, None if that is not known."""
     if isinstance(own := getattr(model, "calibration", None), Calibration):
         return own
+    if not getattr(model, "as_told", False):
+        return None
     skeleton, told = _told(model)
     if told is None or (skeleton and skeleton.num_keypoints != model.num_keypoints):
         return None

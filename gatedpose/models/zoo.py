@@ -232,6 +232,7 @@ def _trained(
         check_fit(variant.build(**sizes), tensors, path, fresh)
     model = variant.build(**sizes)
     load_tensors(model, tensors, path, fresh)
+    model.as_told = True
     return model
 
 

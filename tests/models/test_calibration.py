@@ -1,16 +1,18 @@
 """Peaks become chances."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 import gatedpose
 from gatedpose.errors import InputError
 from gatedpose.models.calibration import Calibration, calibration_error, fit_calibration
-from gatedpose.models.saved import save_model
-from gatedpose.skeleton import LSP14
+from gatedpose.models.saved import calibration_of, save_model, skeleton_of
+from gatedpose.skeleton import LSP14, PEOPLE19
 
 
 def test_straight_between_knots_and_level_beyond() -> None:
@@ -69,3 +71,30 @@ def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:
     assert (raw.trust, pose.trust) == (0.2, 0.4)
     assert pose.found.tolist() == (wanted >= 0.4).tolist()
     np.testing.assert_allclose(pose.keypoints, raw.keypoints, atol=1e-4)
+
+
+def test_other_weights_are_not_calibrated(tmp_path: Path) -> None:
+    name = "gated_hg_1s_68.people"
+    trained = gatedpose.create_model(name, pretrained=True)
+    file = create_file(tmp_path)
+    assert calibration_of(trained) == calibration_of(copy.deepcopy(trained)) is not None
+    assert calibration_of(timm.create_model(name, pretrained=True)) is not None
+    gatedpose.load_weights(trained, file)
+    fresh = gatedpose.create_model(name, pretrained=True)
+    fresh.reset_classifier(19)
+    others = (
+        trained,
+        fresh,
+        gatedpose.create_model(name),
+        gatedpose.create_model(name, checkpoint_path=file),
+        timm.create_model(name),
+    )
+    for model in others:
+        assert calibration_of(model) is None
+        assert skeleton_of(model) == PEOPLE19
+
+
+def create_file(folder: Path) -> Path:
+    """Weights of nobody's."""
+    save_model(gatedpose.create_model("gated_hg_1s_68", num_keypoints=19), folder / "m", PEOPLE19)
+    return folder / "m" / "model.safetensors"
