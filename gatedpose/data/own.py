@@ -127,7 +127,7 @@ def _held_out(people: list[Sample], file: Path) -> list[Sample]:
             "more, or add val.json"
         )
     low = sum(share < HELD_OUT for share in hashes.values())
-    held = sorted(hashes, key=hashes.__getitem__)[: min(max(1, low), len(hashes) - 1)]
+    held = set(sorted(hashes, key=hashes.__getitem__)[: min(max(1, low), len(hashes) - 1)])
     LOG.info(
         f"{file.parent} has no val.json: {len(held)} of the {len(hashes)} pictures of "
         f"{file.name} are kept for validation"
