@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gatedpose.boxmaps import overlaps
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
@@ -29,6 +30,9 @@ LIKELY = 0.9  # times what a whole picture needs
 # Mean score in two more looks where no box is left. 3 of 11 such pictures of Stanford 40 reach it,
 # all with a box that fits, and 3 of 366 pictures without people (the same command).
 SURE_AGAIN = 0.74
+AGREED = (
+    0.5  # overlap of two boxes, as intersection over union, from which on they are one person's
+)
 
 
 def default_detector(predictor: "Predictor") -> Detector:
@@ -72,13 +76,9 @@ class LookAgain:
         """Those of the boxes (N, 5) that the finder is sure of, or the joints in them speak for."""
         kept = found[:, 4] >= DOUBT
         if not bool(kept.all()):
-            means = self.sureness(image, found[~kept])
+            means = sureness(self.look.predictor, image, found[~kept])
             kept[~kept] = torch.tensor(means) >= LIKELY * self.look.sure
         return found[kept]
-
-    def sureness(self, image: Tensor, boxes: Tensor) -> list[float]:
-        """The mean scores of the joints that the pose network sees in boxes (N, 5)."""
-        return [float(pose.scores.mean()) for pose in self.look.predictor(image, boxes)]
 
     def twice(self, image: Tensor, unsure: Tensor) -> tuple[Tensor, float]:
         """The surer of the two boxes, (1, 5), and the mean sureness of both looks.
@@ -91,31 +91,45 @@ class LookAgain:
         if not len(seen):
             return seen, 0.0
         both = torch.cat((unsure, seen))
-        means = self.sureness(image, both)
+        means = sureness(self.look.predictor, image, both)
         best = means.index(max(means))
         box = torch.cat((both[best, :4], both.new_tensor([min(1.0, means[best])])))
         return box[None], sum(means) / 2
 
 
 class CloserLook:
-    """A detector for pictures that are one person: its box is about the joints of a first look.
+    """A detector for pictures that are one person, who fills a part of the whole only.
 
-    A person who fills a part of the whole picture only is seen better in a crop of their own size.
-    Where too few joints are found for a box the whole picture is the box.
+    Two boxes may fit that part: one about the joints of a first look at the whole picture, and the
+    largest that the finder sees. Where they agree the first is taken, else that of the surer
+    joints. Where there is neither, the whole picture is the box.
 
     Args:
         predictor: Whose network looks.
     """
 
     def __init__(self, predictor: "Predictor") -> None:
-        self.predictor = predictor
-        self.longest_side = max(predictor.size)
+        self.predictor, self.finder = predictor, PersonFinder(device=predictor.device)
+        # The closer looks are at parts of the picture.
+        self.longest_side = max(self.finder.longest_side, 2 * max(predictor.size))
 
     def __call__(self, image: Tensor) -> Tensor:
         """The box of the one person, (1, 4)."""
         pose = first_look(self.predictor, image)
-        box = box_about(pose, image)
-        return torch.from_numpy(pose.box)[None] if box is None else box[None]
+        about, largest = box_about(pose, image), self.largest(image)
+        first = torch.from_numpy(pose.box) if about is None else about
+        both = torch.stack((first, first if largest is None else largest))
+        if largest is None or (about is not None and overlaps(both, both)[0, 1] > AGREED):
+            return both[:1]
+        means = sureness(self.predictor, image, both)
+        return both[means.index(max(means))][None]
+
+    def largest(self, image: Tensor) -> Tensor | None:
+        """The finder's largest box (4,) of those that count, else its surest, else None."""
+        boxes, scores = self.finder.find(image, UNSURE)
+        count = max(1, int((scores >= self.finder.min_score).sum()))  # the surest come first
+        areas = (boxes[:count, 2:] - boxes[:count, :2]).prod(dim=1)
+        return boxes[int(areas.argmax())] if len(boxes) else None
 
 
 class FirstLook:
@@ -143,6 +157,11 @@ class FirstLook:
         if score < self.sure or box is None:
             return torch.zeros(0, 5)
         return torch.cat((box, box.new_tensor([min(1.0, score)])))[None]
+
+
+def sureness(predictor: "Predictor", image: Tensor, boxes: Tensor) -> list[float]:
+    """The mean scores of the joints that the network sees in boxes (N, 4) or (N, 5)."""
+    return [float(pose.scores.mean()) for pose in predictor(image, boxes)]
 
 
 def first_look(predictor: "Predictor", image: Tensor) -> Pose:

@@ -111,6 +111,10 @@ class Predictor:
             return self.detector
         return default_detector(self)
 
+    @functools.cached_property
+    def _closer_look(self) -> Detector:
+        return CloserLook(self)
+
     @overload
     def __call__(
         self, image: ImageSource, boxes: People = None, *, channels: str = "rgb"
@@ -132,10 +136,9 @@ class Predictor:
             image: Path, PIL image, array or tensor, see `gatedpose.media.images.read_image`; or a
                 list of them.
             boxes: (N, 4), each (x0, y0, x1, y1) about a person, or (N, 5) with a score; one such
-                row; "whole" for an image that is one person, which is looked at twice: whole, then
-                in the box about the joints; or what finds people, called with the image as a uint8
-                tensor (3, H, W). If None people are looked for, see `detector`. For a list of
-                images a list, one entry an image. A skeleton of one's own gets the whole image.
+                row; "whole" for an image that is one person (see `predict.looks.CloserLook`); or
+                what finds people, called with the image as a uint8 tensor (3, H, W). If None people
+                are looked for, see `detector`. For a list of images a list, one entry each.
             channels: "bgr" for arrays and tensors as OpenCV gives them.
 
         Returns:
@@ -146,7 +149,7 @@ class Predictor:
             ImageError: If the image cannot be read.
             BoxError: If a box has no area, is not finite or lies outside.
             DetectorError: If a detector returns such boxes, or none at all.
-            InputError: For boxes that are not one entry an image, or channels of a file.
+            InputError: For boxes that are not one an image, or channels of a file.
         """
         if isinstance(image, (list, tuple)):
             alike = boxes is None or isinstance(boxes, str) or callable(boxes)
@@ -259,7 +262,7 @@ class Predictor:
         """Boxes as they are given, or what finds them."""
         boxes = self.finder or WHOLE if boxes is None else boxes
         closer = isinstance(boxes, str) and boxes == WHOLE and not self._own_joints
-        return CloserLook(self) if closer else boxes
+        return self._closer_look if closer else boxes
 
     def _crops(self, photo: Photo, people: Tensor, pool: Executor | None) -> Iterator[Crop]:
         pixels, people = photo.pixels.to(self.device), people.to(self.device)

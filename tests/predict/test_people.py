@@ -18,7 +18,7 @@ from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
-from gatedpose.predict.looks import FirstLook, LookAgain
+from gatedpose.predict.looks import CloserLook, FirstLook, LookAgain
 from gatedpose.predict.people import as_people, find_people
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import LSP14, Skeleton
@@ -143,6 +143,33 @@ class Finds(PersonFinder):
         boxes = torch.tensor([[5.0, 6, 105, 196], [20, 30, 90, 160]])[: len(self.scores)]
         kept = self.scores >= (self.min_score if min_score is None else min_score)
         return boxes[kept], self.scores[kept]
+
+
+class Sees(Told):
+    """Is surer of the joints in bright crops."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        bright = images.mean(dim=(1, 2, 3)) > 0
+        return super().forward(images) * torch.where(bright, 1.0, 0.5)[:, None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("scores", "finders"),
+    [((0.9, 0.6), True), ((0.3, 0.2), True), ((0.02,), False), ((), False)],
+)
+def test_of_two_boxes_of_one_person_the_surer_is_taken(
+    scores: tuple[float, ...], finders: bool
+) -> None:
+    look = CloserLook(Predictor(Sees(0.9), LSP14))
+    look.finder = Finds(*scores)
+    image = torch.zeros(3, 200, 320, dtype=torch.uint8)
+    image[:, :, :110] = 255  # where the finder sees a person; the first look's box is in the middle
+    assert (look(image).tolist() == [[5, 6, 105, 196]]) == finders
+    assert look(255 - image)[0, 0] > 100
+    look.finder = Finds(*scores)
+    near = CloserLook(Predictor(Told(0.1), LSP14))  # no joints to speak of
+    near.finder = look.finder
+    assert near(image).tolist() == [[0, 0, 320, 200]]
 
 
 @pytest.mark.parametrize(
