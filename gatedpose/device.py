@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 from gatedpose.errors import InputError
@@ -13,8 +14,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8  # 
 LARGEST = 2**30  # bytes of a block that is kept: tensors of a network, but no whole dataset
 
 
-def find_device(name: "str | torch.device", meta: bool = False) -> "torch.device":
-    """The device called `name`, seen to be there and to compute.
+def find_device(name: "str | int | torch.device", meta: bool = False) -> "torch.device":
+    """The device called `name`, seen to be there and to compute; a number is that of a GPU.
 
     With `meta`, "meta" will do, too: shapes only, and nothing is computed.
 
@@ -24,7 +25,7 @@ def find_device(name: "str | torch.device", meta: bool = False) -> "torch.device
     import torch
 
     try:
-        device = torch.device(name)
+        device = torch.device(f"cuda:{name}" if str(name).isdecimal() else name)
         if not (meta and device.type == "meta"):
             torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
@@ -32,8 +33,9 @@ def find_device(name: "str | torch.device", meta: bool = False) -> "torch.device
         if torch.backends.mps.is_available():
             there.append("mps")
         reason = str(error).partition("\n")[0]
+        short = textwrap.shorten(reason, 160, placeholder=" ...")
         raise InputError(
-            f"the device {str(name)!r} cannot be used ({reason:.120}); there are {', '.join(there)}"
+            f"the device {str(name)!r} cannot be used ({short}); there are {', '.join(there)}"
         ) from error
     return device
 

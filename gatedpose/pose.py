@@ -1,7 +1,7 @@
 """One person's keypoints, and the forms that other libraries take them in."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 
-from gatedpose.errors import InputError, MissingPackageError, require
+from gatedpose.errors import InputError, InputTypeError, MissingPackageError, require
 from gatedpose.media.images import ImageSource, read_image, to_pil
 from gatedpose.skeleton import COCO17, Skeleton
 
@@ -38,7 +38,7 @@ class Pose:
     keypoints: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     box: npt.NDArray[np.float32]
-    skeleton: Skeleton
+    skeleton: Skeleton = field(repr=False)
     track: int | None = None
     box_score: float | None = None
     trust: float = TRUST
@@ -56,7 +56,12 @@ class Pose:
         return self.scores >= self.trust
 
     def draw(
-        self, image: ImageSource, *, min_score: float | None = None, box: bool = False
+        self,
+        image: ImageSource,
+        *,
+        min_score: float | None = None,
+        box: bool = False,
+        channels: str = "rgb",
     ) -> Image:
         """A copy of the image with this person drawn on it.
 
@@ -64,11 +69,12 @@ class Pose:
             image: Where the person is: anything that `gatedpose.media.images.read_image` reads.
             min_score: Joints below are drawn hollow, far below not at all; `trust` if None.
             box: Whether the box is drawn, too.
+            channels: "bgr" for arrays and tensors as OpenCV gives them.
 
         Returns:
             See `gatedpose.draw`, which draws several people.
         """
-        return draw(image, [self], min_score=min_score, boxes=box)
+        return draw(image, [self], min_score=min_score, boxes=box, channels=channels)
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers for JSON: track, box, box_score, and [x, y, score] of each joint by name.
@@ -131,7 +137,7 @@ class Pose:
 
 def draw(
     image: ImageSource,
-    poses: Iterable[Pose],
+    poses: Pose | Iterable[Pose],
     *,
     min_score: float | None = None,
     boxes: bool = False,
@@ -143,7 +149,7 @@ def draw(
 
     Args:
         image: Where the people are: anything that `gatedpose.media.images.read_image` reads.
-        poses: Of this image, none or more.
+        poses: Of this image: none, one or more.
         min_score: Joints below are drawn hollow, far below not at all; each pose's `trust` if None.
         boxes: Whether boxes are drawn, too.
         channels: "bgr" for arrays and tensors as OpenCV gives them.
@@ -154,40 +160,57 @@ def draw(
 
     Raises:
         ImageError: If the image cannot be read.
+        TypeError: For poses of several images.
     """
     from gatedpose.media.drawing import draw_people
     from gatedpose.media.photos import as_rgb
 
+    people = _people("draw", poses)
     picture = read_image(as_rgb(image, channels))
     # Everybody of one network at once: each drawing costs as much as the picture is large.
-    for (skeleton, trust), some in groupby(poses, lambda pose: (pose.skeleton, pose.trust)):
+    for (skeleton, trust), some in groupby(people, lambda pose: (pose.skeleton, pose.trust)):
         least = trust if min_score is None else min_score
         picture = draw_people(picture, list(some), skeleton, boxes=boxes, min_score=least, scale=1)
     return to_pil(picture)
 
 
-def to_supervision(poses: Sequence[Pose]) -> Any:
+def _people(what: str, poses: Pose | Iterable[Pose]) -> list[Pose]:
+    """The people of one image, who may be one."""
+    people = [poses] if isinstance(poses, Pose) else list(poses)
+    for person in people:
+        if not isinstance(person, Pose):
+            raise InputTypeError(
+                f"{what}: takes the poses of one image, got a list with a {type(person).__name__}; "
+                "for several images call it once each"
+            )
+    return people
+
+
+def to_supervision(poses: Pose | Iterable[Pose]) -> Any:
     """Poses of one image as `supervision.KeyPoints`, for its annotators and trackers.
 
     Args:
-        poses: N people with the same K joints, N at least 1.
+        poses: One person, or N with the same K joints, N at least 1.
 
     Returns:
-        KeyPoints of N people: xy (N, K, 2), where 0 is the centre of the first pixel, confidences,
-        the mean confidence of each person and class 0.
+        KeyPoints of N people: xy (N, K, 2), where 0 is the centre of the first pixel; `visible`,
+        the joints that are `found`, which alone are drawn; confidences; the mean confidence of each
+        person; and class 0.
 
     Raises:
         ImportError: Without supervision, or with one before 0.31; names the pip command.
         ValueError: Without poses.
     """
     supervision = require("supervision", "this needs supervision", "supervision>=0.31")
-    if not poses:
+    people = _people("to_supervision", poses)
+    if not people:
         raise InputError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
-    scores = np.stack([pose.scores for pose in poses])
+    scores = np.stack([pose.scores for pose in people])
     try:
         return supervision.KeyPoints(
-            xy=np.stack([pose.keypoints for pose in poses]) - np.float32(0.5),
-            class_id=np.zeros(len(poses), dtype=int),
+            xy=np.stack([pose.keypoints for pose in people]) - np.float32(0.5),
+            visible=np.stack([pose.found for pose in people]),
+            class_id=np.zeros(len(people), dtype=int),
             keypoint_confidence=scores,
             detection_confidence=scores.mean(axis=1),
         )

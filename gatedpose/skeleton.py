@@ -1,11 +1,18 @@
 """Which keypoints a network predicts: names, left-right pairs and the limbs that join them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from gatedpose.errors import InputError
+
+
+def plain_name(joint: str) -> str:
+    """A joint's name as this package writes it: "LeftEye" and "left_eye" are "left eye"."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", joint)
+    return " ".join(words.split()).lower()
 
 
 @dataclass(frozen=True)

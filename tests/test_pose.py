@@ -13,7 +13,7 @@ from PIL import Image
 import gatedpose
 from gatedpose.evaluation.reports import pose_text
 from gatedpose.media import drawing
-from gatedpose.pose import Pose, to_supervision
+from gatedpose.pose import Pose, draw, to_supervision
 from gatedpose.skeleton import PEOPLE19, Skeleton
 
 H, W = 60, 90
@@ -130,9 +130,24 @@ def test_poses_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
     found = to_supervision([TRIPLE, TRIPLE])
     assert found.xy.tolist() == [[[10, 20], [0.5, 1.5], [0, 0]]] * 2
     assert found.keypoint_confidence.shape == (2, 3)
+    np.testing.assert_array_equal(found.visible, [TRIPLE.found, TRIPLE.found])  # guesses are not
     assert found.detection_confidence.tolist() == pytest.approx([0.6, 0.6])
     with pytest.raises(ValueError, match="there are no poses"):
         to_supervision([])
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match=r'pip install "supervision>=0\.31"'):
         to_supervision([TRIPLE])
+
+
+@pytest.mark.filterwarnings("ignore:OpenCV .* is not installed")
+def test_a_lone_pose_is_taken_and_those_of_several_images_are_not() -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    assert draw(picture, TRIPLE).tobytes() == draw(picture, [TRIPLE]).tobytes()
+    assert to_supervision(TRIPLE).xy.shape == (1, 3, 2)
+    for taker in (lambda poses: draw(picture, poses), to_supervision):
+        with pytest.raises(TypeError, match="takes the poses of one image, got a list with a list"):
+            taker([[TRIPLE]])
+    assert "flip_pairs" not in repr(TRIPLE)
+    blue = np.zeros((40, 40, 3), np.uint8)
+    blue[..., 0] = 200  # OpenCV's
+    assert TRIPLE.draw(blue, channels="bgr").getpixel((39, 39)) == (0, 0, 200)

@@ -94,7 +94,6 @@ def evaluate(
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation.reports import score_facts, score_text
     from gatedpose.evaluation.run import evaluate as run
-    from gatedpose.models.names import find_word
 
     if (name is None) == (predictions is None):
         raise click.UsageError("give the NAME of a model, or --predictions")
@@ -107,7 +106,7 @@ def evaluate(
         _check_save(save, truth)
     notes = notes_for_json(as_json)
     # Before data is read, which takes its time.
-    model = gatedpose.create_model(find_word(name), pretrained=weights is None) if name else None
+    model = gatedpose.create_model(name, pretrained=weights is None) if name else None
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts: dict[str, Any] = {"model": name or str(predictions), "dataset": dataset, "split": split}
     facts["people"] = len(samples)

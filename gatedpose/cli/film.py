@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from gatedpose.cli.options import check_apart, check_writable
+from gatedpose.cli.options import check_apart, check_makeable, check_writable
 from gatedpose.cli.people import Job
 from gatedpose.files.typed_json import to_json
 from gatedpose.media.video import VideoWriter, read_camera, read_video
+from gatedpose.predict.people import WHOLE
 from gatedpose.predict.smoothing import joint_filter
 from gatedpose.predict.tracker import Tracker
 
@@ -19,16 +20,20 @@ def predict_video(
 ) -> None:
     """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C."""
     target = out or Path("poses.mp4")
+    if target.is_dir() or not target.suffix:  # a folder, as of pictures
+        check_makeable(target)
+        target = target / (f"{Path(source).stem}.mp4" if source else "poses.mp4")
+        if job.drawn:
+            target.parent.mkdir(parents=True, exist_ok=True)
     check_apart("--out", target, Path(source) if source else None)
     if job.drawn:
         check_writable(target.parent)
     video = read_video(source) if source else read_camera(camera or 0)
     writer = VideoWriter(target, video.rate) if job.drawn else None
-    given = job.whole or job.boxes is not None
     tracker = Tracker(
         job.predictor,
-        job.detector if given else job.predictor.finder,
-        boxes=job.boxes,
+        job.detector,
+        boxes=WHOLE if job.whole else job.boxes,
         smooth=joint_filter if smooth else None,
     )
     frames, empty, tracks, odd = 0, 0, set(), False

@@ -17,10 +17,9 @@ from gatedpose.data.boxes import MIN_PERSON, BoxTable, read_boxes
 from gatedpose.engines.quantise import weights_digest
 from gatedpose.media.drawing import draw_people
 from gatedpose.media.photos import fitted
-from gatedpose.models.names import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.detector import find_download, load_detector
-from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
+from gatedpose.predict.exported import SUFFIXES
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.people import WHOLE, Detector
 from gatedpose.predict.predictor import People, Predictor
@@ -70,11 +69,11 @@ class Job:
         if Path(self.model).suffix.lower() in SUFFIXES:
             if self.fast or self.device not in (None, "cpu"):
                 raise click.UsageError(f"{self.model} says itself how it runs, and on the CPU")
-            model, device = ExportedNetwork(self.model), "cpu"
+            model, device = Path(self.model), None
         else:
             device = best_device(self.device)
             batch = 1 if self.alone else self.batch_size
-            model = gatedpose.create_model(find_word(self.model), pretrained=True)
+            model = gatedpose.create_model(self.model, pretrained=True)
             model = make_ready(model, self.fast, device, batch)
         return Predictor(
             model,

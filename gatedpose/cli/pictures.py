@@ -1,5 +1,6 @@
 """`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
 
+import logging
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from gatedpose.predict.queues import ahead
 from gatedpose.skeleton import Skeleton
 
 RESULTS = "poses.jsonl"
+LOG = logging.getLogger(__name__)
 
 Facts = dict[str, Any]
 
@@ -113,12 +115,23 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: P
         image_ids(sources, job.listed)  # before any work
     if job.listed:
         job.listed.check_pictures([source.file for source in sources])
-    if job.listed and not any(source.file in job.listed for source in sources):
-        named = ", ".join(map(repr, list(job.listed.by_image)[:3])) or "nothing"
+        _check_named(job.listed, sources)
+
+
+def _check_named(table: BoxTable, sources: Sequence[Source]) -> None:
+    """Says so if a file of boxes does not name all pictures; it must name one."""
+    if not (missing := [source.file.name for source in sources if source.file not in table]):
+        return
+    named = ", ".join(map(repr, list(table.by_image)[:3])) or "nothing"
+    text = f"it names {named}, and they are called {missing[0]}, for example"
+    if len(missing) == len(sources):
         raise click.ClickException(
-            f"{job.table} names none of the {len(sources)} pictures: it names {named}, and they "
-            f"are called {sources[0].file.name}, for example"
+            f"{table.file} names none of the {len(sources)} pictures: {text}"
         )
+    LOG.warning(
+        f"{table.file} does not name {len(missing)} of the {len(sources)} pictures, in which "
+        f"nobody is looked for: {text}"
+    )
 
 
 def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Iterator[Facts]:

@@ -1,5 +1,6 @@
 """`gatedpose predict`: photos or video in, pictures with keypoints out."""
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def predict(
 
     if demo + (camera is not None) + bool(sources) != 1:
         raise click.UsageError("give photos, folders, patterns or a video, --demo or --camera")
-    video = camera is not None or _is_video(sources)
+    video = camera is not None or _is_video(sources, out)
     many = not (video or demo or _is_one(sources))
     _check_together(click.get_current_context().params, video, many)
     if detect or options["detector_weights"] is not None:
@@ -160,14 +161,26 @@ def predict(
     return predict_pictures(job, pictures, out, not many, keep, coco, suffix, recursive)
 
 
-def _is_video(sources: tuple[str, ...]) -> bool:
-    """Whether the one source is a video; videos with other sources, or elsewhere, are refused."""
-    from gatedpose.media.download import is_url
-    from gatedpose.media.video import READ_SUFFIXES
+def _is_video(sources: tuple[str, ...], out: Path | None) -> bool:
+    """Whether the one source is a video, or an animation that is to become one.
 
+    Videos with other sources, or elsewhere, are refused.
+    """
+    from gatedpose.media.download import is_url
+    from gatedpose.media.video import ANIMATIONS, READ_SUFFIXES, SUFFIXES
+
+    suffixes = {Path(source).suffix.lower() for source in sources}
+    if out and out.suffix.lower() in SUFFIXES and len(sources) == 1 and suffixes <= ANIMATIONS:
+        return True
     videos = [
         s for s in sources if Path(s).suffix.lower() in READ_SUFFIXES and not Path(s).is_dir()
     ]
+    patterns = [v for v in videos if glob.has_magic(v) and not Path(v).exists()]
+    if patterns:
+        raise click.UsageError(
+            f"{patterns[0]} is a pattern of videos: give them alone, one command each, such as\n"
+            f'  for video in {patterns[0]}; do gatedpose predict "$video" --out drawn; done'
+        )
     if remote := [video for video in videos if is_url(video)]:
         raise click.UsageError(f"{remote[0]} is a video: download it, and give the file")
     if videos and len(sources) > 1:

@@ -47,7 +47,8 @@ class Source:
         if self.remote:
             return {}
         found = self.file.stat()
-        return {"bytes": found.st_size, "modified": found.st_mtime_ns}
+        # Microseconds: nanoseconds are more than a double holds, which many read numbers as.
+        return {"bytes": found.st_size, "modified": found.st_mtime_ns // 1000}
 
 
 def find_sources(words: Sequence[str]) -> list[Source]:

@@ -83,12 +83,12 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     """Reads boxes of people from JSON.
 
     Args:
-        file: Holds {"a.jpg": [[x0, y0, x1, y1], ...], ...}; or annotations as COCO's, with
-            "images" and "annotations"; or results as COCO's, a list of detections. COCO's bbox (x,
-            y, w, h) counts from 0 at the left upper corner of the first pixel: it becomes (x, y, x
-            + w, y + h). Of COCO's, people are taken, without crowds: the category called person,
-            else those that have keypoints, else the only one; of results, which know no names,
-            category 1. The log counts what is left out.
+        file: Holds {"a.jpg": [[x0, y0, x1, y1], ...], ...}, of one person the row alone; or
+            annotations as COCO's, with "images" and "annotations"; or results as COCO's, a list of
+            detections. COCO's bbox (x, y, w, h) counts from 0 at the left upper corner of the first
+            pixel: it becomes (x, y, x + w, y + h). Of COCO's, people are taken, without crowds: the
+            category called person, else those that have keypoints, else the only one; of results,
+            which know no names, category 1. The log counts what is left out.
         min_score: Detections of a list of results below it are left out.
 
     Raises:
@@ -142,7 +142,10 @@ def _plain_boxes(table: Row, name: str) -> list[Box]:
     boxes = table.get(name)
     if not isinstance(boxes, list):
         raise table.error(name, f"must be a list of boxes [x0, y0, x1, y1], got {boxes!r:.80}")
-    numbers = table.numbers(name, (len(boxes), 4)) if boxes else np.zeros((0, 4))
+    if not boxes:
+        return []
+    several = any(isinstance(box, list) for box in boxes)  # else one row of a lone person
+    numbers = table.numbers(name, (len(boxes), 4) if several else (4,)).reshape(-1, 4)
     return [list(map(float, box)) for box in numbers]
 
 

@@ -6,7 +6,7 @@ and what it took for granted.
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.data.bare_names import bare_names
 from gatedpose.errors import DatasetError, in_range
 from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
@@ -45,8 +46,13 @@ class Table:
         return self.images[annotation.values["image_id"]]
 
 
-def load_table(file: Path) -> Table:
+def load_table(file: Path, folders: Sequence[Path] = ()) -> Table:
     """Reads a table.
+
+    Args:
+        file: Where it is.
+        folders: That its pictures may be in. A picture that is in none of them is looked for there
+            by its bare name, which programs write encoded or behind folders of their own.
 
     Raises:
         DatasetError: For an unreadable file, a missing list or key, an id that occurs twice, or an
@@ -56,6 +62,7 @@ def load_table(file: Path) -> Table:
     images, categories, annotations = (
         by_id(rows(file, kind, data.get(kind))) for kind in ("images", "categories", "annotations")
     )
+    images |= bare_names(images, folders)
     for image in images.values():
         image.file_name()  # which must be one
     found = []
@@ -122,7 +129,7 @@ def joint_names(category: Row) -> tuple[str, ...]:
     names = category.get("keypoints")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise category.error("keypoints", f"must be a list of joint names, got {names!r:.80}")
-    return tuple(names)
+    return tuple(name.strip() for name in names)
 
 
 def joint_categories(table: Table) -> list[Row]:

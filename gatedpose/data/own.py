@@ -13,7 +13,7 @@ from gatedpose.data.coco_table import joint_categories, joint_names, load_table
 from gatedpose.data.samples import Sample
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.errors import DatasetError
-from gatedpose.skeleton import MPII16, SKELETONS, Skeleton
+from gatedpose.skeleton import MPII16, SKELETONS, Skeleton, plain_name
 
 LOG = logging.getLogger(__name__)
 ROBOFLOW = "_annotations.coco.json"
@@ -59,7 +59,7 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     """
     held = split.lower() in ALIASES[1] and not has_validation(folder)
     place = _place(Path(folder), "train" if held else split)
-    table = load_table(place.file)
+    table = load_table(place.file, place.images)
     categories = joint_categories(table)
     skeleton = _skeleton(categories[0])
     warn_of_unpaired(skeleton, place.file)
@@ -117,9 +117,11 @@ def has_validation(folder: str | Path) -> bool:
 
 def _held_out(people: list[Sample], file: Path) -> list[Sample]:
     """The people in the pictures whose names have the lowest hashes, one picture at least."""
+    # Roboflow's copies of one photo are called photo_jpg.rf.0123.jpg, photo_jpg.rf.4567.jpg.
+    sources = {person.image: person.image.name.partition(".rf.")[0] for person in people}
     hashes = {
-        person.image: int(hashlib.sha256(person.image.name.encode()).hexdigest(), 16) / 2**256
-        for person in people
+        source: int(hashlib.sha256(source.encode()).hexdigest(), 16) / 2**256
+        for source in sources.values()
     }
     if len(hashes) == 1:
         raise DatasetError(
@@ -127,9 +129,10 @@ def _held_out(people: list[Sample], file: Path) -> list[Sample]:
             "more, or add val.json"
         )
     low = sum(share < HELD_OUT for share in hashes.values())
-    held = set(sorted(hashes, key=hashes.__getitem__)[: min(max(1, low), len(hashes) - 1)])
+    lowest = set(sorted(hashes, key=hashes.__getitem__)[: min(max(1, low), len(hashes) - 1)])
+    held = {image for image, source in sources.items() if source in lowest}
     LOG.info(
-        f"{file.parent} has no val.json: {len(held)} of the {len(hashes)} pictures of "
+        f"{file.parent} has no val.json: {len(held)} of the {len(sources)} pictures of "
         f"{file.name} are kept for validation"
     )
     return [person for person in people if person.image in held]
@@ -168,13 +171,15 @@ def _image_folder(place: Place, names: set[str]) -> Path:
 
 def _skeleton(category: Row) -> Skeleton:
     joints = _known_names(joint_names(category))
-    for known in SKELETONS.values():  # then limbs, pairs and metrics are those of its name
-        if joints == known.joints and not {"flip_pairs", "skeleton"} & set(category.values):
-            named = replace(known, name=str(category.values.get("name", "own")))
-            return named if known == MPII16 else known  # PCKh needs head boxes: tables have none
     flips = guess_flip_pairs(joints)
     if category.values.get("flip_pairs") is not None:
         flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))
+    for known in SKELETONS.values():  # then limbs and metrics are those of its name
+        if joints == known.joints and set(map(frozenset, flips)) == set(
+            map(frozenset, known.flip_pairs)
+        ):
+            named = replace(known, name=str(category.values.get("name", "own")))
+            return named if known == MPII16 else known  # PCKh needs head boxes: tables have none
     limbs: tuple[tuple[int, int], ...] = ()
     if (given := category.values.get("skeleton")) is not None:  # some programs count from 0
         from_0 = isinstance(given, list) and any(isinstance(p, list) and 0 in p for p in given)
@@ -188,7 +193,7 @@ def _skeleton(category: Row) -> Skeleton:
 
 def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names as this package writes them, if all are of its joints: "left_eye" is "left eye"."""
-    plain = tuple(name.replace("_", " ").replace("-", " ").lower() for name in names)
+    plain = tuple(map(plain_name, names))
     known = {joint for skeleton in SKELETONS.values() for joint in skeleton.joints}
     return plain if set(plain) <= known else names
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from gatedpose.skeleton import Skeleton
 
 LOG = logging.getLogger(__name__)
-SIDES = (  # of which names may hold one: English, German, French, Spanish, Italian
-    ("right", "left"), ("rechts", "links"), ("droite", "gauche"), ("droit", "gauche"),
-    ("derecha", "izquierda"), ("derecho", "izquierdo"), ("destra", "sinistra"),
-    ("destro", "sinistro"), ("dx", "sx"), ("r", "l"),
+SIDES = (  # of which names may hold one: in English, German and Dutch, French, Spanish, Portuguese,
+    # Italian, Chinese and Japanese
+    ("right", "left"), ("rgt", "lft"), ("rechts", "links"), ("rechte", "linke"),
+    ("droite", "gauche"), ("droit", "gauche"), ("derecha", "izquierda"), ("derecho", "izquierdo"),
+    ("direita", "esquerda"), ("direito", "esquerdo"), ("destra", "sinistra"),
+    ("destro", "sinistro"), ("dx", "sx"), ("右", "左"), ("r", "l"),
 )  # fmt: skip
 
 
@@ -66,7 +68,8 @@ def sided(name: str) -> bool:
 def pairs_text(skeleton: Skeleton) -> str:
     """The flip pairs in words."""
     pairs = [" - ".join(skeleton.joints[end] for end in pair) for pair in skeleton.flip_pairs]
-    return f"{skeleton.name}: flip pairs: {', '.join(pairs) or 'none'}"
+    none = "none: if any joints are left and right, name them in the category's 'flip_pairs'"
+    return f"{skeleton.name}: flip pairs: {', '.join(pairs) or none}"
 
 
 def warn_of_unpaired(skeleton: Skeleton, where: object) -> None:

@@ -148,7 +148,7 @@ class OptimizedNetwork(nn.Module):
 
 def optimize(
     model: HeatmapNetwork,
-    device: str | torch.device | None = None,
+    device: str | int | torch.device | None = None,
     dtype: torch.dtype | Auto = "auto",
     compile: bool | Auto = "auto",
     example_shape: Shape | None = None,
@@ -205,7 +205,7 @@ def optimize(
             'optimize: give dtype= or precision=, and ranges= only for precision="int8"; got '
             f"{dtype}, {precision!r}"
         )
-    wanted = find_device(device) if device else next(model.parameters()).device
+    wanted = next(model.parameters()).device if device is None else find_device(device)
     if dtype != "auto" and dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
         raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')

@@ -106,6 +106,11 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
             person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()
         for result in results:
+            if missing := {"image_id", "category_id", "keypoints", "score"} - set(result):
+                raise InputError(f"oks_ap: a result has no {', '.join(sorted(missing))}")
+            shape = np.shape(result["keypoints"])
+            if len(shape) != 1 or shape[0] % 3:
+                raise InputError(f"oks_ap: keypoints are x, y, score of each joint, got {shape}")
             if not np.isfinite([*result["keypoints"], result["score"]]).all():
                 raise InputError(f"oks_ap: a result of image {result['image_id']} is not finite")
             if result["category_id"] not in annotated.getCatIds():

@@ -109,6 +109,8 @@ def _stored_predictions(path: Path, count: int) -> Mapping[str, Any]:
         return {"keypoints": load_mat(path, "preds")}
     if suffix == ".json":
         found = load_json(path)
+        if isinstance(found, list) and found and isinstance(found[0], dict):
+            raise InputError(f"{path}: COCO's results are scored with --dataset coco")
     elif suffix in (".npy", ".npz"):
         try:
             found = _unzipped(path, count) if suffix == ".npz" else np.load(path, mmap_mode="r")

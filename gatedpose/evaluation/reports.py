@@ -213,7 +213,10 @@ def score_text(facts: Facts) -> str:
         f"{facts['model']} on {facts['dataset']} {facts['split']}, {facts['people']} people, "
         f"{how}: {facts['metric']}"
     )
-    columns = {k: "-" if v is None else f"{v:.2f}" for k, v in facts["columns"].items()}
+    shown = facts["columns"]
+    if len(shown) == 1:  # of joints of one's own, which no usual column stands for
+        shown = {**facts.get("per_joint", {}), **shown}
+    columns = {k: "-" if v is None else f"{v:.2f}" for k, v in shown.items()}
     names = "  ".join(f"{name:>8}" for name in columns)
     figures = "  ".join(f"{figure:>{max(8, len(name))}}" for name, figure in columns.items())
     return f"{head}\n{names}\n{figures}"

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
@@ -80,8 +80,9 @@ def read_image(source: ImageSource) -> Tensor:
     if isinstance(source, (str, os.PathLike)):
         with opened(Path(source), str(source)) as image:
             return from_pil(image, str(source))
+    hint = ": for a loop there is Predictor.stream" if isinstance(source, Iterator) else ""
     raise InputTypeError(
-        f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}"
+        f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}{hint}"
     )
 
 
@@ -97,7 +98,9 @@ def opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
     if isinstance(source, Path) and is_url(name):
         raise ImageError(f"{name} is an address: download it, or give it to gatedpose predict")
     if isinstance(source, Path) and source.is_dir():
-        raise ImageError(f"{name} is a folder, not an image: find_images lists the images in it")
+        raise ImageError(
+            f"{name} is a folder: gatedpose.media.folders.find_images lists its images"
+        )
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         if not file.seek(0, os.SEEK_END):
             raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
@@ -249,16 +252,25 @@ def _warn_of_black(brightest: int, name: str) -> None:
 
 def _from_array(array: Array, name: str) -> Tensor:
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (1, 3)):
-        raise ImageError(f"{name} is not (H, W, 3) or (H, W); RGBA goes via PIL.Image.fromarray")
+        raise _no_image(name, array.shape, "(H, W, 3) or (H, W)")
     dtype = np.float32 if array.dtype.kind == "f" else None
     pixels = np.array(array, dtype, order="C")  # a copy: arrays may be read-only or reversed
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return _from_tensor(torch.from_numpy(planes), name)
 
 
+def _no_image(name: str, shape: Sequence[int], wanted: str) -> ImageError:
+    """The error about an array or tensor of another shape, with what to do where that is plain."""
+    hint = ": of several images give a list" if len(shape) == 4 else ""
+    if len(shape) == 3 and {1, 3, 4} & {shape[0], shape[2]}:
+        rgba = 4 in (shape[0], shape[2])
+        hint = f": {'RGBA goes via PIL.Image' if rgba else 'its axes stand in another order'}"
+    return ImageError(f"{name} is not {wanted}{hint}")
+
+
 def _from_tensor(image: Tensor, name: str) -> Tensor:
     if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise ImageError(f"{name} is not (3, H, W) or (1, H, W)")
+        raise _no_image(name, image.shape, "(3, H, W) or (1, H, W)")
     height, width = image.shape[1:]
     if min(height, width) < 2:
         raise ImageError(f"{name} is {width} x {height} pixels: too small to hold a person")

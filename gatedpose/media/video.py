@@ -25,6 +25,7 @@ READ_SUFFIXES = (  # of files that commands take for videos: cameras and recorde
     *SUFFIXES, ".3g2", ".3gp", ".asf", ".flv", ".m2ts", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
     ".ts", ".vob", ".wmv",
 )  # fmt: skip
+ANIMATIONS = {".gif", ".apng"}  # pictures to commands, unless the output is a video
 CODECS = {".avi": ("mpeg4",), ".webm": ("libvpx-vp9", "libvpx")}  # the first that ffmpeg has
 USUAL_CODECS = ("libx264", "mpeg4")
 WIDEST = 8  # a pixel, as a multiple of its height; DVDs' are up to 1.5

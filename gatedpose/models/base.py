@@ -36,7 +36,9 @@ def check_sizes(config: object, **limits: tuple[int, int]) -> None:
             continue
         value = getattr(config, name)
         if not in_range(value, (low, high)):
-            raise InputError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+            text = f"{name} must be an integer from {low} to {high}, got {value!r}"
+            features = name == "num_keypoints" and value == 0
+            raise InputError(text + "; timm's features_only=True gives features" * features)
         object.__setattr__(config, name, int(value))  # NumPy's are not JSON's
 
 
@@ -81,9 +83,10 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
 def check_network(what: str, model: object) -> None:
     """Raises TypeError unless a model is a network of the zoo as it is built."""
     if not isinstance(model, HeatmapNetwork):
+        inner = isinstance(getattr(model, "model", None), HeatmapNetwork)  # of a Predictor
         raise InputTypeError(
             f"{what}: takes a network of the zoo, such as create_model gives, not within another "
-            f"module; got {type(model).__name__}"
+            f"module; got {type(model).__name__}{', whose .model is one' if inner else ''}"
         )
 
 

@@ -4,6 +4,7 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from gatedpose.catalogue import WORDS
 from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
@@ -27,8 +28,9 @@ def parse_name(name: str) -> tuple[str, str, str]:
     match = NAME.fullmatch(name) if isinstance(name, str) else None
     if isinstance(name, str) and ":" not in name and name.lower().endswith(FILES):
         raise UnknownModelError(
-            f"{name!r} is a file, no model name; `gatedpose predict --model` runs exported .onnx "
-            "and .xml files, `gatedpose.load_weights` puts .safetensors into a network"
+            f"{name!r} is a file, no model name; `gatedpose.Predictor` and `gatedpose predict "
+            "--model` run exported .onnx and .xml files, `gatedpose.load_weights` puts "
+            ".safetensors into a network"
         )
     if match is None:
         raise UnknownModelError(
@@ -40,15 +42,22 @@ def parse_name(name: str) -> tuple[str, str, str]:
 
 
 def find_word(name: str) -> str:
-    """The model that a word of `WORDS` stands for; any other name as it is.
+    """The model that a word of `WORDS` or the folder of a model or training stands for.
+
+    Any other name is left as it is.
 
     Raises:
         UnknownModelError: For what is nearly a word and no name.
     """
-    close = difflib.get_close_matches(str(name), WORDS)
-    if close and name not in WORDS:
+    if not isinstance(name, str) or name in WORDS:
+        return WORDS[name] if isinstance(name, str) else name
+    if difflib.get_close_matches(name, WORDS):
         raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
-    return WORDS.get(name, name)
+    if ":" in name or name.partition(".")[0] in BY_NAME:
+        return name
+    folders = (Path(name), Path(name) / "model")  # a training writes the latter
+    found = (folder for folder in folders if (folder / "config.json").is_file())
+    return f"local-dir:{folder}" if (folder := next(found, None)) else name
 
 
 def find_weights(name: str) -> Weights:

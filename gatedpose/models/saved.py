@@ -4,6 +4,7 @@ A folder is laid out as a Hub repository: timm's config.json and the weights.
 """
 
 import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from gatedpose.models.variants import BY_NAME, NETWORKS, VARIANTS
 from gatedpose.models.weights import HUB_FILE, read_config, weights_table
 from gatedpose.skeleton import SKELETONS, Skeleton
 
+LOG = logging.getLogger(__name__)
 MODEL_FILES = frozenset({"config.json", HUB_FILE})
 
 
@@ -97,10 +99,17 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
     repository says. A model without any, or with another number of keypoints, is taken to have the
     package's skeleton of as many joints, if there is one.
     """
-    known = [getattr(model, "skeleton", None), _told(model)[0], *SKELETONS.values()]
     keypoints = getattr(model, "num_keypoints", None)
-    skeletons = (one for one in known if isinstance(one, Skeleton))
-    return next((one for one in skeletons if one.num_keypoints == keypoints), None)
+    for told in (getattr(model, "skeleton", None), _told(model)[0]):
+        if isinstance(told, Skeleton) and told.num_keypoints == keypoints:
+            return told
+    taken = (one for one in SKELETONS.values() if one.num_keypoints == keypoints)
+    if skeleton := next(taken, None):
+        LOG.warning(
+            f"a network of {keypoints} heatmaps does not say which joints they are: they are taken "
+            f"for those of {skeleton.name}; if they are others, give skeleton="
+        )
+    return skeleton
 
 
 def calibration_of(model: nn.Module) -> Calibration | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
+from gatedpose.catalogue import WORDS
 from gatedpose.errors import InputTypeError, UnknownModelError, did_you_mean
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.cu_net import CUNet, CUNetConfig
@@ -79,7 +80,8 @@ BY_NAME = {variant.name: variant for variant in VARIANTS}
 def find_variant(name: str) -> Variant:
     """The variant called `name`; raises UnknownModelError, with close matches, if there is none."""
     if name not in BY_NAME:
-        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, BY_NAME)}")
+        known = (*WORDS, *BY_NAME)
+        raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, known)}")
     return BY_NAME[name]
 
 

@@ -139,9 +139,9 @@ def read_config(source: str, place: str, cache_dir: str | Path | None = None) ->
     file = "config.json"
     path = hub_file(place, file, cache_dir) if source == "hf-hub" else Path(place) / file
     if not path.is_file():
-        raise WeightsError(
-            f"there is no model in {place}: it holds no {file} (a training writes it at its end)"
-        )
+        inner = (Path(place) / "model" / file).is_file()
+        hint = f"name {Path(place) / 'model'}" if inner else "a training writes it at its end"
+        raise WeightsError(f"there is no model in {place}: it holds no {file} ({hint})")
     try:
         config = read_json(path)
     except JsonError as error:
@@ -172,7 +172,9 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
             )
         tensors = safetensors.torch.load(data)
     except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from error
+        other = path.with_name("pytorch_model.bin")  # what timm writes unless told otherwise
+        hint = f"; {other.name} is there: gatedpose convert {other} {path}" * other.is_file()
+        raise WeightsError(f"{path} cannot be read: {error}{hint}") from error
     while tensors and (wrapped := [p for p in PREFIXES if all(k.startswith(p) for k in tensors)]):
         tensors = {key.removeprefix(wrapped[0]): tensor for key, tensor in tensors.items()}
     tensors = unpack(tensors, path)

@@ -26,7 +26,7 @@ from gatedpose.errors import (
 )
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.finder import FinderConfig
-from gatedpose.models.names import find_weights, parse_name
+from gatedpose.models.names import find_weights, find_word, parse_name
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, keypoint_modules
 from gatedpose.models.weights import (
     FIRST_CONV,
@@ -83,7 +83,8 @@ def create_model(
 
     Args:
         name: "gated_hg_2s_128" for example (see `list_models`), "gated_hg_1s_68.lsp" for weights by
-            tag, "hf-hub:organisation/name@revision" for a Hub repository or "local-dir:path" for a
+            tag, "fast", "balanced" or "best" as for `Predictor`;
+            "hf-hub:organisation/name@revision" for a Hub repository or "local-dir:path" for a
             folder, both with timm's config.json and model.safetensors.
         pretrained: Whether to load weights: the tag's, the variant's default ones, or those of the
             repository or folder. Without it any network is random, "hf-hub:" too, as in timm.
@@ -102,6 +103,7 @@ def create_model(
         TypeError: For an option that the configuration has not; the message has the valid ones.
         ValueError: For a value that the configuration refuses.
     """
+    name = find_word(name)
     config |= {"num_keypoints": num_keypoints, "num_classes": num_classes}
     config = _in_timms_words({name: value for name, value in config.items() if value is not None})
     num_keypoints = config.pop("num_classes", None)

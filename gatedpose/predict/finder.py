@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE, decode_boxes
 from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.device import find_device
 from gatedpose.errors import InputError, WeightsError, check_range
 from gatedpose.geometry import crop_image, invert, transform_points
 from gatedpose.media.images import ImageSource, read_image
@@ -72,7 +73,7 @@ class PersonFinder:
         *,
         min_score: float | None = None,
         size: int | None = None,
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
     ) -> None:
         network = create_model(model, pretrained=True) if isinstance(model, str) else model
         if (
@@ -86,7 +87,7 @@ class PersonFinder:
         self.min_score = MIN_SCORE if min_score is None else min_score
         check_range("PersonFinder: min_score", self.min_score, (0.0, 1.0))
         self.chance = BoxChance()
-        self.device = torch.device(device or "cpu")
+        self.device = find_device("cpu" if device is None else device)
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
         preprocessing = Preprocessing.of(network)
         self.size = self.longest_side = size or max(preprocessing.size)

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,24 @@ from torch import Tensor, nn
 from gatedpose.errors import InputError, InputTypeError, WeightsError, check_range
 from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.saved import check_skeleton, skeleton_of
+from gatedpose.models.zoo import create_model
+from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 from gatedpose.skeleton import Skeleton
+
+
+def load_network(name: str | os.PathLike[str], device: Any) -> tuple[nn.Module, Any]:
+    """Trained weights by name, or an exported file, and the device: the best one if None.
+
+    Raises:
+        InputError: For an exported file on another device than the CPU.
+    """
+    if Path(name).suffix.lower() in SUFFIXES:
+        if str(device or "cpu") != "cpu":
+            raise InputError(f"Predictor: {name} runs on the CPU, not on {str(device)!r}")
+        return ExportedNetwork(os.fspath(name)), "cpu"
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return create_model(os.fspath(name), pretrained=True), device
 
 
 def count_keypoints(model: nn.Module) -> int:

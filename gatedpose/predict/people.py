@@ -6,13 +6,14 @@ may have `longest_side`: to what a picture's longer side is shrunk before the de
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
 
-from gatedpose.errors import BoxError, DetectorError, check_choice
+from gatedpose.errors import BoxError, DetectorError, InputError, check_choice
 from gatedpose.geometry import Boxes, as_boxes, as_numbers, crop_scales
 from gatedpose.media.photos import Photo
 
@@ -42,9 +43,10 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
         return rows.new_zeros(0, 5)
     shape, rows = tuple(rows.shape), rows[None] if rows.dim() == 1 else rows
     if rows.dim() != 2 or rows.shape[1] not in (4, 5):
+        more = ", whose last may be a class: give boxes[:, :5]" if shape[1:] == (6,) else ""
         raise BoxError(
             "boxes must have shape (N, 4), each (x0, y0, x1, y1), or (N, 5) with a score behind; "
-            f"got shape {shape}"
+            f"got shape {shape}{more}"
         )
     if rows.shape[1] == 4:
         scores = rows.new_full((len(rows), 1), math.nan)
@@ -69,6 +71,24 @@ def _other_order(rows: Tensor, height: int, width: int) -> str:
         return ""
     first = f"({x[0]:g}, {y[0]:g}, {x[0] + w[0]:g}, {y[0] + h[0]:g})"
     return f". If they are (x, y, width, height), box 0 must be given as {first}"
+
+
+def boxes_of_each(boxes: Any, count: int) -> list[Any]:
+    """What is said of each of so many images: the same of all, or one entry an image.
+
+    Raises:
+        InputError: If there are not as many entries, or they are a single row of numbers.
+    """
+    if boxes is None or isinstance(boxes, str) or callable(boxes):
+        return [boxes] * count
+    each = [] if isinstance(boxes, Mapping) else list(boxes)
+    numbers = [one for one in each if isinstance(one, Real) or getattr(one, "ndim", 1) == 0]
+    if numbers or len(each) != count:
+        got = "one row of numbers" if numbers else f"a {type(boxes).__name__} of {len(boxes)}"
+        raise InputError(
+            f"Predictor: {count} images need a list of as many boxes, one entry an image, got {got}"
+        )
+    return each
 
 
 def placed_people(boxes: Any, height: int, width: int) -> Tensor:

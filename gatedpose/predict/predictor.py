@@ -1,6 +1,7 @@
 """From an image and boxes to poses in image pixels: read, crop, network, decode, map back."""
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias, overload
@@ -12,18 +13,23 @@ from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
 from gatedpose.engines.optimize import OptimizedNetwork
-from gatedpose.errors import GatedPoseError, InputError, check_choice, check_flags
+from gatedpose.errors import GatedPoseError, check_choice, check_flags
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import decode, flip_back
 from gatedpose.media.images import ImageSource
 from gatedpose.media.photos import Photo, as_rgb, read_photo
-from gatedpose.models.names import find_word
 from gatedpose.models.saved import calibration_of
-from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict import networks
 from gatedpose.predict.looks import CloserLook, default_detector
-from gatedpose.predict.people import WHOLE, Detector, people_in, spare_for_crops, spare_for_look
+from gatedpose.predict.people import (
+    WHOLE,
+    Detector,
+    boxes_of_each,
+    people_in,
+    spare_for_crops,
+    spare_for_look,
+)
 from gatedpose.predict.queues import Batches, ahead, begun, default_threads, result_of
 from gatedpose.skeleton import SKELETONS, Skeleton
 
@@ -37,9 +43,9 @@ class Predictor:
 
     Args:
         model: The name of trained weights, as `create_model` knows them, or "fast", "balanced" or
-            "best"; a network of the zoo, optimised or not; or any module with `num_keypoints` or
-            timm's `num_classes` K, (B, 3, H, W) -> (B, S, K, H/4, W/4). It is moved to `device` and
-            set to evaluation mode.
+            "best"; an exported .onnx or .xml file; a network of the zoo, optimised or not; or any
+            module with `num_keypoints` or timm's `num_classes` K, (B, 3, H, W) -> (B, S, K, H/4,
+            W/4). It is moved to `device` and set to evaluation mode.
         skeleton: The K joints; known for weights of the zoo.
         flip_test: Average with the prediction on the mirrored image: half as fast, a little better.
         decoder: See `gatedpose.heatmaps.decode`.
@@ -64,7 +70,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module | str,
+        model: nn.Module | str | os.PathLike[str],
         skeleton: Skeleton | None = None,
         *,
         detector: Detector | None = None,
@@ -73,19 +79,18 @@ class Predictor:
         decoder: Decoder = DEFAULT_DECODER,
         size: tuple[int, int] | None = None,
         batch_size: int = 32,
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         workers: int | None = None,
     ) -> None:
         check_choice("Predictor: decoder", decoder, DECODERS)
         check_flags("Predictor", flip_test=flip_test)
-        if isinstance(model, str):
-            model = create_model(find_word(model), pretrained=True)
-            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if isinstance(model, (str, os.PathLike)):
+            model, device = networks.load_network(model, device)
         self.skeleton = networks.find_skeleton(model, skeleton)
         self._own_joints = self.skeleton not in SKELETONS.values()  # may be no person's
         networks.check_options(size, batch_size, workers, min_person, detector)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
-        self.device = find_device(device) if device else like.device
+        self.device = like.device if device is None else find_device(device)
         takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
         self.dtype = torch.float32 if takes_any else like.dtype
         self.model = model.to(self.device).eval()
@@ -152,13 +157,7 @@ class Predictor:
             InputError: For boxes that are not one an image, or channels of a file.
         """
         if isinstance(image, (list, tuple)):
-            alike = boxes is None or isinstance(boxes, str) or callable(boxes)
-            each = [boxes] * len(image) if alike else list(boxes)
-            if len(each) != len(image):
-                raise InputError(
-                    f"Predictor: {len(image)} images need a list of as many boxes, one entry an "
-                    f"image, got {len(each)}"
-                )
+            each = boxes_of_each(boxes, len(image))
             images = (as_rgb(one, channels) for one in image)
             return list(self.stream(zip(images, each, strict=True)))
         [poses] = self._stream([(as_rgb(image, channels), boxes)], None, None)  # no thread

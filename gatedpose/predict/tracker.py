@@ -6,6 +6,7 @@ Identity is by box alone: two people who change places behind each other may cha
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from gatedpose.errors import InputError, InputTypeError, check_range
 from gatedpose.geometry import Boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
+from gatedpose.media.photos import as_rgb
 from gatedpose.pose import Pose
 from gatedpose.predict.people import Detector, find_people, placed_people
 from gatedpose.predict.predictor import Predictor
@@ -69,9 +71,9 @@ class Tracker:
         detector: Finds boxes of people in a frame, a uint8 tensor (3, H, W), such as
             `gatedpose.predict.detector.load_detector` makes: in the first frame if there are no
             `boxes`, when somebody is lost, when nobody is there, and every `detect_every` frames
-            for newcomers.
-        boxes: People of the first frame, as in a call of `Predictor`; by the detector if None, and
-            without one the whole frame is taken as one person.
+            for newcomers. If None the predictor's own finder, unless there are `boxes`.
+        boxes: People of the first frame, as in a call of `Predictor`, "whole" if it is one person;
+            by the detector if None, and without one the whole frame.
         min_confidence: Mean score of the joints below which a person is lost.
         detect_every: Frames after which the detector looks again, and somebody lost is given up.
         smooth: Makes the filter of a person's joints, such as
@@ -86,7 +88,7 @@ class Tracker:
         predictor: Predictor,
         detector: Detector | None = None,
         *,
-        boxes: Boxes | None = None,
+        boxes: Boxes | Literal["whole"] | None = None,
         min_confidence: float = 0.3,
         detect_every: int = 30,
         smooth: Callable[[], OneEuro] | None = None,
@@ -96,6 +98,8 @@ class Tracker:
         for name, tool in (("predictor", predictor), ("detector", detector), ("smooth", smooth)):
             if not (tool is None or callable(tool)):
                 raise InputTypeError(f"Tracker: {name} is called, got {tool!r:.80}")
+        if detector is None and boxes is None:
+            detector = predictor.finder
         self.predictor, self.detector, self.boxes = predictor, detector, boxes
         self.min_confidence, self.detect_every, self.smooth = min_confidence, detect_every, smooth
         self._tracks: list[_Track] = []
@@ -103,12 +107,15 @@ class Tracker:
         self._frame = -1
         self._size = torch.Size()  # (height, width) of the last frame
 
-    def __call__(self, image: ImageSource, time: float | None = None) -> list[Pose]:
+    def __call__(
+        self, image: ImageSource, time: float | None = None, *, channels: str = "rgb"
+    ) -> list[Pose]:
         """Poses of the people in the next frame.
 
         Args:
             image: Anything that `gatedpose.media.images.read_image` reads.
             time: Seconds, later than that of the frame before; needed by `smooth` only.
+            channels: "bgr" for arrays and tensors as OpenCV gives them.
 
         Returns:
             A pose with its `track` for each person, by number. Whoever is lost is left out if
@@ -123,7 +130,7 @@ class Tracker:
             raise InputError("Tracker: smoothing needs the time of each frame in seconds")
         if time is not None:
             check_range("Tracker: time", time, (-1e12, 1e12))
-        pixels = read_image(image)
+        pixels = read_image(as_rgb(image, channels))
         self._frame += 1
         if self._frame == 0:
             self._start(*pixels.shape[1:])

@@ -15,6 +15,7 @@ from torch import Tensor
 from gatedpose.errors import InputError, InputTypeError
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.hourglass import GatedHourglass
+from gatedpose.skeleton import plain_name
 
 
 @torch.no_grad()
@@ -88,11 +89,11 @@ def keep_shared_joints(
 
     `new` is the same network, for joints that are `wanted`, with fresh heads and heatmap remaps.
     Its fresh joints tell the next stack nothing at first, so that its other channels begin where
-    `old` ended.
+    `old` ended. "left_eye" and "LeftEye" are "left eye", see `plain_name`.
     """
-    shared = [name for name in wanted if name in joints]
-    before = torch.tensor([list(joints).index(name) for name in shared], dtype=torch.long)
-    after = torch.tensor([list(wanted).index(name) for name in shared], dtype=torch.long)
+    place = {plain_name(name): index for index, name in enumerate(joints)}
+    shared = {i: place[plain_name(n)] for i, n in enumerate(wanted) if plain_name(n) in place}
+    after, before = (torch.tensor([*part], dtype=torch.long) for part in (shared, shared.values()))
     trained = old.state_dict()
     for key, tensor in new.state_dict().items():
         if key.startswith("heads."):

@@ -455,3 +455,24 @@ def test_fast_finds_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for before, after in zip(numbers(slow), numbers(fast), strict=True):
         sure = before[..., 2] >= np.sort(before[..., 2])[..., -3:-2]  # the best three joints
         np.testing.assert_allclose(after[sure][:, :2], before[sure][:, :2], atol=3)
+
+
+def test_pictures_that_a_file_of_boxes_does_not_name(
+    photos: Path, box_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(photos, "--boxes", box_file, "--out", photos.parent / "out", "--no-pictures")
+    assert "does not name 1 of the 5 pictures, in which nobody is looked for" in caplog.text
+    assert "they are called 005.png" in caplog.text
+
+
+def test_a_video_into_a_folder_and_an_animation_into_a_video(
+    film_file: Path, tmp_path: Path
+) -> None:
+    run(film_file, "--whole", "--out", tmp_path / "drawn")
+    assert (tmp_path / "drawn" / f"{film_file.stem}.mp4").is_file()
+    frames = [Image.new("RGB", (64, 48), (40 * i, 90, 30)) for i in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    told = run(tmp_path / "a.gif", "--whole", "--out", tmp_path / "b.mp4")
+    assert "3 frames" in told.stdout
+    failed = run(tmp_path / "*.mp4", code=2)
+    assert "is a pattern of videos" in failed.output

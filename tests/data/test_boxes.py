@@ -66,7 +66,7 @@ def test_coco_results(tmp_path: Path) -> None:
     [
         ("boxes", "the file: must hold named fields, got str"),
         ({"a.jpg": 3}, "field 'a.jpg': must be a list of boxes"),
-        ({"a.jpg": [1, 2, 3, 4]}, r"field 'a.jpg': must have shape \(4, 4\), got \(4,\)"),
+        ({"a.jpg": [1, 2, 3]}, r"field 'a.jpg': must have shape \(4,\), got \(3,\)"),
         ({"a.jpg": [[1, 2, 3]]}, r"field 'a.jpg': must have shape \(1, 4\)"),
         ({"a.jpg": [[1, 2, 3, None]]}, "field 'a.jpg': .*not finite"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], r"results\[0\], field 'score': is missing"),
@@ -84,3 +84,10 @@ def test_bad_files_are_named(data: object, message: str, tmp_path: Path) -> None
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"absent\.json cannot be read as JSON"):
         read_boxes(tmp_path / "absent.json")
+
+
+def test_the_row_of_a_lone_person(tmp_path: Path) -> None:
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps({"a.jpg": [1, 2, 30, 40], "b.jpg": [[1, 2, 30, 40]]}))
+    table = read_boxes(file)
+    assert table.of(Path("a.jpg")) == table.of(Path("b.jpg")) == [[1, 2, 30, 40]]

@@ -14,6 +14,7 @@ from PIL import Image
 from gatedpose.cli import main
 from gatedpose.data.own import own, splits_in
 from gatedpose.data.readers import read_dataset
+from gatedpose.data.sides import pairs_text
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.run import score_people
 from gatedpose.skeleton import COCO17, MPII16
@@ -532,3 +533,72 @@ def test_boxes_are_those_of_people(tmp_path: Path, caplog: pytest.LogCaptureFixt
     write(file, content)
     assert read_boxes(file).of(Path("a.jpg")) == [[1, 2, 31, 42]]
     assert np.isfinite(person["bbox"]).all()
+
+
+def one_table(folder: Path, names: list[str], category: dict[str, Any]) -> Path:
+    """Pictures of one person each, all of whose joints are labelled."""
+    joints = category["keypoints"]
+    points = [n for i in range(len(joints)) for n in (10 + i, 12 + i, 2)]
+    table = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
+        "categories": [{"id": 1, "name": "person", **category}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "keypoints": points}
+            for i in range(len(names))
+        ],
+    }
+    write(folder / "train.json", table)
+    return folder
+
+
+def test_names_that_label_studio_writes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = [
+        "..\\..\\label-studio\\media\\upload\\1\\a.jpg", "/data/upload/1/b.jpg",
+        "my%20photo.jpg", "images\\1/c.jpg", "d.jpg",
+    ]  # fmt: skip
+    there = ["a.jpg", "b.jpg", "my photo.jpg", "c.jpg", "d.jpg"]
+    for name in there:
+        picture(tmp_path / "images" / name)
+    people = own(one_table(tmp_path, names, {"keypoints": JOINTS}), "train")
+    assert [person.image.name for person in people] == there
+    assert "4 pictures found by bare name: " in caplog.text
+    names[1] = "/data/upload/2/a.jpg"  # two of one bare name are not told apart
+    with pytest.raises(DatasetError, match="must lie in the folder of images"):
+        own(one_table(tmp_path, names, {"keypoints": JOINTS}), "train")
+
+
+def test_copies_of_a_photo_are_on_one_side(tmp_path: Path) -> None:
+    names = [f"{i}_jpg.rf.{copy}{i}ab.jpg" for i in range(12) for copy in range(3)]
+    for name in names:
+        picture(tmp_path / "images" / name)
+    held = own(one_table(tmp_path, names, {"keypoints": JOINTS}), "val")
+    photos = [person.image.name.partition(".rf.")[0] for person in held]
+    assert 3 <= len(photos) < len(names)
+    assert all(photos.count(photo) == 3 for photo in photos)
+
+
+def test_cocos_joints_with_their_limbs_are_cocos(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.jpg")
+    joints = [name.replace(" ", "_") for name in COCO17.joints]
+    limbs = [[16, 14], [14, 12], [17, 15]]  # the first of COCO's file
+    [person] = own(
+        one_table(tmp_path, ["a.jpg"], {"keypoints": joints, "skeleton": limbs}), "train"
+    )
+    assert person.skeleton is COCO17
+    other = {"keypoints": joints, "flip_pairs": [["left_eye", "right_eye"]]}
+    [person] = own(one_table(tmp_path, ["a.jpg"], other), "train")
+    assert person.skeleton.flip_pairs == ((1, 2),)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("linke Schulter", "rechte Schulter"), ("ombro esquerdo", "ombro direito"), ("左肩", "右肩"),
+     ("lft_sho", "rgt_sho"), ("linkerschouder", "rechterschouder"), (" left hip", "right hip ")],
+)  # fmt: skip
+def test_sides_in_other_words(names: tuple[str, str], tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.jpg")
+    [person] = own(one_table(tmp_path, ["a.jpg"], {"keypoints": list(names)}), "train")
+    assert person.skeleton.flip_pairs == ((1, 0),)
+    assert "left and right" not in pairs_text(person.skeleton)
+    [person] = own(one_table(tmp_path, ["a.jpg"], {"keypoints": ["0", "1"]}), "train")
+    assert "none: if any joints are left and right, name them" in pairs_text(person.skeleton)

@@ -8,6 +8,7 @@ import timm
 import torch
 
 import gatedpose
+from gatedpose.errors import WeightsError
 from gatedpose.models.saved import save_model
 from gatedpose.skeleton import LSP14, Skeleton
 
@@ -99,3 +100,17 @@ def test_joints_must_be_the_models(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'lsp14' has 14 joints, the model has 3 heatmaps"):
         save_model(kite_model(), tmp_path / "saved", LSP14)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14)
+    (tmp_path / "run").mkdir()
+    save_model(model, tmp_path / "run" / "model", LSP14)
+    monkeypatch.chdir(tmp_path)
+    for name in ("run/model", "run", "./run", str(tmp_path / "run"), "local-dir:run/model"):
+        found = gatedpose.create_model(name, pretrained=True)
+        assert torch.equal(found.stem.conv.weight, model.stem.conv.weight)
+    with pytest.raises(WeightsError, match=r"holds no config\.json \(name run/model\)"):
+        gatedpose.create_model("local-dir:run", pretrained=True)
+    word = gatedpose.create_model("fast", pretrained=True)
+    assert word.pretrained_cfg["architecture"] == "gated_hg_1s_68"

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gatedpose
-from gatedpose.errors import BoxError, ImageError, WeightsError
+from gatedpose.errors import BoxError, ImageError, InputError, WeightsError
+from gatedpose.export import export
 from gatedpose.geometry import crop_matrices, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.media.demo import demo_image
@@ -416,3 +417,59 @@ def test_round_trip_has_no_bias() -> None:
     errors = np.stack([pose.keypoints for pose in poses]) - points.numpy()
     assert np.abs(errors).max() < 0.02
     assert np.abs(errors.mean(axis=(0, 1))).max() < 0.002
+
+
+def test_several_images_need_several_boxes(finder: DotFinder) -> None:
+    predictor, pictures = Predictor(finder, THREE), [np.zeros((64, 64, 3), np.uint8)] * 4
+    for boxes in ([1, 2, 30, 40], np.array([1, 2, 30, 40]), torch.tensor([1, 2, 30, 40])):
+        with pytest.raises(ValueError, match=r"4 images need .*, got one row of numbers"):
+            predictor(pictures, boxes)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="got a dict of 4"):
+        predictor(pictures, {"a.jpg": 1, "b.jpg": 2, "c.jpg": 3, "d.jpg": 4})  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=r"may be a class: give boxes\[:, :5\]"):
+        predictor(pictures[0], [[1, 2, 30, 40, 0.9, 0]])
+
+
+def test_several_images_in_one_are_told() -> None:
+    predictor = Predictor(DotFinder(), THREE)
+    for source, message in (
+        (np.zeros((2, 40, 60, 3), np.uint8), "of several images give a list"),
+        (torch.zeros(2, 3, 40, 60), "of several images give a list"),
+        (np.zeros((3, 40, 60), np.uint8), "its axes stand in another order"),
+        (torch.zeros(40, 60, 3), "its axes stand in another order"),
+    ):
+        with pytest.raises(ImageError, match=message):
+            predictor(source)
+    with pytest.raises(TypeError, match=r"got generator: for a loop there is Predictor\.stream"):
+        predictor(picture for picture in ())
+
+
+def test_an_exported_file_is_a_model(tmp_path: Path) -> None:
+    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14, width=8)
+    export(model, tmp_path / "a.xml", "openvino", skeleton=LSP14, size=(64, 64))
+    photo = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    with pytest.warns(UserWarning, match="untrained"):
+        [wanted] = Predictor(model, size=(64, 64))(photo, [[0, 0, 70, 90]])
+    for name in (tmp_path / "a.xml", str(tmp_path / "a.xml")):
+        [found] = Predictor(name)(photo, [[0, 0, 70, 90]])
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)
+    with pytest.raises(InputError, match=r"a\.xml runs on the CPU, not on 'cuda'"):
+        Predictor(tmp_path / "a.xml", device="cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="0 is a GPU here")
+def test_a_number_is_a_gpu(finder: DotFinder) -> None:
+    for number in (0, "0"):
+        with pytest.raises(InputError, match="the device '0' cannot be used"):
+            Predictor(finder, THREE, device=number)
+
+
+def test_joints_are_guessed_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    Predictor(gatedpose.create_model("gated_hg_1s_68", pretrained=True))
+    assert "taken for those" not in caplog.text
+    with pytest.warns(UserWarning, match="untrained"):
+        Predictor(gatedpose.create_model("gated_hg_1s_68", num_keypoints=17, width=8))
+    assert (
+        "17 heatmaps does not say which joints they are: they are taken for those of coco17"
+        in caplog.text
+    )

@@ -269,3 +269,20 @@ def test_bad_input(predictor: Predictor) -> None:
         Tracker(predictor, boxes=[[500, 0, 600, 50]])(scene())
     with pytest.raises(DetectorError, match="StubDetector returned no boxes but a list"):
         Tracker(predictor, StubDetector([[1, 2, 3]]))(scene())
+
+
+def test_people_are_looked_for_as_the_predictor_does() -> None:
+    here, there = (60.0, 60.0), (330.0, 180.0)
+    detector = StubDetector(around(here, there))
+    tracker = Tracker(Predictor(InkFinder(), SIX, detector=detector))
+    assert [pose.track for pose in tracker(scene(here, there))] == [0, 1]
+    whole = Tracker(Predictor(InkFinder(), SIX, detector=detector), boxes="whole")
+    [pose] = whole(scene(here))
+    assert pose.box.tolist() == [0, 0, W, H]
+    assert detector.calls == 1
+
+
+def test_frames_of_opencv(predictor: Predictor) -> None:
+    frame = scene((60.0, 60.0)).permute(1, 2, 0).numpy()[..., ::-1]
+    [pose] = Tracker(predictor, boxes=around((60.0, 60.0)))(frame, channels="bgr")
+    assert centre(pose) == pytest.approx([60.5, 60.5], abs=2)

@@ -1,0 +1,55 @@
+r"""Pictures whose names in a table are encoded, or behind folders that are not there.
+
+Label Studio writes "/data/upload/1/a.jpg", "..\..\upload\1\a.jpg" or "my%20photo.jpg".
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from gatedpose.data.annotations import Row
+
+LOG = logging.getLogger(__name__)
+
+
+def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict[int | str, Row]:
+    """The pictures that are in the likeliest folder by the last part of their name, so renamed."""
+    told = {i: str(row.values.get("file_name", "")) for i, row in images.items()}
+    names = {i: name if "/" in name else name.replace("\\", "/") for i, name in told.items()}
+    there = {
+        folder: {i for i, name in names.items() if _is_file(folder / name)}
+        for folder in folders
+        if folder.is_dir()
+    }
+    home = max(there, key=lambda folder: len(there[folder]), default=None)
+    if home is None or len(there[home]) == len(images):
+        return {}
+    files: dict[str, list[Path]] = {}
+    for file in home.rglob("*"):
+        files.setdefault(file.name, []).append(file.relative_to(home))
+    bare = {
+        i: unquote(name).replace("\\", "/").rpartition("/")[2]
+        for i, name in names.items()
+        if i not in there[home]
+    }
+    count = Counter(bare.values())
+    found = {
+        i: replace(images[i], values={**images[i].values, "file_name": places[0].as_posix()})
+        for i, name in bare.items()
+        if len(places := files.get(name, [])) == count[name] == 1
+    }
+    if found:
+        first = next(iter(found))
+        text = f"{told[first]!r:.80} is {found[first].values['file_name']!r}, for example"
+        LOG.warning(f"{images[first].file}: {len(found)} pictures found by bare name: {text}")
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # of a name that no file can have
+        return False
