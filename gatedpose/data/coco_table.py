@@ -58,7 +58,12 @@ def load_table(file: Path, folders: Sequence[Path] = ()) -> Table:
         DatasetError: For an unreadable file, a missing list or key, an id that occurs twice, or an
             annotation of an unknown image.
     """
-    data = Row(file, "the file", load_json(file))
+    return as_table(file, load_json(file), folders)
+
+
+def as_table(file: Path, content: Any, folders: Sequence[Path] = ()) -> Table:
+    """The table that a file holds; see `load_table`."""
+    data = Row(file, "the file", content)
     images, categories, annotations = (
         by_id(rows(file, kind, data.get(kind))) for kind in ("images", "categories", "annotations")
     )

@@ -1,4 +1,4 @@
-"""Reader of a user's own data: COCO's format with any joints, which the file itself names."""
+"""Reader of a user's own data: COCO's format or YOLO's, with any joints, which the file names."""
 
 import hashlib
 import logging
@@ -9,9 +9,10 @@ from pathlib import Path
 from gatedpose.data.agreement import require_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
-from gatedpose.data.coco_table import joint_categories, joint_names, load_table
+from gatedpose.data.coco_table import as_table, joint_categories, joint_names, load_table
 from gatedpose.data.samples import Sample
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
+from gatedpose.data.yolo import yolo_splits, yolo_table
 from gatedpose.errors import DatasetError
 from gatedpose.skeleton import MPII16, SKELETONS, Skeleton, plain_name
 
@@ -32,7 +33,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     Args:
         folder: Holds `split`.json and images/; or what CVAT (annotations/person_keypoints_*.json,
             images/), Roboflow (`split`/_annotations.coco.json beside the images) or Label Studio
-            (result.json, images/) export. The file is COCO's, coordinates included: images (id,
+            (result.json, images/) export; or data.yaml of YOLO's keypoints, see
+            `gatedpose.data.yolo`. The file is COCO's, coordinates included: images (id,
             file_name), annotations (id, image_id, category_id, keypoints; bbox may be left out,
             then the tight box of the labelled joints is taken) and categories. The category that
             has "keypoints", which name the joints, counts, see `joint_categories`; its "skeleton"
@@ -59,7 +61,10 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     """
     held = split.lower() in ALIASES[1] and not has_validation(folder)
     place = _place(Path(folder), "train" if held else split)
-    table = load_table(place.file, place.images)
+    if place.file.suffix == ".json":
+        table = load_table(place.file, place.images)
+    else:
+        table = as_table(place.file, yolo_table(place.file, place.images[0]))
     categories = joint_categories(table)
     skeleton = _skeleton(categories[0])
     warn_of_unpaired(skeleton, place.file)
@@ -107,6 +112,9 @@ def _places(folder: Path) -> dict[str, Place]:
     for file in sorted(folder.glob(f"*/{ROBOFLOW}")):
         name = file.parent.name
         found.setdefault(name, Place(name, file, (file.parent, file.parent / "images")))
+    for file in () if found else sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        for name, pictures in yolo_splits(file).items():
+            found.setdefault(name, Place(name, file, (pictures,)))
     return {name: place for name, place in found.items() if not name.startswith(".")}
 
 
@@ -157,7 +165,8 @@ def _place(folder: Path, split: str) -> Place:
     if not places:
         raise DatasetError(
             f"{folder} holds no split such as train.json: tables are COCO's, as CVAT, Roboflow and "
-            "Label Studio export them; not YOLO's .txt, DeepLabCut's .csv or SLEAP's .slp"
+            "Label Studio export them, or YOLO's, with a data.yaml that has kpt_shape; not "
+            "DeepLabCut's .csv or SLEAP's .slp"
         )
     raise DatasetError(f"{folder} has the splits {', '.join(places)}, not {split!r}")
 

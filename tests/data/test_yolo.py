@@ -1,0 +1,103 @@
+"""YOLO's labels of keypoints, built as ultralytics and Roboflow write them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gatedpose.data.own import own, splits_in
+from gatedpose.errors import DatasetError
+from gatedpose.skeleton import COCO17
+
+FACTS = """
+path: ../somewhere/else
+train: {train}
+val: {val}
+test:  # none
+kpt_shape: [3, {numbers}]
+flip_idx: [0, 2, 1]
+names:
+  0: cat
+"""
+NAMES = "kpt_names:\n  0: [nose, left_ear, right_ear]\n"
+# Of a picture of 80 x 40: a box of 40 x 20 about its centre; one joint is not labelled.
+THREE = "0 0.5 0.5 0.5 0.5 0.25 0.5 2 0.5 0.25 1 0 0 0\n"
+TWO = "0 0.5 0.5 0.5 0.5 0.25 0.5 0.5 0.25 0 0\n"
+
+
+def write(folder: Path, *, roboflow: bool, line: str = THREE, numbers: int = 3) -> Path:
+    """Two pictures to train on, one of which shows nobody, and one to validate by."""
+    for split, names in (("train", ("a", "empty")), ("val", ("b",))):
+        images = folder / split / "images" if roboflow else folder / "images" / split
+        labels = folder / split / "labels" if roboflow else folder / "labels" / split
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (80, 40)).save(images / f"{name}.jpg")
+            (labels / f"{name}.txt").write_text("" if name == "empty" else line)
+    where = [f"../{s}/images" if roboflow else f"images/{s}" for s in ("train", "val")]
+    facts = FACTS.format(train=where[0], val=where[1], numbers=numbers)
+    (folder / "data.yaml").write_text(facts + NAMES)
+    return folder
+
+
+@pytest.mark.parametrize("roboflow", [False, True])
+@pytest.mark.parametrize(("line", "numbers"), [(THREE, 3), (TWO, 2)])
+def test_both_layouts_and_kinds_of_joints(
+    tmp_path: Path, roboflow: bool, line: str, numbers: int
+) -> None:
+    write(tmp_path, roboflow=roboflow, line=line, numbers=numbers)
+    assert splits_in(tmp_path) == ("train", "val")
+    [person] = own(tmp_path, "train")
+    assert person.image.name == "a.jpg"
+    assert person.skeleton.joints == ("nose", "left ear", "right ear")
+    assert person.skeleton.flip_pairs == ((1, 2),)
+    assert person.box.tolist() == [20, 10, 60, 30]
+    assert person.labelled.tolist() == [True, True, False]
+    np.testing.assert_allclose(person.keypoints[:2], [[20.5, 20.5], [40.5, 10.5]])
+    assert [p.image.name for p in own(tmp_path, "val")] == ["b.jpg"]
+
+
+def test_seventeen_joints_without_names_are_cocos(tmp_path: Path) -> None:
+    line = "0 0.5 0.5 0.5 0.5 " + "0.4 0.5 2 " * 17
+    write(tmp_path, roboflow=False, line=line)
+    flips = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+    (tmp_path / "data.yaml").write_text(
+        f"train: images/train\nval: images/val\nkpt_shape: [17, 3]\nflip_idx: {flips}\nnames: [p]\n"
+    )
+    [person] = own(tmp_path, "train")
+    assert person.skeleton is COCO17
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[3, 3]", "[3, 4]", r"data\.yaml, the file, field 'kpt_shape': must be \[joints, 2\]"),
+        ("[3, 3]", "[4, 3]", r"'kpt_names': must be 4 names"),
+        ("[0, 2, 1]", "[0, 2, 2]", r"'flip_idx': must be the numbers 0 to 2"),
+        ("[0, 2, 1]", "[1, 2, 0]", r"'flip_idx': must exchange joints in pairs"),
+        ("images/train", "train.txt", r"'train' must be a folder of pictures"),
+        ("path:", "path: [", r"data\.yaml cannot be read as YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path, roboflow=False) / "data.yaml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(DatasetError, match=message):
+        own(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.5 0.5 0.1 0.2 2", r"a\.txt, line 1: .* are 14 numbers, got 8"),
+        (THREE.replace("0.25", "left"), r"a\.txt, line 1: could not convert"),
+        (THREE.replace("0 0.5", "7 0.5", 1), r"'category_id': 7 is the id of none"),
+        (THREE.replace("0.5 2", "0.5 3"), "the visibility, must be 0, 1 or 2, got 3"),
+    ],
+)
+def test_a_wrong_line_is_named(line: str, message: str, tmp_path: Path) -> None:
+    write(tmp_path, roboflow=False, line=line)
+    with pytest.raises(DatasetError, match=message):
+        own(tmp_path, "train")
