@@ -128,8 +128,13 @@ def _told(model: nn.Module) -> tuple[Skeleton | None, Mapping[str, Any] | None]:
     """Joints and calibration: by config.json of a folder or repository, else by the table."""
     cfg = getattr(model, "pretrained_cfg", {})
     if (source := cfg.get("source")) in ("local-dir", "hf-hub"):
-        config = read_config(source, cfg["file" if source == "local-dir" else "hf_hub_id"])
-        skeleton = config.get("skeleton")
-        return Skeleton.from_dict(skeleton) if skeleton else None, config.get("calibration")
+        place = cfg["file" if source == "local-dir" else "hf_hub_id"]
+        known: Any = getattr(model, "told", None)  # each reading may ask the Hub
+        if known is None or known[0] != place:
+            config = read_config(source, place)
+            skeleton = Skeleton.from_dict(config["skeleton"]) if config.get("skeleton") else None
+            known = place, skeleton, config.get("calibration")
+            object.__setattr__(model, "told", known)
+        return known[1], known[2]
     weights = weights_table().get(f"{cfg.get('architecture')}.{cfg.get('tag')}")
     return (SKELETONS.get(weights.skeleton or ""), weights.calibration) if weights else (None, None)
