@@ -61,11 +61,11 @@ def random_crops() -> Crops:
     return Crops(images, keypoints, torch.ones(PEOPLE, 14, dtype=torch.bool))
 
 
-def steps_a_second(trainer: Trainer, batches: Iterable[Batch], phase: Phase, steps: int) -> float:
+def steps_a_second(trainer: Trainer, batches: Iterable[Batch], steps: int) -> float:
     """Speed of training steps."""
     start = time.perf_counter()
     for batch in islice(batches, steps):
-        trainer.step(batch, phase)  # reads the loss, and so waits for the device
+        trainer.step(batch)  # reads the loss, and so waits for the device
     return steps / (time.perf_counter() - start)
 
 
@@ -79,20 +79,19 @@ def draws_a_second(batches: Iterator[Batch], steps: int) -> float:
 
 def measure(way: str, recipe: Recipe, model: str, crops: Crops, steps: int, turns: int) -> Speed:
     """Trains a fresh network for a while."""
-    [phase] = recipe.phases
     network = gatedpose.create_model(model, num_keypoints=14)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(network, crops, torch.ones(PEOPLE), crops, LSP14, recipe, Path(folder))
-        fresh, same = trainer.batches(phase), repeat(next(trainer.batches(phase)))
-        steps_a_second(trainer, fresh, phase, 3)  # to warm up
+        fresh, same = trainer.batches(), repeat(next(trainer.batches()))
+        steps_a_second(trainer, fresh, 3)  # to warm up
         rates = [
-            [steps_a_second(trainer, source, phase, steps) for source in (same, fresh)]
+            [steps_a_second(trainer, source, steps) for source in (same, fresh)]
             for _ in range(turns)
         ]
         drawn = draws_a_second(fresh, steps * turns)
-        peak = peak_mb(lambda: trainer.step(next(same), phase), trainer.accelerator.device)
+        peak = peak_mb(lambda: trainer.step(next(same)), trainer.accelerator.device)
     medians = [statistics.median(column) for column in zip(*rates, strict=True)]
-    return Speed(way, *(phase.batch_size * rate for rate in (*medians, drawn)), peak)
+    return Speed(way, *(trainer.phase.batch_size * rate for rate in (*medians, drawn)), peak)
 
 
 @click.command(help=__doc__)

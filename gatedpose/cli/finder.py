@@ -58,12 +58,13 @@ def finder() -> None:
 def train(name: str, out: Path, **options: Any) -> None:
     """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
     give_way()
+    from gatedpose.training.finder import train_finder
     from gatedpose.training.finder_recipe import FinderRecipe
-    from gatedpose.training.finder_run import train_finder
 
     folders = {key: options.pop(key) for key in ("complete", "stretched", "partly", "empty")}
     watch_every, resume = options.pop("watch_every"), options.pop("resume")
     given = {key: value for key, value in options.items() if value not in (None, ())}
+    given["precision"] = "bf16" if given.pop("bf16", True) else "no"
     given["init"] = given.get("init", FinderRecipe().init) or None
     recipe = FinderRecipe(**given)
     model = train_finder(name, recipe, folders, out, watch_every=watch_every, resume=resume)

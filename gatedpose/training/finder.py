@@ -1,198 +1,190 @@
-"""The training loop of a finder: packed pictures in, averaged weights out, resumable."""
+"""From folders of pictures with people's boxes to a trained finder in a folder."""
 
-import math
+import itertools
 import statistics
-import time
-from collections.abc import Mapping
-from dataclasses import astuple
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 
-from gatedpose.batches.pictures import FILL, Pictures
+from gatedpose.batches.pictures import FILL, Pictures, read_empty, read_labelled
 from gatedpose.batches.views import ViewBatch, draw_views
 from gatedpose.boxmaps import BOX_STRIDE, decode_boxes, encode_boxes
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DivergedError
+from gatedpose.errors import DatasetError, InputError
 from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
-from gatedpose.files.journal import JsonLines
+from gatedpose.files.whole import held
 from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.training import folder
-from gatedpose.training.devices import stopping
+from gatedpose.models.finder import GatedFinder, start_from_pose
+from gatedpose.models.hourglass import GatedHourglass
+from gatedpose.models.saved import save_model
+from gatedpose.models.weights import check_fit, load_tensors
+from gatedpose.models.zoo import create_model
+from gatedpose.training.devices import make_accelerator
 from gatedpose.training.finder_recipe import FinderRecipe
-from gatedpose.training.groups import FinderPhase
-from gatedpose.training.log import share_bar, tell
+from gatedpose.training.folder import check_folder
+from gatedpose.training.loop import Loop
 from gatedpose.training.losses import finder_loss
-from gatedpose.training.optimizer import make_optimizer, set_learning_rate
-from gatedpose.training.schedule import Progress, learning_rate
 
-CALIBRATION = 16  # batches that the averaged network's batch norm takes its statistics from
+WATCHED = 300  # pictures of a validation split that watch a training
+# Training pictures, how often each is drawn, and a folder's pictures to watch by its name.
+Data: TypeAlias = tuple[Pictures, Tensor, dict[str, Pictures]]
 
 
-class FinderTrainer:
-    """Trains a finder by a recipe, on the CPU or CUDA, in one process.
-
-    Writes into `out`: recipe.json; last.pt, from which it goes on if it is there; log.jsonl, a line
-    a look at the validation pictures; best.safetensors, the averaged weights of the best look.
-    SIGTERM or Ctrl-C saves and stops.
+def train_finder(
+    name: str,
+    recipe: FinderRecipe,
+    folders: Mapping[str, Sequence[Path]],
+    out: Path,
+    *,
+    watch_every: int = 10_000,
+    resume: bool = False,
+) -> Path:
+    """Trains a finder on the "train" splits of folders; their "val" splits watch it.
 
     Args:
-        model: A finder, freshly made.
-        pictures: To train on.
-        draws: (N,) how often each of them is drawn, in relation to the others.
-        val: Pictures to watch the training by, by name.
+        name: A finder of the zoo.
         recipe: See `FinderRecipe`.
-        out: Folder, made if it is not there.
+        folders: Of "complete" pictures, in which all people have a box, of "stretched" ones, which
+            are complete but not of the camera's aspect, of "partly" labelled and of "empty" ones;
+            see `gatedpose.batches.pictures`.
+        out: Folder for packed pictures, checkpoints, log and weights.
         watch_every: Pictures between two looks.
+        resume: Go on with the training in `out`, if there is one.
+
+    Returns:
+        Folder of the trained network, to be used as "local-dir:" model.
+
+    Raises:
+        DatasetError: For no folder, or one that is not what it should be.
+        FileExistsError: If `out` holds a training and is not to be resumed.
+        ImportError: Without accelerate, matplotlib or tensorboard.
+        InputError: For a network that is no finder, weights that it cannot start from, several
+            processes, or an `out` that another program trains into.
     """
+    check_folder(out, resume, itertools.chain(*folders.values()))
+    accelerator = make_accelerator(recipe.precision)
+    if (processes := accelerator.num_processes) > 1:
+        raise InputError(f"a finder is trained in one process, not in {processes}")
+    torch.manual_seed(recipe.seed)
+    model = _model(name, recipe.init)
+    out.mkdir(parents=True, exist_ok=True)
+    with held(out / ".lock", f"another program trains into {out}"):
+        data = _packed(folders, recipe, out)
+        trainer = FinderTrainer(data, accelerator, model, recipe, out, watch_every)
+        save_model(trainer.run(), out / "model", None)
+    return out / "model"
 
-    def __init__(
-        self,
-        model: HeatmapNetwork,
-        pictures: Pictures,
-        draws: Tensor,
-        val: Mapping[str, Pictures],
-        recipe: FinderRecipe,
-        out: Path,
-        *,
-        watch_every: int = 10_000,
-    ) -> None:
-        from timm.utils import ModelEmaV3
 
-        self.pictures, self.draws, self.val = pictures, draws.double(), val
-        self.recipe, self.out, self.watch_every = recipe, out, watch_every
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(recipe, model)
-        self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True)
-        self.preprocessing = Preprocessing.of(model)
-        self.progress = Progress()
-        self.best = 0.0
-        self.losses: list[tuple[float, float]] = []  # since the last look at `val`
-        out.mkdir(parents=True, exist_ok=True)
-        folder.note_recipe(out, recipe)
-        if (out / folder.CHECKPOINT).exists():
-            self._restore()
+class FinderTrainer(Loop[ViewBatch]):
+    """Trains a finder, see `Loop`, in one process, with what `_packed` returns."""
 
-    def run(self) -> HeatmapNetwork:
-        """Trains to the end of the recipe; returns the network of averaged weights.
+    recipe: FinderRecipe
+    score = "val_found", "validation people found (%)"
 
-        Raises:
-            DivergedError: If the loss is not finite; the last checkpoint is kept.
-            SystemExit: After SIGTERM or Ctrl-C, once the checkpoint is written.
-        """
-        log = JsonLines(self.out / "log.jsonl", resume=True)
-        with share_bar() as bar, stopping() as stop, log:
-            while self.progress.phase < len(self.recipe.phases):
-                phase = self.recipe.phases[self.progress.phase]
-                while self.progress.images < phase.images:
-                    self.step(self._batch(phase, self.progress.step), phase)
-                    bar.update(100 * self.progress.share(self.recipe) - bar.n)
-                    if self.progress.is_due(phase, self.watch_every):
-                        log.add(self._watch(phase))
-                    if stop:
-                        self._save()
-                        step = self.progress.step
-                        raise SystemExit(f"stopped at step {step}; --resume goes on")
-                self.progress.phase, self.progress.images = self.progress.phase + 1, 0
-                self._save()
-        averaged: HeatmapNetwork = self.ema.module.cpu().eval()
-        return averaged
+    def __init__(self, data: Data, *training: Any) -> None:
+        self.pictures, self.draws, self.val = data
+        super().__init__(*training)
 
-    def _batch(self, phase: FinderPhase, step: int) -> ViewBatch:
+    def batches(self) -> Iterator[ViewBatch]:
+        """Those that are left of the phase."""
+        while self.progress.images < self.phase.images:
+            yield self._drawn(self.progress.step)
+
+    def _drawn(self, step: int) -> ViewBatch:
         """The views of one step; they follow from the recipe's seed and the step."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        indices = torch.multinomial(self.draws, phase.batch_size, True, generator=generator)
-        looks = self.recipe.views, self.preprocessing
-        return draw_views(self.pictures, indices, (phase.size, phase.size), *looks, generator)
+        indices = torch.multinomial(self.draws, self.phase.batch_size, True, generator=generator)
+        size, looks = (self.phase.size, self.phase.size), (self.recipe.views, self.preprocessing)
+        return draw_views(self.pictures, indices, size, *looks, generator)
 
-    def step(self, batch: ViewBatch, phase: FinderPhase) -> None:
-        """Learns from one batch."""
-        set_learning_rate(self.optimizer, learning_rate(self.recipe, self.progress))
-        self.model.train()
-        images = batch.images.to(self.device, memory_format=torch.channels_last)
-        size = (phase.size // BOX_STRIDE, phase.size // BOX_STRIDE)
-        targets = encode_boxes(batch.boxes.to(self.device), size, batch.known.to(self.device))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            maps = self.model(images)[:, -1]
-        centres, boxes = finder_loss(maps, targets)
+    def learn(self, batch: ViewBatch) -> float:
+        """Computes the gradients of a batch; returns its loss."""
+        device, side = self.accelerator.device, self.phase.size // BOX_STRIDE
+        targets = encode_boxes(batch.boxes.to(device), (side, side), batch.known.to(device))
+        images = batch.images.to(device, memory_format=torch.channels_last)
+        centres, boxes = finder_loss(self.model(images)[:, -1], targets)
         loss = centres + self.recipe.boxes * boxes
-        if not math.isfinite(value := loss.item()):
-            raise DivergedError(f"the loss became {value} at step {self.progress.step}")
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.ema.update(self.model, step=self.progress.step)
-        self.losses.append((centres.item(), boxes.item()))
-        self.progress.images += phase.batch_size
-        self.progress.step += 1
+        self.accelerator.backward(loss)
+        return loss.item()
 
-    def _watch(self, phase: FinderPhase) -> dict[str, Any]:
-        """Scores the averaged network, keeps it if it is the best, and saves."""
-        self._calibrate(phase)
-        centres, boxes = torch.tensor(self.losses).mean(dim=0).tolist()
-        row: dict[str, Any] = {
-            "time": time.strftime("%H:%M:%S"),
-            "size": phase.size,
-            "images": self.progress.images,
-            "share": round(self.progress.share(self.recipe), 4),
-            "centres": round(centres, 4),
-            "boxes": round(boxes, 4),
-        }
-        scores = []
+    def look(self) -> tuple[float, dict[str, float], None]:
+        """The mean over `val` of the recall, or of how often the surest box is right."""
+        scores, more = [], {}
         for name, pictures in self.val.items():
-            found = find_in(self.ema.module, pictures, phase.size)
+            found = find_in(self.ema.module, pictures, self.phase.size)
             heights = pictures.sizes[:, 1].tolist()
             listed = [People(*both) for both in zip(pictures.boxes, heights, strict=True)]
             if bool(pictures.complete.all()):
                 scores.append(match(found, listed, 1 / 6).recall_at(0.8)[0])
-                row[f"{name}_recall"] = round(scores[-1], 4)
+                more[f"{name}_recall"] = round(100 * scores[-1], 2)
             else:
                 scores.append(surest_right(found, listed))
-                row[f"{name}_surest"] = round(scores[-1], 4)
-                row[f"{name}_any"] = round(any_right(found, listed), 4)
-        tell(row)
-        self.losses.clear()
-        if (score := self.progress.phase + statistics.fmean(scores)) >= self.best:
-            self.best = score
-            folder.save_best(self.out, self.ema.module)
-        self._save()
-        return row
+                more[f"{name}_surest"] = round(100 * scores[-1], 2)
+                more[f"{name}_any"] = round(100 * any_right(found, listed), 2)
+        return 100 * statistics.fmean(scores), more, None
 
-    def _calibrate(self, phase: FinderPhase) -> None:
-        batches = (self._batch(phase, -1 - i).images.to(self.device) for i in range(CALIBRATION))
-        with (
-            torch.no_grad(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16),
-        ):
-            update_bn(batches, self.ema.module)
+    def inputs(self) -> Iterator[Tensor]:
+        """Views that no step draws, the same at every look."""
+        for i in range(0, self.recipe.calibrate, self.phase.batch_size):
+            images = self._drawn(-1 - i // self.phase.batch_size).images
+            yield images.to(self.accelerator.device, memory_format=torch.channels_last)
 
-    def _save(self) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "ema": self.ema.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "progress": (*astuple(self.progress), self.best),
-            "losses": self.losses,
-        }
-        folder.save_checkpoint(self.out, state)
 
-    def _restore(self) -> None:
-        with folder.damage_named(self.out):
-            state = folder.load_checkpoint(self.out)
-            self.model.load_state_dict(state["model"])
-            self.ema.module.load_state_dict(state["ema"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            *place, best = state["progress"]
-            self.progress = Progress(*place).checked(len(self.recipe.phases))
-            self.best = float(best)
-            # A checkpoint of an earlier version has none.
-            self.losses = [(float(c), float(b)) for c, b in state.get("losses", ())]
+def _model(name: str, init: str | None) -> GatedFinder:
+    """The finder to train: fresh, or from a trained finder or its file, or from a pose network."""
+    own = init if init and init.endswith(".safetensors") else None
+    model = create_model(name, checkpoint_path=own)
+    if not isinstance(model, GatedFinder):
+        raise InputError(f"{name} is a network of joints, not a finder")
+    if init and not own:
+        start = create_model(init, pretrained=True)
+        if isinstance(start, GatedFinder):
+            check_fit(model, start.state_dict(), init)
+            load_tensors(model, start.state_dict(), init)
+        elif isinstance(start, GatedHourglass):
+            start_from_pose(model, start)
+        else:
+            raise InputError(f"a finder starts from a finder or a gated hourglass, not from {init}")
+    return model
+
+
+def _packed(folders: Mapping[str, Sequence[Path]], recipe: FinderRecipe, out: Path) -> Data:
+    places = [(kind, folder) for kind, some in folders.items() for folder in some]
+    names = [folder.resolve().name for _, folder in places]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise DatasetError(f"two folders are called {min(twice)}: their packs would be mixed up")
+    if not any(kind != "empty" for kind, _ in places):
+        raise DatasetError("a finder needs pictures with people: name at least one folder of them")
+    splits = [
+        (kind, name, split, read_empty(folder) if kind == "empty" else read_labelled(folder, split))
+        for (kind, folder), name in zip(places, names, strict=True)
+        for split in (("empty",) if kind == "empty" else ("train", "val"))
+    ]  # all of them before any is packed, which takes its time
+    parts: list[Pictures] = []
+    weights: list[Tensor] = []
+    watched: dict[str, Pictures] = {}
+    for kind, name, split, labelled in splits:
+        path = out / f"{name}.{split}.safetensors"
+        pack = Pictures.packed(labelled, kind != "partly", kind == "stretched", path)
+        if split == "val":
+            few = torch.arange(0, len(pack), max(1, len(pack) // WATCHED))[:WATCHED]
+            watched[name] = pack.take(few)
+            continue
+        parts.append(pack)
+        weight = 0.0 if kind == "empty" else recipe.draws.get(name, 1.0)
+        weights.append(torch.full((len(pack),), weight))
+    return Pictures.join(parts), with_empty(torch.cat(weights).double(), recipe.empty), watched
+
+
+def with_empty(draws: Tensor, share: float) -> Tensor:
+    """(N,) draws of which those that are 0, of pictures without people, get a share together."""
+    empty = draws == 0
+    each = float(draws.sum()) * share / (1 - share) / max(1, int(empty.sum()))
+    return torch.where(empty, each, draws)
 
 
 @torch.inference_mode()

@@ -39,7 +39,10 @@ def note_recipe(out: Path, recipe: Any) -> None:
     """Writes a recipe, or sees that the training to be resumed has the same one."""
     path, fields = out / "recipe.json", asdict(recipe)
     if (out / CHECKPOINT).exists():
-        before = from_json(type(recipe), load_json(path), str(path))
+        try:
+            before = from_json(type(recipe), load_json(path), str(path))
+        except InputError as error:
+            raise InputError(f"{out} cannot go on: train into another folder ({error})") from error
         require_same(f"{out} holds a training by another recipe", asdict(before), fields)
     else:
         write_whole(path, to_json(fields, indent=1))

@@ -1,14 +1,14 @@
-"""What a recipe says, group by group: each is a small dataclass, and `Recipe` is all of them.
+"""What a recipe says, group by group: each is a small dataclass, and recipes are made of them.
 
 Fields keep plain names (`lr`, not `optimisation.lr`), in Python, in recipe.json and in options: the
 groups are there to be read, and for functions that need one of them only.
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from gatedpose.batches.augment import Augmentation
-from gatedpose.errors import InputError, Range, check_ranges
+from gatedpose.errors import InputError, Range, check_ranges, in_range
 from gatedpose.training.losses import Loss
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
@@ -36,6 +36,9 @@ RANGES: dict[str, Range] = {
     "seed": (0, 2**40),
     "epochs": (1e-6, 1e6),
     "limit": (1, 10**9),
+    "boxes": (0.0, 1e6),
+    "draws": (1e-9, 1e9),
+    "empty": (0.0, 0.9),
 }
 
 
@@ -80,18 +83,23 @@ class Phase(FinderPhase):
 
 @dataclass(frozen=True)
 class Work:
-    """What is seen, and how often.
+    """What is seen, how often, and how a batch of it is learnt.
 
     Attributes:
         name: Short name of the recipe.
         datasets: Training sets that the recipe is for, and how often a person of each is drawn, in
             relation to the others.
         phases: Run one after the other, from coarse to fine.
+        loss: See `gatedpose.training.losses.heatmap_loss`.
+        accumulate: Parts that each process works off its share of a batch in, to save memory. The
+            gradient is that of the whole, but for batch norm, whose statistics are a part's.
     """
 
     name: str
     datasets: dict[str, float]
     phases: tuple[Phase, ...]
+    loss: Loss = "softmax"
+    accumulate: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,6 @@ class Optimisation:
     """How weights are learnt.
 
     Attributes:
-        loss: See `gatedpose.training.losses.heatmap_loss`.
         optimizer: A name of `timm.optim.create_optimizer_v2`.
         options: More arguments of that optimiser.
         lr: Highest learning rate. It rises over `warmup` steps, then falls linearly to 0 with the
@@ -111,7 +118,6 @@ class Optimisation:
         clip: Largest norm of the gradient; no limit if None.
     """
 
-    loss: Loss = "softmax"
     optimizer: str = "adamw"
     options: dict[str, float] = field(default_factory=dict)
     lr: float = 1e-3
@@ -131,10 +137,10 @@ class Averaging:
             network: a point between the two is often better than either (Wortsman et al., "Robust
             fine-tuning of zero-shot models", CVPR 2022). Needs `init`; 0 for none.
         calibrate: Images that the averaged network's batch norm takes its statistics from anew,
-            before each look at the validation people and in the end; 0 for the averages of
+            before each look at the validation data and in the end; 0 for the averages of
             training, which lag behind and come from small batches.
         result: "last" for the averaged weights in the end; "best" for those of the look, of all
-            phases, that scored best on the validation people. The finest input is not always the
+            phases, that scored best on the validation data. The finest input is not always the
             best where there are few people.
     """
 
@@ -151,22 +157,19 @@ class Machine:
     Attributes:
         precision: "no" for float32, or "bf16" or "fp16" for autocast; bf16 pays on processors that
             have it and is many times slower on those that emulate it.
-        accumulate: Parts that each process works off its share of a batch in, to save memory. The
-            gradient is that of the whole, but for batch norm, whose statistics are a part's.
         checkpointing: Compute activations twice instead of keeping them, to save memory. Running
             statistics of batch norm then move twice a step.
         compile: Whether to use torch.compile.
     """
 
     precision: Precision = "no"
-    accumulate: int = 1
     checkpointing: bool = False
     compile: bool = False
 
 
 @dataclass(frozen=True)
 class People:
-    """Which people are learnt from, and how they are shown.
+    """Which people are learnt from, how often, and how they are shown.
 
     Attributes:
         augmentation: Random changes of the input.
@@ -176,12 +179,17 @@ class People:
             see `gatedpose.batches.sources.Source.whole_pictures`.
         corrections: File of `gatedpose data clean`, or "lspet" for the packaged one, to correct
             labels by.
+        epochs: Passes over the people. The phases then see as many images in proportion, whatever
+            their own numbers add up to; these count if None.
+        limit: Train on so many of the people, drawn by the seed; on all if None.
     """
 
     augmentation: Augmentation = field(default_factory=Augmentation)
     joints: str | None = None
     whole: float = 0.0
     corrections: str | None = None
+    epochs: float | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -200,17 +208,33 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training starts, and how much of the data it sees.
+    """Where a training starts.
 
     Attributes:
         init: What to start from, see `gatedpose.training.run.starting_model`.
         seed: Of initialisation, order and augmentation.
-        epochs: Passes over the people. The phases then see as many images in proportion, whatever
-            their own numbers add up to; these count if None.
-        limit: Train on so many of the people, drawn by the seed; on all if None.
     """
 
     init: str | None = None
     seed: int = 0
-    epochs: float | None = None
-    limit: int | None = None
+
+
+def check_recipe(what: str, recipe: Any, **more: bool) -> None:
+    """Raises InputError that calls a recipe `what`, unless all fields are right.
+
+    Numbers must be finite and in their ranges, drops in order, there must be a phase, and weights
+    to start from where some are kept. `more` says of further fields whether they are right.
+    """
+    ranges = {name: limits for name, limits in RANGES.items() if hasattr(recipe, name)}
+    check_ranges(what, recipe, ranges)
+    starts = [start for start, _ in recipe.drops]
+    steps = (in_range(share, (0.0, 1.0)) and in_range(rate, LR) for share, rate in recipe.drops)
+    good = {
+        "phases": len(recipe.phases) > 0,
+        "drops": all(steps) and starts == sorted(starts),
+        "keep": not recipe.keep or recipe.init is not None,
+        **more,
+    }
+    if wrong := [name for name, right in good.items() if not right]:
+        values = ", ".join(f"{name} {getattr(recipe, name)!r}" for name in wrong)
+        raise InputError(f"{what}: out of range: {values}")

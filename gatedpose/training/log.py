@@ -28,27 +28,23 @@ def share_bar(shown: bool = True) -> "tqdm[Any]":
     return tqdm(total=100, bar_format=form, disable=not shown, mininterval=15)
 
 
-def tell(row: Mapping[str, Any]) -> None:
-    """Prints a row above the bar."""
-    tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
-
-
 class Journal:
     """Writes log.csv, curves.png, samples.png and the folder tensorboard, each when it is told.
 
     Args:
         out: Folder of a training.
         step: The training's; what was noted of later steps, before a crash, is forgotten.
+        score: Column of the score on the validation data, and what curves call it.
     """
 
-    def __init__(self, out: Path, step: int) -> None:
-        self.out, self.start = out, step
+    def __init__(self, out: Path, step: int, score: tuple[str, str]) -> None:
+        self.out, self.start, (self.score, self.label) = out, step, score
         self.rows: list[dict[str, Any]] = []
         self.writer: SummaryWriter | None = None
         if (out / LOG).exists():
             try:
                 with (out / LOG).open(newline="", encoding="utf-8") as file:
-                    self.rows = [row for row in csv.DictReader(file) if _numbered(row) <= step]
+                    self.rows = [row for row in csv.DictReader(file) if self._numbered(row) <= step]
             except (csv.Error, KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{out / LOG} is no table of a training ({error!r}): remove it, or train into "
@@ -71,50 +67,49 @@ class Journal:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
-    def look(self, row: Mapping[str, Any], sheet: Tensor) -> None:
+    def look(self, row: Mapping[str, Any], sheet: Tensor | None) -> None:
         """Prints a row, adds it to the table and TensorBoard, draws curves and samples anew.
 
         Args:
-            row: With "step", "size", "images", "loss" and "val_pck_no_flip".
-            sheet: Picture of predictions, (3, H, W) uint8.
+            row: With "step", "size", "images", "loss" and the score.
+            sheet: Picture of predictions, (3, H, W) uint8, if there is one.
         """
         row = {"time": time.strftime("%H:%M:%S"), **row}
-        tell(row)
-        self.scalars(row["step"], {"val_pck_no_flip": row["val_pck_no_flip"]})
+        tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))  # above the bar
+        self.scalars(row["step"], {self.score: row[self.score]})
         self.rows.append(row)
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, list(row), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_whole(self.out / LOG, table.getvalue())
-        write_whole(self.out / "curves.png", _curves(self.rows))
-        write_image(sheet, self.out / "samples.png")
+        write_whole(self.out / "curves.png", self._curves())
+        if sheet is not None:
+            write_image(sheet, self.out / "samples.png")
 
+    def _numbered(self, row: Mapping[str, Any]) -> int:
+        """A row's step; all that is drawn of it must be numbers."""
+        for name in ("size", "images", "loss", self.score):
+            float(row[name])
+        return int(row["step"])
 
-def _numbered(row: Mapping[str, Any]) -> int:
-    """A row's step; all that is drawn of it must be numbers."""
-    for name in ("size", "images", "loss", "val_pck_no_flip"):
-        float(row[name])
-    return int(row["step"])
-
-
-def _curves(rows: list[dict[str, Any]]) -> bytes:
-    """Loss and score over the steps, a dotted line where the input size changes, as PNG."""
-    figure = new_figure(7, 5)
-    upper, lower = figure.subplots(2, sharex=True)
-    steps = [int(row["step"]) for row in rows]
-    for axes, name, label, colour in (
-        (upper, "loss", "training loss", RED),
-        (lower, "val_pck_no_flip", "validation PCK@0.2 (%)", BLUE),
-    ):
-        axes.plot(steps, [float(row[name]) for row in rows], color=colour, marker=".")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-    for before, row in itertools.pairwise(rows):
-        if str(before["size"]) != str(row["size"]):
-            for axes in (upper, lower):
-                axes.axvline(int(before["step"]), color="grey", linestyle=":")
-    sizes = dict.fromkeys(str(row["size"]) for row in rows)
-    upper.set_title(f"inputs of {', then '.join(sizes)} px", fontsize=9)
-    lower.set_xlabel("step")
-    return png(figure)
+    def _curves(self) -> bytes:
+        """Loss and score over the steps, a dotted line where the input size changes, as PNG."""
+        figure = new_figure(7, 5)
+        upper, lower = figure.subplots(2, sharex=True)
+        steps = [int(row["step"]) for row in self.rows]
+        for axes, name, label, colour in (
+            (upper, "loss", "training loss", RED),
+            (lower, self.score, self.label, BLUE),
+        ):
+            axes.plot(steps, [float(row[name]) for row in self.rows], color=colour, marker=".")
+            axes.set_ylabel(label)
+            axes.grid(alpha=0.3)
+        for before, row in itertools.pairwise(self.rows):
+            if str(before["size"]) != str(row["size"]):
+                for axes in (upper, lower):
+                    axes.axvline(int(before["step"]), color="grey", linestyle=":")
+        sizes = dict.fromkeys(str(row["size"]) for row in self.rows)
+        upper.set_title(f"inputs of {', then '.join(sizes)} px", fontsize=9)
+        lower.set_xlabel("step")
+        return png(figure)

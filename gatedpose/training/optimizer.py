@@ -9,18 +9,16 @@ from timm.optim import create_optimizer_v2, list_optimizers, muon
 from torch import nn
 
 from gatedpose.errors import InputError, did_you_mean
-from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import Optimisation
 
 
-def make_optimizer(recipe: Optimisation | FinderRecipe, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(recipe: Optimisation, model: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a model's parameters; norms, biases and gates are not decayed.
 
     Raises:
         InputError: For a name, or options, that timm has not.
     """
-    options = recipe.options if isinstance(recipe, Optimisation) else {}
-    numbers = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, **options}
+    numbers = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, **recipe.options}
     optimizer: torch.optim.Optimizer
     try:
         optimizer = create_optimizer_v2(model, opt=recipe.optimizer, **numbers)

@@ -6,12 +6,10 @@ from pathlib import Path
 
 from gatedpose.batches.augment import Augmentation
 from gatedpose.data.annotations import load_json
-from gatedpose.errors import InputError, check_ranges, did_you_mean, in_range
+from gatedpose.errors import InputError, did_you_mean
 from gatedpose.files.typed_json import from_json
 from gatedpose.skeleton import SKELETONS
 from gatedpose.training.groups import (
-    LR,
-    RANGES,
     Averaging,
     Machine,
     Optimisation,
@@ -20,6 +18,7 @@ from gatedpose.training.groups import (
     Start,
     Teaching,
     Work,
+    check_recipe,
 )
 
 
@@ -31,23 +30,12 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
     `Start`, in this order; see there.
 
     Raises:
-        InputError: For a number that is not finite or out of its range, drops that are not in
-            order, or a part of the weights to keep without any to start from.
+        InputError: For unknown joints, or see `check_recipe`.
     """
 
     def __post_init__(self) -> None:
-        check_ranges(f"recipe {self.name}", self, RANGES)
-        starts = [start for start, _ in self.drops]
-        steps = (in_range(share, (0.0, 1.0)) and in_range(rate, LR) for share, rate in self.drops)
-        good = {
-            "phases": len(self.phases) > 0,
-            "drops": all(steps) and starts == sorted(starts),
-            "joints": self.joints is None or self.joints in SKELETONS,
-            "keep": not self.keep or self.init is not None,
-        }
-        if wrong := [name for name, right in good.items() if not right]:
-            values = ", ".join(f"{name} {getattr(self, name)!r}" for name in wrong)
-            raise InputError(f"recipe {self.name}: out of range: {values}")
+        known = self.joints is None or self.joints in SKELETONS
+        check_recipe(f"recipe {self.name}", self, joints=known)
 
     def scaled(self, people: int) -> "Recipe":
         """The recipe with phases of so many images that all see `epochs` times the people."""

@@ -98,7 +98,8 @@ def train(
     parts = list(map(Part, sources, chosen, weights))
     if recipe.whole:
         parts = _with_whole_pictures(parts, recipe.whole)
-    model = _model(name, recipe, skeleton, config or {})
+    torch.manual_seed(recipe.seed)
+    model = starting_model(name, skeleton, recipe.init, **(config or {}))
     people = sum(len(part.people) for part in parts)
     check_batches(recipe, accelerator.num_processes, people, model)  # before they are packed
     if teacher and (known := skeleton_of(teacher)) != skeleton:
@@ -131,17 +132,6 @@ def _check_start(name: str, recipe: Recipe, config: Mapping[str, Any]) -> None:
         read_tensors(Path(file))
     model = starting_model(name, LSP14, None if file else recipe.init, **config)
     make_optimizer(recipe, model)
-
-
-def _model(
-    name: str, recipe: Recipe, skeleton: Skeleton, config: Mapping[str, Any]
-) -> HeatmapNetwork:
-    """The network to train, which says that it is to be used at the last phase's size."""
-    torch.manual_seed(recipe.seed)
-    model = starting_model(name, skeleton, recipe.init, **config)
-    size = recipe.phases[-1].size
-    model.pretrained_cfg["input_size"] = (model.in_channels, size, size)
-    return model
 
 
 def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], Source, Skeleton]:

@@ -69,6 +69,6 @@ def learning_rate(recipe: Recipe | FinderRecipe, progress: Progress) -> float:
     """Linear warm-up over steps, then the recipe's drops or a linear fall to 0."""
     warm = min(1.0, (progress.step + 1) / max(1, recipe.warmup))
     share = progress.share(recipe)
-    if isinstance(recipe, Recipe) and recipe.drops:
+    if recipe.drops:
         return warm * [recipe.lr, *(rate for start, rate in recipe.drops if share >= start)][-1]
     return recipe.lr * warm * (1 - share)

@@ -100,7 +100,7 @@ def test_wrong_fields(text: str, message: str) -> None:
 
 NUMBERS = {
     field.name
-    for kind in (Recipe, Phase, Augmentation)
+    for kind in (Recipe, FinderRecipe, Phase, Augmentation)
     for field in fields(kind)
     if re.search(r"\b(int|float)\b", str(field.type))
 }
@@ -114,9 +114,8 @@ def test_every_number_has_a_range() -> None:
 
 @pytest.mark.parametrize("name", sorted(NUMBERS - {"drops"}))
 def test_numbers_out_of_range(name: str) -> None:
-    owner: Any = next(
-        owner for owner in (LSP, LSP.phases[0], LSP.augmentation) if hasattr(owner, name)
-    )
+    owners = (LSP, FinderRecipe(), LSP.phases[0], LSP.augmentation)
+    owner: Any = next(owner for owner in owners if hasattr(owner, name))
     old = getattr(owner, name)
     negative = -2e9 if name == "options" else -1.0
     for value in (math.nan, math.inf, -math.inf, negative, 10**13, True):
@@ -138,6 +137,7 @@ def test_numbers_out_of_range(name: str) -> None:
         (LSP, {"drops": ((1.5, 1e-3),)}, "out of range: drops"),
         (LSP, {"limit": 1.5}, r"out of range: limit 1.5 \(from 1 to"),
         (FinderRecipe(), {"lr": -1.0}, "finder recipe: out of range: lr -1.0"),
+        (FinderRecipe(), {"phases": ()}, "finder recipe: out of range: phases"),
         (FinderRecipe().phases[0], {"batch_size": 0}, "a phase: out of range: batch_size 0"),
         (Views(), {"zoom": (float("nan"), 1.0)}, r"views: out of range: zoom \(nan, 1.0\)"),
         (LSP.phases[0], {"size": 100}, "a size that 64 divides, got 100"),

@@ -185,10 +185,10 @@ class Interrupted(Trainer):
     after: int | None = None
     hook: Callable[["Interrupted"], object]
 
-    def step(self, batch: Batch, phase: Phase) -> float:
+    def step(self, batch: Batch) -> float:
         if self.progress.step + 1 == self.before:
             self.hook(self)
-        value = super().step(batch, phase)
+        value = super().step(batch)
         if self.progress.step == self.after:
             self.hook(self)
         return value
@@ -457,10 +457,10 @@ def test_curves_for_tensorboard(uninterrupted: tuple[Path, dict[str, Tensor]]) -
 def test_journal_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     sheet = torch.zeros(3, 8, 8, dtype=torch.uint8)
     row = {"step": 2, "size": 64, "images": 8, "loss": 3.5, "val_pck_no_flip": 1.5}
-    with Journal(tmp_path, 0) as journal:
+    with Journal(tmp_path, 0, Trainer.score) as journal:
         journal.look(row, sheet)
         journal.look({**row, "step": 4, "size": 128}, sheet)
-    with Journal(tmp_path, 3) as journal:
+    with Journal(tmp_path, 3, Trainer.score) as journal:
         journal.look({**row, "step": 5, "loss": 2}, sheet)
     assert [(r["step"], r["loss"]) for r in read_log(tmp_path)] == [("2", "3.5"), ("5", "2")]
 
@@ -661,7 +661,7 @@ def test_train_from_shards(
     renamed = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--out", str(tmp_path / "no")]
     wrong = CliRunner().invoke(main, [*renamed, "--data", f"lspet={tmp_path / 'shards'}"])
     assert wrong.exit_code == 1
-    assert "train.json" in wrong.output
+    assert "train-00000.safetensors was packed from other dataset" in wrong.output
     assert "'lsp'" in wrong.output
 
 
@@ -788,7 +788,7 @@ def test_calibration_in_bfloat16_sees_the_same_people(tmp_path: Path) -> None:
         stem = trainer.ema.module.stem.conv
         stem.register_forward_pre_hook(lambda module, inputs, to=images: to.append(inputs[0]))
         stem.register_forward_hook(lambda module, inputs, out, to=features: to.append(out))
-        trainer._calibrate(recipe.phases[0])
+        trainer._calibrate()
         seen.append((torch.cat(images), torch.cat(features), trainer.ema.module.stem.bn))
     (images, exact, norm), (same, rounded, close) = seen
     assert (exact.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
