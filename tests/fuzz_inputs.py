@@ -342,7 +342,7 @@ def log(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]:
 
     def good() -> bool:
         look = dict.fromkeys(rows[0].split(","), 9)
-        with Journal(folder, 8) as journal:
+        with Journal(folder, 8, Trainer.score) as journal:
             journal.look(look, torch.zeros(3, 8, 8, dtype=torch.uint8))
         return True
 
