@@ -179,12 +179,18 @@ def _predictor(
     decoder: Any,
     fast: Fast | None,
 ) -> "gatedpose.Predictor":
+    from gatedpose.data.joints import named_skeleton
+    from gatedpose.models.saved import file_facts
+
+    joints = None
     if weights:
-        model.reset_classifier(skeleton.num_keypoints)
+        told, trained_at = file_facts(weights)
+        joints = named_skeleton(told, skeleton) if told else skeleton
+        size = size or trained_at
+        model.reset_classifier(joints.num_keypoints)
         gatedpose.load_weights(model, weights)
     device, side = best_device(device), (size, size) if size else None
     model = make_ready(model, fast, device, BATCH, side)
-    joints = skeleton if weights else None  # a file of weights does not say which they are
     return gatedpose.Predictor(
         model, joints, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH
     )

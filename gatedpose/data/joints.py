@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gatedpose.data.sides import guess_flip_pairs
 from gatedpose.errors import InputError, did_you_mean
 from gatedpose.skeleton import SKELETONS, Skeleton
 
@@ -75,6 +76,21 @@ def group_means(values: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
     none = torch.zeros_like(values[:, 0])
     means = [values[:, list(group)].mean(1) if group else none for group in groups]
     return torch.stack(means, 1)
+
+
+def named_skeleton(joints: Sequence[str], like: Skeleton) -> Skeleton:
+    """The skeleton of joints in this order: `like`, one of the package's, or guessed by names."""
+    for known in (like, *SKELETONS.values()):
+        if known.joints == tuple(joints):
+            return known
+        if set(known.joints) == set(joints):
+            place = [joints.index(name) for name in known.joints]
+            pairs = [
+                tuple((place[a], place[b]) for a, b in some)
+                for some in (known.flip_pairs, known.limbs)
+            ]
+            return Skeleton(known.name, tuple(joints), pairs[0], pairs[1])
+    return Skeleton("own", tuple(joints), guess_flip_pairs(joints), ())
 
 
 def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:

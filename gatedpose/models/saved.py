@@ -14,7 +14,7 @@ import safetensors
 import torch
 from torch import nn
 
-from gatedpose.errors import InputError, InputTypeError
+from gatedpose.errors import InputError, InputTypeError, WeightsError
 from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
@@ -79,6 +79,28 @@ def save_model(
             )
         except safetensors.SafetensorError as error:  # a full disk, for example
             raise OSError(f"cannot write {folder}: {error}") from error
+
+
+def file_facts(path: Path) -> tuple[tuple[str, ...] | None, int | None]:
+    """Joints and side of the input that a file of weights was trained for; None if it has none.
+
+    A training writes them into best.safetensors; beside a saved model's file is its config.json.
+
+    Raises:
+        WeightsError: For a file that cannot be read.
+    """
+    if path.name == HUB_FILE and path.with_name("config.json").is_file():
+        config = read_config("local-dir", str(path.parent))
+        size = config.get("pretrained_cfg", {}).get("input_size")
+        joints = (config.get("skeleton") or {}).get("joints")
+        return tuple(joints) if joints else None, max(size[1:]) if size else None
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+    joints, side = told.get("joints"), told.get("size", "")
+    return tuple(joints.split("\n")) if joints else None, int(side) if side.isdecimal() else None
 
 
 def check_skeleton(what: str, skeleton: object, keypoints: int) -> None:

@@ -91,9 +91,10 @@ def damage_named(out: Path) -> Iterator[None]:
         ) from error
 
 
-def save_best(out: Path, network: nn.Module, about: Mapping[str, str] | None = None) -> None:
-    """Writes a network's weights as best.safetensors."""
+def save_best(out: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
+    """Writes a network's weights as best.safetensors; see `gatedpose.models.saved.file_facts`."""
     from safetensors.torch import save
 
     weights = {name: t.cpu().contiguous() for name, t in network.state_dict().items()}
-    write_whole(out / BEST, save(weights, dict(about or {}) or None))
+    told = {key: "\n".join(v) if isinstance(v, tuple) else str(v) for key, v in about.items()}
+    write_whole(out / BEST, save(weights, told))

@@ -45,6 +45,7 @@ class Loop(ABC, Generic[Seen]):
     """
 
     score: ClassVar[tuple[str, str]]  # its column in the log, and what curves call it
+    joints: tuple[str, ...] = ()  # that are learnt, in the order of the heatmaps
 
     def __init__(
         self,
@@ -186,8 +187,8 @@ class Loop(ABC, Generic[Seen]):
             # Of the last weights finer inputs come before higher scores.
             if now > self.best if self.recipe.result == "last" else now[1] > self.best[1]:
                 self.best = now
-                about = {self.score[0]: f"{score:.2f}", "step": str(row["step"])}
-                folder.save_best(self.out, self.ema.module, about)
+                about = {self.score[0]: score, "step": row["step"], "size": self.phase.size}
+                folder.save_best(self.out, self.ema.module, {**about, "joints": self.joints})
         self.losses.clear()
         self._save()
         self.accelerator.wait_for_everyone()

@@ -1,5 +1,6 @@
 """From datasets and the name of a variant to a trained network in a folder."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -19,7 +20,7 @@ from gatedpose.errors import DatasetError, InputError, UnknownModelError
 from gatedpose.files.whole import held
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.names import parse_name
-from gatedpose.models.saved import save_model, skeleton_of
+from gatedpose.models.saved import file_facts, save_model, skeleton_of
 from gatedpose.models.variants import BY_NAME
 from gatedpose.models.weights import read_tensors
 from gatedpose.models.zoo import create_model
@@ -217,29 +218,33 @@ def starting_model(
     Args:
         name: A variant of the zoo.
         skeleton: The joints to predict.
-        init: A .safetensors file for the same joints; or the name of a trained model of this
-            variant, its tag alone, or "pretrained" for the default one; or "grow:" and the name of
-            a smaller trained model, or "shrink:" and that of a larger one, see
-            `gatedpose.training.growth`. Where weights are for other joints, the channels of joints
-            of the same name are kept and the others start afresh. Fresh weights if None.
+        init: A .safetensors file, for the same joints unless it says for which it is; or the name
+            of a trained model of this variant, its tag alone, or "pretrained" for the default one;
+            or "grow:" and the name of a smaller trained model, or "shrink:" and that of a larger
+            one, see `gatedpose.training.growth`. Where weights are for other joints, the channels
+            of joints of the same name are kept and the others start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
 
     Raises:
         InputError: If `init` names a model of another variant.
     """
     count = skeleton.num_keypoints
-    if init is None or init.endswith(".safetensors"):
-        return create_model(name, num_keypoints=count, checkpoint_path=init, **config)
+    if init is None:
+        return create_model(name, num_keypoints=count, **config)
+    if init.endswith(".safetensors"):
+        known = file_facts(Path(init))[0] or skeleton.joints
+        old = create_model(name, num_keypoints=len(known), checkpoint_path=init, **config)
+        return _for_joints(old, known, skeleton)
     how, _, source = init.partition(":")
     if change := CHANGES.get(how):
         model = create_model(name, num_keypoints=count, **config)
-        change(_with_joints(source, skeleton), model)
+        change(_trained(source, skeleton), model)
         return model
     named, place, _ = parse_name(init)
     if not named and place not in BY_NAME:  # a tag
         init = name if init == "pretrained" else f"{name}.{init}"
     try:
-        model = _with_joints(init, skeleton, **config)
+        model = _trained(init, skeleton, **config)
     except UnknownModelError as error:
         hint = "--init can also be a .safetensors file to start from"
         raise UnknownModelError(f"{error} ({hint})") from error
@@ -251,11 +256,18 @@ def starting_model(
     return model
 
 
-def _with_joints(name: str, skeleton: Skeleton, **config: Any) -> HeatmapNetwork:
-    """A trained model for other joints: it keeps the channels of those that it knows by name."""
-    count = skeleton.num_keypoints
-    model = create_model(name, pretrained=True, num_keypoints=count, **config)
-    trained = create_model(name, pretrained=True, **config)
-    if (known := skeleton_of(trained)) and known != skeleton:
-        keep_shared_joints(trained, model, known.joints, skeleton.joints)
-    return model
+def _trained(name: str, skeleton: Skeleton, **config: Any) -> HeatmapNetwork:
+    """A trained model, for other joints if need be."""
+    model = create_model(name, pretrained=True, **config)
+    known = skeleton_of(model)
+    return _for_joints(model, known.joints if known else (), skeleton)
+
+
+def _for_joints(old: HeatmapNetwork, known: Sequence[str], skeleton: Skeleton) -> HeatmapNetwork:
+    """A trained network for other joints: it keeps the channels of those that it knows by name."""
+    if tuple(known) == skeleton.joints:
+        return old
+    new = copy.deepcopy(old)
+    new.reset_classifier(skeleton.num_keypoints)
+    keep_shared_joints(old, new, known, skeleton.joints)
+    return new

@@ -54,6 +54,7 @@ class Trainer(Loop[Batch]):
         watch_every: int = 20_000,
     ) -> None:
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
+        self.joints = skeleton.joints
         accelerator = make_accelerator(recipe.precision)
         check_batches(recipe, accelerator.num_processes, len(crops), model)
         super().__init__(accelerator, model, recipe, out, watch_every)

@@ -10,8 +10,9 @@ from torch import nn
 import gatedpose
 from gatedpose.errors import InputError
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
-from gatedpose.models.saved import save_model
+from gatedpose.models.saved import file_facts, save_model
 from gatedpose.skeleton import LSP14, Skeleton
+from gatedpose.training.folder import save_best
 from gatedpose.training.growth import grow, shrink
 from gatedpose.training.run import starting_model
 
@@ -161,3 +162,21 @@ def test_a_training_starts_from_a_model_by_any_of_its_names(tmp_path: Path, init
 def test_a_model_of_another_variant_has_to_grow_or_shrink() -> None:
     with pytest.raises(InputError, match="is a gated_hg_2s_80, not a gated_hg_1s_68"):
         starting_model("gated_hg_1s_68", LSP14, "gated_hg_2s_80.people")
+
+
+def test_a_file_that_names_its_joints_is_read_by_them(tmp_path: Path) -> None:
+    """best.safetensors of a training, for the same joints in another order and one more."""
+    trio = Skeleton("trio", ("nose", "LeftEar", "right ear"), ((2, 1),), ())
+    old = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3)
+    save_best(tmp_path, old, {"step": 7, "size": 64, "joints": trio.joints})
+    file = tmp_path / "best.safetensors"
+    assert file_facts(file) == (trio.joints, 64)
+    other = Skeleton("four", ("right_ear", "tail", "left_ear", "nose"), ((0, 2),), ())
+    new = starting_model("gated_hg_1s_68", other, str(file))
+    for mine, its in ((0, 2), (2, 1), (3, 0)):
+        assert torch.equal(new.heads[0].weight[mine], old.heads[0].weight[its])
+    assert torch.equal(new.stem.conv.weight, old.stem.conv.weight)
+    same = starting_model("gated_hg_1s_68", trio, str(file))
+    assert torch.equal(same.heads[0].weight, old.heads[0].weight)
+    save_model(old, tmp_path / "model", trio)
+    assert file_facts(tmp_path / "model" / "model.safetensors") == (trio.joints, 256)
