@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatedpose.batches.jpegs import QUALITY, JpegImages, end_to_end
-from gatedpose.batches.packs import each_read, kept
+from gatedpose.batches.packs import QUALITY, JpegImages, Packed, kept, pack_each
 from gatedpose.data.joints import Groups, group_means
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
@@ -34,7 +33,7 @@ FILL = (124.0, 116.0, 104.0)  # outside the image: the mean colour, which normal
 
 
 @dataclass(frozen=True)
-class Crops:
+class Crops(Packed):
     """Square crops of N people with what is known of them.
 
     Attributes:
@@ -56,15 +55,6 @@ class Crops:
         if self.absent is None:
             object.__setattr__(self, "absent", torch.zeros_like(self.labelled))
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, indices: Tensor) -> "Crops":
-        """The crops at `indices` (B,)."""
-        ids = tuple(self.ids[i] for i in indices.tolist()) if self.ids else ()
-        images, keypoints = self.images[indices], self.keypoints[indices]
-        return Crops(images, keypoints, self.labelled[indices], self.absent[indices], ids)
-
     def with_joints(self, groups: Groups) -> "Crops":
         """The same people with means of their joints, see `gatedpose.data.joints`.
 
@@ -79,39 +69,14 @@ class Crops:
         keypoints = group_means(self.keypoints, groups)
         return replace(self, keypoints=keypoints, labelled=labelled, absent=absent)
 
-    @staticmethod
-    def join(parts: Sequence["Crops"]) -> "Crops":
-        """All people of several crops, in their order.
-
-        Raises:
-            DatasetError: If the crops have unlike sizes.
-        """
-        if len(parts) == 1:  # most often: nothing of these gigabytes is copied
-            return parts[0]
-        if len(sizes := {part.images.shape[-1] for part in parts}) > 1:
-            raise DatasetError(
-                f"crops of {', '.join(map(str, sorted(sizes)))} pixels a side cannot be mixed: "
-                "pack all with the same --size"
-            )
-        keypoints, labelled, absent = (
-            torch.cat([getattr(part, name) for part in parts])
-            for name in ("keypoints", "labelled", "absent")
-        )
-        coded = [cast(JpegImages, part.images) for part in parts]
-        if all(isinstance(images, JpegImages) for images in coded):
-            images = cast(Tensor, JpegImages.join(coded))
-        else:
-            images = torch.cat([part.images[torch.arange(len(part))] for part in parts])
-        ids = tuple(name for part in parts for name in part.ids)
-        return Crops(images, keypoints, labelled, absent, ids)
-
     def shrunk(self, size: int) -> "Crops":
         """Halved as often as an input of `size` pixels allows without losing detail.
 
-        Coarse training then neither reads nor aliases pixels that it has no use for.
+        Coarse training then neither reads nor aliases pixels that it has no use for. JPEG files are
+        decoded at an eighth at least.
         """
         halvings = math.log2(self.images.shape[-1] * CROP_MARGIN / (PACK_MARGIN * size))
-        factor = 2 ** max(0, math.floor(halvings))
+        factor = 2 ** min(max(0, math.floor(halvings)), 3)
         if factor == 1:
             return self
         if isinstance(self.images, JpegImages):
@@ -122,7 +87,7 @@ class Crops:
         return replace(self, images=images, keypoints=self.keypoints / factor)
 
     def to(self, device: torch.device) -> "Crops":
-        """The same crops on another device, where pictures are tensors."""
+        """The same crops on another device, their pictures decoded."""
         tensors = ("images", "keypoints", "labelled", "absent")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
@@ -143,29 +108,27 @@ def cut(sample: Sample, size: int, margin: float = PACK_MARGIN) -> tuple[Tensor,
     return crop.round().clamp(0, 255).to(torch.uint8), keypoints[0]
 
 
+def coded(sample: Sample, size: int, quality: int = QUALITY) -> Crops:
+    """The crop of one person, as JPEG."""
+    crop, points = cut(sample, size)
+    images = cast(Tensor, JpegImages.of([crop], size, quality))
+    return Crops(images, points[None], **_flags([sample]), ids=(sample.id,))
+
+
 def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
     """Cuts every person out of their image; shows a progress bar.
 
     Raises:
         ImageError: For images that cannot be read, once all were tried; nothing is skipped.
     """
-    keypoints: list[Tensor] = []
-
-    def picture(sample: Sample) -> Tensor:
-        crop, points = cut(sample, size)
-        keypoints.append(points)
-        return crop
-
-    pictures = each_read(samples, picture, "packing crops", "person")
-    images = cast(Tensor, JpegImages.of(pictures, size))
-    ids = tuple(sample.id for sample in samples)
-    return Crops(images, torch.stack(keypoints), *_flags(samples), ids)
+    return pack_each(samples, lambda sample: coded(sample, size), "packing crops", "person")
 
 
-def _flags(samples: list[Sample]) -> tuple[Tensor, Tensor]:
+def _flags(samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """Which joints are labelled, and which are absent."""
     labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
     absent = torch.from_numpy(np.stack([sample.absent_joints for sample in samples]))
-    return labelled, absent
+    return {"labelled": labelled, "absent": absent}
 
 
 def packed(samples: list[Sample], path: Path) -> Crops:
@@ -176,29 +139,18 @@ def packed(samples: list[Sample], path: Path) -> Crops:
             damaged.
         ImageError: See `pack`.
     """
-
-    def make() -> dict[str, Tensor]:
-        crops = pack(samples)
-        coded = cast(JpegImages, crops.images)
-        data, ends = end_to_end(coded.files)
-        side = torch.tensor(coded.side)
-        return {"data": data, "ends": ends, "side": side, "keypoints": crops.keypoints}
-
-    of = f"annotations than those of these {len(samples)} people"
-    tensors = kept(path, {"annotations": _digest(samples)}, of, make)
-    files = torch.tensor_split(tensors["data"], tensors["ends"][:-1])
-    images = cast(Tensor, JpegImages(files, int(tensors["side"])))
-    ids = tuple(sample.id for sample in samples)
-    return Crops(images, tensors["keypoints"], *_flags(samples), ids=ids)
+    tensors = kept(path, {"annotations": digest(samples)}, lambda: pack(samples).tensors())
+    # Packs of an earlier version hold no flags.
+    return Crops.of({**_flags(samples), **tensors}, ids=tuple(sample.id for sample in samples))
 
 
-def _digest(samples: list[Sample]) -> str:
+def digest(samples: Sequence[Sample], size: int = PACK_SIZE, quality: int = QUALITY) -> str:
     """Of everything that crops depend on, but for the pictures themselves."""
     people: list[list[Any]] = []
     for s in samples:
         arrays = (s.box, s.keypoints, s.labelled, s.absent_joints)
         people.append([s.id, s.image.name, *(array.tolist() for array in arrays)])
-    return hashlib.sha256(to_json([PACK_SIZE, PACK_MARGIN, QUALITY, people]).encode()).hexdigest()
+    return hashlib.sha256(to_json([size, PACK_MARGIN, quality, people]).encode()).hexdigest()
 
 
 def batches(

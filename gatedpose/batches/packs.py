@@ -1,9 +1,21 @@
-"""Files of what is packed once: tensors, and what they were made of."""
+"""What is packed once: pictures as JPEG with what is known of each, in memory and in a file.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+A pack is a safetensors file: "data" holds the JPEG files end to end, "ends" where each of them
+ends, "side" their side in pixels, the other tensors what is known of each. "about" in its
+metadata tells what it was made of, and the sha256 of that and of the tensors.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -11,52 +23,201 @@ from tqdm import tqdm
 
 from gatedpose.data.samples import first_five
 from gatedpose.errors import DatasetError, ImageError
+from gatedpose.files.typed_json import parse_json, to_json
 from gatedpose.files.whole import write_whole
 
+QUALITY = 95
 T = TypeVar("T")
-Read = TypeVar("Read")
+P = TypeVar("P", bound="Packed")
 
 
-def each_read(
-    items: Sequence[T], read: Callable[[T], Read], what: str, unit: str
-) -> Iterator[Read]:
-    """What `read` gives of each item; shows a progress bar.
+@dataclass(frozen=True)
+class JpegImages:
+    """N square RGB pictures that stand in for a uint8 tensor (N, 3, P, P); decoded when indexed.
+
+    Attributes:
+        files: The N files, each (bytes,) uint8.
+        side: Of the files, in pixels.
+        shrink: 1, 2, 4 or 8: pictures are decoded at this fraction of their size, which costs less
+            than the whole; P is rounded up.
+    """
+
+    files: tuple[Tensor, ...]
+    side: int
+    shrink: int = 1
+
+    @classmethod
+    def of(cls, pictures: Iterable[Tensor], side: int, quality: int = QUALITY) -> "JpegImages":
+        """Codes pictures (3, P, P) uint8 one by one.
+
+        4:4:4, since left and right, and small joints, often differ by their colour alone.
+        """
+        files = []
+        for picture in pictures:
+            image, file = Image.fromarray(picture.permute(1, 2, 0).numpy()), io.BytesIO()
+            image.save(file, "JPEG", quality=quality, subsampling=0)
+            files.append(torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8))
+        return cls(tuple(files), side)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, 3, P, P)."""
+        side = -(-self.side // self.shrink)
+        return len(self), 3, side, side
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """The pictures at `indices` (B,), decoded: (B, 3, P, P) uint8.
+
+        Raises:
+            ImageError: For what is no such JPEG file.
+        """
+        return torch.stack([self._decoded(self.files[i]) for i in indices.tolist()])
+
+    def shrunk(self, factor: int) -> "JpegImages":
+        """The same pictures at a `factor`-th of their side, an eighth of the whole at least."""
+        return replace(self, shrink=self.shrink * factor)
+
+    def to(self, device: torch.device) -> Tensor:
+        """All pictures on a device, decoded."""
+        return self[torch.arange(len(self))].to(device)
+
+    def _decoded(self, file: Tensor) -> Tensor:
+        try:
+            with Image.open(io.BytesIO(file.numpy().tobytes()), formats=["JPEG"]) as picture:
+                if picture.size != (self.side, self.side) or picture.mode != "RGB":
+                    raise OSError(f"it is {picture.mode} of {picture.width} x {picture.height}")
+                picture.draft("RGB", (self.side // self.shrink, self.side // self.shrink))
+                pixels = np.array(picture)
+        except (OSError, Image.DecompressionBombError) as error:
+            raise ImageError(f"no packed picture of {self.side} pixels: {error}") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """N pictures and what is known of each: further fields are tensors or tuples of N.
+
+    Attributes:
+        images: (N, 3, P, P) uint8 RGB, as JPEG files where there are many.
+    """
+
+    images: Any
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self: P, indices: Tensor) -> P:
+        """The pictures at `indices` (B,), in that order; what is coded stays so."""
+        return replace(self, **{name: _taken(value, indices) for name, value in vars(self).items()})
+
+    @staticmethod
+    def join(parts: Sequence[P]) -> P:
+        """All pictures of several, in their order.
+
+        Raises:
+            DatasetError: If the pictures have unlike sizes.
+        """
+        if len(parts) == 1:  # most often: nothing of these gigabytes is copied
+            return parts[0]
+        if len(sizes := {part.images.shape[-1] for part in parts}) > 1:
+            raise DatasetError(
+                f"crops of {', '.join(map(str, sorted(sizes)))} pixels a side cannot be mixed: "
+                "pack all with the same --size"
+            )
+        names = vars(parts[0])
+        return replace(parts[0], **{n: _joined([vars(part)[n] for part in parts]) for n in names})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a pack holds of coded pictures: everything but tuples."""
+        files, side = self.images.files, torch.tensor(self.images.side)
+        ends = torch.tensor([len(file) for file in files]).cumsum(0)
+        known = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return {"data": torch.cat(files), "ends": ends, "side": side, **known}
+
+    @classmethod
+    def of(cls: type[P], tensors: Mapping[str, Tensor], **tuples: Any) -> P:
+        """What `tensors` was called on, with the tuples that it leaves out."""
+        known = dict(tensors)
+        files = torch.tensor_split(known.pop("data").to(torch.uint8), known.pop("ends")[:-1])
+        return cls(JpegImages(files, int(known.pop("side"))), **known, **tuples)
+
+
+def _taken(values: Any, indices: Tensor) -> Any:
+    if isinstance(values, JpegImages):
+        return replace(values, files=_taken(values.files, indices))
+    if isinstance(values, tuple):
+        return tuple(values[i] for i in indices.tolist() if values)
+    return values[indices]
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], JpegImages):
+        return replace(parts[0], files=_joined([part.files for part in parts]))
+    return tuple(chain(*parts)) if isinstance(parts[0], tuple) else torch.cat(parts)
+
+
+def pack_each(items: Sequence[T], read: Callable[[T], P], what: str, unit: str) -> P:
+    """What `read` gives of all items, joined; shows a progress bar.
 
     Raises:
         ImageError: For images that cannot be read, once all were tried; five are named.
     """
+    parts: list[P] = []
     wrong: dict[str, None] = {}
     for item in tqdm(items, what, unit=unit):
         try:
-            done = read(item)
+            parts.append(read(item))
         except ImageError as error:  # noqa: PERF203
             wrong[str(error)] = None
-        else:
-            yield done
     if wrong:
         raise ImageError(first_five(list(wrong), "\n"))
+    return Packed.join(parts)
+
+
+def write_pack(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors, and what they were made of; the file appears whole."""
+    told = {**about, "sha256": _digest(about, tensors)}
+    write_whole(path, save(dict(tensors), {"about": to_json(told)}))
+
+
+def read_pack(path: Path, right: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `write_pack` was given; the file is mapped into memory, not copied.
+
+    Raises:
+        DatasetError: If the file is damaged, or not made of what is `right`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if "about" in about:  # crops that an earlier version packed have no more than a digest
+            about = dict(parse_json(about["about"], "what it says of itself"))
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path} is damaged ({error}): copy it again, or pack anew") from error
+    for key, value in right.items():
+        if (found := about.get(key)) != value:
+            text = f"other {key}, {found!r:.70} and not {value!r:.70}: remove it to pack anew"
+            raise DatasetError(f"{path} was packed from {text}")
+    if "sha256" in about and about.pop("sha256") != _digest(about, tensors):
+        raise DatasetError(f"{path} is damaged (its sha256 is another): copy it, or pack anew")
+    return about, tensors
+
+
+def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(to_json(about).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def kept(
-    path: Path, about: dict[str, str], of: str, make: Callable[[], Mapping[str, Tensor]]
+    path: Path, about: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, made first if it is not there; it appears whole.
-
-    Args:
-        path: The file.
-        about: What the tensors are made of, as the file says it, too.
-        of: The same for messages.
-        make: Gives the tensors.
-
-    Raises:
-        DatasetError: If the file is of something else, or damaged.
-    """
+    """The tensors of a pack, made first if it is not there; see `read_pack`."""
     if not path.exists():
-        write_whole(path, save(dict(make()), about))
-    try:
-        with safe_open(path, framework="pt") as file:
-            if file.metadata() != about:
-                raise DatasetError(f"{path} was packed from other {of}; remove it to pack anew")
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise DatasetError(f"{path} is damaged ({error}); remove it to pack anew") from error
+        write_pack(path, about, make())
+    return read_pack(path, about)[1]

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from gatedpose.batches.jpegs import JpegImages, end_to_end
-from gatedpose.batches.packs import each_read, kept
+from gatedpose.batches.packs import JpegImages, Packed, kept, pack_each
 from gatedpose.data.boxes import read_boxes
 from gatedpose.data.samples import first_five
 from gatedpose.errors import DatasetError, InputError
@@ -134,7 +133,7 @@ def read_empty(folder: Path) -> list[Labelled]:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Packed):
     """N packed pictures and the boxes of their people.
 
     Attributes:
@@ -148,12 +147,9 @@ class Pictures:
 
     images: JpegImages
     sizes: Tensor
-    boxes: Sequence[Tensor]
+    boxes: tuple[Tensor, ...]
     complete: Tensor
     stretched: Tensor
-
-    def __len__(self) -> int:
-        return len(self.sizes)
 
     @classmethod
     def pack(cls, labelled: Sequence[Labelled], complete: bool, stretched: bool) -> "Pictures":
@@ -165,42 +161,18 @@ class Pictures:
         """
         if not labelled:
             raise DatasetError("there are no pictures to pack")
-        sizes: list[Tensor] = []
-        boxes: list[Tensor] = []
 
-        def square(one: Labelled) -> Tensor:
+        def read(one: Labelled) -> Pictures:
             original = read_image(one.path)
             image, scale = fitted(original, SIDE)
             height, width = image.shape[-2:]
-            sizes.append(torch.tensor((float(width), float(height))))
-            boxes.append(one.pixels(*original.shape[-2:]) * scale)
-            return F.pad(image, (0, SIDE - width, 0, SIDE - height), value=FILL)
+            square = F.pad(image, (0, SIDE - width, 0, SIDE - height), value=FILL)
+            images = JpegImages.of([square], SIDE, QUALITY)
+            boxes = (one.pixels(*original.shape[-2:]) * scale,)
+            flags = (torch.tensor([flag]) for flag in (complete, stretched))
+            return cls(images, torch.tensor([[float(width), float(height)]]), boxes, *flags)
 
-        squares = each_read(labelled, square, "packing pictures", "picture")
-        images = JpegImages.of(squares, SIDE, QUALITY)
-        flags = (torch.full((len(labelled),), flag) for flag in (complete, stretched))
-        return cls(images, torch.stack(sizes), boxes, *flags)
-
-    @staticmethod
-    def join(parts: Sequence["Pictures"]) -> "Pictures":
-        """All pictures of several, in their order."""
-        return Pictures(
-            JpegImages.join([part.images for part in parts]),
-            torch.cat([part.sizes for part in parts]),
-            [boxes for part in parts for boxes in part.boxes],
-            torch.cat([part.complete for part in parts]),
-            torch.cat([part.stretched for part in parts]),
-        )
-
-    def take(self, indices: Tensor) -> "Pictures":
-        """The pictures at `indices`, in that order."""
-        return Pictures(
-            self.images.take(indices),
-            self.sizes[indices],
-            [self.boxes[i] for i in indices.tolist()],
-            self.complete[indices],
-            self.stretched[indices],
-        )
+        return pack_each(labelled, read, "packing pictures", "picture")
 
     def padded(self, indices: Tensor) -> Tensor:
         """Boxes (B, M, 4) of pictures, NaN where one has fewer than M."""
@@ -220,20 +192,11 @@ class Pictures:
 
         def make() -> dict[str, Tensor]:
             made = cls.pack(labelled, complete, stretched)
-            names = ("sizes", "complete", "stretched")
-            tensors = {name: getattr(made, name) for name in names}
-            tensors["boxes"], tensors["ends"] = end_to_end(made.boxes)
-            tensors["images"], tensors["image_ends"] = end_to_end(made.images.files)
-            return tensors
+            return {**made.tensors(), "boxes": made.padded(torch.arange(len(made)))}
 
-        about = {"side": to_json(SIDE), "about": _digest(labelled, complete, stretched)}
-        tensors = kept(path, about, "pictures or boxes", make)
-        boxes = torch.tensor_split(tensors.pop("boxes"), tensors.pop("ends")[:-1])
-        files = torch.tensor_split(tensors.pop("images"), tensors.pop("image_ends")[:-1])
-        return cls(images=JpegImages(files, SIDE), boxes=boxes, **tensors)
-
-
-def _digest(labelled: Sequence[Labelled], complete: bool, stretched: bool) -> str:
-    """Of everything that packed pictures depend on, but for the pixels themselves."""
-    each = [[one.path.name, one.shares, one.boxes.tolist()] for one in labelled]
-    return hashlib.sha256(to_json([SIDE, QUALITY, complete, stretched, each]).encode()).hexdigest()
+        each = [[one.path.name, one.shares, one.boxes.tolist()] for one in labelled]
+        told = to_json([SIDE, QUALITY, complete, stretched, each]).encode()
+        about = {"pictures or boxes": hashlib.sha256(told).hexdigest()}  # but for the pixels
+        tensors = kept(path, about, make)
+        boxes = tuple(some[~some[:, 0].isnan()] for some in tensors.pop("boxes"))
+        return cls.of(tensors, boxes=boxes)

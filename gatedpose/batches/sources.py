@@ -40,8 +40,7 @@ class Source:
     def crops(self, chosen: Sequence[int], folder: Path) -> Crops:
         """Crops of the people with these indices; those not from shards are packed in `folder`."""
         if isinstance(self.people, Crops):
-            whole = len(chosen) == len(self.people)
-            return self.people if whole else self.people.take(torch.tensor(chosen))
+            return self.people.take(torch.tensor(chosen))
         return packed([self.people[i] for i in chosen], folder / f"{self.name}.safetensors")
 
     def whole_pictures(self, chosen: Sequence[int]) -> "Source":

@@ -1,6 +1,5 @@
 """`gatedpose data`: what concerns datasets."""
 
-import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -203,11 +202,12 @@ def pack(
     shard_mb: int,
     as_json: bool,
 ) -> None:
-    """Cuts out all people into a few tar files, to copy and to train from."""
+    """Cuts out all people into a few files, to copy and to train from."""
     from gatedpose.batches.shards import pack_shards, require_free
     from gatedpose.data.readers import apart, read_dataset
 
     # All splits are looked at before the first is packed: errors come at once.
+    check_apart("--out", out, folder)
     check_makeable(out)
     for split in splits:
         require_free(out, split)
@@ -215,13 +215,12 @@ def pack(
     if {"train", "val"} <= set(people):
         people["train"] = apart(dataset, folder, people["train"], people["val"])
     for split, samples in people.items():
-        table = pack_shards(
+        shards = pack_shards(
             samples, dataset, split, out, size=size, quality=quality, shard_bytes=shard_mb * 2**20
         )
-        shards = json.loads(table.read_text("utf-8"))["shards"]
-        total = sum(shard["bytes"] for shard in shards)
+        total = sum(shard.stat().st_size for shard in shards)
         facts = {"dataset": dataset, "split": split, "people": len(samples)}
-        facts |= {"shards": len(shards), "bytes": total, "table": str(table)}
+        facts |= {"shards": len(shards), "bytes": total, "files": list(map(str, shards))}
         files = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
         text = f"{len(samples)} people in {files}, {total / 2**20:.1f} MB"
         click.echo(to_json(facts) if as_json else f"{dataset} {split}: {text}")

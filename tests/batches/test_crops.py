@@ -186,7 +186,7 @@ def test_packed_file_that_is_damaged(make_sample: Callable[..., Sample], tmp_pat
     path = tmp_path / "crops.safetensors"
     packed([sample], path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DatasetError, match=r"crops\.safetensors is damaged .*remove it"):
+    with pytest.raises(DatasetError, match=r"crops\.safetensors is damaged .*pack anew"):
         packed([sample], path)
 
 

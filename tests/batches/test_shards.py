@@ -1,13 +1,10 @@
 """Shards against the crops that they are packed from, and against every way to damage them."""
 
-import hashlib
-import io
 import json
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +13,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors import safe_open
+from torch import Tensor
 
 from gatedpose.batches import shards as shards_module
 from gatedpose.batches.crops import pack
+from gatedpose.batches.packs import JpegImages, read_pack, write_pack
 from gatedpose.batches.shards import holds_shards, load_shards, pack_shards
 from gatedpose.cli import main
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, ImageError, InputError
-from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton
 
 TRIO = Skeleton("trio", ("right a", "left a", "b"), flip_pairs=((0, 1),), limbs=((0, 2), (2, 1)))
 SIZE = 48
+ALL = torch.arange(5)
 
 
 def draw_sample(folder: Path, number: int, noise: int = 0) -> Sample:
@@ -55,49 +55,25 @@ def samples(tmp_path: Path) -> list[Sample]:
 @pytest.fixture
 def folder(samples: list[Sample], tmp_path: Path) -> Path:
     """The five in three shards of a split called train."""
-    pack_shards(samples, "own", "train", tmp_path / "shards", size=SIZE, shard_bytes=10_000)
+    pack_shards(samples, "own", "train", tmp_path / "shards", size=SIZE, shard_bytes=6_000)
     return tmp_path / "shards"
 
 
-def read_table(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "train.json").read_text("utf-8"))
-
-
-def change_table(folder: Path, **values: object) -> None:
-    (folder / "train.json").write_text(json.dumps({**read_table(folder), **values}), "utf-8")
-
-
-def change_member(folder: Path, name: str, data: bytes | None) -> None:
-    """Replaces a file in the second shard, or leaves it out, and makes the table agree."""
-    path = folder / "train-00001.tar"
-    with tarfile.open(path) as tar:
-        files = {member.name: tar.extractfile(member).read() for member in tar}
-    assert name in files
-    with tarfile.open(path, "w") as tar:
-        for member, content in {**files, name: data}.items():
-            if content is not None:
-                info = tarfile.TarInfo(member)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    agree(folder)
-
-
-def agree(folder: Path) -> None:
-    """Makes the table's lengths and sums those of the shards."""
-    shards = read_table(folder)["shards"]
-    for shard in shards:
-        data = (folder / shard["name"]).read_bytes()
-        shard |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    change_table(folder, shards=shards)
+def rewrite(path: Path, tensors: dict[str, Tensor | None], **about: object) -> None:
+    """Puts other facts and tensors into a shard, with the right sum; None leaves one out."""
+    facts, known = read_pack(path, {})
+    known = {name: tensor.clone() for name, tensor in known.items()}
+    changed = {name: one for name, one in {**known, **tensors}.items() if one is not None}
+    write_pack(path, {**facts, **about}, changed)
 
 
 # Round trip
 
 
 def test_what_is_packed_is_loaded(folder: Path, samples: list[Sample]) -> None:
-    names = [f"train-0000{i}.tar" for i in range(3)]
-    assert sorted(path.name for path in folder.iterdir()) == [*names, "train.json"]
-    crops, skeleton = load_shards(folder, "train")
+    names = [f"train-0000{i}.safetensors" for i in range(3)]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    crops, skeleton = load_shards(folder, "train", "own")
     right = pack(samples, SIZE)
     assert skeleton == TRIO
     assert crops.ids == ("own/0", "own/1", "own/2", "own/3", "own/4")
@@ -106,92 +82,90 @@ def test_what_is_packed_is_loaded(folder: Path, samples: list[Sample]) -> None:
     assert crops.labelled.tolist()[:2] == [[True, True, True], [True, False, False]]
     assert crops.absent.nonzero().tolist() == [[1, 2], [4, 2]]
     assert crops.images.shape == (5, 3, SIZE, SIZE)
-    assert crops.images.dtype == torch.uint8
-    pictures = right.images[torch.arange(5)].int()
-    error = (crops.images.int() - pictures).abs().float()
-    assert error.mean(dim=(1, 2, 3)).max() < 2
-    others = (crops.images.int() - pictures.roll(1, 0)).abs().float()
-    assert others.mean(dim=(1, 2, 3)).min() > 5  # so that people who change places would be seen
-
-
-def test_the_table_says_what_the_shards_hold(folder: Path) -> None:
-    table = read_table(folder)
-    shards = table.pop("shards")
-    skeleton = table.pop("skeleton")
-    assert Skeleton.from_dict(skeleton) == TRIO
-    assert skeleton == json.loads(json.dumps(asdict(TRIO)))
-    assert table == {
-        "format": "gatedpose shards", "version": 1, "dataset": "own", "split": "train",
-        "people": 5, "size": SIZE, "margin": 2.0, "quality": 95,
-    }  # fmt: skip
-    assert [shard["people"] for shard in shards] == [2, 2, 1]
-    for shard in shards:
-        data = (folder / shard["name"]).read_bytes()
-        assert shard["bytes"] == len(data) <= 10_000
-        assert shard["sha256"] == hashlib.sha256(data).hexdigest()
-
-
-def test_other_tools_read_the_shards(folder: Path, samples: list[Sample], tmp_path: Path) -> None:
-    listed = subprocess.run(
-        ["tar", "-xvf", folder / "train-00001.tar", "-C", tmp_path],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert not listed.stderr
-    assert listed.stdout.split() == [
-        f"0000000{i}.{kind}" for i in (2, 3) for kind in ("jpg", "json")
-    ]
-    with Image.open(tmp_path / "00000003.jpg") as image:
-        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (SIZE, SIZE))
-        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3  # 4:4:4
-    facts = json.loads((tmp_path / "00000003.json").read_text("utf-8"))
-    assert list(facts) == ["id", "keypoints", "labelled"]
-    assert facts["id"] == "own/3"
-    assert facts["labelled"] == [True, False, True]
+    assert torch.equal(crops.images[ALL], right.images[ALL])
+    few = crops.take(torch.tensor([3, 1]))
+    assert (few.ids, few.images.shape) == (("own/3", "own/1"), (2, 3, SIZE, SIZE))
+    assert torch.equal(few.to(torch.device("cpu")).images, right.images[torch.tensor([3, 1])])
     # The square of twice the box's longer side about its centre becomes the crop.
-    person = samples[3]
-    low, high = person.box[:2].astype(float), person.box[2:].astype(float)
-    side = 2 * (high - low).max()
-    right = (person.keypoints - (low + high) / 2) * SIZE / side + SIZE / 2
-    np.testing.assert_allclose(facts["keypoints"], right, atol=1e-4)
+    for person, points in zip(samples, crops.keypoints, strict=True):
+        low, high = person.box[:2].astype(float), person.box[2:].astype(float)
+        middle, side = (low + high) / 2, 2 * (high - low).max()
+        expected = (person.keypoints - middle) * SIZE / side + SIZE / 2
+        np.testing.assert_allclose(points, expected, atol=1e-4)
+
+
+def test_pictures_stay_coded(folder: Path) -> None:
+    """In memory is what lies on the disk, a small part of the pixels."""
+    for people in (
+        load_shards(folder, "train", "own")[0],
+        load_shards(folder, "train", "own")[0].take(ALL),
+    ):
+        assert isinstance(people.images, JpegImages)
+        held = sum(file.nbytes for file in people.images.files)
+        assert held < sum(path.stat().st_size for path in folder.iterdir())
+        assert held < 5 * 3 * SIZE * SIZE / 2
+
+
+def test_every_shard_says_what_it_holds(folder: Path) -> None:
+    firsts = []
+    for path in sorted(folder.iterdir()):
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["about"])
+        assert path.stat().st_size <= 6_000
+        assert Skeleton.from_dict(facts.pop("skeleton")) == TRIO
+        assert len(facts.pop("sha256")) == len(facts.pop("annotations")) == 64
+        firsts.append((facts.pop("people before"), facts.pop("ids")))
+        assert facts == {
+            "format": "gatedpose shards", "version": 2, "dataset": "own", "split": "train",
+            "people": 5, "size": SIZE, "margin": 2.0, "quality": 95,
+        }  # fmt: skip
+    assert firsts == [(0, ["own/0", "own/1"]), (2, ["own/2", "own/3"]), (4, ["own/4"])]
 
 
 def test_the_same_people_give_the_same_bytes(
     folder: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    table = pack_shards(samples, "own", "train", str(again), size=SIZE, shard_bytes=10_000)
-    assert table == again / "train.json"
+    files = pack_shards(samples, "own", "train", str(again), size=SIZE, shard_bytes=6_000)
+    assert files == [again / path.name for path in sorted(folder.iterdir())]
     for path in folder.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_shards_are_as_large_as_allowed(samples: list[Sample], tmp_path: Path) -> None:
-    def lengths(name: str, limit: int) -> list[int]:
-        pack_shards(samples, "own", "train", tmp_path / name, size=SIZE, shard_bytes=limit)
-        return [path.stat().st_size for path in sorted((tmp_path / name).glob("*.tar"))]
+@pytest.mark.parametrize("limit", [7_000, 9_000, 11_000, 2**20])
+def test_shards_are_as_large_as_allowed(limit: int, samples: list[Sample], tmp_path: Path) -> None:
+    people = [replace(one, id=f'é"{one.id}') for one in samples for _ in range(6)]
+    files = pack_shards(people, "own", "train", tmp_path, size=SIZE, shard_bytes=limit)
+    lengths = [file.stat().st_size for file in files]
+    assert max(lengths) <= limit
+    assert sum(lengths) / len(lengths) > limit / 2 or len(files) == 1
+    assert load_shards(tmp_path, "train", "own")[0].ids == tuple(one.id for one in people)
 
-    [whole] = lengths("default", 60 * 2**20)
-    assert lengths("just", whole) == [whole]
-    parts = lengths("less", whole - 1)
-    assert len(parts) == 2
-    assert sum(parts) == whole + 1024  # the end of a tar stands once more
-    assert len(lengths("tiny", 1)) == 5  # a person is never split
+
+def test_a_person_is_never_split(samples: list[Sample], tmp_path: Path) -> None:
+    assert len(pack_shards(samples, "own", "train", tmp_path, size=SIZE, shard_bytes=1)) == 5
 
 
 def test_quality_and_size_are_kept(samples: list[Sample], tmp_path: Path) -> None:
     for quality in (30, 95):
-        pack_shards(samples, "own", f"q{quality}", tmp_path, size=32, quality=quality)
-    poor, good = (load_shards(tmp_path, split)[0].images for split in ("q30", "q95"))
-    assert poor.shape == good.shape == (5, 3, 32, 32)
-    right = pack(samples, 32).images[torch.arange(5)].int()
-    errors = [(images.int() - right).abs().float().mean() for images in (poor, good)]
-    assert errors[0] > 2 * errors[1]
+        pack_shards(samples, "own", f"q{quality}", tmp_path, size=33, quality=quality)
+    poor, good = (load_shards(tmp_path, split, "own")[0] for split in ("q30", "q95"))
+    assert poor.images.shape == good.images.shape == (5, 3, 33, 33)
+    right = pack(samples, 33).images[ALL].int()
+    errors = [(crops.images[ALL].int() - right).abs().float().mean() for crops in (poor, good)]
+    assert errors[0] > errors[1] == 0
+    small = good.shrunk(10)  # decoded at a half, of 33 pixels 17
+    assert small.images.shape == (5, 3, 17, 17)
+    assert small.images[ALL].shape == (5, 3, 17, 17)
+    assert torch.equal(small.keypoints * 2, good.keypoints)
 
 
 def test_two_splits_share_a_folder(folder: Path, samples: list[Sample]) -> None:
     pack_shards(samples[3:], "own", "val", folder, size=SIZE)
-    assert load_shards(folder, "val")[0].ids == ("own/3", "own/4")
-    assert len(load_shards(folder, "train")[0]) == 5
+    pack_shards(samples[:1], "own", "train-few", folder, size=SIZE)
+    assert load_shards(folder, "val", "own")[0].ids == ("own/3", "own/4")
+    assert len(load_shards(folder, "train", "own")[0]) == 5
+    assert len(load_shards(folder, "train-few", "own")[0]) == 1
 
 
 def test_shards_are_recognised(folder: Path, tmp_path: Path) -> None:
@@ -200,13 +174,17 @@ def test_shards_are_recognised(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert not holds_shards(other)
     other.mkdir()
-    assert not holds_shards(other)
     (other / "train.json").write_text('{"images": [], "annotations": []}')
-    (other / "val.json").write_text("")
-    (other / "folder.json").mkdir()
+    (other / "own-train.safetensors").touch()
     assert not holds_shards(other)
-    (other / "more.json").write_text(json.dumps(read_table(folder)))  # however it is laid out
-    assert holds_shards(other)
+
+
+def test_shards_of_an_earlier_version(folder: Path, tmp_path: Path) -> None:
+    (folder / "train-00000.tar").touch()
+    assert holds_shards(folder)  # packed anew beside them
+    (tmp_path / "train-00000.tar").touch()
+    with pytest.raises(DatasetError, match=r"holds shards of an earlier version, as \.tar: pack"):
+        holds_shards(tmp_path)
 
 
 # What cannot be packed
@@ -214,7 +192,8 @@ def test_shards_are_recognised(folder: Path, tmp_path: Path) -> None:
 
 def test_a_split_is_not_packed_twice(folder: Path, samples: list[Sample]) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(DatasetError, match=r"shards already holds 'train': remove train\.json and"):
+    text = r"shards already holds train-00000\.safetensors: remove train-\*\.safetensors, or"
+    with pytest.raises(DatasetError, match=text):
         pack_shards(samples[:1], "own", "train", folder, size=SIZE)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -234,20 +213,10 @@ def test_two_programs_do_not_pack_into_one_folder(samples: list[Sample], tmp_pat
     assert not (tmp_path / ".train.lock").exists()
 
 
-@pytest.mark.parametrize("name", ["train.json", "train-00007.tar"])
-def test_files_of_others_are_left_alone(name: str, samples: list[Sample], tmp_path: Path) -> None:
-    (tmp_path / name).write_text("{}")
-    with pytest.raises(DatasetError, match=f"holds {name}, which packing would replace"):
-        pack_shards(samples, "own", "train", tmp_path, size=SIZE)
-    assert (tmp_path / name).read_text() == "{}"
-    pack_shards(samples, "own", "rain", tmp_path, size=SIZE)
-    assert len(load_shards(tmp_path, "rain")[0]) == 5
-
-
 def test_an_image_that_cannot_be_read_leaves_nothing(samples: list[Sample], tmp_path: Path) -> None:
     samples[4].image.write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"4\.png"):
-        pack_shards(samples, "own", "train", tmp_path / "out", size=SIZE, shard_bytes=10_000)
+        pack_shards(samples, "own", "train", tmp_path / "out", size=SIZE, shard_bytes=6_000)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -256,44 +225,43 @@ def test_a_full_disk_leaves_nothing(
 ) -> None:
     def pack_into(name: str) -> list[int]:
         pack_shards(people, "own", "train", tmp_path / name, size=SIZE, shard_bytes=1)
-        return [path.stat().st_size for path in sorted((tmp_path / name).glob("*.tar"))]
+        return [path.stat().st_size for path in sorted((tmp_path / name).glob("*.safetensors"))]
 
     people = [*samples, draw_sample(tmp_path, 9, noise=100)]
     *small, large = pack_into("free")
     assert max(small) < large
     full_disk(large - 1)
-    with pytest.raises(OSError, match=r"cannot write .*train-00005\.tar: "):
+    with pytest.raises(OSError, match=r"cannot write .*train-00005\.safetensors: "):
         pack_into("full")
     full_disk()
     assert list((tmp_path / "full").iterdir()) == []
     pack_into("full")
-    assert len(load_shards(tmp_path / "full", "train")[0]) == 6
+    assert len(load_shards(tmp_path / "full", "train", "own")[0]) == 6
 
 
-def test_without_its_table_a_split_is_not_left(
+def test_what_is_stopped_leaves_nothing(
     samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(path: Path, data: bytes | str) -> None:
-        if path.suffix == ".json":
-            assert len(list(path.parent.glob("*.tar"))) == 3  # it comes last
+    def write(path: Path, *args: Any) -> None:
+        if path.name == "train-00002.safetensors":
+            assert len(list(path.parent.glob("*.safetensors"))) == 2
             raise KeyboardInterrupt
-        write_whole(path, data)
+        write_pack(path, *args)
 
-    monkeypatch.setattr(shards_module, "write_whole", write)
+    monkeypatch.setattr(shards_module, "write_pack", write)
     with pytest.raises(KeyboardInterrupt):
-        pack_shards(samples, "own", "train", tmp_path / "out", size=SIZE, shard_bytes=10_000)
+        pack_shards(samples, "own", "train", tmp_path / "out", size=SIZE, shard_bytes=6_000)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 # What cannot be loaded
 
 
-def test_splits_that_are_there_are_named(folder: Path, tmp_path: Path) -> None:
-    (folder / "other.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"holds no val\.json; packed splits there: train$"):
-        load_shards(folder, "val")
-    with pytest.raises(DatasetError, match=r"absent holds no train\.json; .* there: none$"):
-        load_shards(tmp_path / "absent", "train")
+def test_what_is_there_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"val-00000\.\w+ is missing, there: train-00000.*, tr"):
+        load_shards(folder, "val", "own")
+    with pytest.raises(DatasetError, match=r"absent/train-00000\.\w+ is missing, there: none$"):
+        load_shards(tmp_path / "absent", "train", "own")
 
 
 def alter(path: Path) -> None:
@@ -306,135 +274,89 @@ def alter(path: Path) -> None:
     ("damage", "text"),
     [
         (Path.unlink, "is missing"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), r"has \d+ bytes and not \d+: copy"),
-        (alter, "was altered"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "is damaged .*: copy it again, or"),
+        (lambda path: path.write_bytes(b""), "is damaged .*: copy it again, or"),
+        (lambda path: path.write_bytes(b"404: not found" * 1000), "is damaged .*: copy it again"),
+        (alter, r"is damaged \(its sha256 is another\): copy it"),
     ],
-    ids=["missing", "truncated", "altered"],
+    ids=["missing", "truncated", "empty", "no pack", "altered"],
 )
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_damaged_shards_are_named(
-    damage: Callable[[Path], object], text: str, folder: Path
+    damage: Callable[[Path], object], text: str, number: int, folder: Path
 ) -> None:
-    damage(folder / "train-00001.tar")
-    with pytest.raises(DatasetError, match=rf"shards/train-00001\.tar {text}"):
-        load_shards(folder, "train")
+    damage(folder / f"train-0000{number}.safetensors")
+    with pytest.raises(DatasetError, match=rf"shards/train-0000{number}\.safetensors {text}"):
+        load_shards(folder, "train", "own")
+
+
+@pytest.mark.parametrize("what", ["size", "joint", "fewer", "length", "order"])
+def test_shards_of_two_packings_are_not_mixed(
+    what: str, folder: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    moved = replace(samples[3], keypoints=samples[3].keypoints + 0.1)
+    people = {"joint": [*samples[:3], moved, samples[4]], "fewer": samples[1:]}.get(what, samples)
+    size, room = (32 if what == "size" else SIZE), (4_800 if what == "length" else 6_000)
+    other = pack_shards(people, "own", "train", tmp_path / "b", size=size, shard_bytes=room)
+    source = folder / "train-00000.safetensors" if what == "order" else other[1]
+    (folder / "train-00001.safetensors").write_bytes(source.read_bytes())
+    key = "people before, [01] and not 2" if what in ("length", "order") else "annotations, "
+    with pytest.raises(
+        DatasetError, match=rf"train-00001\.safetensors was packed from other {key}"
+    ):
+        load_shards(folder, "train", "own")
+
+
+def test_shards_of_another_dataset(folder: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"train-00000\.\w+ was packed from other dataset, 'own' and"
+    ):
+        load_shards(folder, "train", "lsp")
 
 
 @pytest.mark.parametrize(
-    ("values", "text"),
+    ("about", "text"),
     [
-        ({"format": "other"}, r"field 'format': must be one of \('gatedpose shards',\)"),
-        ({"version": 2}, r"field 'version': must be one of \(1,\), got 2"),
-        ({"margin": 1.5}, r"field 'margin': must be one of \(2.0,\), got 1.5"),
-        ({"people": 6}, "field 'people': is 6, but the shards have 5"),
-        ({"people": True}, "field 'people': must be a whole number from 1 .*got True"),
-        ({"size": 0}, "field 'size': must be a whole number from 1 .*got 0"),
-        ({"size": 32}, r"tar, 00000000\.jpg has shape \(3, 48, 48\) and not \(3, 32, 32\)"),
-        ({"size": 10**6}, "field 'size': must be a whole number from 1 to 4096"),
-        ({"skeleton": {"name": "trio"}}, "field 'skeleton': no skeleton"),
-        ({"skeleton": {**asdict(TRIO), "joints": ["a", "b"]}}, "field 'skeleton': .* must index 2"),
-        ({"shards": {}}, "'shards' must be a list"),
-        ({"shards": [{"people": 5, "bytes": 1, "name": "../x.tar"}]}, "field 'name'"),
-        ({"shards": [{"people": 5, "bytes": 1}]}, r"shards\[0\], field 'name': is missing"),
+        ({"format": "other"}, "from other format, 'other' and not 'gatedpose shards'"),
+        ({"version": 3}, "from other version, 3 and not 2"),
+        ({"margin": 1.5}, r"from other margin, 1\.5 and not 2\.0"),
+        ({"people": "many"}, "is no shard: .*many"),
+        ({"people": 6}, "-00003.safetensors is missing"),
+        ({"skeleton": []}, "is no shard: no skeleton"),
+        ({"ids": 3}, "is no shard"),
+        ({"ids": ["a"]}, "is no shard: its tensors are not of 1 people with 3 joints"),
     ],
 )
-def test_a_table_of_other_values(values: dict[str, Any], text: str, folder: Path) -> None:
-    change_table(folder, **values)
+def test_other_facts_are_named(about: dict[str, Any], text: str, folder: Path) -> None:
+    for path in folder.iterdir():
+        rewrite(path, {}, **about)
     with pytest.raises(DatasetError, match=rf"shards/train.*{text}"):
-        load_shards(folder, "train")
+        load_shards(folder, "train", "own")
 
 
-def test_a_million_people_ask_for_no_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards = read_table(folder)["shards"]
-    shards[0]["people"] += 10**6
-    change_table(folder, people=10**6 + 5, shards=shards)
-    monkeypatch.setattr(torch, "empty", lambda *sides, **_: pytest.fail(f"asked for {sides}"))
-    text = r"shards\[0\], field 'people': is more than a file of that length can hold"
-    with pytest.raises(DatasetError, match=text):
-        load_shards(folder, "train")
+def test_other_joints_are_named(folder: Path) -> None:
+    pair = asdict(replace(TRIO, joints=("a", "b"), limbs=()))
+    rewrite(folder / "train-00001.safetensors", {}, skeleton=pair)
+    with pytest.raises(DatasetError, match=r"train-00001.* are not of 2 people with 2 joints"):
+        load_shards(folder, "train", "own")
 
 
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [("{", "cannot be read as JSON"), ("", "cannot be read as JSON"), ("[]", "got list")],
-)
-def test_a_table_that_is_none(content: str, text: str, folder: Path) -> None:
-    (folder / "train.json").write_text(content)
-    with pytest.raises(DatasetError, match=rf"train\.json.*{text}"):
-        load_shards(folder, "train")
-
-
-def facts(**values: object) -> bytes:
-    points = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
-    right = {"id": "own/2", "keypoints": points, "labelled": [True, False, True]}
-    return json.dumps({**right, **values}).encode()
-
-
-def test_facts_can_be_replaced(folder: Path) -> None:
-    change_member(folder, "00000002.json", facts())  # what the errors below start from
-    crops, _ = load_shards(folder, "train")
-    assert crops.keypoints[2].tolist() == [[1, 2], [3, 4], [5, 6]]
-    assert crops.labelled[2].tolist() == [True, False, True]
+YES = torch.ones(2, 3, dtype=torch.bool)
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "text"),
+    "tensors",
     [
-        ("jpg", b"no picture", r"00000002\.jpg cannot be read"),
-        ("jpg", b"", r"00000002\.jpg cannot be read"),
-        ("jpg", None, r"lacks or should not hold 00000002\.jpg$"),
-        ("json", None, r"lacks or should not hold 00000002\.json$"),
-        ("json", b"{", r"00000002\.json cannot be read as JSON"),
-        ("json", b"[]", "00000002: must hold named fields, got list"),
-        ("json", facts(keypoints=[[1, 2], [3, float("nan")], [5, 6]]), "'keypoints': .*not finite"),
-        ("json", facts(keypoints=[[1, 2], [3, 4]]), r"must have shape \(3, 2\), got \(2, 2\)"),
-        ("json", facts(labelled=[True, False]), "field 'labelled': must be 3 times true or false"),
-        ("json", facts(labelled=[True, False, 0.5]), "field 'labelled': must be 3 times"),
-        ("json", b'{"keypoints": [[1, 2], [3, 4], [5, 6]], "id": "a"}', "'labelled': is missing"),
-        ("json", facts(absent=[False, True]), "field 'absent': must be 3 times true or false"),
-        ("json", facts(absent=[False, True, True]), "'absent': has joints that are labelled, too"),
+        {"keypoints": torch.full((2, 3, 2), torch.nan)}, {"keypoints": torch.ones(2, 2, 2)},
+        {"keypoints": None}, {"labelled": YES[:1]}, {"labelled": YES.long()}, {"data": None},
+        {"labelled": YES, "absent": YES.clone()}, {"more": YES}, {"ends": torch.tensor(2)},
+        {"ends": torch.tensor([1.5, 2])}, {"side": torch.tensor(0)}, {"side": torch.ones(2)},
     ],
-)
-def test_damaged_members_are_named(kind: str, data: bytes | None, text: str, folder: Path) -> None:
-    change_member(folder, f"00000002.{kind}", data)
-    with pytest.raises(DatasetError, match=rf"shards/train-00001\.tar.* {text}"):
-        load_shards(folder, "train")
-
-
-def test_a_cut_picture_is_named(folder: Path) -> None:
-    with tarfile.open(folder / "train-00001.tar") as tar:
-        whole = tar.extractfile("00000003.jpg").read()
-    change_member(folder, "00000003.jpg", whole[: len(whole) * 2 // 3])
-    with pytest.raises(DatasetError, match=r"00000003\.jpg cannot be read: .*truncated"):
-        load_shards(folder, "train")
-
-
-def test_a_picture_of_another_format_is_named(folder: Path) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (SIZE, SIZE)).save(picture, "PNG")
-    change_member(folder, "00000003.jpg", picture.getvalue())
-    with pytest.raises(DatasetError, match=r"00000003\.jpg cannot be read"):
-        load_shards(folder, "train")
-
-
-def test_a_shard_that_is_no_tar(folder: Path) -> None:
-    (folder / "train-00001.tar").write_bytes(b"404: not found" * 1000)
-    agree(folder)
-    with pytest.raises(DatasetError, match=r"train-00001\.tar is no tar file"):
-        load_shards(folder, "train")
-
-
-def test_shards_in_another_order(folder: Path) -> None:
-    shards = read_table(folder)["shards"]
-    change_table(folder, shards=[shards[1], shards[0], shards[2]])
-    with pytest.raises(DatasetError, match=r"train-00001\.tar lacks or should not hold 00000000"):
-        load_shards(folder, "train")
-
-
-def test_shards_with_more_than_the_table_says(folder: Path) -> None:
-    shards = read_table(folder)["shards"]
-    change_table(folder, people=4, shards=[shards[0], {**shards[1], "people": 1}, shards[2]])
-    with pytest.raises(DatasetError, match=r"train-00001\.tar lacks or should not hold 00000003"):
-        load_shards(folder, "train")
+)  # fmt: skip
+def test_other_tensors_are_named(tensors: dict[str, Tensor | None], folder: Path) -> None:
+    rewrite(folder / "train-00001.safetensors", tensors)
+    with pytest.raises(DatasetError, match=r"train-00001\.safetensors is no shard: "):
+        load_shards(folder, "train", "own")
 
 
 # Command
@@ -473,18 +395,18 @@ def test_command_packs_both_splits(kites: Path, tmp_path: Path) -> None:
     assert "own train: 4 people in 1 shard, 0.1 MB" in text
     assert "own val: 1 people in 1 shard, 0.0 MB" in text
     assert f"gatedpose train NAME --data own={out} --out run" in text
-    train, skeleton = load_shards(out, "train")
+    train, skeleton = load_shards(out, "train", "own")
     assert train.images.shape == (4, 3, 320, 320)
     assert train.ids == tuple(f"own/{i}/{i}" for i in range(4))
     assert skeleton == TRIO
-    assert len(load_shards(out, "val")[0]) == 1
+    assert len(load_shards(out, "val", "own")[0]) == 1
 
 
 def test_command_packs_nobody_twice(kites: Path, tmp_path: Path) -> None:
     """One of the four pictures is kept for validation, as where training reads the folder."""
     (kites / "val.json").unlink()
     assert "own train: 3 people" in run("--data", kites, "--out", tmp_path)
-    train, val = (set(load_shards(tmp_path, split)[0].ids) for split in ("train", "val"))
+    train, val = (set(load_shards(tmp_path, split, "own")[0].ids) for split in ("train", "val"))
     assert train | val == {f"own/{i}/{i}" for i in range(4)}
     assert not train & val
 
@@ -496,16 +418,15 @@ def test_command_obeys_its_options(kites: Path, tmp_path: Path) -> None:
     options = ("--size", 960, "--quality", 100, "--shard-mb", 1, "--split", "train", "--json")
     [line] = run("--data", kites, "--out", tmp_path / "out", *options).splitlines()
     told = json.loads(line)
-    shards = sorted((tmp_path / "out").glob("*.tar"))
+    shards = sorted((tmp_path / "out").iterdir())
     assert told == {
         "dataset": "own", "split": "train", "people": 4, "shards": len(shards),
-        "bytes": sum(path.stat().st_size for path in shards),
-        "table": str(tmp_path / "out" / "train.json"),
+        "bytes": sum(path.stat().st_size for path in shards), "files": list(map(str, shards)),
     }  # fmt: skip
     assert len(shards) > 1
-    table = read_table(tmp_path / "out")
-    assert (table["size"], table["quality"]) == (960, 100)
-    assert not (tmp_path / "out" / "val.json").exists()
+    for path in shards:
+        assert path.stat().st_size <= 2**20
+        read_pack(path, {"split": "train", "size": 960, "quality": 100})
 
 
 def test_command_tells_errors_in_a_line(kites: Path, tmp_path: Path) -> None:
@@ -516,9 +437,8 @@ def test_command_tells_errors_in_a_line(kites: Path, tmp_path: Path) -> None:
     )
     assert not out.exists()  # though train could have been packed
     run(*data, "--out", out, "--size", 32)
-    assert "already holds 'train'" in run(*data, "--out", out, code=1)
-    assert "already holds 'train'" in run("--split", "val", *data, "--out", out, code=1)
+    assert "already holds train-00000" in run(*data, "--out", out, code=1)
+    assert "already holds train-00000" in run("--split", "val", *data, "--out", out, code=1)
     assert not list(out.glob("val*"))
-    assert "which packing would replace" in run(*data, "--out", kites, code=1)
-    assert len(json.loads((kites / "train.json").read_text())["images"]) == 4
+    assert "is what is read" in run(*data, "--out", kites, code=2)
     assert "--quality" in run(*data, "--out", out, "--quality", 101, code=2)

@@ -1,0 +1,70 @@
+"""Pictures coded as JPEG stand in for a tensor."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from gatedpose.batches.crops import Crops
+from gatedpose.batches.packs import JpegImages
+from gatedpose.errors import ImageError
+
+
+def pictures(count: int, side: int) -> torch.Tensor:
+    """Smooth pictures, which JPEG keeps to a level or two, all unlike."""
+    ramp = torch.linspace(0, 200, side)
+    planes = torch.stack(
+        (ramp.expand(side, side), ramp.expand(side, side).T, ramp.flip(0).expand(side, side))
+    )
+    return torch.stack([planes.roll(i, 0) + 10 * i for i in range(count)]).round().to(torch.uint8)
+
+
+def test_decodes_what_was_coded_in_any_order() -> None:
+    right = pictures(3, 32)
+    coded = JpegImages.of(right, 32)
+    assert (coded.shape, len(coded)) == ((3, 3, 32, 32), 3)
+    order = torch.tensor([2, 0, 2])
+    assert (coded[order].int() - right[order].int()).abs().max() <= 4
+
+
+def test_smaller_pictures_keep_places() -> None:
+    right = pictures(2, 64)
+    small = JpegImages.of(right, 64).shrunk(2).shrunk(2)
+    assert small.shape == (2, 3, 16, 16)
+    means = right.float().view(2, 3, 16, 4, 16, 4).mean(dim=(3, 5))
+    assert (small[torch.arange(2)].float() - means).abs().max() <= 6
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_crops_join(coded: bool) -> None:
+    right = pictures(4, 32)
+    joints, labelled = torch.rand(2, 3, 2), torch.ones(2, 3, dtype=torch.bool)
+    halves = (JpegImages.of(half, 32) if coded else half for half in (right[:2], right[2:]))
+    both = Crops.join([Crops(half, joints, labelled) for half in halves])  # type: ignore[arg-type]
+    taken = both.take(torch.tensor([3, 1]))
+    assert isinstance(taken.images, JpegImages) == coded
+    taken = taken.to(torch.device("cpu"))
+    assert (taken.images.int() - right[[3, 1]].int()).abs().max() <= 4
+    assert not taken.absent.any()
+
+
+def test_pictures_that_are_none_are_named() -> None:
+    [whole] = JpegImages.of(pictures(1, 32), 32).files
+    grey = io.BytesIO()
+    Image.new("L", (32, 32)).save(grey, "JPEG")
+    png = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(png, "PNG")
+    others = (
+        torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8) for file in (grey, png)
+    )
+    for file in (
+        whole[:0],
+        whole[: len(whole) * 2 // 3],
+        torch.zeros(9, dtype=torch.uint8),
+        *others,
+    ):
+        with pytest.raises(ImageError, match="no packed picture of 32 pixels: "):
+            JpegImages((file,), 32)[torch.tensor([0])]
+    with pytest.raises(ImageError, match="no packed picture of 64 pixels: it is RGB of 32 x 32"):
+        JpegImages((whole,), 64)[torch.tensor([0])]
