@@ -2,13 +2,13 @@
 
 import copy
 import gzip
-import hashlib
 import io
 import itertools
 import json
 import random
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from PIL import Image
 import gatedpose
 from gatedpose.batches.corrections import load_corrections
 from gatedpose.batches.crops import Crops
+from gatedpose.batches.packs import read_pack, write_pack
 from gatedpose.batches.pictures import read_labelled
 from gatedpose.batches.shards import load_shards, pack_shards
 from gatedpose.cli import main as command_line
@@ -350,31 +351,39 @@ def log(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]:
 
 
 def shards(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]:
-    packed, kept = folder / "packed", folder / "kept"
+    """A shard that is damaged, or tells and holds something else, with the right sum."""
+    path, kept = folder / "train-00000.safetensors", folder / "kept" / "train-00000.safetensors"
     if not kept.exists():
         Image.new("RGB", (40, 30)).save(folder / "a.png")
         points, box = np.full((14, 2), 12, np.float32), np.array([2, 3, 22, 28], np.float32)
         flags = np.ones(14, bool)
         person = Sample("p0", folder / "a.png", points, flags, box, LSP14)
-        pack_shards([person, replace(person, id="p1")], "lsp", "train", kept, size=32)
-        packed.mkdir()
-    for file in kept.iterdir():
-        (packed / file.name).write_bytes(file.read_bytes())
-    path = packed / draw.choice(("train.json", "train.json", "train-00000.tar"))
-    table = json.loads((kept / "train.json").read_text())
-    if path.suffix == ".json":
-        path.write_bytes(text(table, draw))
-    else:
-        path.write_bytes(data := damaged(path.read_bytes(), draw))
-        shard = table["shards"][0]
-        shard["bytes"], shard["sha256"] = len(data), hashlib.sha256(data).hexdigest()
-        (packed / "train.json").write_text(json.dumps(table))
+        pack_shards([person, replace(person, id="p1")], "lsp", "train", kept.parent, size=32)
+    about, tensors = read_pack(kept, {})
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    act = draw.random()
+    if act < 0.5:
+        about = mutated(about, draw)
+    elif act < 0.7:
+        data = damaged(tensors["data"].numpy().tobytes(), draw)
+        tensors["data"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    elif act < 0.9:
+        name = draw.choice(list(tensors))
+        kind = draw.choice((torch.bool, torch.int64, torch.float32, torch.bfloat16))
+        shape = draw.choice(((), (1,), (2,), (2, 14), (2, 14, 2)))
+        tensors[name] = (9 * torch.randn(shape)).to(kind)
+    with suppress(GatedPoseError):  # what JSON does not hold
+        write_pack(path, about, tensors)
+    if act >= 0.9:
+        path.write_bytes(damaged(kept.read_bytes(), draw))
 
     def good() -> bool:
-        crops, skeleton = load_shards(packed, "train", "lsp")
-        return len(crops) == 2 and finite(crops.keypoints[crops.labelled]) and bool(skeleton.joints)
+        crops, skeleton = load_shards(folder, "train", "lsp")
+        pictures = crops.to(torch.device("cpu")).images
+        seen = finite(crops.keypoints[crops.labelled]) and bool(skeleton.joints)
+        return seen and len(crops) == len(pictures) == 2
 
-    return repr((packed / "train.json").read_bytes()), good
+    return f"{act} {about} {tensors}", good
 
 
 def bomb(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]:
