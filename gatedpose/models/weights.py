@@ -139,14 +139,13 @@ def read_config(source: str, place: str, cache_dir: str | Path | None = None) ->
     file = "config.json"
     path = hub_file(place, file, cache_dir) if source == "hf-hub" else Path(place) / file
     if not path.is_file():
-        inner = (Path(place) / "model" / file).is_file()
-        hint = f"name {Path(place) / 'model'}" if inner else "a training writes it at its end"
+        inner = Path(place) / "model"
+        hint = f"name {inner}" if (inner / file).is_file() else "a training writes it at its end"
         raise WeightsError(f"there is no model in {place}: it holds no {file} ({hint})")
     try:
-        config = read_json(path)
+        return check_config(read_json(path), str(path))
     except JsonError as error:
         raise WeightsError(f"{path} is no config.json of timm's: {error}") from error
-    return check_config(config, str(path))
 
 
 def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
