@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gatedpose.boxmaps import overlaps
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
@@ -101,8 +100,8 @@ class CloserLook:
     """A detector for pictures that are one person, who fills a part of the whole only.
 
     Two boxes may fit that part: one about the joints of a first look at the whole picture, and the
-    largest that the finder sees. Where they agree the first is taken, else that of the surer
-    joints. Where there is neither, the whole picture is the box.
+    largest that the finder sees. That of the surer joints is taken. Where there is neither, the
+    whole picture is the box.
 
     Args:
         predictor: Whose network looks.
@@ -118,9 +117,9 @@ class CloserLook:
         pose = first_look(self.predictor, image)
         about, largest = box_about(pose, image), self.largest(image)
         first = torch.from_numpy(pose.box) if about is None else about
-        both = torch.stack((first, first if largest is None else largest))
-        if largest is None or (about is not None and overlaps(both, both)[0, 1] > AGREED):
-            return both[:1]
+        if largest is None:
+            return first[None]
+        both = torch.stack((first, largest))
         means = sureness(self.predictor, image, both)
         return both[means.index(max(means))][None]
 
