@@ -1,4 +1,4 @@
-"""Draws the picture of the README: two photographs of scikit-image, as "best" sees them.
+"""Draws the picture of the README: two photographs of scikit-image, as "balanced" sees them.
 
 python examples/readme_picture.py docs/demo.png
 """
@@ -18,7 +18,7 @@ from gatedpose.media.images import read_image, write_image
 def main(out: Path) -> None:
     """See the top of the file."""
     photos = [Path(skimage.__file__).parent / "data" / n for n in ("astronaut.png", "camera.png")]
-    predictor, drawn = gatedpose.Predictor("best"), []
+    predictor, drawn = gatedpose.Predictor("balanced"), []
     for photo in photos:
         poses = predictor(photo)
         drawn.append(read_image(gatedpose.draw(photo, poses)))
