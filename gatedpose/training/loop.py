@@ -187,8 +187,9 @@ class Loop(ABC, Generic[Seen]):
             # Of the last weights finer inputs come before higher scores.
             if now > self.best if self.recipe.result == "last" else now[1] > self.best[1]:
                 self.best = now
-                about = {self.score[0]: score, "step": row["step"], "size": self.phase.size}
-                folder.save_best(self.out, self.ema.module, {**about, "joints": self.joints})
+                about = {self.score[0]: f"{score:.2f}", "step": row["step"]}
+                about |= {"size": self.phase.size, "joints": self.joints}
+                folder.save_best(self.out, self.ema.module, about)
         self.losses.clear()
         self._save()
         self.accelerator.wait_for_everyone()

@@ -87,7 +87,10 @@ def test_own_networks_are_not_looked_up_among_the_packaged(name: str) -> None:
     ("name", "message"),
     [
         ("gated_hg_2s_186", "unknown model 'gated_hg_2s_186'; did you mean gated_hg_2s_1"),
-        ("resnet18", "unknown model 'resnet18'; there are gated_hg_1s_68, .*, cu_net_16"),
+        (
+            "resnet18",
+            "unknown model 'resnet18'; there are fast, .*, gated_hg_1s_68, .*, cu_net_16",
+        ),
         (
             "gated_hg_2s_68.lps",
             "unknown tag 'lps' of gated_hg_2s_68; did you mean gated_hg_2s_68.lsp",

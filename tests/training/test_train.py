@@ -423,7 +423,9 @@ def test_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     Trainer(tiny_network(), *args, watch_every=4).run()
     assert len(seen) == 4
     with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
-        assert file.metadata() == {"val_pck_no_flip": "30.00", "step": "2"}
+        told = file.metadata()
+        assert told.pop("joints").split("\n") == list(LSP14.joints)
+        assert told == {"val_pck_no_flip": "30.00", "step": "2", "size": "128"}
         assert {*file.keys()} == {*seen[1]}
         for name, tensor in seen[1].items():
             assert torch.equal(file.get_tensor(name), tensor)
