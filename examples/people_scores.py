@@ -7,7 +7,7 @@ Each NAME=FOLDER is read as dataset "own", split "val", of 19 joints. Prints
 - the expected calibration error of the scores;
 - how many joints have a score below the threshold, of those out of the picture and of the labelled;
 - PCK of people who fill at least half of their picture's height: from the box, from the whole
-  picture, and as "whole" does it, by a second look in the box about the joints.
+  picture, and as "whole" does it, see `gatedpose.predict.looks.CloserLook`.
 """
 
 from collections.abc import Callable
@@ -96,7 +96,7 @@ def main(
             found = [boxed(samples[i], find) for i in tall]
             scores.append(evaluate(predictor, found, False).score.mean)
         box, picture, twice = (f"{score:.2f}" for score in scores)
-        click.echo(f"  {len(tall)} tall people: box {box}, picture {picture}, twice {twice}")
+        click.echo(f"  {len(tall)} tall people: box {box}, picture {picture}, whole {twice}")
     if plot:
         write_whole(plot, plot_reliability(honest))
 
