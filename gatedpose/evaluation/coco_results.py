@@ -106,13 +106,7 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
             person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()
         for result in results:
-            if missing := {"image_id", "category_id", "keypoints", "score"} - set(result):
-                raise InputError(f"oks_ap: a result has no {', '.join(sorted(missing))}")
-            shape = np.shape(result["keypoints"])
-            if len(shape) != 1 or shape[0] % 3:
-                raise InputError(f"oks_ap: keypoints are x, y, score of each joint, got {shape}")
-            if not np.isfinite([*result["keypoints"], result["score"]]).all():
-                raise InputError(f"oks_ap: a result of image {result['image_id']} is not finite")
+            _check_result(result)
             if result["category_id"] not in annotated.getCatIds():
                 raise InputError(f"oks_ap: {truth} has no category {result['category_id']}")
         found = [{**result, "image_id": image_of(result)} for result in results]
@@ -124,6 +118,17 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         f"{kind}{part}" for kind in ("AP", "AR") for part in ("", " .5", " .75", " (M)", " (L)")
     ]
     return dict(zip(names, map(float, run.stats), strict=True))
+
+
+def _check_result(result: Mapping[str, Any]) -> None:
+    """Raises InputError for what pycocotools would take for something else, or fail at."""
+    if missing := {"image_id", "category_id", "keypoints", "score"} - set(result):
+        raise InputError(f"oks_ap: a result has no {', '.join(sorted(missing))}")
+    shape = np.shape(result["keypoints"])
+    if len(shape) != 1 or shape[0] % 3:
+        raise InputError(f"oks_ap: keypoints are x, y, score of each joint, got {shape}")
+    if not np.isfinite([*result["keypoints"], result["score"]]).all():
+        raise InputError(f"oks_ap: a result of image {result['image_id']} is not finite")
 
 
 def score_results(truth: Path, results: Sequence[Result]) -> Score:

@@ -49,15 +49,16 @@ def find_word(name: str) -> str:
     Raises:
         UnknownModelError: For what is nearly a word and no name.
     """
-    if not isinstance(name, str) or name in WORDS:
-        return WORDS[name] if isinstance(name, str) else name
+    if not isinstance(name, str) or ":" in name or name.partition(".")[0] in BY_NAME:
+        return name  # what is no text `parse_name` refuses
+    if name in WORDS:
+        return WORDS[name]
+    for folder in (Path(name), Path(name) / "model"):  # a training writes the latter
+        if (folder / "config.json").is_file():
+            return f"local-dir:{folder}"
     if difflib.get_close_matches(name, WORDS):
         raise UnknownModelError(f"unknown model {name!r}; {did_you_mean(name, WORDS)}")
-    if ":" in name or name.partition(".")[0] in BY_NAME:
-        return name
-    folders = (Path(name), Path(name) / "model")  # a training writes the latter
-    found = (folder for folder in folders if (folder / "config.json").is_file())
-    return f"local-dir:{folder}" if (folder := next(found, None)) else name
+    return name
 
 
 def find_weights(name: str) -> Weights:

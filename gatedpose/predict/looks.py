@@ -29,9 +29,6 @@ LIKELY = 0.9  # times what a whole picture needs
 # Mean score in two more looks where no box is left. 3 of 11 such pictures of Stanford 40 reach it,
 # all with a box that fits, and 3 of 366 pictures without people (the same command).
 SURE_AGAIN = 0.74
-AGREED = (
-    0.5  # overlap of two boxes, as intersection over union, from which on they are one person's
-)
 
 
 def default_detector(predictor: "Predictor") -> Detector:
