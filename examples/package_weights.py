@@ -169,7 +169,8 @@ def main(
     for split, dataset, folder in places:
         samples = read_dataset(dataset, folder, "val")
         result = evaluate(predictor, samples)
-        command = f"gatedpose evaluate {full} --dataset {dataset} --data {folder.name.upper()}"
+        called = "LSPET19" if "lspet19" in split else folder.name.upper()
+        command = f"gatedpose evaluate {full} --dataset {dataset} --data {called}"
         facts = score_facts(result.score, samples[0].skeleton, {"people": len(result.ids)})
         scores[split] = {**facts, "command": f"{command} --split val"}
         short = split.removesuffix("-val")

@@ -183,7 +183,7 @@ def run_workers(parts: dict[Path, list[Photo]], model: str, workers: int, gpus: 
 @click.command(help=__doc__)
 @click.argument("source", metavar="INPUT")
 @click.argument("out", type=Path)
-@click.option("--model", default="gated_hg_1s_68.lsp", show_default=True)
+@click.option("--model", default="gated_hg_2s_128.people", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option(

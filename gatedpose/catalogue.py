@@ -75,11 +75,6 @@ def model_table(rows: Sequence[Facts]) -> str:
     """A Markdown table of `stored_rows`."""
     lines = []
     for row in rows:
-        figures = [
-            f"{row[key]:g} {unit}"
-            for key, unit in (("paper_params_m", "M"), ("paper_gflops", "GFLOPs"))
-            if row[key] is not None
-        ]
         scores = "; ".join(
             f"{name}: "
             + ", ".join(
@@ -87,11 +82,17 @@ def model_table(rows: Sequence[Facts]) -> str:
             )
             for name, own in row["weights"].items()
         )
-        paper = f"{row['paper']}{': ' if figures else ''}{', '.join(figures)}"
         costs = f"{row['params']:,}", f"{row['conv_gmacs']:.4f}"
-        lines.append((row["name"], *costs, paper, scores or "-"))
+        lines.append((row["name"], *costs, paper_text(row), scores or "-"))
     columns = "model", "parameters:", "conv GMACs:", "the paper's row", "weights: PCK@0.2"
     return markdown(columns, lines)
+
+
+def paper_text(row: Facts) -> str:
+    """What a network is in the paper, and the figures that the paper has for it, if any."""
+    units = ("paper_params_m", "M"), ("paper_gflops", "GFLOPs")
+    figures = ", ".join(f"{row[key]:g} {unit}" for key, unit in units if row[key] is not None)
+    return f"{row['paper']}: {figures}" if figures else row["paper"]
 
 
 def word_table() -> str:

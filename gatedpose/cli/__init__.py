@@ -42,7 +42,10 @@ def _keep_memory(context: click.Context) -> None:
 @click.group(cls=Commands)
 @click.pass_context
 def research(context: click.Context) -> None:
-    """Measures speed, and repeats the paper's comparisons."""
+    """Measures speed (bench), repeats the paper's comparisons (ablate, compare, gates).
+
+    Each is a command by itself, too: gatedpose bench.
+    """
     _keep_memory(context)
 
 

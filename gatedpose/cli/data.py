@@ -188,7 +188,11 @@ def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Pa
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality."
 )
 @click.option(
-    "--shard-mb", type=click.IntRange(1, 65_536), default=60, show_default=True, help="Of a file."
+    "--shard-mb",
+    type=click.IntRange(1, 65_536),
+    default=60,
+    show_default=True,
+    help="Size of a file in MB.",
 )
 @pixels_option
 @json_option

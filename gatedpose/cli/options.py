@@ -134,7 +134,8 @@ def phase_option(form: str, kind: str, *numbers: type[int] | type[float]) -> Cal
     return click.option(
         "--phase", "phases", multiple=True, metavar=form,
         callback=lambda context, param, texts: tuple(map(phase, texts)),
-        help="Replaces the recipe's phases; repeat it.",
+        help="Replaces the recipe's phases (SIZE in pixels"
+        f"{', SIGMA of the target in heatmap cells' * ('SIGMA' in form)}); repeat it.",
     )  # fmt: skip
 
 
@@ -214,7 +215,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 decoder_option = click.option(
-    "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True
+    "--decoder",
+    type=click.Choice(DECODERS),
+    default=DEFAULT_DECODER,
+    show_default=True,
+    help="How a heatmap becomes a point.",
 )
 check_device = checked(lambda name: str(find_device(name)))
 device_option = click.option(

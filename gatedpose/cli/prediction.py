@@ -41,7 +41,13 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     help="fast, balanced, best, a name that `gatedpose list --pretrained` shows, or an exported "
     ".onnx or .xml file.",
 )
-@click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person; repeat it.")
+@click.option(
+    "--box",
+    "boxes",
+    multiple=True,
+    metavar="X0,Y0,X1,Y1",
+    help="Box of a person in pixels of the picture; once for each.",
+)
 @click.option(
     "--boxes",
     "table",
@@ -62,7 +68,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option(
     "--min-person",
     type=SHARE,
-    help="Detected people below this score are left out. [the detector's own]",
+    help="Detected people below this score are left out. [finder 0.45, others 0.7]",
 )
 @click.option(
     "--out",
@@ -76,7 +82,9 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     help="Format of the drawings. [JPEG for JPEGs, PNG for others]",
 )
 @click.option(
-    "--max-side", type=click.IntRange(16, 100_000), help="Longest side of drawings. [the photo's]"
+    "--max-side",
+    type=click.IntRange(16, 100_000),
+    help="Longest side of drawings in pixels. [the photo's]",
 )
 @click.option("--no-pictures", is_flag=True, help="Draw nothing.")
 @click.option(

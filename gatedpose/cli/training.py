@@ -31,8 +31,8 @@ set_option = click.option(
 def recipe_options(command: Command) -> Command:
     """Adds the data, and a recipe with its changes."""
     for option in (
-        click.option("--epochs", type=POSITIVE, help="So many passes over the people, in all."),
-        click.option("--limit", type=COUNT, help="Train on so many people, drawn by the seed."),
+        click.option("--epochs", type=POSITIVE, help="Passes over the people; scales the phases."),
+        click.option("--limit", type=COUNT, help="Train on this many people, by the seed. [all]"),
         click.option(
             "--corrections", help='Correct labels by this file of gatedpose data clean, or "lspet".'
         ),

@@ -162,7 +162,7 @@ def optimize(
     It is folded (see `gatedpose.engines.folding`) and in half precision where the device is fast at
     it. On a CPU a kept engine runs it, see `gatedpose.engines.engine`: it is converted once, in
     seconds, and starts at once from then on. PyTorch runs it in channels_last, compiled by
-    torch.compile, with CUDA graphs on GPUs; that takes up to a minute or two in each process. With
+    torch.compile, with CUDA graphs on GPUs; that takes up to a minute in each process. With
     it a process on a CPU keeps the memory it frees from now on, see `gatedpose.device`.
 
     Args:

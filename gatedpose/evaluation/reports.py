@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gatedpose.catalogue import score_label
+from gatedpose.catalogue import paper_text, score_label
 from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.evaluation.plots import BLUE, GREEN, ORANGE, new_figure, png
@@ -166,8 +166,7 @@ def info_text(facts: Facts) -> str:
         f"  convolution GMACs    {facts['conv_gmacs']:.4f} at {height} x {width}",
         f"  fvcore's total       {facts['total_gflops_fvcore']:.4f} G; "
         f"it did not count {uncounted}",
-        f"  the paper            {facts['paper']}: {facts['paper_params_m'] or '-'} M parameters, "
-        f"{facts['paper_gflops'] or '-'} GFLOPs (multiply-accumulates)",
+        f"  the paper            {paper_text(facts)}",
         f"  configuration        {config} (of a model without weights)",
     ]
     for name, weights in facts["weights"].items():
@@ -228,7 +227,7 @@ def pose_text(facts: Facts) -> str:
     for number, pose in enumerate(facts["poses"]):
         lines.append(f"person {number}, box {', '.join(f'{v:g}' for v in pose['box'])}")
         lines += [
-            f"  {joint:15} x {x:8.2f}  y {y:8.2f}  confidence {score:.2f}"
+            f"  {joint:15} x {x:8.2f}  y {y:8.2f}  score {score:.2f}"
             f"{'  not found' if joint in pose['unsure'] else ''}"
             for joint, (x, y, score) in pose["keypoints"].items()
         ]

@@ -1,7 +1,9 @@
-"""From a picture to poses: finding people, prediction, tracking.
+"""Finds the people in photos and their joints: a function, and the package of its parts.
 
-The wing is a function as well, `gatedpose.predict("photo.jpg")`: a package's attribute and its
-module share a name.
+    poses = gatedpose.predict("photo.jpg", boxes=None, model="balanced", channels="rgb")
+
+`help(gatedpose.predict.oneline.predict)` explains the arguments. The function and the package share
+a name; calling the package calls the function.
 """
 
 import sys

@@ -65,7 +65,7 @@ class Predictor:
         TypeError: If the model is no network, or does not say how many keypoints it has.
         UnknownModelError: For an unknown name.
         WeightsError: If the name's weights cannot be had.
-        ValueError: If the skeleton is unknown or has not K joints; for less than no workers.
+        ValueError: If the skeleton is unknown or has not K joints; for negative `workers`.
     """
 
     def __init__(
