@@ -5,7 +5,7 @@ input (a Gaussian), labelled and outside (a map of zeros, so that the height of 
 whether a joint is in sight).
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from gatedpose.boxmaps import BoxTargets, boxes_of_cells
+from gatedpose.errors import check_choice
 from gatedpose.heatmaps import STRIDE, encode
 
 Loss: TypeAlias = Literal["mse", "softmax"]
@@ -63,7 +64,11 @@ def heatmap_loss(
 
     Returns:
         A scalar.
+
+    Raises:
+        ValueError: For another loss.
     """
+    check_choice("heatmap_loss: loss", loss, get_args(Loss))
     heatmaps = heatmaps.float()
     size = (heatmaps.shape[-2], heatmaps.shape[-1])
     target, inside = targets(keypoints, labelled, size, sigma)

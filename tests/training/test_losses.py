@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gatedpose.errors import InputError
 from gatedpose.training.losses import SHARPNESS, Loss, heatmap_loss, targets
 
 SIZE, SIGMA = (4, 6), 1.5  # cells: an input of 16 x 24 pixels
@@ -216,3 +217,8 @@ def test_loss_is_least_where_the_heatmap_is_the_blend(loss: Loss) -> None:
     value = heatmap_loss(blend, inside, labelled, SIGMA, loss, None, taught, 0.5)
     (slope,) = torch.autograd.grad(value, blend)
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)
+
+
+def test_another_loss_is_refused() -> None:
+    with pytest.raises(InputError, match="loss must be one of 'mse', 'softmax', got 'MSE'"):
+        heatmap_loss(predictions(), KEYPOINTS, LABELLED, SIGMA, "MSE")  # type: ignore[arg-type]
