@@ -16,7 +16,10 @@ LOG = logging.getLogger(__name__)
 
 
 def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict[int | str, Row]:
-    """The pictures that are in the likeliest folder by the last part of their name, so renamed."""
+    """The pictures that are in the likeliest folder by the last part of their name, so renamed.
+
+    A file that another picture has by its whole name is not taken for it.
+    """
     told = {i: str(row.values.get("file_name", "")) for i, row in images.items()}
     names = {i: name if "/" in name else name.replace("\\", "/") for i, name in told.items()}
     there = {
@@ -27,8 +30,9 @@ def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict
     home = max(there, key=lambda folder: len(there[folder]), default=None)
     if home is None or len(there[home]) == len(images):
         return {}
+    taken = {home / names[i] for i in there[home]}
     files: dict[str, list[Path]] = {}
-    for file in home.rglob("*"):
+    for file in set(home.rglob("*")) - taken:
         files.setdefault(file.name, []).append(file.relative_to(home))
     bare = {
         i: unquote(name).replace("\\", "/").rpartition("/")[2]

@@ -567,6 +567,15 @@ def test_names_that_label_studio_writes(tmp_path: Path, caplog: pytest.LogCaptur
         own(one_table(tmp_path, names, {"keypoints": JOINTS}), "train")
 
 
+def test_a_picture_is_not_taken_for_that_of_another_folder(tmp_path: Path) -> None:
+    """Of two films one was not copied: its labels do not go to the other's frames."""
+    names = ["v1/000.jpg", "v1/001.jpg", "v2/000.jpg", "v2/001.jpg"]
+    for name in names[2:]:
+        picture(tmp_path / "images" / name)
+    with pytest.raises(DatasetError, match=r"missing, 2 of 4: .* lacks v1/000\.jpg, v1/001\.jpg$"):
+        own(one_table(tmp_path, names, {"keypoints": JOINTS}), "train")
+
+
 def test_copies_of_a_photo_are_on_one_side(tmp_path: Path) -> None:
     names = [f"{i}_jpg.rf.{copy}{i}ab.jpg" for i in range(12) for copy in range(3)]
     for name in names:
