@@ -1,6 +1,7 @@
 """Augmentation as batched warps on the training device."""
 
 import math
+import re
 from dataclasses import dataclass
 
 import torch
@@ -155,8 +156,8 @@ def _half_body_boxes(
 ) -> Tensor:
     """Boxes (B, 4) of a part of the body; the whole person where too little is labelled."""
     device = crops.labelled.device
-    names = [name.lower() for name in skeleton.joints]
-    masks = [[any(word in name for word in part) for name in names] for part in PARTS]
+    names = [_words(name) for name in skeleton.joints]
+    masks = [[not words.isdisjoint(part) for words in names] for part in PARTS]
     drawn = draw.choice(parts)
     chosen = crops.labelled & torch.tensor(masks, device=device)[drawn]
     enough = chosen.sum(dim=1, keepdim=True) >= 4
@@ -166,6 +167,11 @@ def _half_body_boxes(
     reach = reach.clamp_min(crops.images.shape[-1] / (6 * PACK_MARGIN))
     halves = torch.cat((centre - reach, centre + reach), dim=1)
     return torch.where(enough, halves, _person_boxes(crops))
+
+
+def _words(name: str) -> set[str]:
+    """Words of a joint's name: of "RShoulder2" r and shoulder, and no ear of "rear"."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
 
 
 def _random_matrices(

@@ -134,7 +134,8 @@ def _union(skeletons: Sequence[Skeleton]) -> Skeleton:
         }
         for kind in ("flip_pairs", "limbs")
     )
-    return Skeleton("+".join(s.name for s in skeletons), joints, tuple(flips), tuple(limbs))  # type: ignore[arg-type]
+    name = "+".join(dict.fromkeys(s.name for s in skeletons))
+    return Skeleton(name, joints, tuple(flips), tuple(limbs))  # type: ignore[arg-type]
 
 
 def _named_flips(skeleton: Skeleton, among: set[str] | None = None) -> set[frozenset[str]]:

@@ -224,6 +224,20 @@ def test_names_of_joints_may_be_written_large(people: Crops) -> None:
     assert torch.equal(first.keypoints, second.keypoints)
 
 
+def test_parts_of_a_body_are_words(people: Crops) -> None:
+    """No paw in the rear is an ear; OpenPose's RShoulder is a shoulder."""
+    rear = replace(LSP14, joints=tuple(f"rear_gear_{k}" for k in range(14)))
+    openpose = replace(LSP14, joints=(*rear.joints[:6], *(f"RShoulder{k}" for k in range(8))))
+    half = replace(NONE, half_body=1.0, parts=(1.0, 0.0, 0.0, 0.0))
+    whole, upper, rears, shoulders = (
+        augment(people, SIZE, joints, change, PLAIN, torch.Generator().manual_seed(0)).keypoints
+        for joints, change in ((LSP14, NONE), (LSP14, half), (rear, half), (openpose, half))
+    )
+    torch.testing.assert_close(rears, whole)
+    assert not torch.equal(upper, whole)
+    assert not torch.equal(shoulders, whole)
+
+
 def test_half_bodies_need_four_joints_and_some_size(people: Crops) -> None:
     few = people.labelled.clone()
     few[:, [0, 1, 2, 3, 6, 7, 8, 9, 12]] = False  # two below, three above

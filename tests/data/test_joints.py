@@ -1,5 +1,7 @@
 """From one dataset's joints to another's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -76,6 +78,8 @@ def test_skeletons_join_by_name() -> None:
     assert both.joints == ("left a", "right a", "b", "left c", "right c")
     assert both.flip_pairs == ((1, 0), (4, 3))
     assert both.limbs == ((0, 2), (2, 3))
+    assert both.name == "one+two"
+    assert join_skeletons([one, replace(two, name="one"), one]).name == "one"
     with pytest.raises(ValueError, match=r"kite .*shares no joint"):
         join_skeletons([one, two, Skeleton("kite", ("tip",), (), ())])
     with pytest.raises(ValueError, match="joined by name, but 'left c' and 'Left_C' differ"):
