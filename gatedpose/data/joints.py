@@ -1,14 +1,16 @@
 """From the joints of one dataset to those of another, by name."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gatedpose.data.sides import guess_flip_pairs
 from gatedpose.errors import InputError, did_you_mean
-from gatedpose.skeleton import SKELETONS, Skeleton
+from gatedpose.skeleton import SKELETONS, Skeleton, plain_name
 
 # What stands in for joints that one release annotates and another does not. The paper interpolates
 # the two of MPII's that LSP lacks (Section III-C); LSP's neck is MPII's upper neck.
@@ -22,6 +24,24 @@ STAND_INS = {
 Groups = tuple[tuple[int, ...], ...]
 
 
+def same_joints(names: Sequence[str], joints: Sequence[str]) -> dict[int, int]:
+    """Which of `joints` each of `names` is, by their indices; those that are none are left out.
+
+    "left_ear" and "LeftEar" are "left ear", see `plain_name`, unless either has two of that name.
+
+    >>> same_joints(["LeftEar", "tail", "nose"], ["nose", "left_ear"])
+    {0: 1, 2: 0}
+    """
+    plain, others = ([plain_name(name) for name in some] for some in (names, joints))
+    found = {}
+    for index, name in enumerate(names):
+        if name in joints:
+            found[index] = joints.index(name)
+        elif plain.count(plain[index]) == others.count(plain[index]) == 1:
+            found[index] = others.index(plain[index])
+    return found
+
+
 def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) -> Groups:
     """For each joint of `target` the indices of the joints of `source` whose mean it is.
 
@@ -33,15 +53,13 @@ def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) ->
     Raises:
         ValueError: For a joint of `target` that `source` has neither itself nor by a stand-in.
     """
-    place = {name: index for index, name in enumerate(source.joints)}
-    groups, missing = [], []
-    for name in target.joints:
-        names = (name,) if name in place else STAND_INS.get(name, (name,))
-        if all(n in place for n in names):
-            groups.append(tuple(place[n] for n in names))
-        else:
-            groups.append(())
-            missing.append(name)
+    same = same_joints(target.joints, source.joints)
+    groups: list[tuple[int, ...]] = []
+    for index, name in enumerate(target.joints):
+        names = STAND_INS.get(plain_name(name), ())
+        means = tuple(same_joints(names, source.joints).values())
+        groups.append((same[index],) if index in same else means * (len(means) == len(names)))
+    missing = [name for name, group in zip(target.joints, groups, strict=True) if not group]
     if len(missing) == len(groups):
         raise InputError(
             f"{source.name} and {target.name} share no joint: {', '.join(source.joints)} against "
@@ -62,9 +80,9 @@ def check_known(source: Skeleton, target: Skeleton) -> None:
         ValueError: For a name that no dataset known here has, a misspelt one for example: its
             labels would be lost.
     """
-    known = {name for skeleton in (target, *SKELETONS.values()) for name in skeleton.joints}
+    known = {plain_name(n) for skeleton in (target, *SKELETONS.values()) for n in skeleton.joints}
     for name in source.joints:
-        if name not in known:
+        if plain_name(name) not in known:
             raise InputError(
                 f"{source.name} has a joint {name!r}, which {target.name} lacks; "
                 f"{did_you_mean(name, target.joints)}"
@@ -81,27 +99,33 @@ def group_means(values: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
 def named_skeleton(joints: Sequence[str], like: Skeleton) -> Skeleton:
     """The skeleton of joints in this order: `like`, one of the package's, or guessed by names."""
     for known in (like, *SKELETONS.values()):
-        if known.joints == tuple(joints):
-            return known
-        if set(known.joints) == set(joints):
-            place = [joints.index(name) for name in known.joints]
-            pairs = [
-                tuple((place[a], place[b]) for a, b in some)
-                for some in (known.flip_pairs, known.limbs)
-            ]
-            return Skeleton(known.name, tuple(joints), pairs[0], pairs[1])
+        if same := in_order(known, joints):
+            return same
     return Skeleton("own", tuple(joints), guess_flip_pairs(joints), ())
+
+
+def in_order(known: Skeleton, joints: Sequence[str]) -> Skeleton | None:
+    """A skeleton with its joints in another order, or written so; None if they are others."""
+    place = same_joints(known.joints, joints)
+    if not len(place) == len(known.joints) == len(joints):
+        return None
+    flips, limbs = (
+        tuple((place[a], place[b]) for a, b in pairs) for pairs in (known.flip_pairs, known.limbs)
+    )
+    return Skeleton(known.name, tuple(joints), flips, limbs)
 
 
 def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
     """All joints of several datasets by name, in the order in which they first come.
 
-    One that holds all the others' joints is taken as it is, with its limbs.
+    One that holds all the others' joints is taken as it is, with its limbs. A joint that they
+    write differently, see `same_joints`, is written plainly if any does, else as the first does.
 
     Raises:
         ValueError: If one shares no joint with the others, two disagree about flip pairs, or two
-            names differ by case, spaces or signs alone.
+            names that are not the same differ by case, spaces or signs alone.
     """
+    skeletons = _written_alike(skeletons)
     for i, skeleton in enumerate(skeletons):
         others = {name for other in (*skeletons[:i], *skeletons[i + 1 :]) for name in other.joints}
         if others and not others & set(skeleton.joints):
@@ -122,6 +146,24 @@ def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
         if _named_flips(skeleton) != _named_flips(joined, set(skeleton.joints)):
             raise InputError(f"the flip pairs of {skeleton.name} and {joined.name} differ")
     return joined
+
+
+def _written_alike(skeletons: Sequence[Skeleton]) -> list[Skeleton]:
+    """The same skeletons, in which a joint that several have is written the same."""
+    several: Counter[str] = Counter()
+    written: dict[str, str] = {}
+    for skeleton in skeletons:
+        counts = Counter(map(plain_name, skeleton.joints))
+        several |= counts  # the most that one has of a name
+        for name in skeleton.joints:
+            plain = plain_name(name)
+            written[plain] = name if name == plain else written.get(plain, name)
+    return [
+        replace(
+            s, joints=tuple(n if several[p := plain_name(n)] > 1 else written[p] for n in s.joints)
+        )
+        for s in skeletons
+    ]
 
 
 def _union(skeletons: Sequence[Skeleton]) -> Skeleton:

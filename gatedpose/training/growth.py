@@ -12,10 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gatedpose.data.joints import same_joints
 from gatedpose.errors import InputError, InputTypeError
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.hourglass import GatedHourglass
-from gatedpose.skeleton import plain_name
 
 
 @torch.no_grad()
@@ -89,10 +89,9 @@ def keep_shared_joints(
 
     `new` is the same network, for joints that are `wanted`, with fresh heads and heatmap remaps.
     Its fresh joints tell the next stack nothing at first, so that its other channels begin where
-    `old` ended. "left_eye" and "LeftEye" are "left eye", see `plain_name`.
+    `old` ended. "left_eye" and "LeftEye" are "left eye", see `same_joints`.
     """
-    place = {plain_name(name): index for index, name in enumerate(joints)}
-    shared = {i: place[plain_name(n)] for i, n in enumerate(wanted) if plain_name(n) in place}
+    shared = same_joints(wanted, joints)
     after, before = (torch.tensor([*part], dtype=torch.long) for part in (shared, shared.values()))
     trained = old.state_dict()
     for key, tensor in new.state_dict().items():

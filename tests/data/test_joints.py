@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from gatedpose.batches.crops import Crops
-from gatedpose.data.joints import check_known, group_means, join_skeletons, joint_groups
+from gatedpose.data.joints import (
+    check_known,
+    group_means,
+    join_skeletons,
+    joint_groups,
+    named_skeleton,
+)
 from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19, Skeleton
 
 LSP_TO_MPII = (
@@ -82,8 +88,8 @@ def test_skeletons_join_by_name() -> None:
     assert join_skeletons([one, replace(two, name="one"), one]).name == "one"
     with pytest.raises(ValueError, match=r"kite .*shares no joint"):
         join_skeletons([one, two, Skeleton("kite", ("tip",), (), ())])
-    with pytest.raises(ValueError, match="joined by name, but 'left c' and 'Left_C' differ"):
-        join_skeletons([two, Skeleton("three", ("b", "Left_C"), (), ())])
+    with pytest.raises(ValueError, match="joined by name, but 'left c' and 'LEFTC' differ"):
+        join_skeletons([two, Skeleton("three", ("b", "LEFTC"), (), ())])
 
     with pytest.raises(ValueError, match="the flip pairs of one and plain differ"):
         join_skeletons([Skeleton("plain", one.joints, (), ()), one])
@@ -92,8 +98,35 @@ def test_skeletons_join_by_name() -> None:
 def test_joints_that_nobody_knows_are_named() -> None:
     check_known(LSP14, PEOPLE19)
     check_known(MPII16, PEOPLE19)  # pelvis and thorax are left out, but known
-    paws = Skeleton("paws", ("right hip", "left_knee"), (), ())
-    with pytest.raises(
-        ValueError, match=r"paws has a joint 'left_knee', .* did you mean left knee"
-    ):
+    check_known(Skeleton("paws", ("right hip", "left_knee"), (), ()), PEOPLE19)
+    paws = Skeleton("paws", ("right hip", "left kne"), (), ())
+    with pytest.raises(ValueError, match=r"paws has a joint 'left kne', .* did you mean left knee"):
         check_known(paws, PEOPLE19)
+
+
+def test_joints_are_the_same_however_they_are_written() -> None:
+    """Wherever sets, networks and metrics meet; but names of one set stay apart."""
+    mixed = Skeleton("mixed", ("tail", "RightEar", "left_ear"), ((1, 2),), ())
+    assert joint_groups(COCO17, mixed, partly=True) == ((), (4,), (3,))
+    assert joint_groups(mixed, COCO17, partly=True)[3:5] == ((2,), (1,))
+    assert joint_groups(LSP14, Skeleton("one", ("Upper_Neck",), (), ())) == ((12,),)
+    for both in ([mixed, COCO17], [COCO17, mixed]):
+        joined = join_skeletons(both)
+        assert set(joined.joints) == {*COCO17.joints, "tail"}
+        assert {frozenset(joined.joints[end] for end in pair) for pair in joined.flip_pairs} >= {
+            frozenset(("left ear", "right ear"))
+        }
+    assert join_skeletons([mixed, mixed]) == mixed
+    wings = Skeleton("wings", ("wing+", "wing-"), (), ())
+    assert join_skeletons([wings, wings]) == wings
+    assert joint_groups(wings, wings) == ((0,), (1,))
+    with pytest.raises(ValueError, match="share no joint"):
+        joint_groups(Skeleton("wing", ("wing",), (), ()), wings, partly=True)
+
+
+def test_a_skeleton_in_another_order_keeps_its_pairs_and_limbs() -> None:
+    joints = [name.replace(" ", "_") for name in reversed(LSP14.joints)]
+    named = named_skeleton(joints, LSP14)
+    assert named.joints == tuple(joints)
+    assert named.flip_pairs[0] == (13 - LSP14.flip_pairs[0][0], 13 - LSP14.flip_pairs[0][1])
+    assert named_skeleton(LSP14.joints, COCO17) == LSP14
