@@ -126,6 +126,7 @@ def evaluate(
 def _coco_truth(data: Path, split: str, threshold: float | None, shift: float | None) -> Path:
     from gatedpose.data.coco import annotations_file
 
+    check_unused("COCO's AP: it is of PCKh", ["averaging"])
     if threshold is not None or shift is not None:
         raise click.UsageError("COCO's AP takes no --threshold, and its results no --shift")
     return annotations_file(data, split)

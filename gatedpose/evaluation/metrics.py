@@ -126,15 +126,22 @@ def _mean(rates: Array) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
-def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: float = 0.2) -> Score:
+def lsp_pck(
+    pred: Array,
+    target: Array,
+    mask: Mask | None = None,
+    threshold: float = 0.2,
+    skeleton: Skeleton = LSP14,
+) -> Score:
     """PCK of LSP, person-centric: the normaliser is the distance left shoulder - right hip.
 
     Args:
-        pred: (N, 14, 2) in LSP's order of joints; NaN counts as a miss.
+        pred: (N, 14, 2); NaN counts as a miss.
         target: (N, 14, 2).
         mask: (N, 14) bool, True where a joint is labelled; all if None. People without a labelled
             left shoulder or right hip have no normaliser and are not counted.
         threshold: Share of the normaliser.
+        skeleton: The order of the joints.
 
     Returns:
         The mean over all counted joints and the columns Head (neck, head top), Shoulder, Elbow,
@@ -146,7 +153,7 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
     target = np.asarray(target, dtype=float)
     if target.ndim != 3 or target.shape[1:] != (LSP14.num_keypoints, 2):
         raise InputError(f"lsp_pck: target must be (N, 14, 2), got {target.shape}")
-    shoulder, hip = joint_indices(LSP14, LSP_TORSO)
+    shoulder, hip = joint_indices(skeleton, LSP_TORSO)
     normaliser = np.linalg.norm(target[:, shoulder] - target[:, hip], axis=1)
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)
@@ -154,14 +161,15 @@ def lsp_pck(pred: Array, target: Array, mask: Mask | None = None, threshold: flo
             raise InputError(f"lsp_pck: mask must be {target.shape[:2]}, got {mask.shape}")
         known = mask[:, [shoulder, hip]].all(axis=1)
         normaliser = np.where(known, normaliser, np.nan)
-    columns = {"Head": joint_indices(LSP14, ("neck", "head top")), **limb_columns(LSP14)}
+    columns = {"Head": joint_indices(skeleton, ("neck", "head top")), **limb_columns(skeleton)}
     score = pck(pred, target, normaliser, mask, threshold, columns)
     return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip)")
 
 
-def has_lsp_torso(mask: Mask) -> bool:
-    """Whether any of N people (N, 14) has the labels that `lsp_pck` measures by."""
-    return bool(mask[:, joint_indices(LSP14, LSP_TORSO)].all(axis=1).any())
+def has_lsp_torso(mask: Mask, skeleton: Skeleton) -> bool:
+    """Whether joints (N, K) are LSP's 14, and anybody has the labels that `lsp_pck` measures by."""
+    lsp = set(skeleton.joints) == set(LSP14.joints)
+    return lsp and bool(mask[:, joint_indices(skeleton, LSP_TORSO)].all(axis=1).any())
 
 
 def joint_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:

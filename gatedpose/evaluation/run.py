@@ -23,7 +23,7 @@ from gatedpose.evaluation.people import mean_oks, torso_lengths, torso_pck
 from gatedpose.evaluation.predictions import Points
 from gatedpose.files.whole import write_whole
 from gatedpose.predict.predictor import Predictor
-from gatedpose.skeleton import COCO17, LSP14, MPII16, PEOPLE19
+from gatedpose.skeleton import COCO17, MPII16, PEOPLE19
 
 LOG = logging.getLogger(__name__)
 
@@ -112,24 +112,31 @@ def score_people(
     """Scores predictions by the metric that is usual for the samples' joints.
 
     Args:
-        samples: N people with the same skeleton: LSP's 14 joints are scored by `lsp_pck`, MPII's 16
-            by `pckh`, COCO's 17 and the 19 of people by `torso_pck` and, as a further column,
-            `mean_oks` of the box's area, any others, and people none of whom has a labelled torso,
-            by PCK with the longer side of the box as normaliser.
+        samples: N people with the same skeleton: LSP's 14 joints are scored by `lsp_pck`, those of
+            the dataset mpii by `pckh`, COCO's 17 and the 19 of people by `torso_pck` and, as a
+            further column, `mean_oks` of the box's area, any others, and people none of whom has a
+            labelled torso, by PCK with the longer side of the box as normaliser. The order of the
+            joints does not matter.
         keypoints: (N, K, 2) predicted, image pixels.
         threshold: 0.5 for PCKh and 0.2 for PCK if None.
-        averaging: Of PCKh, see `gatedpose.evaluation.metrics.pckh`.
+        averaging: Of PCKh, see `gatedpose.evaluation.metrics.pckh`; no other metric has several.
 
     Raises:
-        ValueError: If shapes do not fit, or an MPII person has no head box.
+        ValueError: If shapes do not fit, an MPII person has no head box, or an averaging is given
+            for another metric.
     """
     target = np.stack([sample.keypoints for sample in samples])
     labelled = np.stack([sample.labelled for sample in samples])
     skeleton = samples[0].skeleton
     usual = 0.5 if skeleton == MPII16 else 0.2
     reach = usual if threshold is None else threshold
-    if skeleton == LSP14 and has_lsp_torso(labelled):
-        return lsp_pck(keypoints, target, labelled, reach)
+    if skeleton != MPII16 and averaging != "hrnet":
+        raise InputError(
+            f"score_people: averaging {averaging!r} is of PCKh, which the dataset mpii is scored "
+            f"by; {skeleton.name} is scored by PCK"
+        )
+    if has_lsp_torso(labelled, skeleton):
+        return lsp_pck(keypoints, target, labelled, reach, skeleton)
     if skeleton == MPII16:
         heads = [sample.head_box for sample in samples if sample.head_box is not None]
         if len(heads) < len(samples):
@@ -139,7 +146,8 @@ def score_people(
             )
         return pckh(keypoints, target, np.stack(heads), ~labelled, reach, averaging)
     boxes = np.stack([sample.box for sample in samples])
-    sizes, torso = boxes[:, 2:] - boxes[:, :2], skeleton in (COCO17, PEOPLE19)
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    torso = any(set(skeleton.joints) == set(known.joints) for known in (COCO17, PEOPLE19))
     if torso and np.isfinite(torso_lengths(target, labelled, skeleton)).any():
         score = torso_pck(keypoints, target, labelled, skeleton, reach)
         oks = mean_oks(keypoints, target, labelled, sizes.prod(axis=1), skeleton)

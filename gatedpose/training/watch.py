@@ -11,7 +11,7 @@ from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import decode
 from gatedpose.media.drawing import contact_sheet, draw_poses
-from gatedpose.skeleton import LSP14, Skeleton
+from gatedpose.skeleton import Skeleton
 
 
 @torch.no_grad()
@@ -46,6 +46,8 @@ def watch(
                 )
     points_and_truth = torch.cat(pred).numpy(), torch.cat(target).numpy()
     labelled, sides = val.labelled.numpy(), np.full(len(val), size / CROP_MARGIN)
-    lsp = skeleton == LSP14 and has_lsp_torso(labelled)
-    found = lsp_pck(*points_and_truth, labelled) if lsp else pck(*points_and_truth, sides, labelled)
+    if has_lsp_torso(labelled, skeleton):
+        found = lsp_pck(*points_and_truth, labelled, skeleton=skeleton)
+    else:
+        found = pck(*points_and_truth, sides, labelled)
     return found, contact_sheet(pictures[:16], 4)

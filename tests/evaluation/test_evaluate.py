@@ -244,6 +244,16 @@ def test_mpii_joints_are_scored_by_pckh() -> None:
         score_people([people[0], people_of(MPII16, head=False)[1]], pred)
 
 
+def test_other_metrics_have_no_averaging(samples: list[Sample]) -> None:
+    truth = np.stack([sample.keypoints for sample in samples])
+    with pytest.raises(InputError, match=r"averaging 'official' is of PCKh.*lsp14 is scored by"):
+        score_people(samples, truth, averaging="official")
+    words = ["evaluate", "--predictions", __file__, "--dataset", "coco", "--data", "x"]
+    told = CliRunner().invoke(main, [*words, "--averaging", "hrnet"])
+    assert told.exit_code == 2
+    assert "--averaging does not go with COCO's AP: it is of PCKh" in told.output
+
+
 PAWS = Skeleton("paws", tuple(f"paw {k}" for k in range(17)), (), ())
 
 
