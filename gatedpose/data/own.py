@@ -10,6 +10,7 @@ from gatedpose.data.agreement import require_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
 from gatedpose.data.coco_table import as_table, joint_categories, joint_names, load_table
+from gatedpose.data.joints import in_order
 from gatedpose.data.samples import Sample
 from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.data.yolo import yolo_splits, yolo_table
@@ -47,8 +48,8 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
             "validation" and "val2017"; "train" is also the only table there is, whatever its name,
             see `splits_in`. Where "val" has no table it is about one in five of the pictures of
             "train", which `gatedpose.training.train` then leaves out of "train". Whether a picture
-            is one of them follows from its own file name alone, whatever others come or go; but of
-            few pictures one at least is in either half.
+            is one of them follows from its own path in the folder of pictures alone, whatever
+            others come or go; but of few pictures one at least is in either half.
         check_images: Whether the images must be there.
 
     Returns:
@@ -72,7 +73,7 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     images = _image_folder(place, names) if check_images else place.images[0]
     people = read_people(table, categories, images, "own", skeleton)
     if held:
-        people = _held_out(people, place.file)
+        people = _held_out(people, place.file, images)
     if check_images:
         require_pictures(images, people)
     return people
@@ -102,20 +103,50 @@ def _places(folder: Path) -> dict[str, Place]:
     """The splits of a folder by name, in each of the layouts that `own` knows."""
     found: dict[str, Place] = {}
     images = folder / "images"
-    for file in sorted(folder.glob("*.json")):
+    for file in _tables(folder):
         where = (images, images / file.stem, folder / file.stem, folder)
         found.setdefault(file.stem, Place(file.stem, file, where))
-    for file in sorted((folder / "annotations").glob("*.json")):
+    for file in _tables(folder / "annotations"):
         name = file.stem.removeprefix(KEYPOINTS)
         where = (images / name, images, folder / name, folder)
         found.setdefault(name, Place(name, file, where))
     for file in sorted(folder.glob(f"*/{ROBOFLOW}")):
         name = file.parent.name
         found.setdefault(name, Place(name, file, (file.parent, file.parent / "images")))
-    for file in () if found else sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
-        for name, pictures in yolo_splits(file).items():
-            found.setdefault(name, Place(name, file, (pictures,)))
+    if not found and (facts := _yolo_file(folder)):
+        found = {name: Place(name, facts, (place,)) for name, place in yolo_splits(facts).items()}
     return {name: place for name, place in found.items() if not name.startswith(".")}
+
+
+def _tables(folder: Path) -> list[Path]:
+    """JSON files that may be tables: called as a split is, or with pictures and annotations."""
+    usual = {name for names in ALIASES for name in names}
+    files = sorted(folder.glob("*.json"))
+    return [file for file in files if file.stem.lower() in usual or _is_table(file)]
+
+
+def _is_table(file: Path) -> bool:
+    try:
+        data = file.read_bytes()  # of a large file far faster than its JSON
+    except OSError:
+        return True  # whoever reads it says what is wrong
+    return all(key in data for key in (b'"images"', b'"annotations"'))
+
+
+def _yolo_file(folder: Path) -> Path | None:
+    """The YAML file of YOLO's keypoints, if there is one: data.yaml before any other."""
+    files = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+    for some in (True, False):
+        found = [file for file in files if (file.stem == "data") is some and yolo_splits(file)]
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise DatasetError(
+                f"{folder} has several files of YOLO's keypoints, {names}: call the one to read "
+                "data.yaml, and keep no other of that name"
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def has_validation(folder: str | Path) -> bool:
@@ -123,10 +154,13 @@ def has_validation(folder: str | Path) -> bool:
     return bool(set(ALIASES[1]) & {name.lower() for name in _places(Path(folder))})
 
 
-def _held_out(people: list[Sample], file: Path) -> list[Sample]:
-    """The people in the pictures whose names have the lowest hashes, one picture at least."""
+def _held_out(people: list[Sample], file: Path, images: Path) -> list[Sample]:
+    """The people in the pictures whose paths have the lowest hashes, one picture at least."""
     # Roboflow's copies of one photo are called photo_jpg.rf.0123.jpg, photo_jpg.rf.4567.jpg.
-    sources = {person.image: person.image.name.partition(".rf.")[0] for person in people}
+    sources = {
+        image: (image.relative_to(images).parent / image.name.partition(".rf.")[0]).as_posix()
+        for image in (person.image for person in people)
+    }
     hashes = {
         source: int(hashlib.sha256(source.encode()).hexdigest(), 16) / 2**256
         for source in sources.values()
@@ -183,12 +217,12 @@ def _skeleton(category: Row) -> Skeleton:
     flips = guess_flip_pairs(joints)
     if category.values.get("flip_pairs") is not None:
         flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))
-    for known in SKELETONS.values():  # then limbs and metrics are those of its name
-        if joints == known.joints and set(map(frozenset, flips)) == set(
-            map(frozenset, known.flip_pairs)
-        ):
-            named = replace(known, name=str(category.values.get("name", "own")))
-            return named if known == MPII16 else known  # PCKh needs head boxes: tables have none
+    for known in SKELETONS.values():  # then limbs and metrics are those of its joints
+        same = in_order(known, joints)
+        if same and set(map(frozenset, flips)) == set(map(frozenset, same.flip_pairs)):
+            if same == known != MPII16:  # PCKh needs head boxes: tables have none
+                return known
+            return replace(same, name=str(category.values.get("name", "own")))
     limbs: tuple[tuple[int, int], ...] = ()
     if (given := category.values.get("skeleton")) is not None:  # some programs count from 0
         from_0 = isinstance(given, list) and any(isinstance(p, list) and 0 in p for p in given)

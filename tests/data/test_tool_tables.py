@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.data.sides import pairs_text
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.run import score_people
-from gatedpose.skeleton import COCO17, MPII16
+from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 JOINTS = ["nose", "front_left_paw", "front_right_paw"]
 FIRST = [10, 20, 2, 30, 5.5, 1, 12, 33, 2]  # what is annotated in a.jpg, three joints
@@ -611,3 +612,44 @@ def test_sides_in_other_words(names: tuple[str, str], tmp_path: Path) -> None:
     assert "left and right" not in pairs_text(person.skeleton)
     [person] = own(one_table(tmp_path, ["a.jpg"], {"keypoints": ["0", "1"]}), "train")
     assert "none: if any joints are left and right, name them" in pairs_text(person.skeleton)
+
+
+@pytest.mark.parametrize(
+    ("known", "metric"), [(COCO17, "the torso of 6 people"), (LSP14, "left shoulder - right hip")]
+)
+def test_known_joints_in_another_order_are_scored_alike(
+    known: Skeleton, metric: str, tmp_path: Path
+) -> None:
+    names = [f"{i}.jpg" for i in range(6)]
+    scores = []
+    for folder, order in ((tmp_path / "a", 1), (tmp_path / "b", -1)):
+        for name in names:
+            picture(folder / "images" / name)
+        joints = [name.replace(" ", "_") for name in known.joints][::order]
+        people = own(one_table(folder, names, {"keypoints": joints}), "train")
+        skeleton = people[0].skeleton
+        assert skeleton.joints == known.joints[::order]
+        truth = np.stack([person.keypoints for person in people])
+        for right, left in skeleton.flip_pairs:
+            assert skeleton.joints[right].replace("right", "left") == skeleton.joints[left]
+        assert len(skeleton.flip_pairs) == len(known.flip_pairs)
+        assert len(skeleton.limbs) == len(known.limbs)
+        people = [  # a body that is as large either way
+            replace(person, keypoints=truth[0][::order], labelled=person.labelled)
+            for person in people
+        ]
+        off = np.linspace(0, 6, len(known.joints))[::order]  # pixels, by joint
+        points = np.stack([person.keypoints for person in people])
+        scores.append(score_people(people, points + off[:, None]))
+    assert metric in scores[0].metric
+    assert scores[0].metric == scores[1].metric
+    assert scores[0].columns == scores[1].columns
+    assert scores[0].per_joint == scores[1].per_joint[::-1]
+    assert 0 < scores[0].mean < 100
+
+
+def test_pictures_of_one_name_in_several_folders_are_parted(tmp_path: Path) -> None:
+    names = [f"s{i}/image.jpg" for i in range(6)]
+    for name in names:
+        picture(tmp_path / "images" / name)
+    assert 1 <= len(own(one_table(tmp_path, names, {"keypoints": JOINTS}), "val")) < 6

@@ -101,3 +101,21 @@ def test_a_wrong_line_is_named(line: str, message: str, tmp_path: Path) -> None:
     write(tmp_path, roboflow=False, line=line)
     with pytest.raises(DatasetError, match=message):
         own(tmp_path, "train")
+
+
+def test_other_files_beside_the_layout(tmp_path: Path) -> None:
+    """Notes are no table, data.yaml comes first, and of several others none is taken unasked."""
+    folder = write(tmp_path, roboflow=False)
+    (folder / "notes.json").write_text('{"images": 3}')
+    text = (folder / "data.yaml").read_text()
+    other = text.replace("left_ear", "tail")
+    (folder / "coco.yaml").write_text(other)
+    assert own(folder, "train")[0].skeleton.joints == ("nose", "left ear", "right ear")
+    (folder / "data.yaml").write_text("names: [cat]\n")  # of boxes
+    assert "tail" in own(folder, "train")[0].skeleton.joints
+    (folder / "z.yml").write_text(text)
+    with pytest.raises(DatasetError, match=r"several files of YOLO's keypoints, coco.yaml, z.yml:"):
+        own(folder, "train")
+    (folder / "train.json").write_text("{}")  # called as a split: what it lacks is named
+    with pytest.raises(DatasetError, match=r"train\.json, the file, field 'images': is missing"):
+        own(folder, "train")
