@@ -73,6 +73,20 @@ def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) ->
     return tuple(groups)
 
 
+def unlike(one: Skeleton, other: Skeleton) -> str:
+    """What tells two skeletons' heatmaps apart; "" if nothing, whatever their names and limbs."""
+    same = same_joints(one.joints, other.joints)
+    more = [name for index, name in enumerate(one.joints) if index not in same]
+    less = [name for index, name in enumerate(other.joints) if index not in same.values()]
+    if more or less:
+        told = ("it has ", more), ("it has no ", less)
+        return ", and ".join(text + ", ".join(names) for text, names in told if names)
+    if list(same.values()) != list(range(len(other.joints))):
+        return "they have another order"
+    pairs = ({frozenset(pair) for pair in skeleton.flip_pairs} for skeleton in (one, other))
+    return "" if next(pairs) == next(pairs) else "its flip pairs differ"
+
+
 def check_known(source: Skeleton, target: Skeleton) -> None:
     """Sees that joints of `source` that `target` lacks are at least joints that are known.
 

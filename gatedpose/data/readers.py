@@ -64,6 +64,11 @@ def read_dataset(
     return [replace(s, id=f"{label}/{s.id.partition('/')[2]}") for s in people]
 
 
+def lends_validation(name: str, folder: str | Path) -> bool:
+    """Whether "val" of a dataset is a part of its "train", as that of own data without a table."""
+    return name.partition(":")[0] == "own" and not has_validation(folder)
+
+
 def apart(name: str, folder: str | Path, train: list[Sample], val: list[Sample]) -> list[Sample]:
     """The people of "train" to learn from, beside those of "val" of the same dataset.
 
@@ -72,7 +77,7 @@ def apart(name: str, folder: str | Path, train: list[Sample], val: list[Sample])
     """
     held = {sample.image for sample in val}
     rest = [sample for sample in train if sample.image not in held]
-    if name.partition(":")[0] == "own" and not has_validation(folder):
+    if lends_validation(name, folder):
         return rest
     if len(rest) < len(train):
         LOG.warning(

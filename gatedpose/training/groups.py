@@ -211,7 +211,7 @@ class Start:
     """Where a training starts.
 
     Attributes:
-        init: What to start from, see `gatedpose.training.run.starting_model`.
+        init: What to start from, see `gatedpose.training.start.starting_model`.
         seed: Of initialisation, order and augmentation.
     """
 

@@ -1,6 +1,5 @@
 """From datasets and the name of a variant to a trained network in a folder."""
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -13,27 +12,23 @@ import torch
 from gatedpose.batches.corrections import corrected, load_corrections
 from gatedpose.batches.crops import Crops
 from gatedpose.batches.sources import Source, open_source
-from gatedpose.data.joints import check_known, join_skeletons, joint_groups
-from gatedpose.data.readers import apart
+from gatedpose.data.joints import check_known, join_skeletons, joint_groups, unlike
+from gatedpose.data.readers import apart, lends_validation
 from gatedpose.data.sides import pairs_text
-from gatedpose.errors import DatasetError, InputError, UnknownModelError
+from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.whole import held
-from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.names import parse_name
-from gatedpose.models.saved import file_facts, save_model, skeleton_of
-from gatedpose.models.variants import BY_NAME
+from gatedpose.models.saved import save_model, skeleton_of
 from gatedpose.models.weights import read_tensors
 from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import LSP14, SKELETONS, Skeleton
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.folder import check_folder
-from gatedpose.training.growth import grow, keep_shared_joints, shrink
 from gatedpose.training.optimizer import make_optimizer
 from gatedpose.training.recipes import Recipe
 from gatedpose.training.schedule import check_batches
+from gatedpose.training.start import check_variant, starting_model
 from gatedpose.training.trainer import Trainer
 
-CHANGES = {"grow": grow, "shrink": shrink}  # from one trained network to another
 LOG = logging.getLogger(__name__)
 
 
@@ -58,8 +53,8 @@ def train(
 ) -> Path | None:
     """Trains a variant on the "train" split of datasets; the first one's "val" split watches it.
 
-    Own data without a "val" split lends a fifth of its pictures. Joints of several datasets are
-    joined by name; a joint that a dataset lacks counts as not labelled there.
+    Each set of own data without a "val" split keeps a fifth of its pictures for it. Joints of
+    several datasets are joined by name; a joint that a dataset lacks counts as not labelled there.
 
     Args:
         name: A variant of the zoo.
@@ -103,9 +98,11 @@ def train(
     model = starting_model(name, skeleton, recipe.init, **(config or {}))
     people = sum(len(part.people) for part in parts)
     check_batches(recipe, accelerator.num_processes, people, model)  # before they are packed
-    if teacher and (known := skeleton_of(teacher)) != skeleton:
-        joints = known.name if known else "unknown joints"
-        raise InputError(f"the teacher {recipe.teacher} predicts {joints}, not {skeleton.name}")
+    if teacher:
+        known = skeleton_of(teacher)
+        if why := unlike(known, skeleton) if known else "it does not say which":
+            text = f"predicts other joints than those of {skeleton.name}: {why}"
+            raise InputError(f"the teacher {recipe.teacher} {text}")
     out.mkdir(parents=True, exist_ok=True)
     alone = held(out / ".lock", f"another program trains into {out}")
     with alone if accelerator.is_main_process else nullcontext():
@@ -128,6 +125,7 @@ def train(
 
 def _check_start(name: str, recipe: Recipe, config: Mapping[str, Any]) -> None:
     """Meets names, files and optimisers that there are not before data is read."""
+    check_variant(name)
     file = recipe.init if recipe.init and recipe.init.endswith(".safetensors") else None
     if file:  # for joints that only the data tells
         read_tensors(Path(file))
@@ -143,10 +141,10 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
     sources = [open_source(dataset, folder, "train") for dataset, folder in folders.items()]
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")
-    train, val = sources[0].people, watched.people
-    if not isinstance(train, Crops) and not isinstance(val, Crops):
-        people = apart(first, folders[first], list(train), list(val))
-        sources[0] = replace(sources[0], people=people)
+    sources = [
+        _to_learn(source, dataset, folders[dataset], watched if dataset == first else None)
+        for source, dataset in zip(sources, folders, strict=True)
+    ]
     try:
         if recipe.joints:
             skeleton = SKELETONS[recipe.joints]
@@ -158,6 +156,17 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
         raise DatasetError(f"{', '.join(folders)} cannot be learnt together: {error}") from error
     LOG.info(pairs_text(skeleton))
     return sources, watched, skeleton
+
+
+def _to_learn(source: Source, dataset: str, folder: Path, val: Source | None) -> Source:
+    """The people of a set to learn from, without those that it lends to "val", watched or not."""
+    if isinstance(source.people, Crops):
+        return source
+    if val is None and lends_validation(dataset, folder):
+        val = open_source(dataset, folder, "val")
+    if val is None or isinstance(val.people, Crops):
+        return source
+    return replace(source, people=apart(dataset, folder, [*source.people], [*val.people]))
 
 
 def _with_whole_pictures(parts: Sequence[Part], share: float) -> list[Part]:
@@ -208,66 +217,3 @@ def _warn_of_unlearnt(crops: Crops, skeleton: Skeleton) -> None:
     never = ~(crops.labelled | crops.absent).any(dim=0)
     if names := [skeleton.joints[k] for k in torch.nonzero(never).flatten()]:
         LOG.warning(f"not learnt, since nobody to train on has a label of it: {', '.join(names)}")
-
-
-def starting_model(
-    name: str, skeleton: Skeleton, init: str | None, **config: Any
-) -> HeatmapNetwork:
-    """The network that a training starts from.
-
-    Args:
-        name: A variant of the zoo.
-        skeleton: The joints to predict.
-        init: A .safetensors file, for the same joints unless it says for which it is; or the name
-            of a trained model of this variant, its tag alone, or "pretrained" for the default one;
-            or "grow:" and the name of a smaller trained model, or "shrink:" and that of a larger
-            one, see `gatedpose.training.growth`. Where weights are for other joints, the channels
-            of joints of the same name are kept and the others start afresh. Fresh weights if None.
-        **config: Fields of the variant's configuration to change.
-
-    Raises:
-        InputError: If `init` names a model of another variant.
-    """
-    count = skeleton.num_keypoints
-    if init is None:
-        return create_model(name, num_keypoints=count, **config)
-    if init.endswith(".safetensors"):
-        known = file_facts(Path(init))[0] or skeleton.joints
-        old = create_model(name, num_keypoints=len(known), checkpoint_path=init, **config)
-        return _for_joints(old, known, skeleton)
-    how, _, source = init.partition(":")
-    if change := CHANGES.get(how):
-        model = create_model(name, num_keypoints=count, **config)
-        change(_trained(source, skeleton), model)
-        return model
-    named, place, _ = parse_name(init)
-    if not named and place not in BY_NAME:  # a tag
-        init = name if init == "pretrained" else f"{name}.{init}"
-    try:
-        model = _trained(init, skeleton, **config)
-    except UnknownModelError as error:
-        hint = "--init can also be a .safetensors file to start from"
-        raise UnknownModelError(f"{error} ({hint})") from error
-    if (variant := model.pretrained_cfg["architecture"]) != name:
-        raise InputError(
-            f"{init} is a {variant}, not a {name}: --init grow:{init} puts a smaller network into "
-            f"a larger one, --init shrink:{init} cuts a larger one to size"
-        )
-    return model
-
-
-def _trained(name: str, skeleton: Skeleton, **config: Any) -> HeatmapNetwork:
-    """A trained model, for other joints if need be."""
-    model = create_model(name, pretrained=True, **config)
-    known = skeleton_of(model)
-    return _for_joints(model, known.joints if known else (), skeleton)
-
-
-def _for_joints(old: HeatmapNetwork, known: Sequence[str], skeleton: Skeleton) -> HeatmapNetwork:
-    """A trained network for other joints: it keeps the channels of those that it knows by name."""
-    if tuple(known) == skeleton.joints:
-        return old
-    new = copy.deepcopy(old)
-    new.reset_classifier(skeleton.num_keypoints)
-    keep_shared_joints(old, new, known, skeleton.joints)
-    return new

@@ -143,6 +143,23 @@ def test_pictures_are_kept_for_validation_where_there_is_no_val(
         own(tmp_path / "one", "val")
 
 
+def test_each_set_keeps_pictures_for_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twelve pictures each ten are learnt from, though the first set alone is watched."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--phase", "64,4,2,1"]
+    for name in ("a", "b"):
+        write_split(tmp_path / name, "train", 12, seed=0)
+        arguments += ["--data", f"own:{name}={tmp_path / name}"]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    for name in ("a", "b"):
+        assert f"{tmp_path / name} has no val.json: 2 of the 12 pictures" in result.stderr
+        assert load_crops(tmp_path / "run" / f"own-{name}-train.safetensors") == 10
+    assert not (tmp_path / "run" / "own-b-val.safetensors").exists()
+
+
 def test_what_spoils_a_training_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of three pictures validate, too; nobody has a label of the head."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 import gatedpose
-from gatedpose.errors import InputError
+from gatedpose.errors import InputError, WeightsError
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.models.saved import file_facts, save_model
 from gatedpose.skeleton import LSP14, Skeleton
 from gatedpose.training.folder import save_best
 from gatedpose.training.growth import grow, shrink
-from gatedpose.training.run import starting_model
+from gatedpose.training.start import check_variant, starting_model
 
 SMALL = GatedHourglassConfig(width=10, stacks=2, num_keypoints=3, depth=2)
 
@@ -151,12 +151,33 @@ def test_a_training_starts_from_a_smaller_model() -> None:
         starting_model("gated_hg_2s_80", LSP14, "grow:gated_hg_1s_6")
 
 
-@pytest.mark.parametrize("init", ["lsp", "gated_hg_1s_68.lsp", "local-dir:{}"])
+@pytest.mark.parametrize("init", ["lsp", "gated_hg_1s_68.lsp", "local-dir:{}", "{}"])
 def test_a_training_starts_from_a_model_by_any_of_its_names(tmp_path: Path, init: str) -> None:
     full = gatedpose.create_model("gated_hg_1s_68.lsp", pretrained=True)
-    save_model(full, tmp_path, LSP14)
+    if init.startswith("local-dir"):
+        save_model(full, tmp_path, LSP14)
+    save_model(full, tmp_path / "model", LSP14)  # as a training leaves it
     model = starting_model("gated_hg_1s_68", LSP14, init.format(tmp_path))
     assert all(torch.equal(t, model.state_dict()[key]) for key, t in full.state_dict().items())
+
+
+def test_the_way_out_is_named(tmp_path: Path) -> None:
+    """Of weights in place of a network, and of a network without weights."""
+    save_model(gatedpose.create_model("gated_hg_2s_68", num_keypoints=14), tmp_path / "m", LSP14)
+    for name, right in (
+        ("gated_hg_1s_68.people", "train gated_hg_1s_68 --init people"),
+        ("fast", "train gated_hg_1s_68 --init people"),
+        (f"local-dir:{tmp_path}/m", f"train gated_hg_2s_68 --init local-dir:{tmp_path}/m"),
+        (f"{tmp_path}/m", f"train gated_hg_2s_68 --init local-dir:{tmp_path}/m"),
+        ("hf-hub:a/b", "train VARIANT --init hf-hub:a/b"),
+    ):
+        with pytest.raises(InputError, match=f"stands for weights: give the variant: {right}$"):
+            check_variant(name)
+    check_variant("gated_hg_1s_68")
+    with pytest.raises(gatedpose.UnknownModelError, match="did you mean gated_hg_1s_68"):
+        check_variant("gated_hg_1s_86")
+    with pytest.raises(WeightsError, match=r"has no weights.* \(--set init=null starts from fresh"):
+        starting_model("hourglass_1s_256", LSP14, "pretrained")
 
 
 def test_a_model_of_another_variant_has_to_grow_or_shrink() -> None:

@@ -29,6 +29,7 @@ from gatedpose.batches.augment import NONE, Augmentation, Batch
 from gatedpose.batches.crops import Crops, batches, pack
 from gatedpose.batches.shards import pack_shards
 from gatedpose.cli import main
+from gatedpose.data.joints import unlike
 from gatedpose.data.lsp import lsp, lspet
 from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
@@ -538,10 +539,22 @@ def test_a_teacher_of_other_joints_is_refused(tmp_path: Path, lsp_folder: Path) 
     save_model(model, tmp_path / "teacher", MPII16)
     name = f"local-dir:{tmp_path / 'teacher'}"
     recipe = replace(RECIPES["lsp"], datasets={}, teacher=name)
-    message = f"the teacher {name} predicts mpii16, not lsp14"
+    message = (
+        f"the teacher {name} predicts other joints than those of lsp14: it has pelvis, thorax, "
+        "upper neck, and it has no neck"
+    )
     with pytest.raises(ValueError, match=message):
         train("gated_hg_1s_68", recipe, {"lsp": lsp_folder}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_makes_a_teachers_joints_others() -> None:
+    """Its heatmaps count: not what the skeleton is called or which limbs are drawn."""
+    assert unlike(replace(LSP14, name="person", limbs=()), LSP14) == ""
+    assert unlike(replace(LSP14, flip_pairs=LSP14.flip_pairs[::-1]), LSP14) == ""
+    assert unlike(replace(LSP14, flip_pairs=()), LSP14) == "its flip pairs differ"
+    turned = replace(LSP14, joints=LSP14.joints[::-1])
+    assert unlike(turned, LSP14) == "they have another order"
 
 
 def test_compiled_training_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -674,13 +687,14 @@ from pathlib import Path
 
 from gatedpose.batches import crops
 from gatedpose.training import run as training
+from gatedpose.training import start
 from gatedpose.training.groups import Phase
 from gatedpose.training.recipes import Recipe
 
 lsp, lspet, out = map(Path, sys.argv[1:])
 crops.pack = partial(crops.pack, size=64)
-create = training.create_model
-training.create_model = lambda name, num_keypoints, **_: create(
+create = start.create_model
+start.create_model = lambda name, num_keypoints, **_: create(
     name, num_keypoints=num_keypoints, width=8
 )
 recipe = Recipe("two", {"lspet": 1.0}, (Phase(64, 24, 8, 1.0),), calibrate=16)
