@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
@@ -24,6 +24,7 @@ from gatedpose.errors import (
     check_range,
 )
 from gatedpose.files.whole import write_whole
+from gatedpose.media.arrays import from_array, from_tensor
 from gatedpose.media.download import is_url
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -74,9 +75,9 @@ def read_image(source: ImageSource) -> Tensor:
     if isinstance(source, Image.Image):
         return from_pil(source, f"PIL image of mode {source.mode}")
     if isinstance(source, np.ndarray):
-        return _from_array(source, f"NumPy array of {source.dtype} {source.shape}")
+        return from_array(source, f"NumPy array of {source.dtype} {source.shape}")
     if isinstance(source, Tensor):
-        return _from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
+        return from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
     if isinstance(source, (str, os.PathLike)):
         with opened(Path(source), str(source)) as image:
             return from_pil(image, str(source))
@@ -219,18 +220,18 @@ def from_pil(image: Image.Image, name: str) -> Tensor:
         if (stored := orientation(image)) != 1:
             image = image.transpose(UPRIGHT[stored])
         if image.mode == "F":
-            return _from_array(np.asarray(image), name)
+            return from_array(np.asarray(image), name)
         if image.mode[0] == "I":  # 16 bits; Pillow's convert clips
             pixels = np.asarray(image)
             _warn_of_black(int(pixels.max(initial=0)), name)
-            return _from_array(pixels / 65535, name)
+            return from_array(pixels / 65535, name)
         if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
         if deep:
             _warn_of_black(int(pixels.max(initial=0)) * 257 - 128, name)  # about, of eight bits
-        return _from_tensor(torch.from_numpy(pixels).permute(2, 0, 1), name)
+        return from_tensor(torch.from_numpy(pixels).permute(2, 0, 1), name)
 
 
 def _has_16_bits(image: Image.Image) -> bool:
@@ -248,41 +249,6 @@ def _warn_of_black(brightest: int, name: str) -> None:
             f"{brightest.bit_length()} bits were stored in 16: multiply its values by "
             f"{2 ** (16 - brightest.bit_length())}"
         )
-
-
-def _from_array(array: Array, name: str) -> Tensor:
-    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (1, 3)):
-        raise _no_image(name, array.shape, "(H, W, 3) or (H, W)")
-    dtype = np.float32 if array.dtype.kind == "f" else None
-    pixels = np.array(array, dtype, order="C")  # a copy: arrays may be read-only or reversed
-    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return _from_tensor(torch.from_numpy(planes), name)
-
-
-def _no_image(name: str, shape: Sequence[int], wanted: str) -> ImageError:
-    """The error about an array or tensor of another shape, with what to do where that is plain."""
-    hint = ": of several images give a list" if len(shape) == 4 else ""
-    if len(shape) == 3 and {1, 3, 4} & {shape[0], shape[2]}:
-        rgba = 4 in (shape[0], shape[2])
-        hint = f": {'RGBA goes via PIL.Image' if rgba else 'its axes stand in another order'}"
-    return ImageError(f"{name} is not {wanted}{hint}")
-
-
-def _from_tensor(image: Tensor, name: str) -> Tensor:
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise _no_image(name, image.shape, "(3, H, W) or (1, H, W)")
-    height, width = image.shape[1:]
-    if min(height, width) < 2:
-        raise ImageError(f"{name} is {width} x {height} pixels: too small to hold a person")
-    if image.is_floating_point():
-        low, high = (float(value) for value in image.aminmax())
-        if not (low >= -1e-3 and high <= 1.001):  # rounding errors are let through
-            text = "float images lie in [0, 1] (divide by 255, or undo the normalisation)"
-            raise ImageError(f"{name} has values from {low:g} to {high:g}: {text}")
-        image = (image.float() * 255).round_().to(torch.uint8)
-    elif image.dtype != torch.uint8:
-        raise ImageError(f"{name} has the wrong dtype: an image is uint8 or float in [0, 1]")
-    return image.cpu() if len(image) == 3 else image.cpu().repeat(3, 1, 1)
 
 
 def to_pil(image: Tensor) -> Image.Image:
