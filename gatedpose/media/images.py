@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from gatedpose.errors import (
@@ -158,9 +159,11 @@ def image_header(path: str | os.PathLike[str]) -> Header:
 
 
 def header_of(image: Image.Image) -> Header:
-    """The header of an open image."""
-    turned = orientation(image) in (5, 6, 7, 8)
-    return Header(*(image.size[::-1] if turned else image.size), turned)
+    """The header of an open image that is not decoded yet."""
+    turned, size = orientation(image) in (5, 6, 7, 8), image.size
+    if isinstance(image, TiffImageFile):  # whose `size` is upright already in newer Pillows
+        size = image.tag_v2[256], image.tag_v2[257]
+    return Header(*(size[::-1] if turned else size), turned)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -217,6 +220,7 @@ def from_pil(image: Image.Image, name: str) -> Tensor:
         deep = _has_16_bits(image)
         if image.format != "MPO" and getattr(image, "is_animated", False) and not image.tell():
             LOG.warning(f"{name} holds several pictures: the first one is taken")
+        image.load()  # turns TIFFs, and takes their orientation away
         if (stored := orientation(image)) != 1:
             image = image.transpose(UPRIGHT[stored])
         if image.mode == "F":

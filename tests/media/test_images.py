@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from gatedpose.errors import ImageError
 from gatedpose.media import demo
 from gatedpose.media.images import image_header, read_image, write_image
+from gatedpose.media.photos import read_photo
 
 H, W = 12, 20
 
@@ -153,6 +154,27 @@ def test_exif_orientation(orientation: int, mode: str, photo: np.ndarray, tmp_pa
     with Image.open(path) as image:
         assert torch.equal(read_image(image), planes(upright))
         assert image.size == stored.shape[1::-1]  # the caller's image is left as it was
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_tiffs_are_turned_once(
+    orientation: int, compression: str | None, photo: np.ndarray, tmp_path: Path
+) -> None:
+    """Pillow turns them itself as it decodes; their size is upright before, or not, by version."""
+    exif, path = Image.Exif(), tmp_path / "turned.tif"
+    exif[0x0112] = orientation
+    Image.fromarray(photo).save(path, exif=exif, compression=compression)
+    with Image.open(path) as image:
+        upright = planes(np.asarray(ImageOps.exif_transpose(image)))
+    turned = orientation >= 5
+    assert upright.shape == ((3, W, H) if turned else (3, H, W))
+    assert torch.equal(read_image(path), upright)
+    with Image.open(path) as image:
+        assert torch.equal(read_image(image), upright)
+        assert torch.equal(read_image(image), upright)  # which is decoded by now
+    assert image_header(path) == (*upright.shape[:0:-1], turned)
+    assert read_photo(path, lambda *_: 9.0).size == upright.shape[1:]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "progressive"])
