@@ -1,5 +1,6 @@
 """One person's keypoints, and the forms that other libraries take them in."""
 
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import groupby
@@ -124,12 +125,16 @@ class Pose:
             first pixel, as in COCO) and score, their mean confidence. The J joints are COCO's 17 in
             COCO's order if the skeleton has them all, else all K.
         """
+        image, category = (  # JSON takes no numbers of NumPy's
+            int(number) if isinstance(number, numbers.Integral) else number
+            for number in (image_id, category_id)
+        )
         joints = self.skeleton.joints
         chosen = COCO17.joints if set(COCO17.joints) <= set(joints) else joints
         rows = self.to_numpy()[[joints.index(name) for name in chosen]].astype(float)
         return {
-            "image_id": image_id,
-            "category_id": category_id,
+            "image_id": image,
+            "category_id": category,
             "keypoints": (rows - (0.5, 0.5, 0)).reshape(-1).round(4).tolist(),
             "score": round(float(rows[:, 2].mean()), 6),
         }

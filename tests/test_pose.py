@@ -90,6 +90,7 @@ def test_pose_for_numpy_and_coco() -> None:
         "score": pytest.approx(0.6, abs=1e-6),
     }
     json.dumps(TRIPLE.to_coco("a.jpg"))
+    assert json.loads(json.dumps(TRIPLE.to_coco(np.int64(7), np.int32(3))))["image_id"] == 7
 
 
 def test_coco_gets_its_joints_in_its_order() -> None:

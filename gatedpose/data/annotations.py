@@ -1,5 +1,6 @@
 """Annotation files read so that whatever is wrong is named: file, row and field."""
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,22 @@ def load_mat(file: Path, name: str, **options: Any) -> Any:
         ) from error
 
 
+def plain_id(value: object) -> int | str | None:
+    """What rows call one another by, a number (1 for 1.0 and NumPy's 1) or a name; None if neither.
+
+    >>> [plain_id(value) for value in (10**20, 1.0, "7", 1.5, True, None)]
+    [100000000000000000000, 1, '7', None, None, None]
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    whole = isinstance(value, numbers.Real) and float(value).is_integer()
+    return int(float(value)) if whole else None  # type: ignore[arg-type]  # seen to be a number
+
+
 @dataclass(frozen=True)
 class Row:
     """One entry of an annotation file.
@@ -77,9 +94,9 @@ class Row:
     def identity(self, key: str = "id") -> int | str:
         """The field `key`, by which other rows name this one or this one another."""
         value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | str):
+        if (found := plain_id(value)) is None:
             raise self.error(key, f"must be a number or a name, got {value!r:.80}")
-        return value
+        return found
 
     def choice(self, key: str, allowed: tuple[Any, ...]) -> Any:
         """The field `key`, which must be one of `allowed`."""

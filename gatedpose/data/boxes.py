@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gatedpose.data.agreement import Label, check_pictures
-from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.data.annotations import Row, load_json, plain_id, rows
 from gatedpose.data.coco_table import (
     Tally,
     by_id,
@@ -163,7 +163,7 @@ def _group(
         if names is not None:
             image = known_id(row, "image_id", "images", names)
         category = row.values.get("category_id", next(iter(people)))
-        if not isinstance(category, (int, str)):
+        if plain_id(category) is None:
             raise row.error("category_id", f"must be a number, got {category!r:.80}")
         if matching_id(category, people) is None:
             tally.left_out[f"of category {category!r:.40}"] += 1

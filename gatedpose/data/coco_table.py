@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.data.annotations import Row, load_json, rows
+from gatedpose.data.annotations import Row, load_json, plain_id, rows
 from gatedpose.data.bare_names import bare_names
 from gatedpose.errors import DatasetError, in_range
+from gatedpose.files.typed_json import MOST_DIGITS
 from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
@@ -75,6 +76,7 @@ def as_table(file: Path, content: Any, folders: Sequence[Path] = ()) -> Table:
         meant = {
             "image_id": known_id(row, "image_id", "images", images),
             "category_id": known_id(row, "category_id", "categories", categories),
+            "id": number,
         }
         found.append(Row(file, f"annotation {number}", {**row.values, **meant}))
     return Table(file, images, list(categories.values()), found)
@@ -107,13 +109,13 @@ def known_id(row: Row, key: str, kind: str, known: Collection[Any]) -> int | str
 
 def matching_id(value: object, known: Collection[Any]) -> int | str | None:
     """The known id that a value means; some programs write "7" for 7, or the other way."""
-    if isinstance(value, int | str) and value in known:
-        return value
+    if (meant := plain_id(value)) is None or meant in known:
+        return meant
     other: int | str | None = None
-    if isinstance(value, int) and not isinstance(value, bool):
-        other = str(value)
-    elif isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdecimal():
-        other = int(value)
+    if isinstance(meant, int):
+        other = str(meant)
+    elif len(meant) <= MOST_DIGITS and meant.isascii() and meant.isdecimal():
+        other = int(meant)
     return other if other in known else None
 
 

@@ -76,7 +76,7 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
     Args:
         truth: File of annotations, such as person_keypoints_val2017.json.
-        results: COCO's result format: for each detection image_id, category_id, keypoints (3 K
+        results: COCO's result format: for each detection image_id, category_id, keypoints (51
             numbers, 0-based pixel indices as in the annotations) and score.
 
     Returns:
@@ -84,8 +84,8 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         shares from 0 to 1; -1 where there is nothing to score.
 
     Raises:
-        ValueError: If there are no results, one is not finite, or one names an image or category
-            that the annotations lack.
+        ValueError: If there are no results, one is not of 17 joints or not finite, or one names an
+            image or category that the annotations lack.
     """
     require("pycocotools.coco", "OKS needs pycocotools", "gatedpose[train]")
     from pycocotools.coco import COCO
@@ -125,8 +125,11 @@ def _check_result(result: Mapping[str, Any]) -> None:
     if missing := {"image_id", "category_id", "keypoints", "score"} - set(result):
         raise InputError(f"oks_ap: a result has no {', '.join(sorted(missing))}")
     shape = np.shape(result["keypoints"])
-    if len(shape) != 1 or shape[0] % 3:
-        raise InputError(f"oks_ap: keypoints are x, y, score of each joint, got {shape}")
+    if shape != (3 * COCO17.num_keypoints,):
+        raise InputError(
+            "oks_ap: keypoints are x, y, score of each joint of COCO's 17, 51 numbers, got shape "
+            f"{shape}"
+        )
     if not np.isfinite([*result["keypoints"], result["score"]]).all():
         raise InputError(f"oks_ap: a result of image {result['image_id']} is not finite")
 

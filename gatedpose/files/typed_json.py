@@ -13,17 +13,18 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from gatedpose.errors import InputError, JsonError, did_you_mean
 
 LARGEST_JSON = 200  # times its compressed size
+MOST_DIGITS = 308  # of a whole number: a float holds as large ones
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
-    """What JSON holds; a whole number of more digits than a computer counts becomes a float.
+    """What JSON holds; a whole number of more digits than a float can have becomes infinite.
 
     Raises:
         JsonError: For what is no JSON, or is nested too deep.
     """
 
     def whole(digits: str) -> int | float:
-        return int(digits) if len(digits) < 20 else float(digits)  # infinite from 309 digits on
+        return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
     try:
         return json.loads(data, parse_int=whole)

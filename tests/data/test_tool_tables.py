@@ -381,6 +381,19 @@ def test_ids_as_text(key: str, tmp_path: Path) -> None:
     assert len(own(tmp_path, "train", check_images=False)) == 1
 
 
+def test_ids_of_many_digits_and_whole_floats(tmp_path: Path) -> None:
+    long = 12345678901234567890
+    for image, meant in ((long, long), (str(long), long), (long, str(long)), (1.0, 1), (1, 1.0)):
+        content = table(image_id=meant, id=3.0)
+        near = {"id": long + 1, "file_name": "b.jpg"}  # the same as a float
+        content["images"] = [{"id": image, "file_name": "a.jpg"}, near]
+        content["categories"][0]["id"] = 1.0
+        write(tmp_path / "train.json", content)
+        [person] = own(tmp_path, "train", check_images=False)
+        assert person.id == f"own/{long if meant != 1 else 1}/3"
+        assert person.image.name == "a.jpg"
+
+
 @pytest.mark.parametrize("value", ["01x", "²", "9" * 5000, "", True, 1.5, None, [1], "2"], ids=str)
 def test_ids_that_are_none(value: Any, tmp_path: Path) -> None:
     write(

@@ -301,13 +301,21 @@ def test_image_ids_as_text(part: str, tmp_path: Path) -> None:
     assert stats["AP"] == stats["AR"] == 1
 
 
+@pytest.mark.parametrize("kind", [np.int64, float, np.float32])
+def test_image_ids_of_other_kinds(kind: type, tmp_path: Path) -> None:
+    results = results_of(coco_truth(tmp_path / "truth.json", people=3), 0)
+    made = [{**row, "image_id": kind(row["image_id"])} for row in results]
+    assert oks_ap(tmp_path / "truth.json", made)["AP"] == 1
+
+
 def test_results_of_another_truth_are_named(tmp_path: Path) -> None:
     path = tmp_path / "truth.json"
     good = results_of(coco_truth(path), 0)[0]
     for results, message in (
         ([], "no results"),
         ([{k: v for k, v in good.items() if k != "score"}], "a result has no score"),
-        ([{**good, "keypoints": [[1, 2, 2]] * 17}], r"x, y, score of each joint, got \(17, 3\)"),
+        ([{**good, "keypoints": [[1, 2, 2]] * 17}], r"COCO's 17, 51 numbers, got shape \(17, 3\)"),
+        ([{**good, "keypoints": good["keypoints"][:42]}], r"51 numbers, got shape \(42,\)"),
         ([{**good, "score": math.nan}], r"a result of image \S+ is not finite"),
         ([{**good, "category_id": 9}], r"truth.json has no category 9"),
         ([{**good, "image_id": 77}], r"truth.json has no image 77"),
