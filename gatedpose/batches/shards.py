@@ -131,7 +131,6 @@ def load_shards(folder: str | Path, split: str, dataset: str) -> tuple[Crops, Sk
             another packing or of another format: the message names the file and what is wrong.
     """
     right: dict[str, Any] = {"format": FORMAT, "version": VERSION, "margin": PACK_MARGIN}
-    right["dataset"] = dataset
     parts: list[Crops] = []
     count = 0
     while True:
@@ -140,6 +139,11 @@ def load_shards(folder: str | Path, split: str, dataset: str) -> tuple[Crops, Sk
             there = sorted(other.name for other in path.parent.glob("*.safetensors"))
             raise DatasetError(f"{path} is missing, there: {first_five(there) or 'none'}")
         about, tensors = read_pack(path, {**right, "people before": count})
+        if (packed := about.get("dataset")) != dataset:
+            raise DatasetError(
+                f"{path} was packed as {packed!r:.70}, not {dataset!r}: give it as --data "
+                f"{packed!s:.70}={folder}, or pack it by gatedpose data pack --dataset {dataset}"
+            )
         right["annotations"] = about.get("annotations")  # of all that follow, too
         try:
             skeleton, ids = Skeleton.from_dict(about["skeleton"]), tuple(map(str, about["ids"]))

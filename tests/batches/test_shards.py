@@ -309,9 +309,11 @@ def test_shards_of_two_packings_are_not_mixed(
 
 def test_shards_of_another_dataset(folder: Path) -> None:
     with pytest.raises(
-        DatasetError, match=r"train-00000\.\w+ was packed from other dataset, 'own' and"
+        DatasetError,
+        match=r"train-00000\.\w+ was packed as 'own', not 'own:b': give it as --data own=\S+, or "
+        "pack it by gatedpose data pack --dataset own:b$",
     ):
-        load_shards(folder, "train", "lsp")
+        load_shards(folder, "train", "own:b")
 
 
 @pytest.mark.parametrize(

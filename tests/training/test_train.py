@@ -676,8 +676,7 @@ def test_train_from_shards(
     renamed = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--out", str(tmp_path / "no")]
     wrong = CliRunner().invoke(main, [*renamed, "--data", f"lspet={tmp_path / 'shards'}"])
     assert wrong.exit_code == 1
-    assert "train-00000.safetensors was packed from other dataset" in wrong.output
-    assert "'lsp'" in wrong.output
+    assert "train-00000.safetensors was packed as 'lsp', not 'lspet'" in wrong.output
 
 
 SCRIPT = """
