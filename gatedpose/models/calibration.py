@@ -70,8 +70,10 @@ def fit_calibration(
             there the chance changes most.
 
     Raises:
-        InputError: For fewer than ten joints a group, or shapes that differ.
+        InputError: For fewer than ten joints a group, shapes that differ, or peaks that are no
+            finite numbers.
     """
+    peaks, right = np.asarray(peaks), np.asarray(right)
     cuts = [round(share * len(peaks)) for share in shares] if peaks.ndim == 1 else []
     sizes = np.diff([0, *cuts, len(peaks)])
     if peaks.shape != right.shape or peaks.ndim != 1 or sizes.min() < FEWEST:
@@ -79,6 +81,8 @@ def fit_calibration(
             f"fit_calibration: needs (M,) peaks and as many bools, M for {FEWEST} joints in each "
             f"of {len(sizes)} groups; got {peaks.shape} and {right.shape}"
         )
+    if not np.isfinite(peaks).all():
+        raise InputError("fit_calibration: peaks must be finite; leave out the joints without one")
     groups = np.split(np.argsort(peaks, kind="stable"), cuts)
     heights = [round(float(peaks[group].mean()), 4) for group in groups]
     optimize = require("scipy.optimize", "fitting a calibration needs SciPy", "gatedpose[train]")
@@ -101,7 +105,21 @@ def calibration_error(
     Returns:
         The expected calibration error: the mean distance between mean chance and share of right
         joints over the groups, weighted by their size; and these two and the size of each group.
+
+    Raises:
+        InputError: For shapes that differ, nothing at all, or chances that are none.
     """
+    chances, right = np.asarray(chances), np.asarray(right)
+    if chances.shape != right.shape or chances.ndim != 1 or not len(chances):
+        raise InputError(
+            "calibration_error: needs (M,) chances and as many bools, M from 1, got "
+            f"{chances.shape} and {right.shape}"
+        )
+    if wrong := chances[~((chances >= 0) & (chances <= 1))].tolist():
+        raise InputError(
+            f"calibration_error: chances must be from 0 to 1, got {wrong[0]:g}; peaks become "
+            "chances by fit_calibration"
+        )
     place = np.minimum((chances * groups).astype(int), groups - 1)
     points = [
         (float(chances[mine].mean()), float(right[mine].mean()), int(mine.sum()))

@@ -47,6 +47,21 @@ def test_a_fit_gives_the_shares_back() -> None:
         fit_calibration(peaks[:50], right[:50])
 
 
+def test_what_cannot_be_counted_is_named() -> None:
+    for chances, right, message in (
+        ([], [], r"M from 1, got \(0,\) and \(0,\)"),
+        ([0.5], [True, False], r"got \(1,\) and \(2,\)"),
+        ([0.5, np.nan], [True, False], "from 0 to 1, got nan"),
+        ([0.5, 1.5], [True, False], "from 0 to 1, got 1.5; peaks become"),
+    ):
+        with pytest.raises(InputError, match=f"calibration_error: .*{message}"):
+            calibration_error(np.array(chances), np.array(right, dtype=bool))
+    peaks = np.linspace(0, 1, 200)
+    peaks[7] = np.nan
+    with pytest.raises(InputError, match="fit_calibration: peaks must be finite"):
+        fit_calibration(peaks, peaks > 0.5, shares=(0.5,))
+
+
 def test_shares_that_fall_are_pooled() -> None:
     peaks = np.arange(1.0, 41.0)
     right = np.concatenate([np.zeros(10), np.ones(10), np.zeros(10), np.ones(10)]).astype(bool)
