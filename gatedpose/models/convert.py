@@ -1,5 +1,7 @@
 """PyTorch's own files of weights: read as tensors alone, and turned into safetensors."""
 
+import argparse
+import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +13,9 @@ from torch import Tensor
 
 from gatedpose.errors import WeightsError
 from gatedpose.files.whole import write_whole
+from gatedpose.models.weights import PREFIXES
 
+LOG = logging.getLogger(__name__)
 NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights")
 
 
@@ -36,14 +40,17 @@ def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]
 def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     """The weights in a file of PyTorch's own, a state dict or a checkpoint with one inside.
 
-    PyTorch reads it with weights_only=True: that makes tensors and plain containers and runs
-    nothing of the file.
+    PyTorch reads it with weights_only=True: that makes tensors, plain containers and the options
+    that timm's train.py keeps, an argparse.Namespace, and runs nothing of the file. What wrappers
+    put before every key, DataParallel or a module of Lightning's for example, is left out; the log
+    says which weights were passed over.
 
     Raises:
         WeightsError: If it cannot be read, or it is not plain which of its tables are the weights.
     """
     try:
-        held = torch.load(source, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            held = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{source} cannot be read: {error.strerror or error}") from error
     except (
@@ -55,7 +62,7 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
             f"{source} cannot be read as tensors alone ({reason:.200}); if it holds a whole "
             "pickled network, save its state_dict() with the code that made it"
         ) from error
-    return _state_dict(held, str(source))
+    return _unwrapped(_state_dict(held, str(source)))
 
 
 def _state_dict(held: Any, where: str) -> dict[str, Tensor]:
@@ -73,4 +80,23 @@ def _state_dict(held: Any, where: str) -> dict[str, Tensor]:
             f"{where}: it is not plain which of its parts are the weights; it holds {inside}, and "
             f"a state dict would be all tensors, or be called {', '.join(NAMES)}"
         )
-    return _state_dict(tables[named[0]], f"{where}, {named[0]!r}")
+    taken = named[0]
+    others = [n for n, table in tables.items() if n != taken and _is_state_dict(table)]
+    if others:
+        passed = ", ".join(map(repr, others))
+        LOG.warning(f"{where}: took the weights in {taken!r}, and passed over those in {passed}")
+    return _state_dict(tables[taken], f"{where}, {taken!r}")
+
+
+def _is_state_dict(table: Mapping[Any, Any]) -> bool:
+    return bool(table) and all(isinstance(value, Tensor) for value in table.values())
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights without what wrappers put before every key, or beside: AveragedModel's count."""
+    rest = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}
+    for prefix in (*PREFIXES, "model."):
+        if rest and all(name.startswith(prefix) for name in rest):
+            inner = {name.removeprefix(prefix): tensor for name, tensor in rest.items()}
+            return _unwrapped(inner)
+    return tensors

@@ -1,5 +1,6 @@
 """Weights of PyTorch's own files become safetensors, by the command that the error names."""
 
+import argparse
 import copy
 import os
 import re
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from torch import Tensor
 
 import gatedpose
 from gatedpose.cli import main
 from gatedpose.errors import WeightsError
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.convert import convert_weights
 
 
 def tiny() -> HeatmapNetwork:
@@ -50,6 +53,20 @@ def shared(state: dict[str, Tensor]) -> dict[str, Tensor]:
         lambda state: {f"module.{key}": value for key, value in state.items()},
         lambda state: {"epoch": 3, "state_dict": channels_last(state), "optimizer": {"lr": {}}},
         lambda state: {"model": {"network": state}, "scores": [0.5]},
+        lambda state: {  # of Lightning
+            "state_dict": {f"model.{key}": value for key, value in state.items()},
+            "hyper_parameters": {"lr": 1e-3},
+            "optimizer_states": [{}],
+        },
+        lambda state: {  # of AveragedModel
+            "n_averaged": torch.tensor(3),
+            **{f"module.{key}": t for key, t in state.items()},
+        },
+        lambda state: {  # of timm's train.py
+            "state_dict": state,
+            "args": argparse.Namespace(lr=1e-3, crop=None),
+            "epoch": 3,
+        },
         lambda state: {"my_pose_net": state, "step": torch.tensor(3).item()},
     ],
 )
@@ -116,3 +133,26 @@ def test_no_code_is_run(tmp_path: Path) -> None:
     assert "no.pt cannot be read: No such file" in absent.output
     wrong = CliRunner().invoke(main, ["convert", str(tmp_path / "in.pt"), str(tmp_path / "o.pt")])
     assert "does not end in .safetensors" in wrong.output
+
+
+def test_averaged_weights_that_are_passed_over_are_named(tmp_path: Path) -> None:
+    one, other = ({"a": torch.tensor([value])} for value in (1.0, 2.0))
+    held = {"state_dict": one, "state_dict_ema": other, "optimizer": {"state": {}}}
+    torch.save(held, tmp_path / "in.pt")
+    target = tmp_path / "o.safetensors"
+    told = CliRunner().invoke(main, ["convert", str(tmp_path / "in.pt"), str(target)])
+    assert "took the weights in 'state_dict', and passed over those in 'state_dict_ema'" in (
+        told.stderr
+    )
+    assert load_file(target)["a"] == 1
+
+
+def test_no_other_class_is_made(tmp_path: Path) -> None:
+    held = {
+        "state_dict": {"a": torch.zeros(1)},
+        "args": argparse.Namespace(out=Trap(tmp_path / "x")),
+    }
+    torch.save(held, tmp_path / "in.pt")
+    with pytest.raises(WeightsError, match="cannot be read as tensors alone"):
+        convert_weights(tmp_path / "in.pt", tmp_path / "o.safetensors")
+    assert not (tmp_path / "x").exists()
