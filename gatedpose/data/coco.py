@@ -28,7 +28,7 @@ from gatedpose.data.coco_table import (
 from gatedpose.data.samples import Sample, check_split
 from gatedpose.errors import DatasetError
 from gatedpose.geometry import keypoints_to_box
-from gatedpose.skeleton import COCO17, Skeleton
+from gatedpose.skeleton import COCO17, Skeleton, plain_name
 
 LOG = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def read_coco_json(file: Path, images: Path) -> list[Sample]:
     """
     table = load_table(file)
     categories = joint_categories(table)
-    names = tuple(name.replace("_", " ") for name in joint_names(categories[0]))
+    names = tuple(map(plain_name, joint_names(categories[0])))
     if names != COCO17.joints:
         text = "these are not COCO's 17 joints; `own` reads any joints"
         raise categories[0].error("keypoints", text)
