@@ -14,6 +14,8 @@ def from_array(array: np.ndarray[Any, Any], name: str) -> Tensor:
     """An array (H, W, 3), (H, W, 1) or (H, W) as `read_image` gives it; errors name `name`."""
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (1, 3)):
         raise _no_image(name, array.shape, "(H, W, 3) or (H, W)")
+    if array.dtype.kind not in "biufc":  # PyTorch has no such numbers
+        raise _wrong_dtype(name)
     dtype = np.float32 if array.dtype.kind == "f" else None
     pixels = np.array(array, dtype, order="C")  # a copy: arrays may be read-only or reversed
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -27,6 +29,10 @@ def _no_image(name: str, shape: Sequence[int], wanted: str) -> ImageError:
         rgba = 4 in (shape[0], shape[2])
         hint = f": {'RGBA goes via PIL.Image' if rgba else 'its axes stand in another order'}"
     return ImageError(f"{name} is not {wanted}{hint}")
+
+
+def _wrong_dtype(name: str) -> ImageError:
+    return ImageError(f"{name} has the wrong dtype: an image is uint8 or float in [0, 1]")
 
 
 def from_tensor(image: Tensor, name: str) -> Tensor:
@@ -43,5 +49,5 @@ def from_tensor(image: Tensor, name: str) -> Tensor:
             raise ImageError(f"{name} has values from {low:g} to {high:g}: {text}")
         image = (image.float() * 255).round_().to(torch.uint8)
     elif image.dtype != torch.uint8:
-        raise ImageError(f"{name} has the wrong dtype: an image is uint8 or float in [0, 1]")
+        raise _wrong_dtype(name)
     return image.cpu() if len(image) == 3 else image.cpu().repeat(3, 1, 1)

@@ -28,6 +28,8 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
     """
+    if not os.fspath(source):  # Path("") is the folder that one is in
+        raise FileNotFoundError("an empty name stands for no picture: is a variable not set?")
     path = Path(source)
     if path.is_file():
         return [path]

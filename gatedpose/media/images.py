@@ -26,10 +26,10 @@ from gatedpose.errors import (
 )
 from gatedpose.files.whole import write_whole
 from gatedpose.media.arrays import from_array, from_tensor
-from gatedpose.media.download import is_url
+from gatedpose.media.encoded import check_path, encoded_image
 
 Array: TypeAlias = np.ndarray[Any, Any]
-ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | Array | Tensor
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Array | Tensor
 
 LOG = logging.getLogger(__name__)
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
@@ -64,9 +64,10 @@ def read_image(source: ImageSource) -> Tensor:
     onto white; an animation gives its first frame. Pillow's limit against bombs holds.
 
     Args:
-        source: A path; a PIL image; a NumPy array (H, W, 3), (H, W, 1) or (H, W); or a tensor
-            (3, H, W) or (1, H, W). Arrays and tensors are RGB, uint8 or float in [0, 1]. A tensor
-            that is right already is returned as it is, not copied.
+        source: A path; the bytes of a file, or one opened in binary mode, which is read from its
+            start; a PIL image; a NumPy array (H, W, 3), (H, W, 1) or (H, W); or a tensor (3, H, W)
+            or (1, H, W). Arrays and tensors are RGB, uint8 or float in [0, 1]. A tensor that is
+            right already is returned as it is, not copied.
 
     Raises:
         ImageError: For what is not a whole image of at least 2 x 2 pixels, or a folder.
@@ -79,12 +80,14 @@ def read_image(source: ImageSource) -> Tensor:
         return from_array(source, f"NumPy array of {source.dtype} {source.shape}")
     if isinstance(source, Tensor):
         return from_tensor(source.detach(), f"tensor of {source.dtype} {tuple(source.shape)}")
-    if isinstance(source, (str, os.PathLike)):
-        with opened(Path(source), str(source)) as image:
-            return from_pil(image, str(source))
+    encoded = encoded_image(source)
+    if encoded is not None:
+        with opened(*encoded) as image:
+            return from_pil(image, encoded[1])
     hint = ": for a loop there is Predictor.stream" if isinstance(source, Iterator) else ""
     raise InputTypeError(
-        f"need a path, a PIL image, an array or a tensor, got {type(source).__name__}{hint}"
+        "need a path, bytes, a binary file, a PIL image, an array or a tensor, got "
+        f"{type(source).__name__}{hint}"
     )
 
 
@@ -97,12 +100,8 @@ def allow_megapixels(count: float) -> None:
 @contextmanager
 def opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
     """An image of which only the header is read; errors, those of the block too, name `name`."""
-    if isinstance(source, Path) and is_url(name):
-        raise ImageError(f"{name} is an address: download it, or give it to gatedpose predict")
-    if isinstance(source, Path) and source.is_dir():
-        raise ImageError(
-            f"{name} is a folder: gatedpose.media.folders.find_images lists its images"
-        )
+    if isinstance(source, Path):
+        check_path(source, name)
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         if not file.seek(0, os.SEEK_END):
             raise ImageError(f"{name} is empty (0 bytes): copy or download it again")

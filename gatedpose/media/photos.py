@@ -4,10 +4,8 @@ JPEG stores blocks of 8 x 8 pixels by their frequencies: a half, a quarter or an
 made of the low ones alone, in a third of the time and a fraction of the memory.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -16,7 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from gatedpose.errors import InputError, check_choice
-from gatedpose.media.images import ImageSource, from_pil, header_of, opened, orientation, read_image
+from gatedpose.media.encoded import encoded_image
+from gatedpose.media.images import (
+    ImageSource,
+    from_pil,
+    header_of,
+    opened,
+    orientation,
+    read_image,
+)
 
 Spare: TypeAlias = Callable[[int, int], float]
 SMALLEST = 16  # pixels, of a side that is left
@@ -59,7 +65,7 @@ class Photo:
             by the convention that the first pixel's centre is (0.5, 0.5).
     """
 
-    source: ImageSource | bytes
+    source: ImageSource
     name: str
     pixels: Tensor
     size: tuple[int, int]
@@ -72,11 +78,11 @@ class Photo:
         return read_photo(self.source, lambda height, width: spare, self.name)
 
 
-def read_photo(source: ImageSource | bytes, spare: Spare, name: str | None = None) -> Photo:
+def read_photo(source: ImageSource, spare: Spare, name: str | None = None) -> Photo:
     """Reads a picture like `read_image`; of a JPEG file it may decode a fraction.
 
     Args:
-        source: As of `read_image`, or the bytes of a file.
+        source: As of `read_image`.
         spare: Called with the upright height and width before anything is decoded; says how many
             times smaller a side may be. Its own errors are raised as they are.
         name: What messages call the picture; the path if None.
@@ -86,15 +92,15 @@ def read_photo(source: ImageSource | bytes, spare: Spare, name: str | None = Non
         FileNotFoundError: For a path that does not exist.
         TypeError: For any other type of source.
     """
-    if not isinstance(source, (str, os.PathLike, bytes)):
+    encoded = encoded_image(source)
+    if encoded is None:
         pixels = read_image(source)
         return Photo(source, name or "picture", pixels, (pixels.shape[1], pixels.shape[2]))
-    data = source if isinstance(source, bytes) else Path(source)
-    name = name or ("picture" if isinstance(source, bytes) else str(source))
+    data, name = encoded[0], name or encoded[1]
     with opened(data, name) as image:
         width, height, _ = header_of(image)
         shrink = _draft(image, spare(height, width))
-        return Photo(source, name, from_pil(image, name), (height, width), shrink)
+        return Photo(data, name, from_pil(image, name), (height, width), shrink)
 
 
 def _draft(image: Image.Image, spare: float) -> int:

@@ -20,7 +20,8 @@ def predict(
         poses = gatedpose.predict("photo.jpg")
 
     Args:
-        images: Path, PIL image, array or tensor, or a list of them, as in a call of `Predictor`.
+        images: Path, bytes or open file, PIL image, array or tensor, or a list of them, as in a
+            call of `Predictor`.
         boxes: Where the people are, see there; they are looked for if None.
         model: "fast", "balanced", "best", or the name of weights; kept for the next call.
         channels: "bgr" for arrays and tensors as OpenCV gives them.

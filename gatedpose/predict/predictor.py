@@ -97,7 +97,7 @@ class Predictor:
         networks.warn_of_untrained(model)
         self.detector, self.min_person = detector, min_person
         self.flip_test, self.decoder = flip_test, decoder
-        self.calibration = calibration_of(model)  # None: scores are peaks
+        self.calibration = calibration_of(model, self.skeleton)  # None: scores are peaks
         preprocessing = Preprocessing.of(model)
         self.size = size or preprocessing.size
         self.batch_size = batch_size
@@ -138,8 +138,8 @@ class Predictor:
         """Poses of the people in one image, or in each of several.
 
         Args:
-            image: Path, PIL image, array or tensor, see `gatedpose.media.images.read_image`; or a
-                list of them.
+            image: Path, bytes or open file, PIL image, array or tensor, see
+                `gatedpose.media.images.read_image`; or a list of them.
             boxes: (N, 4), each (x0, y0, x1, y1) about a person, or (N, 5) with a score; one such
                 row; "whole" for an image that is one person (see `predict.looks.CloserLook`); or
                 what finds people, called with the image as a uint8 tensor (3, H, W). If None people
@@ -165,7 +165,7 @@ class Predictor:
 
     def read(
         self,
-        image: ImageSource | bytes,
+        image: ImageSource,
         boxes: People = None,
         *,
         least: float = 1.0,
@@ -174,7 +174,7 @@ class Predictor:
         """Reads a picture for `stream`; of JPEG files no more pixels than are needed.
 
         Args:
-            image: As in a call, or the bytes of a file.
+            image: As in a call.
             boxes: As in a call.
             least: Longest side in pixels that the caller needs; infinite for the whole.
             name: What messages call the picture; the path if None.

@@ -116,6 +116,11 @@ def test_patterns_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [str(path) for path in find_images("*/**/*.jpg")] == ["x [1]/b.jpg"]
 
 
+def test_an_empty_name_is_not_the_working_folder() -> None:
+    with pytest.raises(FileNotFoundError, match="an empty name"):
+        find_images("")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into everything")
 def test_a_folder_that_is_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, "a.jpg", "x/b.jpg")

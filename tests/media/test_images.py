@@ -4,8 +4,9 @@ import math
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def test_every_kind_of_source_gives_the_same_rgb_tensor(photo: np.ndarray, tmp_p
         assert got.dtype == torch.uint8, kind
         assert got.shape == (3, H, W), kind
         assert torch.equal(got, planes(photo)), kind
+
+
+def test_bytes_and_open_files(photo: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    with path.open("rb") as file, SpooledTemporaryFile() as upload:
+        upload.write(path.read_bytes())  # and its end is where it stands
+        for source in (path.read_bytes(), BytesIO(path.read_bytes()), file, upload):
+            for _ in range(2):  # each time from the start
+                assert torch.equal(read_image(source), planes(photo))
+    with pytest.raises(ImageError, match=r"photo\.png cannot be read: .*closed file"):
+        read_image(file)
 
 
 def test_red_is_channel_0(tmp_path: Path) -> None:
@@ -269,6 +282,11 @@ BAD_SOURCES = {
     "no channel": (torch.zeros(H, W), r"is not \(3, H, W\)"),
     "int64": (np.zeros((H, W, 3), np.int64), "int64.*wrong dtype"),
     "uint16": (np.zeros((H, W), np.uint16), "uint16.*wrong dtype"),
+    "objects": (np.zeros((H, W, 3), object), "object.*wrong dtype"),
+    "words": (np.full((H, W), "a"), "wrong dtype"),
+    "no name": ("", "'' is no file's name"),
+    "NUL": ("\0.jpg", "is no file's name"),
+    "text mode": (StringIO("a"), "is open in text mode"),
     "bool": (torch.zeros(3, H, W, dtype=torch.bool), "bool.*wrong dtype"),
     "NaN": (np.full((H, W, 3), math.nan), "values from nan"),
     "one NaN": (torch.eye(W).div(torch.eye(W)).expand(3, -1, -1), "values from nan"),
