@@ -8,28 +8,43 @@ import hashlib
 import io
 import logging
 import os
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gatedpose.errors import InputError
 from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import write_whole
+from gatedpose.files.whole import held, write_whole
 
 Facts: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, bytes]
+PAUSE = 0.1  # seconds between two looks whether another program is done
 log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """$GATEDPOSE_CACHE, else "gatedpose" in $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("GATEDPOSE_CACHE")
-    general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(general) / "gatedpose"
+    """$GATEDPOSE_CACHE, else "gatedpose" in $XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        FileNotFoundError: If none of them is set and the user has no home.
+    """
+    if own := os.environ.get("GATEDPOSE_CACHE"):
+        return Path(own)
+    if general := os.environ.get("XDG_CACHE_HOME"):
+        return Path(general, "gatedpose")
+    try:
+        return Path.home() / ".cache" / "gatedpose"
+    except RuntimeError as error:
+        raise FileNotFoundError("the user has no home folder") from error
 
 
 def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
     """What `make` gave the last time that it was called for the same facts, or gives now.
+
+    Of several programs that ask at once one makes the parts, and the others wait for them.
 
     Args:
         name: Of the file, before a short hash of the facts.
@@ -37,20 +52,65 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
         make: Gives named parts.
     """
     digest = hashlib.sha256(to_json(facts, sort_keys=True).encode()).hexdigest()
-    path = cache_folder() / f"{name}-{digest[:16]}.zip"
-    if path.is_file():
+    with ExitStack() as stack:
         try:
-            with zipfile.ZipFile(path) as file:  # which checks what it reads
-                return {part: file.read(part) for part in file.namelist()}
-        except Exception as error:  # zipfile raises many kinds on a damaged file
-            log.warning("%s is damaged (%s) and is made anew", path, error)
-    parts, data = make(), io.BytesIO()
+            path = cache_folder() / f"{name}-{digest[:16]}.zip"
+            if (parts := _kept(path)) is not None:
+                return parts
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_turn(path.with_suffix(".lock")))
+            parts = _kept(path)  # by another program meanwhile
+        except OSError as error:
+            _warn_of_place(error)
+            return make()
+        if parts is None:
+            parts = make()
+            try:
+                write_whole(path, _zipped(parts))
+            except OSError as error:
+                _warn_of_place(error)
+        return parts
+
+
+def _warn_of_place(error: OSError) -> None:
+    log.warning(
+        "not kept for the next time: %s; GATEDPOSE_CACHE names a folder to keep such files in",
+        error,
+    )
+
+
+def _kept(path: Path) -> Parts | None:
+    """What a file holds; None if it is not there, or damaged, in which case it goes."""
+    if not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:  # which checks what it reads
+            return {part: file.read(part) for part in file.namelist()}
+    except PermissionError:
+        raise
+    except Exception as error:  # zipfile raises many kinds on a damaged file
+        log.warning("%s is damaged (%s) and is made anew", path, error)
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _zipped(parts: Parts) -> bytes:
+    data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as file:
         for part, content in parts.items():
             file.writestr(part, content)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data.getvalue())
-    except OSError as error:
-        log.warning("not kept for the next time: %s", error)
-    return parts
+    return data.getvalue()
+
+
+@contextmanager
+def _turn(guard: Path) -> Iterator[None]:
+    """Holds a lock file, after whoever holds it now."""
+    with ExitStack() as stack:
+        mine = False
+        while not mine:
+            with suppress(InputError):
+                stack.enter_context(held(guard, "held"))
+                mine = True
+            if not mine:
+                time.sleep(PAUSE)
+        yield

@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,46 @@ def test_kept_parts(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert kept.keep("x", {"v": 1}, dict) == parts
     assert kept.keep("x", {"v": 2}, dict) == {}
     assert len(list(kept.cache_folder().iterdir())) == 2
+
+
+def test_one_makes_what_several_ask_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
+    made: list[int] = []
+
+    def make() -> dict[str, bytes]:
+        made.append(1)
+        time.sleep(0.3)
+        return {"a": b"1"}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: kept.keep("x", {"v": 1}, make), range(4)))
+    assert found == [{"a": b"1"}] * 4
+    assert made == [1]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".zip"]  # and no lock is left
+
+
+def test_a_cache_that_cannot_be_looked_into(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(kept.Path, "is_file", closed)
+    assert kept.keep("x", {}, lambda: {"a": b"1"}) == {"a": b"1"}
+    assert "Permission denied" in caplog.text
+    assert "GATEDPOSE_CACHE names a folder" in caplog.text
+
+
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(kept.Path, "home", homeless)
+    monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
+    assert kept.cache_folder() == tmp_path
+    monkeypatch.delenv("GATEDPOSE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert kept.keep("x", {}, lambda: {"a": b"1"}) == {"a": b"1"}
 
 
 def test_eight_bits_of_any_number_of_pictures() -> None:
