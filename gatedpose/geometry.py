@@ -82,9 +82,10 @@ def as_boxes(boxes: Boxes, height: int, width: int) -> Tensor:
             raise BoxError(f"{box} has values that are not finite")
         if x1 <= x0 or y1 <= y0:
             raise BoxError(f"{box} has no area: boxes are (x0, y0, x1, y1), x0 < x1 and y0 < y1")
-        if max(x1 - x0, y1 - y0) < SMALLEST:
+        # The whole picture as shares is (0, 0, 1, 1), which nobody means in pixels.
+        if max(x1 - x0, y1 - y0) < SMALLEST or max(map(abs, (x0, y0, x1, y1))) <= 1:
             raise BoxError(
-                f"{box} is smaller than a pixel: boxes are in pixels, not in shares of the image"
+                f"{box} is no larger than a pixel: boxes are in pixels, not in shares of the image"
             )
         if max(map(abs, (x0, y0, x1, y1))) > FARTHEST:
             raise BoxError(f"{box} reaches more than {FARTHEST:g} pixels away")

@@ -86,8 +86,9 @@ def test_good_boxes_of_every_kind(kind: Any) -> None:
         ([0, 12, 5, 15], "lies outside"),
         ([-9, 0, 0, 5], "lies outside"),
         ([0, -9, 5, 0], "lies outside"),
-        ([0, 0, 1e-30, 1e-30], r"\(0, 0, 1e-30, 1e-30\) is smaller than a pixel"),
-        ([0.1, 0.2, 0.5, 0.9], r"is smaller than a pixel: boxes are in pixels, not in shares"),
+        ([0, 0, 1e-30, 1e-30], r"\(0, 0, 1e-30, 1e-30\) is no larger than a pixel"),
+        ([0.1, 0.2, 0.5, 0.9], r"is no larger than a pixel: boxes are in pixels, not in shares"),
+        ([0, 0, 1, 1], "is no larger than a pixel: boxes are in pixels, not in shares"),
         ([-3e38, 0, 5, 5], r"reaches more than 1e\+06 pixels away"),
     ],
 )
