@@ -12,12 +12,12 @@ from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.hub.cards import check_card, model_card, own_card
 from gatedpose.media.demo import demo_image
-from gatedpose.media.drawing import draw_people
 from gatedpose.media.images import read_image, write_image
 from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.saved import MODEL_FILES, calibration_of, save_model
 from gatedpose.models.weights import HUB_FILE
 from gatedpose.models.zoo import create_model
+from gatedpose.pose import draw
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import SKELETONS
@@ -66,8 +66,7 @@ def write_repository(
         write_whole(part / "README.md", text)
         image = read_image(demo_image())
         if skeleton:
-            poses = Predictor(model)(image)
-            write_image(draw_people(image, poses, skeleton), part / "poses.png")
+            write_image(draw(image, Predictor(model)(image)), part / "poses.png")
         else:
             found = PersonFinder(model)(image)[:, :4]
             picture = draw_bounding_boxes(image, found, colors="white", width=3)

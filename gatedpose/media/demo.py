@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from gatedpose.errors import MissingPackageError
+
 
 def demo_image() -> Path:
     """Path of a photo of a person that scikit-image or matplotlib brings; nothing is downloaded."""
@@ -15,4 +17,4 @@ def demo_image() -> Path:
         for folder in (spec and spec.submodule_search_locations) or []:
             if (path := Path(folder, photo)).is_file():
                 return path
-    raise ModuleNotFoundError('a demo photo comes with scikit-image: pip install "gatedpose[demo]"')
+    raise MissingPackageError('a demo photo comes with scikit-image: pip install "gatedpose[demo]"')

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gatedpose.errors import ImageError
+from gatedpose.errors import ImageError, MissingPackageError
 from gatedpose.media import demo
 from gatedpose.media.images import image_header, read_image, write_image
 from gatedpose.media.photos import read_photo
@@ -371,7 +371,7 @@ def test_demo_image_prefers_scikit_image(monkeypatch: pytest.MonkeyPatch) -> Non
     assert read_image(demo.demo_image()).shape == (3, 600, 512)
     assert not {"skimage", "matplotlib"} & set(sys.modules)  # found without being imported
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "gatedpose\[demo\]"'):
+    with pytest.raises(MissingPackageError, match=r'pip install "gatedpose\[demo\]"'):
         demo.demo_image()
 
 
