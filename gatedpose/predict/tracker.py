@@ -27,6 +27,9 @@ GROWTH = 1.1  # of the tight box of the joints: room to move until the next fram
 GROW, SHRINK = 0.5, 0.1
 WIDER, WIDER_EVERY = 1.5, 5  # factor, frames
 MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
+# How far, in sides of the box where somebody was lost, the same person is looked for again: walking
+# takes about one height in the second of 30 frames, and a box may be of a part of a person.
+FARTHEST = 1.5
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
 
 
@@ -64,7 +67,8 @@ class Tracker:
     A person's next box is the tight box of the confident joints, grown a little; its centre is
     taken over at once, a larger size by half, a smaller one slowly; now and then a wider box is
     tried, too. A person whose mean score falls below `min_confidence` is searched for in the same
-    frame: by the detector, or else in the box of the first frame and, if alone, in the whole frame.
+    frame: by the detector, not far from where they were lost, or else in the box of the first frame
+    and, if alone, in the whole frame. Whoever is found farther away gets a new number.
 
     Args:
         predictor: Finds keypoints in boxes.
@@ -217,8 +221,9 @@ class Tracker:
         for box in find_people(self.detector, pixels)[:, :4]:
             if self._is_taken(box) or any(_overlap(box, t.box) >= OVERLAP for t in placed):
                 continue
-            if lost:
-                track = min(lost, key=lambda track: _distance(box, track.box))
+            near = [track for track in lost if _distance(box, track.box) <= FARTHEST]
+            if near:
+                track = min(near, key=lambda track: _distance(box, track.box))
                 lost.remove(track)
                 track.restart(box)
             else:
@@ -268,5 +273,6 @@ def _overlap(box: Tensor, other: Tensor) -> float:
 
 
 def _distance(box: Tensor, other: Tensor) -> float:
-    """Between the centres."""
-    return float((box[:2] + box[2:] - other[:2] - other[2:]).norm()) / 2
+    """Between the centres, in longer sides of the larger box."""
+    side = torch.cat((box[2:] - box[:2], other[2:] - other[:2])).max()
+    return float((box[:2] + box[2:] - other[:2] - other[2:]).norm() / (2 * side))

@@ -135,7 +135,7 @@ def test_the_box_follows_two_people(predictor: Predictor) -> None:
 
 
 def test_who_jumps_is_found_by_the_detector(predictor: Predictor) -> None:
-    here, there, other = (60.0, 60.0), (330.0, 180.0), (200.0, 120.0)
+    here, there, other = (60.0, 60.0), (120.0, 150.0), (230.0, 120.0)
     detector = StubDetector(around(other, there))
     tracker = Tracker(predictor, detector, boxes=around(here, other))
     for _ in range(3):
@@ -143,9 +143,16 @@ def test_who_jumps_is_found_by_the_detector(predictor: Predictor) -> None:
     assert detector.calls == 0
     poses = tracker(scene(there, other))  # within the frame of the jump
     assert [pose.track for pose in poses] == [0, 1]
-    assert centre(poses[0]) == pytest.approx([330.5, 180.5], abs=2)
-    assert centre(poses[1]) == pytest.approx([200.5, 120.5], abs=2)
+    assert centre(poses[0]) == pytest.approx([120.5, 150.5], abs=2)
+    assert centre(poses[1]) == pytest.approx([230.5, 120.5], abs=2)
     assert detector.calls == 1
+
+
+def test_who_comes_far_from_where_another_left_is_somebody_else(predictor: Predictor) -> None:
+    here, far = (60.0, 60.0), (330.0, 180.0)
+    tracker = Tracker(predictor, StubDetector(around(far)), boxes=around(here))
+    numbers = [[p.track for p in tracker(scene(at))] for at in (here, here, far, far)]
+    assert numbers == [[0], [0], [1], [1]]
 
 
 @pytest.mark.parametrize("boxes", [None, around((60.0, 60.0))])
