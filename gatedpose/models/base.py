@@ -55,6 +55,7 @@ def check_batch(images: object) -> None:
         )
 
 
+@torch.fx.wrap
 def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtype) -> None:
     """Raises unless `images` are float (B, channels, H, W) with H, W multiples of `multiple`.
 
@@ -143,6 +144,11 @@ class HeatmapNetwork(nn.Module):
         weights = (m.weight for m in self.stem.modules() if isinstance(m, nn.Conv2d))
         dtype = next(weights).dtype
         check_images(images, self.in_channels, self.size_multiple, dtype)
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        """See PyTorch's; what the weights before these were worth is not known of these."""
+        self.as_told = False
+        return super().load_state_dict(*args, **options)
 
     def run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
         """Calls `module`, trading time for memory when gradient checkpointing is on."""
@@ -270,6 +276,8 @@ class HeatmapNetwork(nn.Module):
             raise InputError(f"reset_classifier: heatmaps are not pooled, got {global_pool!r}")
         self.config = replace(self.config, num_keypoints=num_classes)
         self.num_keypoints = self.num_classes = self.config.num_keypoints
+        about = ("tag", "source", "file", "hf_hub_id")  # which weights, so which joints, these were
+        self.pretrained_cfg = {k: v for k, v in self.pretrained_cfg.items() if k not in about}
         self.as_told = False
         kind: Any = type(self)
         fresh = kind(self.config).to(next(self.parameters()))  # its device and dtype

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -82,6 +83,16 @@ class GatedHourglassConfig:
             raise InputError(f'merge="grouped" needs a width that 4 divides, got {self.width}')
 
 
+@torch.fx.wrap
+def check_halves(x: Tensor, depth: int) -> None:
+    """Raises ValueError unless features (B, C, H, W) can be halved so many times."""
+    if x.shape[-2] % 2**depth or x.shape[-1] % 2**depth:
+        raise InputError(
+            f"HybridHourglass: height and width must be multiples of {2**depth} to "
+            f"be halved {depth} times, got {x.shape[-2]} x {x.shape[-1]}"
+        )
+
+
 class HybridHourglass(nn.Module):
     """One hourglass whose decoder concatenates the encoder's features (Section III-B, Fig. 2b).
 
@@ -129,11 +140,7 @@ class HybridHourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        if x.shape[-2] % 2**self.depth or x.shape[-1] % 2**self.depth:
-            raise InputError(
-                f"HybridHourglass: height and width must be multiples of {2**self.depth} to "
-                f"be halved {self.depth} times, got {x.shape[-2]} x {x.shape[-1]}"
-            )
+        check_halves(x, self.depth)
         low = self.low(F.max_pool2d(x, 2))  # (B, C, H/2, W/2)
         merged: Tensor = self.merge(self.skip(x), self.inner(low))  # (B, C, H, W)
         return merged

@@ -9,7 +9,7 @@ tables.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +86,19 @@ def _build(what: str, factory: Callable[[Layer], Layer], layer: Layer, *size: in
         raise InputError(f"{what} {layer!r} cannot be built for {size}: {error}") from error
 
 
+@torch.fx.wrap  # which torch.fx does not look into: a check needs shapes
+def check_channels(what: str, x: Tensor, channels: int) -> None:
+    """Raises ValueError unless features are (B, channels, *)."""
+    if x.dim() < 2 or x.shape[1] != channels:
+        raise InputError(f"{what}: features must be (B, {channels}, *), got {tuple(x.shape)}")
+
+
+@torch.fx.wrap
+def scale_channels(x: Tensor, alpha: Tensor) -> Tensor:
+    """Features (B, C, *) times factors (C,) or (1,)."""
+    return alpha.view(-1, *[1] * (x.dim() - 2)) * x
+
+
 class SoftGate(nn.Module):
     """Scales a feature map by a learnable factor alpha (Eq. 1): no sigmoid, no bias.
 
@@ -117,11 +130,9 @@ class SoftGate(nn.Module):
         """See the class."""
         if isinstance(self.gate, float):
             return x if self.gate == 1.0 else self.gate * x
-        if self.gate == "channel" and x.shape[1] != self.channels:  # 1 would be broadcast
-            raise InputError(
-                f"SoftGate: features must be (B, {self.channels}, *), got {tuple(x.shape)}"
-            )
-        return self.alpha.view(-1, *[1] * (x.dim() - 2)) * x
+        if self.gate == "channel":  # 1 would be broadcast
+            check_channels("SoftGate", x, self.channels)
+        return scale_channels(x, self.alpha)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -173,7 +184,7 @@ class SoftGatedResidual(nn.Module):
 
     Raises:
         ValueError: For an odd or tiny width, an unknown gate or layer, or groups that do not divide
-            it.
+            it; in `forward`, for other than `in_channels` channels.
     """
 
     def __init__(
@@ -207,6 +218,7 @@ class SoftGatedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        check_channels("SoftGatedResidual", x, self.conv1.conv.in_channels)
         f1 = self.conv1(x)  # (B, out/2, H, W)
         f2 = self.conv2(f1)  # (B, out/4, H, W)
         f3 = self.conv3(f2)  # (B, out - out/2 - out/4, H, W)
@@ -219,8 +231,7 @@ def skip_transform(
     channels: int,
     *,
     gate: Gate = "channel",
-    norm_layer: Layer = "batchnorm2d",
-    act_layer: Layer = "relu",
+    **layers: Any,
 ) -> nn.Module:
     """The layer on a big skip, from encoder to decoder at one resolution (Section III-B).
 
@@ -230,8 +241,7 @@ def skip_transform(
             does).
         channels: Channels of the feature map, kept.
         gate: Gate of the "block" choice.
-        norm_layer: See `SoftGatedResidual`.
-        act_layer: See `SoftGatedResidual`.
+        layers: `norm_layer` and `act_layer` of `SoftGatedResidual`.
 
     Raises:
         ValueError: For an unknown `skip` or layer.
@@ -240,9 +250,8 @@ def skip_transform(
     if skip == "identity":
         return nn.Identity()
     if skip == "block":
-        return SoftGatedResidual(channels, gate=gate, norm_layer=norm_layer, act_layer=act_layer)
-    kernel = 3 if skip == "conv3x3" else 1
-    return NormActConv(channels, channels, kernel, norm_layer=norm_layer, act_layer=act_layer)
+        return SoftGatedResidual(channels, gate=gate, **layers)
+    return NormActConv(channels, channels, 3 if skip == "conv3x3" else 1, **layers)
 
 
 class SkipMerge(nn.Module):
@@ -254,8 +263,7 @@ class SkipMerge(nn.Module):
             but the block's first 3x3 has a group for each source; C must be a multiple of 4) or
             "sum" (the hourglass: sources are added before the block).
         gate: Gate of the merging block.
-        norm_layer: See `SoftGatedResidual`.
-        act_layer: See `SoftGatedResidual`.
+        layers: `norm_layer` and `act_layer` of `SoftGatedResidual`.
 
     Shape: skip (B, C, H, W) and decoded (B, C, H/2, W/2), which is upsampled -> (B, C, H, W).
 
@@ -269,15 +277,13 @@ class SkipMerge(nn.Module):
         merge: Merge = "concat",
         *,
         gate: Gate = "channel",
-        norm_layer: Layer = "batchnorm2d",
-        act_layer: Layer = "relu",
+        **layers: Any,
     ) -> None:
         super().__init__()
         check_choice("merge", merge, MERGES)
         self.merge = merge
         in_channels = channels if merge == "sum" else 2 * channels
         groups = 2 if merge == "grouped" else 1
-        layers = NormAct(norm_layer=norm_layer, act_layer=act_layer)
         self.block = SoftGatedResidual(in_channels, channels, gate=gate, groups=groups, **layers)
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:

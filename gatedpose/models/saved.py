@@ -134,14 +134,16 @@ def skeleton_of(model: nn.Module) -> Skeleton | None:
     return skeleton
 
 
-def calibration_of(model: nn.Module) -> Calibration | None:
-    """What the peaks of a model's heatmaps are worth, None if that is not known."""
+def calibration_of(model: nn.Module, joints: Skeleton | None = None) -> Calibration | None:
+    """What the peaks of a model's heatmaps are worth, None if that is not known of these joints."""
     if isinstance(own := getattr(model, "calibration", None), Calibration):
         return own
     if not getattr(model, "as_told", False):
         return None
     skeleton, told = _told(model)
     if told is None or (skeleton and skeleton.num_keypoints != model.num_keypoints):
+        return None
+    if skeleton and joints and skeleton.joints != joints.joints:
         return None
     return Calibration(**told)
 

@@ -46,14 +46,7 @@ KNOWN = (
 
 
 class ShortcutGate(SoftGate):
-    """A `SoftGate` that becomes 1 where weights without gates are loaded, as they mean it."""
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        if self.alpha is not None:
-            state_dict.setdefault(f"{prefix}alpha", torch.ones_like(self.alpha))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    """A gate on the shortcut of somebody else's block."""
 
 
 class GatedBlock(vision_transformer.Block):  # type: ignore[misc]
@@ -103,8 +96,10 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
     if list_gates(model):
         raise InputError("gate_shortcuts: this network has gates already; see ungate_shortcuts")
     SoftGate(1, gate, init)  # raises what a gate raises, before a block has changed
-    gated = [_gate(module, init, gate) for module in list(model.modules())]
-    if not any(gated):
+    gated: list[Any] = [module for module in list(model.modules()) if _gate(module, init, gate)]
+    for block in gated:
+        block.register_load_state_dict_pre_hook(_ones)
+    if not gated:
         raise InputError(
             f"gate_shortcuts: {type(model).__name__} has no residual block that is known; known "
             f"are those of {KNOWN}"
@@ -119,6 +114,9 @@ def ungate_shortcuts(model: nn.Module) -> nn.Module:
         The model.
     """
     for block in list(model.modules()):
+        loading: Any = block._load_state_dict_pre_hooks
+        for key in [key for key, hook in loading.items() if hook.hook is _ones]:
+            del loading[key]
         if isinstance(block, GatedBlock):
             block.__class__ = vision_transformer.Block
         if isinstance(block, POST_ACTIVATION) and block.downsample is not None:
@@ -189,17 +187,26 @@ def _gate(block: Any, init: float, gate: Gate) -> bool:
     return True
 
 
-def _channels(block: nn.Module, shortcut: nn.Module | None = None) -> int:
+def _channels(block: Any, shortcut: Any = None) -> int:
     """Channels that the shortcut adds: of its last convolution, or else of the block's input."""
-    inner = [m for m in shortcut.modules() if isinstance(m, nn.Conv2d)] if shortcut else []
-    if inner:
-        return inner[-1].out_channels
-    return next(m for m in block.modules() if isinstance(m, nn.Conv2d)).in_channels
+    # timm's mixed and conditional convolutions are no Conv2d, but have these attributes, too
+    convolutions = [m for m in (shortcut or block).modules() if hasattr(m, "out_channels")]
+    if shortcut is not None and convolutions:
+        return int(convolutions[-1].out_channels)
+    return int(next(m.in_channels for m in block.modules() if hasattr(m, "in_channels")))
 
 
 def _after(module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
     gated: Tensor = module.gate(output)
     return gated
+
+
+def _ones(block: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Gates become 1 where their block's weights come without them, as these mean it."""
+    if any(key.startswith(prefix) for key in tensors):
+        for name, gate in list_gates(block).items():
+            if gate.alpha is not None:
+                tensors.setdefault(f"{prefix}{name}.alpha", torch.ones_like(gate.alpha))
 
 
 def _beside(block: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -231,6 +238,7 @@ def _last_affine(shortcut: nn.Module) -> nn.Module | None:
         if not isinstance(module, idle) and all(isinstance(m, idle) for m in module.children())
     ]
     last = layers[-1] if layers else None
-    if isinstance(last, (nn.Conv2d, nn.BatchNorm2d)) and last.weight is not None:
+    # not the subclass of a convolution: it may standardise its weight at each call
+    if (type(last) is nn.Conv2d or isinstance(last, nn.BatchNorm2d)) and last.weight is not None:
         return last
     return None

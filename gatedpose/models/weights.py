@@ -203,7 +203,6 @@ def load_tensors(
     cast = {key: tensor.to(state[key].dtype) for key, tensor in tensors.items()}
     require_finite(cast, origin)
     model.load_state_dict({**cast, **kept})
-    model.as_told = False
 
 
 def _fresh(model: HeatmapNetwork, new_keypoints: bool) -> tuple[str, ...]:

@@ -88,6 +88,21 @@ def test_saved_with_the_model_and_used_by_the_predictor(tmp_path: Path) -> None:
     np.testing.assert_allclose(pose.keypoints, raw.keypoints, atol=1e-4)
 
 
+def test_other_joints_and_other_weights_are_not_what_they_were(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name = "gated_hg_1s_68.people"
+    dog = gatedpose.Skeleton("dog", tuple(f"joint {i}" for i in range(19)), (), ())
+    model = gatedpose.create_model(name, pretrained=True)
+    assert gatedpose.Predictor(model).trust == 0.4
+    assert gatedpose.Predictor(model, dog).trust == 0.2
+    model.load_state_dict(model.state_dict())
+    assert gatedpose.Predictor(model).trust == 0.2
+    model.reset_classifier(19)
+    assert skeleton_of(model) is not None
+    assert "does not say which joints they are" in caplog.text
+
+
 def test_other_weights_are_not_calibrated(tmp_path: Path) -> None:
     name = "gated_hg_1s_68.people"
     trained = gatedpose.create_model(name, pretrained=True)

@@ -68,6 +68,27 @@ def test_gate_refuses_other_channels(channels) -> None:
         SoftGate(4)(torch.zeros(2, channels, 3))
 
 
+@torch.no_grad()
+def test_blocks_and_hourglasses_are_traced_by_fx() -> None:
+    block = randomised(SoftGatedResidual(6, 10))
+    traced, x = torch.fx.symbolic_trace(block), torch.randn(2, 6, 8, 12)
+    assert torch.equal(traced(x), block(x))
+    with pytest.raises(
+        InputError, match=r"SoftGatedResidual: .* \(B, 6, \*\), got \(2, 3, 8, 12\)"
+    ):
+        traced(torch.zeros(2, 3, 8, 12))
+    hourglass = randomised(HybridHourglass(8, 2))
+    traced, x = torch.fx.symbolic_trace(hourglass), torch.randn(2, 8, 8, 12)
+    assert torch.equal(traced(x), hourglass(x))
+    with pytest.raises(InputError, match="multiples of 4"):
+        traced(torch.zeros(2, 8, 8, 10))
+
+
+def test_features_without_channels_are_named() -> None:
+    with pytest.raises(InputError, match=r"SoftGate: .* got \(4,\)$"):
+        SoftGate(4)(torch.zeros(4))
+
+
 @pytest.mark.parametrize(
     ("gate", "shape"), [("channel", (8,)), ("scalar", (1,)), (1.0, None), (0, None)]
 )

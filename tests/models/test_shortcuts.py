@@ -11,6 +11,7 @@ import torch
 import torchvision
 from timm.layers import BatchNormAct2d, create_conv2d
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from gatedpose.models.shortcuts import (
     GatedBlock,
@@ -93,6 +94,41 @@ def test_weights_without_gates_load_and_mean_ones(name: str) -> None:
         gate.alpha.fill_(0.3)
     gated.load_state_dict(own)
     assert torch.equal(gated(images), before)
+
+
+def test_weights_of_other_layers_leave_gates_alone() -> None:
+    model = gate_shortcuts(timm.create_model("resnet18"), init=0.25)
+    head = {key: tensor for key, tensor in model.state_dict().items() if key.startswith("fc.")}
+    missing = model.load_state_dict(head, strict=False).missing_keys
+    gates = list_gates(model)
+    assert all(gate.alpha.eq(0.25).all() for gate in gates.values())
+    assert {f"{name}.alpha" for name in gates} <= set(missing)
+
+
+@torch.no_grad()
+def test_a_convolution_that_standardises_takes_no_gate_up() -> None:
+    model = gate_shortcuts(timm.create_model("resnetv2_50x1_bit").eval(), init=0.5)
+    images = torch.randn(2, 3, 64, 96)
+    before = model(images)
+    assert fold_gates(model) == 0
+    assert torch.equal(model(images), before)
+
+
+@pytest.mark.parametrize("name", ["mixnet_s", "tf_efficientnet_cc_b0_4e"])
+@torch.no_grad()
+def test_split_and_conditional_convolutions(name: str) -> None:
+    model, images = timm.create_model(name).eval(), torch.randn(2, 3, 64, 96)
+    before = model(images)
+    assert torch.equal(gate_shortcuts(model)(images), before)
+
+
+@torch.no_grad()
+def test_gated_networks_are_traced_by_fx() -> None:
+    images = torch.randn(2, 3, 64, 96)
+    model = gate_shortcuts(torchvision.models.resnet18().eval(), init=0.5)
+    wanted = nn.Sequential(*list(model.children())[:5])(images)
+    features = create_feature_extractor(model, ["layer1"])(images)["layer1"]
+    assert torch.equal(features, wanted)
 
 
 @pytest.mark.parametrize(
