@@ -52,7 +52,8 @@ LICENSE = (
 )
 PEOPLE_LICENSE = (
     "research use: trained on photographs that others collected from the web for research "
-    "(Stanford 40 Actions, Clothing Co-Parsing, yoga poses, 22 sports, LSP, LSP-extended)"
+    "(Stanford 40 Actions, Clothing Co-Parsing, yoga poses, 22 sports, LSP, LSP-extended) and on "
+    "Human Dataset v2, CC BY 4.0"
 )
 DATA = [
     "LSP im0001-im0800 (Johnson & Everingham, BMVC 2010)",
@@ -67,6 +68,7 @@ PHOTOS = [
 ]
 PEOPLE_DATA = [
     *PHOTOS,
+    "Human Dataset v2, 9,898 people (public repository brianhuster/human-dataset, CC BY 4.0)",
     *DATA,
     "labels of 19 joints by this project, from MoveNet Thunder's predictions where they agree with "
     "a second prediction; LSP's own joints are its own",

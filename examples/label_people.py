@@ -1,0 +1,229 @@
+"""Labels people whose boxes are known with MoveNet's keypoints, where its networks agree.
+
+    pip install ".[export]"
+    python examples/label_people.py HUMAN LSP19 thunder.onnx lightning.onnx OUT --split train
+    python examples/label_people.py HUMAN LSP19 thunder.onnx lightning.onnx OUT --split val
+
+HUMAN is a folder in YOLO's layout whose pictures were squeezed into squares (the public repository
+brianhuster/human-dataset); LSP19 has LSP's people with 19 joints (`split_people_labels.py`); the
+networks come from `movenet_to_onnx.py`. OUT is then a folder of the dataset `own`.
+
+A joint is labelled where Thunder sees it in the crop and in the mirrored crop, and Lightning sees
+it at the same place. A person is left out whose joints lie outside of the box, since they are
+somebody else's, or who has fewer than five joints of the limbs left. The pictures are widened to
+4:3 where that makes Thunder surer. Neck and head top follow from face, shoulders and hips by a
+linear map that is fitted to LSP's people. Joints that hang below the picture are `absent`.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnxruntime
+from PIL import Image
+from tqdm import tqdm
+
+from gatedpose.batches.pictures import read_labelled
+from gatedpose.skeleton import COCO17, PEOPLE19
+
+ASPECTS = (1.0, 4 / 3)  # width of the camera's picture over that of the squeezed one
+LEAST = 36, 130  # width and height of people, in pixels of the squeezed picture
+SIDE = 256  # of crops, in pixels
+MARGIN = 1.2  # side of a crop over the longer side of the box
+FLIP = list(COCO17.flip_permutation)
+ABOVE = {11: 13, 12: 14, 13: 15, 14: 16}  # a hip is out only if the knee is, and so on
+Run = Callable[[Image.Image], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the networks see of a person.
+
+    Attributes:
+        picture: Its file.
+        aspect: The better one of `ASPECTS`, by Thunder's mean score.
+        box: (x0, y0, x1, y1) in pixels of the squeezed picture.
+        points: (17, 2), the same pixels: Thunder's in both crops on average.
+        scores: (2, 17), Thunder's in either crop.
+        apart: (2, 17), how far Thunder's mirrored points, and Lightning's, lie from Thunder's, as a
+            share of the longer side of the box.
+    """
+
+    picture: Path
+    aspect: float
+    box: np.ndarray
+    points: np.ndarray
+    scores: np.ndarray
+    apart: np.ndarray
+
+    def labelled(self) -> np.ndarray | None:
+        """(17,) bool, which joints are labelled; None for somebody else's."""
+        sure = (self.scores[0] > 0.3) & (self.scores[1] > 0.25)
+        sure &= (self.apart < [[0.06], [0.08]]).all(axis=0)
+        low, high = self.box.reshape(2, 2)
+        reach = 0.1 * (high - low).max()
+        inside = ((self.points > low - reach) & (self.points < high + reach)).all(axis=1)
+        if (sure & inside).sum() < 0.85 * sure.sum():
+            return None
+        return sure & inside & (self.scores.min(axis=0) > 0.3)
+
+    def absent(self, height: float) -> list[int]:
+        """Joints that are below the picture: the box is cut off there, and nothing is seen."""
+        if self.box[3] < 0.985 * height:
+            return []
+        out = (self.scores.max(axis=0) < 0.15) & (self.points[:, 1] > 0.96 * height)
+        gone = [joint for joint in range(11, 17) if out[joint]]
+        return [joint for joint in gone if ABOVE.get(joint, joint) in gone]
+
+
+def network(path: Path) -> Run:
+    """An ONNX file of MoveNet: from a square crop to (17, 3), x and y from 0 to 1, and scores."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    [given] = session.get_inputs()
+    side = given.shape[1]
+
+    def run(crop: Image.Image) -> np.ndarray:
+        pixels = np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC), np.int32)
+        rows: np.ndarray = session.run(None, {given.name: pixels[None]})[0][0, 0]
+        return rows[:, [1, 0, 2]]
+
+    return run
+
+
+def look(image: Image.Image, picture: Path, box: np.ndarray, thunder: Run, light: Run) -> Seen:
+    """Runs the networks on a person."""
+    low, high = box.reshape(2, 2)
+    centre = (low + high) / 2
+    tries = []
+    for aspect in ASPECTS:
+        side = MARGIN * max((high - low) * (aspect, 1))
+        half = np.array([side / aspect, side]) / 2
+        corners = np.concatenate((centre - half, centre + half)).tolist()
+        if side < 1.5 * SIDE:
+            crop = image.transform(
+                (SIDE, SIDE), Image.Transform.EXTENT, tuple(corners), Image.Resampling.BICUBIC
+            )
+        else:  # which transform does not smooth
+            crop = image.crop(tuple(map(round, corners)))
+            crop = crop.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        tries.append((thunder(crop), aspect, crop, half))
+    first, aspect, crop, half = max(tries, key=lambda one: float(one[0][:, 2].mean()))
+    mirrored = thunder(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[FLIP]
+    mirrored[:, 0] = 1 - mirrored[:, 0]
+    middle = (first[:, :2] + mirrored[:, :2]) / 2
+    apart = [
+        MARGIN * np.linalg.norm(one - two, axis=1)
+        for one, two in ((first[:, :2], mirrored[:, :2]), (middle, light(crop)[:, :2]))
+    ]
+    points = centre - half + 2 * half * middle
+    scores = np.stack((first[:, 2], mirrored[:, 2]))
+    return Seen(picture, aspect, box, points, scores, np.stack(apart))
+
+
+def middles(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of (N, 17, 2) joints (N, 2, 4) ears, eyes, nose, hips seen from (N, 2) mid-shoulders."""
+    left, right = points[:, [5, 3, 1, 0, 11]], points[:, [6, 4, 2, 0, 12]]
+    shoulders, *others = ((left + right) / 2).transpose(1, 0, 2)
+    return np.stack([other - shoulders for other in others], axis=-1), shoulders
+
+
+def fit_head(lsp: Path) -> np.ndarray:
+    """(4, 2) weights of `middles` for neck and head top, from LSP's people."""
+    rows = json.loads((lsp / "train.json").read_text("utf-8"))["annotations"]
+    joints = np.array([row["keypoints"] for row in rows], float).reshape(-1, 19, 3)
+    joints = joints[(joints[:, [*range(7), 11, 12, 17, 18], 2] > 0).all(axis=1), :, :2]
+    known, shoulders = middles(joints)
+    wanted = joints[:, 17:] - shoulders[:, None]  # (N, 2, 2): joint, then x and y
+    flat = wanted.transpose(0, 2, 1).reshape(-1, 2)
+    weights: np.ndarray = np.linalg.lstsq(known.reshape(-1, 4), flat, rcond=None)[0]
+    return weights
+
+
+def annotation(seen: Seen, good: np.ndarray, aspect: float, head: np.ndarray, size: Any) -> Any:
+    """A person as COCO's tables have it, in pixels of the widened picture of this size."""
+    stretch = np.array([aspect, 1.0])
+    points = np.zeros((19, 3))
+    points[:17][good, :2], points[:17][good, 2] = (seen.points * stretch)[good], 2
+    if good[[0, 5, 6]].all() and good[1:5].sum() >= 3 and good[11:13].any():
+        known, shoulders = middles((seen.points * stretch)[None])
+        placed = shoulders + (known[0] @ head).T
+        kept = ((placed > -2) & (placed < np.array(size) + 2)).all(axis=1)
+        points[17:][kept, :2], points[17:][kept, 2] = placed[kept], 2
+    corner, far = seen.box[:2] * stretch, seen.box[2:] * stretch
+    box = [*corner.tolist(), *(far - corner).tolist()]
+    return {
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [round(value, 1) for value in box],
+        "area": round(box[2] * box[3], 1),
+        "keypoints": [round(value, 1) for value in points.ravel().tolist()],
+        "num_keypoints": int((points[:, 2] > 0).sum()),
+        "scores": [*seen.scores.min(axis=0).round(3).tolist(), 0, 0],
+        "absent": seen.absent(size[1]),
+    }
+
+
+def people(human: Path, split: str, thunder: Run, light: Run) -> Iterator[Seen]:
+    """Looks at all people who are large enough."""
+    for one in tqdm(read_labelled(human, split), "looking", unit="picture"):
+        with Image.open(one.path) as opened:
+            image = opened.convert("RGB")
+        for box in one.pixels(image.height, image.width).double().numpy():
+            if (box[2:] - box[:2] >= LEAST).all():
+                yield look(image, one.path, box, thunder, light)
+
+
+def write(seen: list[Seen], head: np.ndarray, out: Path, split: str) -> Counter[str]:
+    """Writes OUT/SPLIT.json and the pictures; returns what became of the people."""
+    votes: dict[Path, float] = defaultdict(float)
+    for one in seen:
+        votes[one.picture] += float(one.scores[0].mean()) * (1 if one.aspect > 1 else -1)
+    images: dict[Path, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter(looked_at=len(seen))
+    for one in seen:
+        good = one.labelled()
+        if good is None or good[5:].sum() < 5:
+            counts["somebody else" if good is None else "few joints"] += 1
+            continue
+        aspect = ASPECTS[votes[one.picture] > 0]
+        if one.picture not in images:
+            with Image.open(one.picture) as opened:
+                image = opened.convert("RGB")
+            image = image.resize((round(image.width * aspect), image.height))
+            number = len(images) + 1
+            name = f"{split}_{number:06d}.jpg"
+            image.save(out / "images" / name, quality=92)
+            size = {"width": image.width, "height": image.height}
+            images[one.picture] = {"id": number, "file_name": name, **size}
+        told = images[one.picture]
+        row = annotation(one, good, aspect, head, (told["width"], told["height"]))
+        rows.append({"id": len(rows) + 1, "image_id": told["id"], **row})
+    category = {"id": 1, "name": "person", "keypoints": list(PEOPLE19.joints)}
+    table = {"images": list(images.values()), "annotations": rows, "categories": [category]}
+    (out / f"{split}.json").write_text(json.dumps(table), "utf-8")
+    counts["labelled"] = len(rows)
+    return counts
+
+
+@click.command(help=__doc__)
+@click.argument("human", type=Path)
+@click.argument("lsp", type=Path)
+@click.argument("thunder", type=Path)
+@click.argument("lightning", type=Path)
+@click.argument("out", type=Path)
+@click.option("--split", type=click.Choice(["train", "val"]), required=True)
+def main(human: Path, lsp: Path, thunder: Path, lightning: Path, out: Path, split: str) -> None:
+    """See the file."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    seen = list(people(human, split, network(thunder), network(lightning)))
+    print(dict(write(seen, fit_head(lsp), out, split)))
+
+
+if __name__ == "__main__":
+    main()
