@@ -21,6 +21,8 @@ LEAST = 1 / 6  # the smallest standard deviation, in cells: a box then has its o
 LEARNT = 0.1  # cells where the Gaussian is higher learn the distances
 VOTE = 0.5  # overlap with a peak's box from which on another cell's box is of the same person
 HEARD = 0.02  # centre score from which on a cell has a say in the boxes about it
+OVERLAP = 0.5  # intersection over union from which on two boxes are of the same person
+MOST = 100  # boxes of a picture
 FARTHEST = 7.0  # largest logarithm of a distance: about 1,100 cells
 
 
@@ -104,10 +106,8 @@ def peaks_of_cells(maps: Tensor) -> Tensor:
     return centres * (centres == highest)
 
 
-def decode_boxes(
-    maps: Tensor, min_score: float = 0.3, overlap: float = 0.5, most: int = 100
-) -> list[tuple[Tensor, Tensor]]:
-    """Boxes of the peaks of centre maps.
+def decode_boxes(maps: Tensor, min_score: float) -> list[tuple[Tensor, Tensor]]:
+    """Boxes of the peaks of centre maps; of two that overlap by more than half the surer one.
 
     All cells about a peak have learnt its box. So its box is the mean of theirs, of those that
     overlap the peak's own by half or more, weighted by their centre scores (box voting: Gidaris &
@@ -116,12 +116,10 @@ def decode_boxes(
     Args:
         maps: (B, 5, h, w), raw.
         min_score: Peaks below it are left out.
-        overlap: Of two boxes whose intersection over union is larger, the surer one is kept.
-        most: Largest number of boxes of a picture.
 
     Returns:
         For each picture its boxes (N, 4) in pixels, which may reach outside, and scores (N,), the
-        surest first; N may be 0.
+        surest first; N is from 0 to `MOST`.
     """
     maps = maps.float()
     found = []
@@ -131,7 +129,7 @@ def decode_boxes(
         scores = peaks[chosen]
         heard = centres >= HEARD
         boxes = vote(cells[chosen], cells[heard], centres[heard])
-        kept = surest(boxes, scores, overlap)[:most]
+        kept = surest(boxes, scores)[:MOST]
         found.append((boxes[kept], scores[kept]))
     return found
 
@@ -155,13 +153,13 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return shared / (areas - shared)
 
 
-def surest(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
-    """Which boxes no surer one that is kept overlaps by more, the surest first.
+def surest(boxes: Tensor, scores: Tensor) -> list[int]:
+    """Which boxes no surer one that is kept overlaps by more than half, the surest first.
 
     It is torchvision's `nms`, see `overlaps`.
     """
     order = scores.argsort(descending=True, stable=True)
-    over = (overlaps(boxes[order], boxes[order]) > overlap).tolist()
+    over = (overlaps(boxes[order], boxes[order]) > OVERLAP).tolist()
     kept: list[int] = []
     for row in range(len(order)):
         if not any(over[surer][row] for surer in kept):

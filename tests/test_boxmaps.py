@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gatedpose import boxmaps
 from gatedpose.boxmaps import (
     BOX_CHANNELS,
     boxes_of_cells,
@@ -91,17 +92,19 @@ def test_no_peak_is_an_empty_list_of_boxes() -> None:
         assert scores.shape == (0,)
 
 
-def test_of_boxes_that_overlap_the_surest_is_kept() -> None:
+def test_of_boxes_that_overlap_the_surest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     maps = torch.full((1, BOX_CHANNELS, 2, 8), -9.0)
     maps[0, 1:] = math.log(4.0)  # 64 x 64 pixels about each cell
     maps[0, 0, 0, 1], maps[0, 0, 0, 4], maps[0, 0, 0, 7] = 1.0, 2.0, 0.0
-    [(boxes, scores)] = decode_boxes(maps, 0.3, overlap=0.4)  # each shares 40 of 88 columns
+    [(all_three, _)] = decode_boxes(maps, 0.3)  # each shares 40 of 88 columns
+    assert all_three[:, 0].tolist() == [36 - 32, 12 - 32, 60 - 32]
+    with monkeypatch.context() as patch:
+        patch.setattr(boxmaps, "MOST", 1)
+        assert len(decode_boxes(maps, 0.3)[0][0]) == 1
+    monkeypatch.setattr(boxmaps, "OVERLAP", 0.4)
+    [(boxes, scores)] = decode_boxes(maps, 0.3)
     assert boxes[:, 0].tolist() == [36 - 32]
     assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-2))])
-    [(all_three, _)] = decode_boxes(maps, 0.3)
-    assert all_three[:, 0].tolist() == [36 - 32, 12 - 32, 60 - 32]
-    [(one, _)] = decode_boxes(maps, 0.3, most=1)
-    assert len(one) == 1
 
 
 def test_cells_about_a_peak_vote_for_its_box() -> None:

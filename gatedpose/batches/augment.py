@@ -12,7 +12,6 @@ from gatedpose.batches.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError, Range, check_ranges
 from gatedpose.geometry import (
-    CROP_MARGIN,
     compose,
     crop_matrices,
     keypoints_to_box,
@@ -186,4 +185,4 @@ def _random_matrices(
     shift = torch.stack((draw.uniform(-1, 1), draw.uniform(-1, 1)), dim=1)
     centre = centre + shift * reach.unsqueeze(1)
     moved = torch.cat((centre - half, centre + half), dim=1)
-    return crop_matrices(moved, size, margin=CROP_MARGIN, rotation=rotation)
+    return crop_matrices(moved, size, rotation=rotation)

@@ -17,6 +17,7 @@ from gatedpose.geometry import CROP_MARGIN
 from gatedpose.media.drawing import contact_sheet, draw_poses
 from gatedpose.media.images import Header, image_header, read_image
 
+SHOWN = 24  # people of the contact sheet
 CROP = 224  # pixels, of the contact sheet's pictures
 
 
@@ -56,12 +57,12 @@ def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, 
     }
 
 
-def annotation_sheet(samples: Sequence[Sample], rows: int = 4, columns: int = 6) -> Tensor:
+def annotation_sheet(samples: Sequence[Sample]) -> Tensor:
     """A picture (3, H, W) of people's crops with their labelled joints, spread over the split."""
-    chosen = np.linspace(0, len(samples) - 1, min(rows * columns, len(samples))).round().astype(int)
+    chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
     pictures = []
     for sample in (samples[i] for i in chosen):
         picture, points = cut(sample, CROP, CROP_MARGIN)
         shown = torch.from_numpy(sample.labelled)[None].float()
         pictures.append(draw_poses(picture, points[None], shown, sample.skeleton, scale=1))
-    return contact_sheet(pictures, columns)
+    return contact_sheet(pictures, 6)

@@ -108,8 +108,9 @@ def _part(target: Path) -> tuple[Path, int | None]:
         descriptor, name = mkstemp(f".part{target.suffix}", f".{stem}.", target.parent)
         os.close(descriptor)
         return Path(name), None
-    for number in itertools.count():
-        part = target.with_name(f".{stem}.{number}.part{target.suffix}")
+    numbers = itertools.count()
+    while True:
+        part = target.with_name(f".{stem}.{next(numbers)}.part{target.suffix}")
         held = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         mine = _locked(held)
         with suppress(FileNotFoundError):
@@ -117,7 +118,6 @@ def _part(target: Path) -> tuple[Path, int | None]:
                 os.ftruncate(held, 0)
                 return part, held
         os.close(held)
-    raise AssertionError("numbers have no end")
 
 
 def lock(file: IO[Any], text: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gatedpose.errors import InputError, InputTypeError
+from gatedpose.errors import check_range
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,10 @@ def profile(
         The counts. A parameter that is shared counts once.
 
     Raises:
-        TypeError: If `size` is not a pair of integers.
-        ValueError: If the network cannot take that size; the message is the network's own.
+        ValueError: If `size` is not a pair of integers, or the network cannot take it, by its own
+            message.
     """
-    if not isinstance(size, (tuple, list)) or [type(side) for side in size] != [int, int]:
-        raise InputTypeError(
-            f"profile: size must be a pair of integers (height, width), got {size!r}"
-        )
-    if min(size) < 1:
-        raise InputError(f"profile: height and width must be positive, got {size[0]} x {size[1]}")
+    check_range("profile: size (height, width)", size, (1, 10**6), 2)
     parameter = next(model.parameters(), torch.empty(0))
     convolutions = (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
     channels = getattr(model, "in_channels", next(convolutions, 3))
