@@ -35,14 +35,14 @@ from safetensors.torch import load_file, save
 import gatedpose
 from gatedpose.data.readers import read_dataset
 from gatedpose.device import keep_freed_memory
-from gatedpose.evaluation.calibration import known_joints
 from gatedpose.evaluation.reports import score_facts
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files.whole import write_whole
-from gatedpose.models.calibration import Calibration, fit_calibration
+from gatedpose.models.calibration import Calibration
 from gatedpose.models.packed import pack
 from gatedpose.models.saved import skeleton_of
 from gatedpose.models.weights import WEIGHTS_DIR
+from gatedpose.research.calibration import fit_calibration, known_joints
 from gatedpose.skeleton import SKELETONS
 
 AGAIN = Path("again")

@@ -23,13 +23,12 @@ from torch import Tensor
 import gatedpose
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
-from gatedpose.evaluation.calibration import known_joints, plot_reliability
 from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.files.whole import write_whole
 from gatedpose.media.images import image_size, read_image
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.calibration import calibration_error
 from gatedpose.predict.looks import CloserLook
+from gatedpose.research.calibration import calibration_error, known_joints, plot_reliability
 
 
 def find_tall(samples: list[Sample]) -> list[int]:
