@@ -6,7 +6,6 @@ The paper's blocks (Bulat et al., FG 2020) in another use than the paper's: the 
 """
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
 from gatedpose.errors import InputError
-from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, StackedNetwork
+from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 
 RARE = 0.01  # what a fresh centre map says everywhere
 DISTANCE = 6.0  # cells, what fresh distances say everywhere
@@ -38,7 +37,7 @@ class FinderConfig(GatedHourglassConfig):
             )
 
 
-class GatedFinder(StackedNetwork):
+class GatedFinder(GatedHourglass):
     """Images (B, C, H, W) -> maps (B, 1, 5, H/8, W/8), raw; see `gatedpose.boxmaps`.
 
     Args:
@@ -46,16 +45,11 @@ class GatedFinder(StackedNetwork):
     """
 
     def __init__(self, config: FinderConfig) -> None:
-        super().__init__(BOX_CHANNELS, config.in_channels, config.width, 1, config.depth)
-        self.config = config
+        super().__init__(config)
         self.size_multiple = BOX_STRIDE * 2**config.depth
         for info in self.feature_info:
             info["reduction"] = BOX_STRIDE
-        pose = GatedHourglass(config)
-        halve = nn.MaxPool2d(2)  # from cells of 4 pixels to those of 8
-        self.stem = nn.Sequential(OrderedDict([*pose.stem.named_children(), ("halve", halve)]))
-        self.stacks, self.heads = pose.stacks, pose.heads
-        self.remap_features, self.remap_heatmaps = pose.remap_features, pose.remap_heatmaps
+        self.stem.add_module("halve", nn.MaxPool2d(2))  # from cells of 4 pixels to those of 8
         bias = self.heads[0].get_parameter("bias")
         with torch.no_grad():  # a fresh head finds nobody, and boxes of a middling size
             bias[0] = math.log(RARE / (1 - RARE))
