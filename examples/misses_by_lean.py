@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 import numpy as np
 
+from gatedpose.catalogue import WEIGHTS_DIR
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
 from gatedpose.evaluation.predictions import Points, load_predictions
-from gatedpose.models.weights import WEIGHTS_DIR
 from gatedpose.skeleton import LSP14
 
 RANGES = ((0, 30), (30, 60), (60, 120), (120, 181))

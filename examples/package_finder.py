@@ -15,9 +15,9 @@ from typing import Any
 import click
 from package_weights import PHOTOS, rounded, written
 
+from gatedpose.catalogue import WEIGHTS_DIR
 from gatedpose.evaluation.detection import evaluate_finder
 from gatedpose.files.whole import write_whole
-from gatedpose.models.weights import WEIGHTS_DIR
 from gatedpose.models.zoo import register
 
 LICENSE = (

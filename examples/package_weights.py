@@ -33,6 +33,7 @@ import torch
 from safetensors.torch import load_file, save
 
 import gatedpose
+from gatedpose.catalogue import WEIGHTS_DIR
 from gatedpose.data.readers import read_dataset
 from gatedpose.device import keep_freed_memory
 from gatedpose.evaluation.reports import score_facts
@@ -41,7 +42,6 @@ from gatedpose.files.whole import write_whole
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.packed import pack
 from gatedpose.models.saved import skeleton_of
-from gatedpose.models.weights import WEIGHTS_DIR
 from gatedpose.research.calibration import fit_calibration, known_joints
 from gatedpose.skeleton import SKELETONS
 

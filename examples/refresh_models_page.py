@@ -8,8 +8,7 @@ Rows are changed, not added: give new weights a row of any figures first. Prints
 import re
 from pathlib import Path
 
-from gatedpose.catalogue import model_table, stored_rows, word_table
-from gatedpose.models.weights import weights_table
+from gatedpose.catalogue import model_table, stored_rows, weights_table, word_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 PARTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")

@@ -1,14 +1,19 @@
-"""What users choose by name, and what `gatedpose list` prints, without PyTorch.
+"""What users choose by name, trained weights too, and what `gatedpose list` prints: no PyTorch.
 
 weights/counts.json is what `gatedpose list --recount` prints of the networks themselves; a test
 compares the two.
 """
 
 import fnmatch
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
+
+from gatedpose.errors import WeightsError
 
 Facts = dict[str, Any]
 
@@ -33,7 +38,8 @@ PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # that it computes in
 # Of colours from 0 to 1, as all networks here take images; timm's, too.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-FOLDER = Path(__file__).parent / "weights"
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+HUB_FILE = "model.safetensors"  # what weights are called in a Hub repository or a local folder
 
 
 def is_finder(name: str) -> bool:
@@ -41,24 +47,128 @@ def is_finder(name: str) -> bool:
     return fnmatch.fnmatchcase(name.partition(".")[0], FINDERS)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Trained weights of a variant, as weights/weights.json describes them.
+
+    Attributes:
+        name: Variant and tag, "gated_hg_1s_68.lsp" for example.
+        file: Name of the packaged safetensors file.
+        size: Its length in bytes.
+        sha256: Its checksum, in hexadecimal; the Hub's file has the same.
+        num_keypoints: Heatmap channels K.
+        skeleton: Name of the skeleton that orders them, a key of `gatedpose.skeleton.SKELETONS`;
+            None for maps that are no joints, a finder's.
+        hub: Hub repository "organisation/name", None if there is none.
+        revision: Commit it is pinned to, None for its latest.
+        license: Licence of the weights.
+        data: Datasets they were trained on.
+        recipe: How they were trained.
+        scores: How well they do.
+        calibration: Maps peaks to chances, see `gatedpose.models.calibration`; None where peaks are
+            scores as they are.
+    """
+
+    name: str
+    file: str
+    size: int
+    sha256: str
+    num_keypoints: int
+    skeleton: str | None
+    hub: str | None
+    revision: str | None
+    license: str
+    data: Sequence[str]
+    recipe: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the file is when it is packaged."""
+        return WEIGHTS_DIR / self.file
+
+    @property
+    def hub_id(self) -> str | None:
+        """Repository and revision, "organisation/name@commit"."""
+        return f"{self.hub}@{self.revision}" if self.hub and self.revision else self.hub
+
+    @property
+    def obtainable(self) -> bool:
+        """Whether the file is packaged or on the Hub."""
+        return self.path.is_file() or self.hub_id is not None
+
+    def fetch(self, cache_dir: str | Path | None = None) -> Path:
+        """Where the file is; it is downloaded if it is not packaged.
+
+        Raises:
+            WeightsError: If it cannot be had.
+        """
+        if self.path.is_file():
+            return self.path
+        if not self.hub_id:
+            raise WeightsError(
+                f"{self.name}: {self.path} is not here, and on the Hub there is no copy of it; a "
+                "checkout of the repository has all of them: pip install -e CHECKOUT"
+            )
+        return hub_file(self.hub_id, HUB_FILE, cache_dir)
+
+
+def weights_table() -> Mapping[str, Weights]:
+    """All weights by name ("variant.tag"); the first of a variant is its default."""
+    path = WEIGHTS_DIR / "weights.json"
+    return _parse_table(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@functools.lru_cache(maxsize=1)
+def _parse_table(path: Path, changed: int) -> Mapping[str, Weights]:
+    """The table as it was when it was last changed, read once."""
+    entries = json.loads(path.read_text("utf-8"))
+    return MappingProxyType({n: Weights(name=n, **entry) for n, entry in entries.items()})
+
+
+def hub_file(hub_id: str, file: str, cache_dir: str | Path | None = None) -> Path:
+    """Path of a file of the Hub repository "organisation/name@revision" in huggingface_hub's cache.
+
+    Raises:
+        WeightsError: If it cannot be had; the message is huggingface_hub's.
+    """
+    import huggingface_hub  # takes long
+
+    repository, _, revision = hub_id.partition("@")
+    try:
+        path = huggingface_hub.hf_hub_download(
+            repository, file, revision=revision or None, cache_dir=cache_dir
+        )
+    except Exception as error:
+        raise WeightsError(f"cannot get {file} of {hub_id} from the Hub: {error}") from error
+    return Path(path)
+
+
+def fits(name: str, pattern: str | Sequence[str]) -> bool:
+    """Whether a name fits a pattern or one of several; what fits a variant fits its weights, too.
+
+    >>> fits("gated_hg_1s_68.lsp", "*_68"), fits("gated_hg_1s_68.lsp", ["*.coco", "*.mpii"])
+    (True, False)
+    """
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    words = name, name.partition(".")[0]
+    return any(fnmatch.fnmatchcase(word, one) for word in words for one in patterns)
+
+
 def stored_rows(pattern: str = "*", pretrained: bool = False) -> list[Facts]:
     """Facts of the models that fit a pattern: costs at 256 x 256 and scores of weights.
 
     Args:
-        pattern: Wildcards; what fits a variant fits its weights, too.
+        pattern: See `fits`.
         pretrained: Whether to list weights that can be had, "variant.tag", and not variants.
     """
-    counts = json.loads((FOLDER / "counts.json").read_text("utf-8"))
-    table = json.loads((FOLDER / "weights.json").read_text("utf-8"))
     rows = []
-    for count in counts:
-        own = {key: table[key]["scores"] for key in table if key.partition(".")[0] == count["name"]}
-        names = [count["name"]]
-        if pretrained:
-            names = [n for n in own if table[n]["hub"] or (FOLDER / table[n]["file"]).is_file()]
-        for name in names:
-            if any(fnmatch.fnmatchcase(word, pattern) for word in (name, count["name"])):
-                scores = {name: own[name]} if pretrained else own
+    for count in json.loads((WEIGHTS_DIR / "counts.json").read_text("utf-8")):
+        own = {n: w for n, w in weights_table().items() if n.partition(".")[0] == count["name"]}
+        for name in [n for n in own if own[n].obtainable] if pretrained else [count["name"]]:
+            if fits(name, pattern):
+                scores = {n: w.scores for n, w in own.items() if not pretrained or n == name}
                 rows.append({**count, "name": name, "weights": scores})
     return rows
 
@@ -97,7 +207,6 @@ def paper_text(row: Facts) -> str:
 
 def word_table() -> str:
     """A Markdown table of the three models that have a word, with the weights that it means."""
-    table = json.loads((FOLDER / "weights.json").read_text("utf-8"))
     lines = []
     for word, meant in WORDS.items():
         [count] = stored_rows(meant.partition(".")[0])
@@ -106,7 +215,7 @@ def word_table() -> str:
             f"{split} {score['mean']:.1f}{score_label(score)}"
             for split, score in count["weights"][name].items()
         )
-        size = f"{table[name]['size'] / 1e6:.1f} MB"
+        size = f"{weights_table()[name].size / 1e6:.1f} MB"
         time = MILLISECONDS.get(count["name"])
         params, person = f"{count['params'] / 1e6:.1f} M", f"{time} ms" if time else "-"
         lines.append((word, name, params, size, person, scores))

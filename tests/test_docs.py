@@ -24,12 +24,18 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 import gatedpose
 import gatedpose.cli
-from gatedpose.catalogue import MILLISECONDS, model_table, stored_rows, word_table
+from gatedpose.catalogue import (
+    MILLISECONDS,
+    WEIGHTS_DIR,
+    model_table,
+    stored_rows,
+    weights_table,
+    word_table,
+)
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.metrics import lsp_pck
 from gatedpose.media.demo import demo_image
 from gatedpose.media.video import VideoWriter
-from gatedpose.models.weights import WEIGHTS_DIR, weights_table
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -15,11 +15,11 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 import gatedpose
+from gatedpose.catalogue import weights_table
 from gatedpose.cli import main
 from gatedpose.errors import WeightsError
 from gatedpose.hub.cards import check_card, model_card
 from gatedpose.hub.repositories import check_repository, push, write_repository
-from gatedpose.models.weights import weights_table
 
 NAME = "gated_hg_1s_68.lsp"
 FILES = ["README.md", "config.json", "model.safetensors", "poses.png"]

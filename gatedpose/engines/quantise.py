@@ -20,12 +20,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gatedpose.catalogue import WEIGHTS_DIR
 from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.errors import WeightsError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.weights import WEIGHTS_DIR
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
 IMAGES = "images"  # among those names

@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from gatedpose.catalogue import paper_text, score_label
+from gatedpose.catalogue import paper_text, score_label, weights_table
 from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.evaluation.plots import BLUE, GREEN, ORANGE, new_figure, png
 from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.profiling import Profile, profile
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
-from gatedpose.models.weights import weights_table
 from gatedpose.skeleton import Skeleton
 
 Facts = dict[str, Any]

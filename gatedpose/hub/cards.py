@@ -5,10 +5,10 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from gatedpose.catalogue import markdown
+from gatedpose.catalogue import Weights, markdown
 from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError
-from gatedpose.models.weights import Weights, read_config
+from gatedpose.models.weights import read_config
 from gatedpose.pose import TRUST_CALIBRATED
 
 DATASETS = {

@@ -8,6 +8,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torchvision.utils import draw_bounding_boxes
 
 import gatedpose
+from gatedpose.catalogue import HUB_FILE
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.hub.cards import check_card, model_card, own_card
@@ -15,7 +16,6 @@ from gatedpose.media.demo import demo_image
 from gatedpose.media.images import read_image, write_image
 from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.saved import MODEL_FILES, calibration_of, save_model
-from gatedpose.models.weights import HUB_FILE
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import draw
 from gatedpose.predict.finder import PersonFinder

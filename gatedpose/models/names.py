@@ -1,15 +1,13 @@
 """What names of models stand for: variants, their weights, and words for who knows neither."""
 
 import difflib
-import fnmatch
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatedpose.catalogue import WORDS
+from gatedpose.catalogue import WORDS, Weights, fits, weights_table
 from gatedpose.errors import UnknownModelError, WeightsError, did_you_mean
 from gatedpose.models.variants import BY_NAME, find_variant
-from gatedpose.models.weights import Weights, weights_table
 
 NAME = re.compile(r"(?:(hf-hub|local-dir):(\S.*)|(\w+)(?:\.([\w-]+))?)", re.ASCII)
 FILES = (".onnx", ".xml", ".pt2", ".pt", ".pth", ".safetensors", ".bin")
@@ -90,13 +88,11 @@ def list_models(pattern: str | Sequence[str] = "*", pretrained: bool = False) ->
     """Names of the zoo in its order: variants, or with `pretrained` their weights ("variant.tag").
 
     Args:
-        pattern: Wildcards, or several; a pattern that fits the variant fits its weights too.
+        pattern: Wildcards, or several; see `gatedpose.catalogue.fits`.
         pretrained: Whether to list what `create_model(name, pretrained=True)` can load.
     """
     names = list(BY_NAME)
     if pretrained:
         table = [key for key, weights in weights_table().items() if weights.obtainable]
         names = [key for name in names for key in table if key.split(".")[0] == name]
-    patterns = [pattern] if isinstance(pattern, str) else pattern
-    known = {name: {name, name.split(".")[0]} for name in names}
-    return [n for n in names if any(fnmatch.filter(known[n], one) for one in patterns)]
+    return [name for name in names if fits(name, pattern)]

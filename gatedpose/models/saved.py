@@ -14,12 +14,13 @@ import safetensors
 import torch
 from torch import nn
 
+from gatedpose.catalogue import HUB_FILE, weights_table
 from gatedpose.errors import InputError, InputTypeError, WeightsError
 from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.variants import BY_NAME, NETWORKS, VARIANTS
-from gatedpose.models.weights import HUB_FILE, read_config, weights_table
+from gatedpose.models.weights import read_config
 from gatedpose.skeleton import SKELETONS, Skeleton
 
 LOG = logging.getLogger(__name__)

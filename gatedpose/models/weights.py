@@ -1,20 +1,16 @@
-"""Trained weights: the packaged table, reading and verifying files, strict loading.
+"""Trained weights: reading and verifying files, strict loading.
 
 Weights are safetensors only; nothing is ever unpickled (`gatedpose.models.convert` turns other
 files into them, when asked to). `read_tensors` verifies a file before it is parsed, `load_tensors`
 checks every key before the first weight of a network changes.
 """
 
-import functools
 import hashlib
-import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import safetensors
@@ -22,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from gatedpose.catalogue import hub_file
 from gatedpose.errors import InputError, JsonError, WeightsError
 from gatedpose.files.typed_json import read_json
 from gatedpose.models.base import HeatmapNetwork
@@ -30,108 +27,8 @@ from gatedpose.models.finder import FinderConfig
 from gatedpose.models.packed import unpack
 from gatedpose.models.variants import VARIANTS
 
-WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
-HUB_FILE = "model.safetensors"  # what weights are called in a Hub repository or a local folder
 FIRST_CONV = "stem.conv"
 PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Trained weights of a variant, as weights/weights.json describes them.
-
-    Attributes:
-        name: Variant and tag, "gated_hg_1s_68.lsp" for example.
-        file: Name of the packaged safetensors file.
-        size: Its length in bytes.
-        sha256: Its checksum, in hexadecimal; the Hub's file has the same.
-        num_keypoints: Heatmap channels K.
-        skeleton: Name of the skeleton that orders them, a key of `gatedpose.skeleton.SKELETONS`;
-            None for maps that are no joints, a finder's.
-        hub: Hub repository "organisation/name", None if there is none.
-        revision: Commit it is pinned to, None for its latest.
-        license: Licence of the weights.
-        data: Datasets they were trained on.
-        recipe: How they were trained.
-        scores: How well they do.
-        calibration: Maps peaks to chances, see `gatedpose.models.calibration`; None where peaks are
-            scores as they are.
-    """
-
-    name: str
-    file: str
-    size: int
-    sha256: str
-    num_keypoints: int
-    skeleton: str | None
-    hub: str | None
-    revision: str | None
-    license: str
-    data: Sequence[str]
-    recipe: Mapping[str, Any]
-    scores: Mapping[str, Any]
-    calibration: Mapping[str, Any] | None = None
-
-    @property
-    def path(self) -> Path:
-        """Where the file is when it is packaged."""
-        return WEIGHTS_DIR / self.file
-
-    @property
-    def hub_id(self) -> str | None:
-        """Repository and revision, "organisation/name@commit"."""
-        return f"{self.hub}@{self.revision}" if self.hub and self.revision else self.hub
-
-    @property
-    def obtainable(self) -> bool:
-        """Whether the file is packaged or on the Hub."""
-        return self.path.is_file() or self.hub_id is not None
-
-    def fetch(self, cache_dir: str | Path | None = None) -> Path:
-        """Where the file is; it is downloaded if it is not packaged.
-
-        Raises:
-            WeightsError: If it cannot be had.
-        """
-        if self.path.is_file():
-            return self.path
-        if not self.hub_id:
-            raise WeightsError(
-                f"{self.name}: {self.path} is not here, and on the Hub there is no copy of it; a "
-                "checkout of the repository has all of them: pip install -e CHECKOUT"
-            )
-        return hub_file(self.hub_id, HUB_FILE, cache_dir)
-
-
-def weights_table() -> Mapping[str, Weights]:
-    """All weights by name ("variant.tag"); the first of a variant is its default."""
-    path = WEIGHTS_DIR / "weights.json"
-    return _parse_table(path, path.stat().st_mtime_ns) if path.is_file() else {}
-
-
-@functools.lru_cache(maxsize=1)
-def _parse_table(path: Path, changed: int) -> Mapping[str, Weights]:
-    """The table as it was when it was last changed, read once."""
-    entries = json.loads(path.read_text("utf-8"))
-    return MappingProxyType({n: Weights(name=n, **entry) for n, entry in entries.items()})
-
-
-def hub_file(hub_id: str, file: str, cache_dir: str | Path | None = None) -> Path:
-    """Path of a file of the Hub repository "organisation/name@revision" in huggingface_hub's cache.
-
-    Raises:
-        WeightsError: If it cannot be had; the message is huggingface_hub's.
-    """
-    import huggingface_hub  # takes long
-
-    repository, _, revision = hub_id.partition("@")
-    try:
-        path = huggingface_hub.hf_hub_download(
-            repository, file, revision=revision or None, cache_dir=cache_dir
-        )
-    except Exception as error:
-        raise WeightsError(f"cannot get {file} of {hub_id} from the Hub: {error}") from error
-    return Path(path)
 
 
 def read_config(source: str, place: str, cache_dir: str | Path | None = None) -> dict[str, Any]:

@@ -15,7 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from gatedpose.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from gatedpose.catalogue import (
+    HUB_FILE,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Weights,
+    hub_file,
+    weights_table,
+)
 from gatedpose.device import find_device
 from gatedpose.errors import (
     InputError,
@@ -30,17 +37,13 @@ from gatedpose.models.names import find_weights, find_word, parse_name
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, keypoint_modules
 from gatedpose.models.weights import (
     FIRST_CONV,
-    HUB_FILE,
-    Weights,
     check_fit,
-    hub_file,
     load_tensors,
     load_weights,
     read_config,
     read_tensors,
     require_described,
     require_finite,
-    weights_table,
 )
 
 

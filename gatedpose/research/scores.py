@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gatedpose.catalogue import weights_table
 from gatedpose.engines.quantise import rounded_scores
 from gatedpose.evaluation.plots import new_figure, png
-from gatedpose.models.weights import weights_table
 from gatedpose.research.ways import MODES
 
 if TYPE_CHECKING:

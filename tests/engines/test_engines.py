@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import gatedpose
+from gatedpose.catalogue import WEIGHTS_DIR, weights_table
 from gatedpose.data.readers import read_dataset
 from gatedpose.engines import engine as engines
 from gatedpose.engines import kept, quantise, runtimes
@@ -30,7 +31,6 @@ from gatedpose.geometry import CROP_MARGIN
 from gatedpose.media.demo import demo_image
 from gatedpose.media.images import read_image
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
-from gatedpose.models.weights import WEIGHTS_DIR, weights_table
 
 SHAPE = (2, 3, 64, 128)
 EXACT: Any = {"precision": "float32", "example_shape": SHAPE}

@@ -16,7 +16,8 @@ HUB_CLIENT = """
     import sys
     import timm, timm.data, safetensors.torch, huggingface_hub
     before = {name.partition(".")[0] for name in sys.modules}
-    from gatedpose.models import weights as checkpoints, zoo
+    from gatedpose import catalogue
+    from gatedpose.models import zoo
     import gatedpose.models.profiling
     after = {name.partition(".")[0] for name in sys.modules}
     assert after - before <= {"gatedpose"}, after - before  # import gatedpose is cheap
@@ -24,7 +25,7 @@ HUB_CLIENT = """
     from pathlib import Path
     from safetensors.torch import load_file
 
-    checkpoints.WEIGHTS_DIR = Path(sys.argv[1])
+    catalogue.WEIGHTS_DIR = Path(sys.argv[1])
     zoo.register()
     want = load_file(sys.argv[2])
     same = lambda model, *but: all(

@@ -13,7 +13,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from gatedpose.models import weights as checkpoints
+from gatedpose import catalogue
 from gatedpose.models import zoo
 from gatedpose.models.names import list_models
 from gatedpose.models.saved import skeleton_of
@@ -43,10 +43,10 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, entry) -> Path:
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
     """Makes a folder the zoo's weights folder, for one test."""
-    before = checkpoints.WEIGHTS_DIR
+    before = catalogue.WEIGHTS_DIR
 
     def use(folder: Path) -> None:
-        monkeypatch.setattr(checkpoints, "WEIGHTS_DIR", folder)
+        monkeypatch.setattr(catalogue, "WEIGHTS_DIR", folder)
         zoo.register()
 
     yield use
@@ -65,7 +65,7 @@ def empty(tmp_path: Path, use) -> None:
 
 
 def test_the_packaged_table_keeps_its_promises() -> None:
-    for name, weights in zoo.weights_table().items():
+    for name, weights in catalogue.weights_table().items():
         assert zoo.parse_name(name)[1] in zoo.BY_NAME
         if weights.skeleton:
             assert SKELETONS[weights.skeleton].num_keypoints == weights.num_keypoints
@@ -137,7 +137,11 @@ def test_what_is_pretrained_is_listed() -> None:
     assert list_models("cu_net*", pretrained=True) == []
     assert {COCO, LSP} <= set(timm.list_pretrained("gated_hg_2s_68.*"))
     assert list(zoo.default_cfgs["gated_hg_2s_68"].tags) == ["lsp", "coco"]
-    assert zoo.find_weights("gated_hg_2s_68") == zoo.find_weights(LSP) == zoo.weights_table()[LSP]
+    assert (
+        zoo.find_weights("gated_hg_2s_68")
+        == zoo.find_weights(LSP)
+        == catalogue.weights_table()[LSP]
+    )
 
 
 @pytest.mark.usefixtures("shelved")
@@ -167,7 +171,7 @@ def test_weights_that_the_wheel_left_out(shelf: Path, tmp_path: Path, use) -> No
 
 @pytest.mark.usefixtures("empty")
 def test_a_zoo_without_weights() -> None:
-    assert zoo.weights_table() == {}
+    assert catalogue.weights_table() == {}
     assert list_models(pretrained=True) == []
     for create in (zoo.create_model, timm.create_model):
         with pytest.raises(
@@ -248,14 +252,17 @@ def test_timms_overlay_still_chooses_the_file(shelved: Path, tmp_path: Path, sam
 def test_the_table_is_read_once_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "WEIGHTS_DIR", tmp_path)
-    assert zoo.weights_table() == {}
-    table, entry = tmp_path / "weights.json", dict.fromkeys(f.name for f in fields(zoo.Weights))
+    monkeypatch.setattr(catalogue, "WEIGHTS_DIR", tmp_path)
+    assert catalogue.weights_table() == {}
+    table, entry = (
+        tmp_path / "weights.json",
+        dict.fromkeys(f.name for f in fields(catalogue.Weights)),
+    )
     del entry["name"]
     table.write_text(json.dumps({"a.x": entry}))
-    first = zoo.weights_table()
+    first = catalogue.weights_table()
     assert list(first) == ["a.x"]
-    assert zoo.weights_table() is first
+    assert catalogue.weights_table() is first
     table.write_text(json.dumps({"b.y": entry}))
     os.utime(table, ns=(0, 1))
-    assert list(zoo.weights_table()) == ["b.y"]
+    assert list(catalogue.weights_table()) == ["b.y"]

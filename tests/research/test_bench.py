@@ -12,10 +12,10 @@ import torch
 from click.testing import CliRunner
 
 import gatedpose
+from gatedpose.catalogue import weights_table
 from gatedpose.cli import main
 from gatedpose.device import keep_freed_memory
 from gatedpose.engines.optimize import make_fast
-from gatedpose.models.weights import weights_table
 from gatedpose.research import bench
 from gatedpose.research.bench import Timing, benchmark, peak_mb, table
 from gatedpose.research.peers import PEERS
