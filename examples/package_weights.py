@@ -40,8 +40,8 @@ from gatedpose.evaluation.reports import score_facts
 from gatedpose.evaluation.run import evaluate
 from gatedpose.files.whole import write_whole
 from gatedpose.models.calibration import Calibration
-from gatedpose.models.packed import pack
 from gatedpose.models.saved import skeleton_of
+from gatedpose.models.weights import pack
 from gatedpose.research.calibration import fit_calibration, known_joints
 from gatedpose.skeleton import SKELETONS
 

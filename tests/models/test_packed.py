@@ -11,8 +11,7 @@ from torch import Tensor
 
 import gatedpose
 from gatedpose.errors import WeightsError
-from gatedpose.models.packed import pack, unpack
-from gatedpose.models.weights import read_tensors
+from gatedpose.models.weights import pack, read_tensors, unpack
 
 
 def test_by_hand() -> None:
