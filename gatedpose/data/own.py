@@ -10,9 +10,8 @@ from gatedpose.data.agreement import require_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
 from gatedpose.data.coco_table import as_table, joint_categories, joint_names, load_table
-from gatedpose.data.joints import in_order
+from gatedpose.data.joints import guess_flip_pairs, in_order, warn_of_unpaired
 from gatedpose.data.samples import Sample
-from gatedpose.data.sides import guess_flip_pairs, warn_of_unpaired
 from gatedpose.data.yolo import yolo_splits, yolo_table
 from gatedpose.errors import DatasetError
 from gatedpose.skeleton import MPII16, SKELETONS, Skeleton, plain_name

@@ -12,9 +12,8 @@ import torch
 from gatedpose.batches.corrections import corrected, load_corrections
 from gatedpose.batches.crops import Crops
 from gatedpose.batches.sources import Source, open_source
-from gatedpose.data.joints import check_known, join_skeletons, joint_groups, unlike
+from gatedpose.data.joints import check_known, join_skeletons, joint_groups, pairs_text, unlike
 from gatedpose.data.readers import apart, lends_validation
-from gatedpose.data.sides import pairs_text
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.whole import held
 from gatedpose.models.saved import save_model, skeleton_of

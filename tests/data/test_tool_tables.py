@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from gatedpose.cli import main
+from gatedpose.data.joints import pairs_text
 from gatedpose.data.own import own, splits_in
 from gatedpose.data.readers import read_dataset
-from gatedpose.data.sides import pairs_text
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.run import score_people
 from gatedpose.skeleton import COCO17, LSP14, MPII16, Skeleton
