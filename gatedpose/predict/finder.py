@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE, decode_boxes
+from gatedpose.boxmaps import decode_boxes
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
 from gatedpose.errors import InputError, WeightsError, check_range
@@ -18,6 +18,7 @@ from gatedpose.geometry import crop_image, invert, transform_points
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.zoo import create_model
+from gatedpose.predict.networks import finds_boxes, input_dtype
 
 FINDER = "gated_finder_320"
 MIN_SCORE = 0.45  # a compromise of people missed and somebody found where nobody is
@@ -76,10 +77,7 @@ class PersonFinder:
         device: str | int | torch.device | None = None,
     ) -> None:
         network = create_model(model, pretrained=True) if isinstance(model, str) else model
-        if (
-            network.num_keypoints != BOX_CHANNELS
-            or network.feature_info[0]["reduction"] != BOX_STRIDE
-        ):
+        if not finds_boxes(network):
             raise InputError(
                 f"PersonFinder: {type(network).__name__} is a network of joints, not one of boxes; "
                 f"{FINDER} is"
@@ -89,6 +87,7 @@ class PersonFinder:
         self.chance = BoxChance()
         self.device = find_device("cpu" if device is None else device)
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.dtype = input_dtype(network)
         preprocessing = Preprocessing.of(network)
         self.size = self.longest_side = size or max(preprocessing.size)
         self.mean, self.std = preprocessing.scales(self.device, white=255)
@@ -122,7 +121,7 @@ class PersonFinder:
         batch = (crop - self.mean) / self.std
         with torch.autocast(self.device.type, enabled=False):  # the maps are coordinates
             images = batch[None].contiguous(memory_format=torch.channels_last)
-            maps = self.model(images)[:, -1].cpu()
+            maps = self.model(images.to(self.dtype))[:, -1].float().cpu()
         if not bool(maps.sum().isfinite()):
             raise WeightsError("PersonFinder: its maps are not finite numbers: damaged weights?")
         least = self.min_score if min_score is None else min_score

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
+from gatedpose.engines.optimize import OptimizedNetwork
 from gatedpose.errors import InputError, InputTypeError, WeightsError, check_range
 from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.saved import check_skeleton, skeleton_of
@@ -30,6 +33,19 @@ def load_network(name: str | os.PathLike[str], device: Any) -> tuple[nn.Module, 
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return create_model(os.fspath(name), pretrained=True), device
+
+
+def finds_boxes(model: nn.Module) -> bool:
+    """Whether a network is a finder of people, whose maps are boxes and no joints."""
+    info = getattr(model, "feature_info", None)
+    stride = info[0].get("reduction") if isinstance(info, list) and info else None
+    return (getattr(model, "num_keypoints", None), stride) == (BOX_CHANNELS, BOX_STRIDE)
+
+
+def input_dtype(model: nn.Module) -> torch.dtype:
+    """What a network wants its images in; those that are optimised take any, and round it."""
+    like = next(model.parameters(), torch.empty(0, dtype=torch.float32))
+    return torch.float32 if isinstance(model, OptimizedNetwork) else like.dtype
 
 
 def count_keypoints(model: nn.Module) -> int:
@@ -56,10 +72,15 @@ def find_skeleton(model: nn.Module, skeleton: Skeleton | None = None) -> Skeleto
     """The joints of a network's heatmaps: those given, or else its own.
 
     Raises:
-        InputError: If they are not known, or not as many as the heatmaps.
+        InputError: If they are not known, not as many as the heatmaps, or the network is a finder.
         InputTypeError: See `count_keypoints`.
     """
     keypoints = count_keypoints(model)
+    if finds_boxes(model):
+        raise InputError(
+            f"Predictor: {describe(model)} finds people, not their joints: give it as detector="
+            "gatedpose.predict.finder.PersonFinder(...), beside a network of joints"
+        )
     skeleton = skeleton or skeleton_of(model)
     if skeleton is None:
         raise InputError(
@@ -70,12 +91,28 @@ def find_skeleton(model: nn.Module, skeleton: Skeleton | None = None) -> Skeleto
     return skeleton
 
 
+def as_pair(item: Any) -> tuple[Any, Any]:
+    """One of the images of a stream and its boxes, None if they are not given."""
+    if not isinstance(item, (tuple, list)):
+        return item, None
+    if len(item) != 2:
+        raise InputError(
+            "Predictor.stream: takes images, and pairs of an image and its boxes; got a "
+            f"{type(item).__name__} of {len(item)}"
+        )
+    return item[0], item[1]
+
+
 def check_many(images: object) -> None:
-    """Raises InputTypeError for one picture where several are asked for."""
+    """Raises InputTypeError for one picture, or none, where several are asked for."""
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
         raise InputTypeError(
             f"Predictor.stream: takes several images, got a lone {type(images).__name__}; call the "
             "predictor itself for one, or write [image]"
+        )
+    if not isinstance(images, Iterable):
+        raise InputTypeError(
+            f"Predictor.stream: takes images, a list for example, got {images!r:.80}"
         )
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.device import find_device
-from gatedpose.engines.optimize import OptimizedNetwork
 from gatedpose.errors import GatedPoseError, check_choice, check_flags
 from gatedpose.geometry import Boxes, crop_image, crop_matrices, invert, transform_points
 from gatedpose.heatmaps import decode, flip_back
@@ -91,8 +90,7 @@ class Predictor:
         networks.check_options(size, batch_size, workers, min_person, detector)
         like = next(model.parameters(), torch.empty(0))  # a kept engine shows no parameters
         self.device = like.device if device is None else find_device(device)
-        takes_any = isinstance(model, OptimizedNetwork)  # and rounds itself
-        self.dtype = torch.float32 if takes_any else like.dtype
+        self.dtype = networks.input_dtype(model)
         self.model = model.to(self.device).eval()
         networks.warn_of_untrained(model)
         self.detector, self.min_person = detector, min_person
@@ -168,7 +166,6 @@ class Predictor:
         image: ImageSource,
         boxes: People = None,
         *,
-        least: float = 1.0,
         name: str | None = None,
     ) -> Photo:
         """Reads a picture for `stream`; of JPEG files no more pixels than are needed.
@@ -176,7 +173,6 @@ class Predictor:
         Args:
             image: As in a call.
             boxes: As in a call.
-            least: Longest side in pixels that the caller needs; infinite for the whole.
             name: What messages call the picture; the path if None.
 
         Raises:
@@ -185,11 +181,7 @@ class Predictor:
         """
         chosen = self._chosen(boxes)
 
-        def spare(height: int, width: int) -> float:
-            looked = spare_for_look(chosen, self.size, height, width)
-            return min(looked, max(height, width) / least)
-
-        return read_photo(image, spare, name)
+        return read_photo(image, functools.partial(spare_for_look, chosen, self.size), name)
 
     def stream(
         self,
@@ -236,7 +228,7 @@ class Predictor:
         pool: Executor | None,
     ) -> Iterator[list[Pose]]:
         batches = Batches(self._poses, self.batch_size)
-        pairs = (item if isinstance(item, (tuple, list)) else (item, None) for item in images)
+        pairs = map(networks.as_pair, images)
         chosen = ((image, self._chosen(boxes)) for image, boxes in pairs)
         room = lambda: min(max(1, self.workers), self.batch_size - len(batches.waiting))  # noqa: E731
         for source, image, boxes in ahead(begun(chosen, pool, self.read), room):

@@ -45,7 +45,7 @@ def begun(
     """
     try:
         for image, boxes in items:
-            file = isinstance(image, (str, os.PathLike))
+            file = isinstance(image, (str, os.PathLike, bytes))
             yield image, pool.submit(read, image, boxes) if pool and file else image, boxes
     except Exception as error:
         failed: Future[Any] = Future()

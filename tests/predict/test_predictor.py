@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gatedpose
-from gatedpose.errors import BoxError, ImageError, InputError, WeightsError
+from gatedpose.errors import BoxError, ImageError, InputError, InputTypeError, WeightsError
 from gatedpose.export import export
 from gatedpose.geometry import crop_matrices, transform_points
 from gatedpose.heatmaps import encode
@@ -290,6 +290,17 @@ def test_coordinates_do_not_follow_the_default_dtype(dtype: torch.dtype) -> None
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+def test_networks_built_in_double_precision_find_the_same() -> None:
+    wanted = Predictor("fast")(demo_image())
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = Predictor("fast")(demo_image())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert len(found) == len(wanted) == 1
+    np.testing.assert_allclose(found[0].keypoints, wanted[0].keypoints, atol=0.1)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_heatmaps_that_are_not_finite_are_refused(
     value: float, dots: tuple[Image.Image, np.ndarray], tmp_path: Path
@@ -428,6 +439,31 @@ def test_several_images_need_several_boxes(finder: DotFinder) -> None:
         predictor(pictures, {"a.jpg": 1, "b.jpg": 2, "c.jpg": 3, "d.jpg": 4})  # type: ignore[call-overload]
     with pytest.raises(ValueError, match=r"may be a class: give boxes\[:, :5\]"):
         predictor(pictures[0], [[1, 2, 30, 40, 0.9, 0]])
+
+
+def test_what_is_no_stream_of_images_is_told(finder: DotFinder) -> None:
+    predictor = Predictor(finder, THREE)
+    with pytest.raises(InputTypeError, match="takes images, a list for example, got 5"):
+        list(predictor.stream(5))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="pairs of an image and its boxes; got a tuple of 3"):
+        list(predictor.stream([("a", "b", "c")]))  # type: ignore[list-item]
+
+
+def test_a_bad_name_is_an_error_like_others(finder: DotFinder) -> None:
+    bad: list[Exception] = []
+    image = np.zeros((40, 60, 3), np.uint8)
+    stream = Predictor(finder, THREE).stream(
+        [("\0.jpg", "whole"), (image, "whole")], on_error=lambda _, error: bad.append(error)
+    )
+    assert [len(poses) for poses in stream] == [0, 1]
+    assert [type(error) for error in bad] == [ImageError]
+
+
+def test_finders_are_no_networks_of_joints() -> None:
+    with pytest.raises(
+        InputError, match=r"gated_finder_320\.people finds people, not their joints"
+    ):
+        Predictor("gated_finder_320")
 
 
 def test_several_images_in_one_are_told() -> None:
