@@ -16,7 +16,12 @@ from gatedpose.predict.tracker import Tracker
 
 
 def predict_video(
-    job: Job, source: str | None, camera: int | None, out: Path | None, smooth: bool
+    job: Job,
+    source: str | None,
+    camera: int | None,
+    out: Path | None,
+    smooth: bool,
+    overwrite: bool,
 ) -> None:
     """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C."""
     target = out or Path("poses.mp4")
@@ -28,6 +33,11 @@ def predict_video(
     check_apart("--out", target, Path(source) if source else None)
     if job.drawn:
         check_writable(target.parent)
+    if job.drawn and out and target.is_file() and not overwrite:
+        raise click.ClickException(
+            f"{target} is there and would be written over: name another place by --out, or give "
+            "--overwrite"
+        )
     video = read_video(source) if source else read_camera(camera or 0)
     writer = VideoWriter(target, video.rate) if job.drawn else None
     tracker = Tracker(

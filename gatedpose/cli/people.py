@@ -144,7 +144,7 @@ class Job:
     @property
     def least(self) -> float:
         """Longest side of a picture that drawing needs."""
-        return (self.max_side or math.inf) if self.drawn else 1.0
+        return self.max_side or math.inf
 
     def draw(
         self, image: Tensor, poses: list[Pose], scale: int | None = None, shrink: int = 1

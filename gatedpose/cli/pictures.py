@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from gatedpose.cli.options import check_apart, check_makeable, check_writable
 from gatedpose.cli.people import Job
-from gatedpose.cli.sources import STDIN, Source, real_name, suffix_of, targets
+from gatedpose.cli.sources import STDIN, Source, in_line, real_name, suffix_of, targets
 from gatedpose.data.boxes import BoxTable
 from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results
 from gatedpose.evaluation.reports import pose_text
 from gatedpose.files.journal import JsonLines
 from gatedpose.files.typed_json import to_json
+from gatedpose.media.download import is_url
 from gatedpose.media.images import FORMATS, write_image
 from gatedpose.media.photos import Photo
 from gatedpose.pose import Pose
@@ -58,6 +59,8 @@ def predict_pictures(
     pictures = _pictures(sources, out, single, suffix, job.drawn)
     if job.drawn and not single:
         _check_not_read(sources, folder, recursive)
+    if single and keep is None and out:  # the usual name is for the last drawing
+        _check_free(pictures)
     _check_files(job, sources, coco, None if single else folder)
     job.load()
     with ExitStack() as stack:
@@ -97,7 +100,7 @@ def _count(rows: Sequence[Facts]) -> str:
 
 def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
     if not facts["poses"]:
-        bar.write(f"{facts['image']}: nobody found", file=sys.stderr)
+        bar.write(f"{in_line(facts['image'])}: nobody found", file=sys.stderr)
     if as_json:
         bar.write(to_json(facts))
     elif single:
@@ -147,8 +150,22 @@ def _predict(job: Job, reader: "_Reader", pictures: Mapping[str, Path]) -> Itera
 
 
 def _unchanged(row: Facts) -> bool:
-    file = Path(row["image"])
-    return not file.exists() or Source(row["image"], file).state().items() <= row.items()
+    """Whether a line still holds: the photo is the same, and its drawing there; or it is gone."""
+    name, drawing = row["image"], row.get("picture")
+    source = Source(name, Path(name), remote=is_url(name))
+    if not (source.remote or source.file.exists()):
+        return True
+    drawn = drawing is None or Path(drawing).exists()
+    return drawn and source.state().items() <= row.items()
+
+
+def _check_free(pictures: Mapping[str, Path]) -> None:
+    """Raises ClickException if a drawing would replace another picture."""
+    if there := [file for file in pictures.values() if file.exists()]:
+        raise click.ClickException(
+            f"{there[0]} is there and would be drawn over: name another place by --out, or give "
+            "--overwrite"
+        )
 
 
 def _open_results(
@@ -160,18 +177,19 @@ def _open_results(
             f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
             "another folder by --out"
         )
-    if there := [file for file in pictures.values() if keep is None and file.exists()]:
-        raise click.ClickException(
-            f"{there[0]} is there and would be drawn over: name another folder by --out, or give "
-            "--overwrite"
-        )
+    if keep is None:
+        _check_free(pictures)
     folder.mkdir(parents=True, exist_ok=True)
     return JsonLines(
         path,
         resume=bool(keep),
         made_by=job.made_by,
         keep=_unchanged,
-        check=lambda row: isinstance(row.get("image"), str) and isinstance(row.get("poses"), list),
+        check=lambda row: (
+            isinstance(row.get("image"), str)
+            and isinstance(row.get("picture", ""), str)
+            and isinstance(row.get("poses"), list)
+        ),
     )
 
 
@@ -216,15 +234,12 @@ def _write_coco(
 def _pictures(
     sources: list[Source], out: Path | None, single: bool, suffix: str | None, drawn: bool
 ) -> dict[str, Path]:
-    """Where each drawing, if any, goes by its source's name, checked before any work is done.
-
-    A name without a suffix is a folder's.
-    """
+    """Where each drawing, if any, goes by its source's name, checked before any work is done."""
     if single and not drawn:
         return {}
     first = sources[0].file
     target = out or Path("poses" + (suffix or suffix_of(first)) if single else "poses")
-    if not single or target.is_dir() or not target.suffix:
+    if not single:
         check_makeable(target)
         return targets(sources, target, suffix) if drawn else {}
     check_writable(target.parent)
@@ -255,7 +270,9 @@ class _Reader:
     def __init__(self, sources: list[Source], job: Job) -> None:
         self.sources, self.job = sources, job
         self.failures: list[str] = []
-        self.read: deque[tuple[Source, Photo]] = deque()  # those whose poses are still to come
+        # Of those whose poses are still to come, with the picture to draw on: it may be finer than
+        # what the network is given, which drawing must not change.
+        self.read: deque[tuple[Source, Photo]] = deque()
 
     def __iter__(self) -> Iterator[tuple[Photo, People]]:
         threads = self.job.predictor.workers
@@ -263,15 +280,17 @@ class _Reader:
             begun = ((source, pool.submit(self._read, source)) for source in self.sources)
             for source, reading in ahead(begun, lambda: threads):
                 try:
-                    photo, boxes = reading.result()
+                    photo, canvas, boxes = reading.result()
                 except (ImageError, BoxError, OSError) as error:
-                    place = f"{source.file}: " if isinstance(error, BoxError) else ""
+                    place = f"{in_line(str(source.file))}: " if isinstance(error, BoxError) else ""
                     self.failures.append(f"{place}{error}")
                     continue
-                self.read.append((source, photo))
+                self.read.append((source, canvas))
                 yield photo, boxes
 
-    def _read(self, source: Source) -> tuple[Photo, People]:
+    def _read(self, source: Source) -> tuple[Photo, Photo, People]:
         boxes, job = self.job.people(source.file), self.job
-        name = "standard input" if source.name == STDIN else source.name
-        return job.predictor.read(source.load(), boxes, least=job.least, name=name), boxes
+        name = "standard input" if source.name == STDIN else in_line(source.name)
+        photo = job.predictor.read(source.load(), boxes, name=name)
+        canvas = photo.finer(max(photo.size) / job.least) if job.drawn else photo
+        return photo, canvas, boxes

@@ -1,6 +1,7 @@
 """`gatedpose predict`: photos or video in, pictures with keypoints out."""
 
 import glob
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,8 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 )
 @click.option(
     "--out",
-    type=Path,
-    help="Picture or video to write, or folder for many. [poses.jpg or .png, poses.mp4, poses/]",
+    help="Picture or video to write, or folder for drawings and poses.jsonl. [poses.jpg or .png, "
+    "poses.mp4, of many poses/]",
 )
 @click.option(
     "--format",
@@ -93,7 +94,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Begin OUT/poses.jsonl anew. An OUT with results needs --resume or --overwrite.",
+    help="Begin OUT/poses.jsonl anew, and write over what OUT is or holds.",
 )
 @click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
@@ -121,7 +122,7 @@ def predict(
     demo: bool,
     camera: int | None,
     boxes: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     kind: str | None,
     detect: bool,
     no_pictures: bool,
@@ -135,8 +136,8 @@ def predict(
 
     SOURCE is a photo, a folder, a pattern such as "*.jpg", an address (https://...) or - for
     standard input; give as many as you like. Or it is one video. People are looked for, unless
-    --box, --boxes or --whole say where they are. For several pictures, poses go to
-    OUT/poses.jsonl, one line a picture. In a video each person keeps a number.
+    --box, --boxes or --whole say where they are. For several pictures, and where OUT is a
+    folder, poses go to OUT/poses.jsonl, one line a picture. In a video each person keeps a number.
     """
     from gatedpose.cli.film import predict_video
     from gatedpose.cli.people import Job
@@ -146,19 +147,22 @@ def predict(
 
     if demo + (camera is not None) + bool(sources) != 1:
         raise click.UsageError("give photos, folders, patterns or a video, --demo or --camera")
-    video = camera is not None or _is_video(sources, out)
-    many = not (video or demo or _is_one(sources))
+    place = Path(out) if out else None
+    video = camera is not None or _is_video(sources, place)
+    several = not (video or demo or _is_one(sources))
+    many = several or (not video and (resume or _is_folder(out)))
     _check_together(click.get_current_context().params, video, many)
     if detect or options["detector_weights"] is not None:
         options["detector_name"] = options["detector_name"] or DETECTOR
     job = Job(
         boxes=[_parse_box(box) for box in boxes] or None,
-        alone=not many,
+        alone=not several,
         drawn=not no_pictures,
         **options,
     )
     if video:
-        return predict_video(job, sources[0] if sources else None, camera, out, smooth)
+        film = sources[0] if sources else None
+        return predict_video(job, film, camera, place, smooth, overwrite)
     pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
     files = [picture.file for picture in pictures if not picture.remote]
     check_apart("--coco", coco, options["table"], *files)
@@ -166,7 +170,7 @@ def predict(
     keep = True if resume else False if overwrite else None
     recursive = any("**" in source for source in sources)
     suffix = kind and f".{kind}"
-    return predict_pictures(job, pictures, out, not many, keep, coco, suffix, recursive)
+    return predict_pictures(job, pictures, place, not many, keep, coco, suffix, recursive)
 
 
 def _is_video(sources: tuple[str, ...], out: Path | None) -> bool:
@@ -196,6 +200,13 @@ def _is_video(sources: tuple[str, ...], out: Path | None) -> bool:
     return bool(videos)
 
 
+def _is_folder(out: str | None) -> bool:
+    """Whether --out is a folder, or would be: a name without a suffix, or with a slash behind."""
+    if not out:
+        return False
+    return not Path(out).suffix or out.endswith(("/", os.sep)) or Path(out).is_dir()
+
+
 def _is_one(sources: tuple[str, ...]) -> bool:
     """Whether the sources are a single picture, and no folder or pattern."""
     from gatedpose.cli.sources import STDIN
@@ -208,8 +219,7 @@ def _is_one(sources: tuple[str, ...]) -> bool:
 def _check_together(given: Mapping[str, Any], video: bool, many: bool) -> None:
     drawn = not given["no_pictures"]
     for option, value, in_place, place in (
-        ("--resume", given["resume"], many, "several pictures"),
-        ("--overwrite", given["overwrite"], many, "several pictures"),
+        ("--resume", given["resume"], many, "pictures"),
         ("--smooth", given["smooth"], video, "a video"),
         ("--coco", given["coco"], not video, "pictures"),
         ("--format", given["kind"], drawn and not video, "drawn pictures"),

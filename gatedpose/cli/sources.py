@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from gatedpose.errors import ImageError
+from gatedpose.files.typed_json import to_text
 from gatedpose.media.download import LARGEST, download, file_name, is_url
 from gatedpose.media.folders import find_images
 
@@ -79,7 +80,12 @@ def _standard_input() -> bytes:
 
 def real_name(name: str) -> str:
     """A photo under one name, however it is called; an address as it is."""
-    return name if name == STDIN or is_url(name) else str(Path(name).resolve())
+    return name if name == STDIN or is_url(name) else to_text(str(Path(name).resolve()))
+
+
+def in_line(name: str) -> str:
+    """A name for a line of text, which must not hold the end of one."""
+    return name if name.isprintable() else repr(name)
 
 
 def targets(sources: Sequence[Source], folder: Path, suffix: str | None) -> dict[str, Path]:

@@ -54,13 +54,31 @@ def read_json(path: Path) -> Any:
 def to_json(value: Any, **options: Any) -> str:
     """JSON of `value`, which may hold finite numbers only.
 
+    Text that is no Unicode, as names of files may be, is written as `to_text` has it.
+
     Raises:
         InputError: For NaN or infinity, which are no JSON.
     """
     try:
-        return json.dumps(value, allow_nan=False, **options)
+        text = json.dumps(value, allow_nan=False, **options)
+        if "\\ud" in text:  # half of a pair, perhaps
+            text = json.dumps(_in_unicode(value), allow_nan=False, **options)
+        return text
     except ValueError as error:
         raise InputError(f"a result is no number, and JSON has no word for it: {error}") from error
+
+
+def to_text(name: str) -> str:
+    r"""A name of Unicode alone: a byte 0xff that is none, which Python has as \udcff, is spelt."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _in_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return to_text(value)
+    if isinstance(value, Mapping):
+        return {_in_unicode(key): _in_unicode(item) for key, item in value.items()}
+    return list(map(_in_unicode, value)) if isinstance(value, (list, tuple)) else value
 
 
 Fields = TypeVar("Fields")

@@ -130,11 +130,11 @@ def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
     log = out / "poses.jsonl"
     kept = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(kept[:3]) + kept[3][:40])  # killed within the fourth line
-    for picture in out.glob("*.png"):
-        picture.unlink()
+    drawn = {path: path.stat().st_mtime_ns for path in sorted(out.glob("*.png"))}
     result = run(photos, "--whole", "--out", out, "--resume", "--json", "--coco", out / "coco.json")
     assert len(result.stdout.splitlines()) == 2
-    assert sorted(path.name for path in out.glob("*.png")) == ["004.png", "005.png"]
+    anew = [path.name for path, time in drawn.items() if path.stat().st_mtime_ns != time]
+    assert anew == ["004.png", "005.png"]
     rows = lines(log.read_text())
     expected = lines((whole / "poses.jsonl").read_text())
     assert [row["image"] for row in rows] == [row["image"] for row in expected]
@@ -151,6 +151,64 @@ def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
     log.write_bytes(kept[0] + b"nonsense\n" + kept[1])
     failed = run(photos, "--whole", "--out", out, "--resume", code=1)
     assert "poses.jsonl, line 2: no JSON object but b'nonsense'" in failed.output
+
+
+def test_a_lone_photo_into_a_folder(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As several: a pattern may stand for one."""
+    photo, out = photos / "001.png", tmp_path / "out"
+    run(photo, "--whole", "--no-pictures", "--out", out)
+    run(photo, "--whole", "--no-pictures", "--out", f"{tmp_path}/v1.2/")
+    for folder in (out, tmp_path / "v1.2"):
+        [row] = lines((folder / "poses.jsonl").read_text())
+        assert row["image"] == str(photo)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert "1 pictures, 1 people" in run(photo, "--whole", "--resume").stdout
+    assert len(lines((tmp_path / "poses" / "poses.jsonl").read_text())) == 1
+    other = tmp_path / "others" / "001.png"
+    other.parent.mkdir()
+    other.write_bytes(b"another photo")
+    for place in (other, other.parent):
+        failed = run(photo, "--whole", "--out", place, code=1)
+        assert f"{other} is there and would be drawn over" in failed.output
+        assert other.read_bytes() == b"another photo"
+    run(photo, "--whole", "--out", other, "--overwrite")
+    Image.open(other).verify()
+    for _ in range(2):
+        run(photo, "--whole")  # poses.png is for the last drawing
+
+
+def test_resume_draws_what_is_missing(photos: Path, tmp_path: Path) -> None:
+    options = ("--whole", "--model", "fast", "--out", tmp_path / "out")
+    run(photos, *options)
+    (tmp_path / "out" / "002.png").unlink()
+    before = (tmp_path / "out" / "003.png").stat().st_mtime_ns
+    run(photos, *options, "--resume")
+    assert (tmp_path / "out" / "002.png").is_file()
+    assert (tmp_path / "out" / "003.png").stat().st_mtime_ns == before
+    assert len(lines((tmp_path / "out" / "poses.jsonl").read_text())) == 5
+
+
+def test_drawing_does_not_change_the_poses(tmp_path: Path) -> None:
+    """Large JPEGs are decoded smaller for the network, at their size to be drawn on."""
+    photo = tmp_path / "large.jpg"
+    with Image.open(demo_image()) as image:
+        image.convert("RGB").resize((2048, 2048)).save(photo)
+    options = (photo, "--model", "fast", "--json")
+    plain = run(*options, "--no-pictures").stdout
+    [poses], [drawn], [small] = (
+        [row["poses"] for row in lines(text)]
+        for text in (
+            plain,
+            run(*options, "--out", tmp_path / "a.png").stdout,
+            run(*options, "--out", tmp_path / "b.png", "--max-side", 1500).stdout,
+        )
+    )
+    assert poses == drawn == small
+    with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
+        assert (a.size, b.size) == ((2048, 2048), (1500, 1500))
 
 
 def test_a_corrupt_picture_is_reported_and_the_rest_goes_on(photos: Path, tmp_path: Path) -> None:
@@ -410,7 +468,7 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{film}", "--box", "900,900,950,950"], "outside the image of 320 x 240"),
         (["{film}", "--coco", "{folder}/c.json"], "--coco is for pictures"),
         (["{film}", "--boxes", "{folder}/b.json"], "--boxes is for pictures; a video takes --box"),
-        (["{film}", "--resume"], "--resume is for several pictures"),
+        (["{film}", "--resume"], "--resume is for pictures"),
         (["{folder}/absent.mp4"], "there is no file"),
         (["{folder}/bad.mp4"], "bad.mp4 is no video that ffmpeg can read"),
         (["--camera", "97"], "cannot open webcam /dev/video97"),
@@ -422,7 +480,9 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{photos}", "--coco", "{folder}/none/c.json"], "there is no folder"),
         (["{photos}", "--coco", "poses/poses.jsonl"], "poses.jsonl is where the poses go"),
         (["{photos}", "--boxes", "{folder}/absent.json"], "absent.json cannot be read as JSON"),
-        (["{photos}/001.png", "--overwrite"], "--overwrite is for several pictures"),
+        (["{film}", "--out", "{folder}/bad.mp4"], "bad.mp4 is there and would be written over"),
+        (["{photos}/001.png", "--out", "{photos}/002.png"], "002.png is there and would be drawn"),
+        ([""], "an empty name stands for no picture"),
         (["{photos}/001.png", "--out", "{photos}/001.png"], "001.png is what is read"),
         (["{photos}/001.png", "--out", "a.jpg", "--format", "png"], "--format png or --out a.jpg"),
         (["{photos}/001.png", "--no-pictures", "--out", "a.jpg"], "--out is for drawings"),

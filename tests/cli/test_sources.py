@@ -199,17 +199,28 @@ def test_files_folders_and_patterns_are_taken_once(
 
 
 def test_names_that_are_no_unicode(tmp_path: Path) -> None:
-    """Older systems and archives leave such names; JSON has their bytes as surrogates."""
+    """Older systems and archives leave such names; JSON has no word for their bytes."""
     photo = tmp_path / os.fsdecode(b"caf\xe9.jpg")
     try:
         photo.write_bytes(jpeg())
     except OSError:
         pytest.skip("this file system takes Unicode only")
     out = tmp_path / "out"
-    run(tmp_path, *FAST, "--whole", "--out", out)
-    assert (out / photo.name).is_file()
-    [row] = rows((out / "poses.jsonl").read_text())
-    assert row["image"] == str(photo)
+    for options in ((), ("--resume",)):
+        run(tmp_path, *FAST, "--whole", "--out", out, *options)
+        assert (out / photo.name).is_file()
+        [row] = rows((out / "poses.jsonl").read_text())
+        assert row["image"] == f"{tmp_path}/caf\\udce9.jpg"
+        json.dumps(row, ensure_ascii=False).encode()  # is Unicode
+
+
+def test_names_of_two_lines_are_told_in_one(tmp_path: Path) -> None:
+    (tmp_path / "a\nb.jpg").write_bytes(jpeg())
+    (tmp_path / "c\nd.jpg").write_bytes(b"no picture")
+    found = run(tmp_path, *FAST, "--out", tmp_path / "out", "--no-pictures", code=1)
+    assert "a\\nb.jpg': nobody found" in found.stderr
+    assert "c\\nd.jpg' is not a whole image" in found.stderr
+    assert not any(line.startswith(("b.jpg", "d.jpg")) for line in found.stderr.splitlines())
 
 
 # Drawings
