@@ -178,11 +178,13 @@ def _is_video(sources: tuple[str, ...], out: Path | None) -> bool:
 
     Videos with other sources, or elsewhere, are refused.
     """
+    from gatedpose.media import animations
     from gatedpose.media.download import is_url
-    from gatedpose.media.video import ANIMATIONS, READ_SUFFIXES, SUFFIXES
+    from gatedpose.media.video import READ_SUFFIXES, SUFFIXES
 
     suffixes = {Path(source).suffix.lower() for source in sources}
-    if out and out.suffix.lower() in SUFFIXES and len(sources) == 1 and suffixes <= ANIMATIONS:
+    animated = len(sources) == 1 and suffixes <= animations.SUFFIXES
+    if animated and out and out.suffix.lower() in SUFFIXES:
         return True
     videos = [
         s for s in sources if Path(s).suffix.lower() in READ_SUFFIXES and not Path(s).is_dir()

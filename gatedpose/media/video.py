@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gatedpose.errors import VideoError, in_range, require
 from gatedpose.files.whole import whole_file
+from gatedpose.media import animations
 from gatedpose.media.images import ImageSource, read_image, to_pil
 
 LOG = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ READ_SUFFIXES = (  # of files that commands take for videos: cameras and recorde
     *SUFFIXES, ".3g2", ".3gp", ".asf", ".flv", ".m2ts", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
     ".ts", ".vob", ".wmv",
 )  # fmt: skip
-ANIMATIONS = {".gif", ".apng"}  # pictures to commands, unless the output is a video
 CODECS = {".avi": ("mpeg4",), ".webm": ("libvpx-vp9", "libvpx")}  # the first that ffmpeg has
 USUAL_CODECS = ("libx264", "mpeg4")
 WIDEST = 8  # a pixel, as a multiple of its height; DVDs' are up to 1.5
@@ -111,8 +111,18 @@ class Video(Iterator[Frame]):
             LOG.warning(f"{self.name}: {len(damage)} damaged parts passed over: {damage[-1]}")
 
 
+class _Animation(Video):
+    """The same of an animated picture, whose frames all come, with the times that it gives them."""
+
+    def __init__(self, path: Path) -> None:
+        times = animations.frame_times(path)
+        self.name, self.count = str(path), len(times) - 1
+        self.rate = Fraction(self.count / times[-1]).limit_denominator(1000)
+        self._frames = map(Frame, times[:-1], animations.frame_images(path))
+
+
 def read_video(path: str | os.PathLike[str]) -> Video:
-    """Opens a video file; a loop over it gives `time, image` of each frame.
+    """Opens a video or animation; a loop over it gives `time, image` of each frame.
 
     Frames are as a player shows them: turned and mirrored by the file's display matrix, which
     phones write, and stretched where its pixels are not square, as on DVDs.
@@ -122,12 +132,14 @@ def read_video(path: str | os.PathLike[str]) -> Video:
         VideoError: For what is no video; see also `Video`.
         ImportError: Without PyAV.
     """
-    av = _import_av()
     path = Path(path)
     if path.is_dir():
         raise VideoError(f"{path} is a folder, not a video")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path} (looked from {Path.cwd()})")
+    if path.suffix.lower() in animations.SUFFIXES:
+        return _Animation(path)
+    av = _import_av()
     # Before version 19 titles that are no UTF-8 are an error, unless one says otherwise.
     old = int(av.__version__.partition(".")[0]) < 19
     lenient = {"metadata_errors": "replace"} if old else {}

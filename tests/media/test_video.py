@@ -5,11 +5,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from gatedpose.errors import VideoError
@@ -272,6 +274,34 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "torn.mp4").write_bytes(whole[: len(whole) // 2])  # the index is at the end
     with pytest.raises(VideoError, match=r"torn\.mp4"):
         read_video(tmp_path / "torn.mp4")
+
+
+@pytest.mark.parametrize("durations", [None, 20, [40, 200, 70, 100, 100]])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".apng"])
+def test_animations_lose_no_frame(suffix: str, durations: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    first, *others = [Image.new("RGB", (48, 32), (50 * n, 9, 9)) for n in range(5)]
+    options = {} if durations is None else {"duration": durations}
+    kind = "PNG" if suffix == ".apng" else None
+    first.save(path, kind, save_all=True, append_images=others, **options)
+    video = read_video(path)
+    times, images = zip(*video, strict=True)
+    each = durations if isinstance(durations, list) else [durations or 100] * 5
+    assert video.count == 5
+    assert times == pytest.approx(np.cumsum([0, *each[:-1]]) / 1000)
+    assert float(video.rate) == pytest.approx(5000 / sum(each), rel=0.01)
+    shades = [float(image[0].float().mean()) for image in images]
+    assert shades == pytest.approx([0, 50, 100, 150, 200], abs=3)
+    with VideoWriter(tmp_path / "b.mp4", video.rate) as writer:
+        for time, image in zip(times, images, strict=True):
+            writer.write(image, time)
+    assert len(list(read_video(tmp_path / "b.mp4"))) == 5
+
+
+def test_animations_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(b"no film")
+    with pytest.raises(VideoError, match=r"cannot read the animation: .*a\.gif is not a whole"):
+        read_video(tmp_path / "a.gif")
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
