@@ -133,13 +133,13 @@ def read_video(path: str | os.PathLike[str]) -> Video:
         ImportError: Without PyAV.
     """
     path = Path(path)
+    av = None if path.suffix.lower() in animations.SUFFIXES else _import_av()
     if path.is_dir():
         raise VideoError(f"{path} is a folder, not a video")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path} (looked from {Path.cwd()})")
-    if path.suffix.lower() in animations.SUFFIXES:
+    if av is None:
         return _Animation(path)
-    av = _import_av()
     # Before version 19 titles that are no UTF-8 are an error, unless one says otherwise.
     old = int(av.__version__.partition(".")[0]) < 19
     lenient = {"metadata_errors": "replace"} if old else {}

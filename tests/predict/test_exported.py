@@ -162,7 +162,7 @@ def test_command(tmp_path: Path) -> None:
     )
     assert made.exit_code == 0, made.output
     assert "OpenVINO against PyTorch in float32" in made.output
-    words = ["predict", "--demo", "--json", "--out", str(tmp_path / "p.png")]
+    words = ["predict", "--demo", "--json", "--out", str(tmp_path / "p.png"), "--overwrite"]
     for model in (file, "gated_hg_1s_68"):
         done = runner.invoke(main, [*words, "--model", model])
         assert done.exit_code == 0, done.output
