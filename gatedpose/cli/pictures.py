@@ -80,7 +80,7 @@ def predict_pictures(
                 log.add(facts)
             else:
                 rows.append(facts)
-            _tell(bar, facts, job.as_json, single)
+            _tell(bar, facts, job.as_json, len(sources) == 1)
     asked = {real_name(source.name) for source in sources}
     rows = [row for row in rows if real_name(row["image"]) in asked]
     if coco:
@@ -98,12 +98,12 @@ def _count(rows: Sequence[Facts]) -> str:
     return f"{len(rows)} pictures, {people} people{nobody}"
 
 
-def _tell(bar: Any, facts: Facts, as_json: bool, single: bool) -> None:
+def _tell(bar: Any, facts: Facts, as_json: bool, alone: bool) -> None:
     if not facts["poses"]:
         bar.write(f"{in_line(facts['image'])}: nobody found", file=sys.stderr)
     if as_json:
         bar.write(to_json(facts))
-    elif single:
+    elif alone:
         bar.write(pose_text({"picture": "-", **facts}))
 
 

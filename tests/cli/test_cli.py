@@ -198,7 +198,7 @@ def test_predict_one_photo_with_boxes(photos: Path, tmp_path: Path) -> None:
     text = run("predict", photos / "a1.jpg", "--whole", "--out", tmp_path / "drawn").output
     assert (tmp_path / "drawn" / "a1.jpg").stat().st_size > 0  # no suffix: a folder
     assert "right ankle" in text
-    assert "confidence" in text
+    assert "score" in text
 
 
 @pytest.mark.parametrize(
