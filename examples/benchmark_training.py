@@ -30,6 +30,7 @@ from gatedpose.batches.crops import PACK_SIZE, Crops
 from gatedpose.device import keep_freed_memory
 from gatedpose.research.bench import peak_mb
 from gatedpose.skeleton import LSP14
+from gatedpose.training.devices import make_accelerator
 from gatedpose.training.groups import Phase
 from gatedpose.training.recipes import LSP, Recipe
 from gatedpose.training.trainer import Trainer
@@ -81,7 +82,9 @@ def measure(way: str, recipe: Recipe, model: str, crops: Crops, steps: int, turn
     """Trains a fresh network for a while."""
     network = gatedpose.create_model(model, num_keypoints=14)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(network, crops, torch.ones(PEOPLE), crops, LSP14, recipe, Path(folder))
+        data = crops, torch.ones(PEOPLE), crops, LSP14
+        accelerator = make_accelerator(recipe.precision)
+        trainer = Trainer(accelerator, network, *data, recipe, Path(folder))
         fresh, same = trainer.batches(), repeat(next(trainer.batches()))
         steps_a_second(trainer, fresh, 3)  # to warm up
         rates = [

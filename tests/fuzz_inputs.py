@@ -38,6 +38,7 @@ from gatedpose.media.video import VideoWriter, read_video
 from gatedpose.models.saved import save_model
 from gatedpose.predict.exported import ExportedNetwork
 from gatedpose.skeleton import COCO17, LSP14
+from gatedpose.training.devices import make_accelerator
 from gatedpose.training.log import Journal
 from gatedpose.training.recipes import RECIPES, Phase, Recipe, find_recipe
 from gatedpose.training.trainer import Trainer
@@ -306,7 +307,9 @@ def trainer(folder: Path) -> Trainer:
     model = gatedpose.create_model("gated_hg_1s_68", width=8, depth=2, num_keypoints=14)
     images = torch.randint(0, 256, (4, 3, 104, 104), dtype=torch.uint8)
     people = Crops(images, 20 + 60 * torch.rand(4, 14, 2), torch.ones(4, 14, dtype=torch.bool))
-    return Trainer(model, people, torch.ones(4), people, LSP14, TINY, folder)
+    return Trainer(
+        make_accelerator("no"), model, people, torch.ones(4), people, LSP14, TINY, folder
+    )
 
 
 def checkpoint(draw: random.Random, folder: Path) -> tuple[str, Callable[[], bool]]:

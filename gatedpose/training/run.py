@@ -113,8 +113,8 @@ def train(
             train_crops = corrected(train_crops, corrections, skeleton)
         _warn_of_unlearnt(train_crops, skeleton)
         draws = torch.cat([torch.full((len(part.people),), part.weight) for part in parts])
-        data = train_crops, draws, val_crops, skeleton
-        trainer = Trainer(model, *data, recipe, out, teacher=teacher, watch_every=watch_every)
+        training = model, train_crops, draws, val_crops, skeleton, recipe, out
+        trainer = Trainer(accelerator, *training, teacher=teacher, watch_every=watch_every)
         averaged = trainer.run()
         if not trainer.main:
             return None

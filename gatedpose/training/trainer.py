@@ -3,29 +3,33 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gatedpose.batches.augment import Batch, augment
+from gatedpose.batches.augment import NONE, Batch, augment
 from gatedpose.batches.crops import Crops, batches
 from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck
+from gatedpose.geometry import CROP_MARGIN
+from gatedpose.heatmaps import decode
+from gatedpose.media.drawing import contact_sheet, draw_poses
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.skeleton import Skeleton
-from gatedpose.training.devices import make_accelerator
 from gatedpose.training.loop import Loop
 from gatedpose.training.losses import heatmap_loss
 from gatedpose.training.recipes import Recipe
-from gatedpose.training.schedule import check_batches
-from gatedpose.training.watch import watch
 
-CALIBRATION_BATCH = 64
+CALIBRATION_BATCH, WATCH_BATCH = 64, 16
 
 
 class Trainer(Loop[Batch]):
     """Trains one network of joints, see `Loop`; writes samples.png, too: predictions.
 
     Args:
+        accelerator: See `make_accelerator`.
         model: Network of `skeleton.num_keypoints` heatmaps, freshly made.
         crops: Training people.
         draws: (N,) how often each of them is drawn, in relation to the others.
@@ -42,6 +46,7 @@ class Trainer(Loop[Batch]):
 
     def __init__(
         self,
+        accelerator: Any,
         model: HeatmapNetwork,
         crops: Crops,
         draws: Tensor,
@@ -55,8 +60,6 @@ class Trainer(Loop[Batch]):
     ) -> None:
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
         self.joints = skeleton.joints
-        accelerator = make_accelerator(recipe.precision)
-        check_batches(recipe, accelerator.num_processes, len(crops), model)
         super().__init__(accelerator, model, recipe, out, watch_every)
         device = accelerator.device
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last) if teacher else None
@@ -124,3 +127,40 @@ class Trainer(Loop[Batch]):
             crops = self.crops.take(next(drawn)).shrunk(self.phase.size)
             images = self._augmented(crops, generator).images
             yield images.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def watch(model: nn.Module, val: Crops, skeleton: Skeleton, size: int) -> tuple[Score, Tensor]:
+    """A quick look at a network in training: PCK@0.2 on crops, without flip test, and a picture.
+
+    Joints other than LSP's, or LSP's without anybody's torso, are scored with the longer side of
+    the box as normaliser.
+
+    The figure of record comes from `gatedpose evaluate`, on whole images.
+    """
+    model.eval()
+    device, preprocessing = next(model.parameters()).device, Preprocessing.of(model)
+    val = val.shrunk(size)
+    pred: list[Tensor] = []
+    target: list[Tensor] = []
+    pictures: list[Tensor] = []
+    for indices in torch.split(torch.arange(len(val)), WATCH_BATCH):
+        crops, generator = val.take(indices).to(device), torch.Generator()
+        batch = augment(crops, (size, size), skeleton, NONE, preprocessing, generator)
+        points, scores = decode(model(batch.images)[:, -1])
+        pred.append(points.cpu())
+        target.append(batch.keypoints.cpu())
+        if len(pictures) < 16:
+            colours = preprocessing.colours(batch.images)
+            for image, keypoints, score in zip(colours, points, scores, strict=True):
+                picture = (image.clamp(0, 1) * 255).to(torch.uint8).cpu()
+                pictures.append(
+                    draw_poses(picture, keypoints[None].cpu(), score[None].cpu(), skeleton, scale=1)
+                )
+    points_and_truth = torch.cat(pred).numpy(), torch.cat(target).numpy()
+    labelled, sides = val.labelled.numpy(), np.full(len(val), size / CROP_MARGIN)
+    if has_lsp_torso(labelled, skeleton):
+        found = lsp_pck(*points_and_truth, labelled, skeleton=skeleton)
+    else:
+        found = pck(*points_and_truth, sides, labelled)
+    return found, contact_sheet(pictures[:16], 4)

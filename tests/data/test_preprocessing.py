@@ -14,10 +14,10 @@ from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.export import input_facts
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.skeleton import LSP14
+from gatedpose.training.devices import make_accelerator
 from gatedpose.training.groups import Phase
 from gatedpose.training.recipes import Recipe
-from gatedpose.training.trainer import Trainer
-from gatedpose.training.watch import watch
+from gatedpose.training.trainer import Trainer, watch
 
 MEAN, STD = (0.25, 0.5, 0.75), (0.5, 0.25, 0.125)
 OWN = {"mean": MEAN, "std": STD, "input_size": (3, 64, 128)}
@@ -81,7 +81,7 @@ def test_training_its_teacher_and_the_looks_at_it(tmp_path: Path) -> None:
     recipe = replace(recipe, augmentation=replace(recipe.augmentation, colour=0.0))
     crops = people((51, 51, 51))
     args = crops, torch.ones(2), crops, LSP14, recipe, tmp_path / "out"
-    Trainer(student, *args, teacher=teacher).run()
+    Trainer(make_accelerator("no"), student, *args, teacher=teacher).run()
     own = torch.tensor([-0.1, -1.2, -4.4]).view(3, 1, 1)
     imagenets = Preprocessing().normalise(torch.full((3, 1, 1), 0.2))
     assert seen

@@ -18,7 +18,7 @@ from gatedpose.cli import main
 from gatedpose.data.own import own
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.metrics import Score
-from gatedpose.training.watch import watch
+from gatedpose.training.trainer import watch
 
 JOINTS = ["left tip", "right tip", "head"]
 COLOURS = ["royalblue", "darkorange", "seagreen"]
