@@ -11,6 +11,7 @@ from gatedpose.catalogue import paper_text, score_label, weights_table
 from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.evaluation.plots import BLUE, GREEN, ORANGE, new_figure, png
+from gatedpose.files.typed_json import to_text
 from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.profiling import Profile, profile
 from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
@@ -222,7 +223,7 @@ def score_text(facts: Facts) -> str:
 
 def pose_text(facts: Facts) -> str:
     """An image's poses for people: "image", "picture" and "poses", each as `Pose.to_dict`."""
-    lines = [f"{facts['image']} -> {facts['picture']}"]
+    lines = [to_text(f"{facts['image']} -> {facts['picture']}")]
     for number, pose in enumerate(facts["poses"]):
         lines.append(f"person {number}, box {', '.join(f'{v:g}' for v in pose['box'])}")
         lines += [
