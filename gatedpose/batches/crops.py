@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -112,7 +111,8 @@ def coded(sample: Sample, size: int, quality: int = QUALITY) -> Crops:
     """The crop of one person, as JPEG."""
     crop, points = cut(sample, size)
     images = cast(Tensor, JpegImages.of([crop], size, quality))
-    return Crops(images, points[None], **_flags([sample]), ids=(sample.id,))
+    labelled, absent = map(torch.from_numpy, (sample.labelled, sample.absent_joints))
+    return Crops(images, points[None], labelled[None], absent[None], (sample.id,))
 
 
 def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
@@ -124,13 +124,6 @@ def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
     return pack_each(samples, lambda sample: coded(sample, size), "packing crops", "person")
 
 
-def _flags(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """Which joints are labelled, and which are absent."""
-    labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
-    absent = torch.from_numpy(np.stack([sample.absent_joints for sample in samples]))
-    return {"labelled": labelled, "absent": absent}
-
-
 def packed(samples: list[Sample], path: Path) -> Crops:
     """The crops in `path`, made from `samples` first if the file is not there.
 
@@ -140,8 +133,7 @@ def packed(samples: list[Sample], path: Path) -> Crops:
         ImageError: See `pack`.
     """
     tensors = kept(path, {"annotations": digest(samples)}, lambda: pack(samples).tensors())
-    # Packs of an earlier version hold no flags.
-    return Crops.of({**_flags(samples), **tensors}, ids=tuple(sample.id for sample in samples))
+    return Crops.of(tensors, ids=tuple(sample.id for sample in samples))
 
 
 def digest(samples: Sequence[Sample], size: int = PACK_SIZE, quality: int = QUALITY) -> str:

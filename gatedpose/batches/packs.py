@@ -191,17 +191,16 @@ def read_pack(path: Path, right: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
+            told = (file.metadata() or {})["about"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if "about" in about:  # crops that an earlier version packed have no more than a digest
-            about = dict(parse_json(about["about"], "what it says of itself"))
-    except (SafetensorError, TypeError, ValueError) as error:
+        about = dict(parse_json(told, "what it says of itself"))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path} is damaged ({error}): copy it again, or pack anew") from error
     for key, value in right.items():
         if (found := about.get(key)) != value:
             text = f"other {key}, {found!r:.70} and not {value!r:.70}: remove it to pack anew"
             raise DatasetError(f"{path} was packed from {text}")
-    if "sha256" in about and about.pop("sha256") != _digest(about, tensors):
+    if about.pop("sha256", None) != _digest(about, tensors):
         raise DatasetError(f"{path} is damaged (its sha256 is another): copy it, or pack anew")
     return about, tensors
 

@@ -104,15 +104,8 @@ def require_free(folder: Path, split: str) -> None:
 
 
 def holds_shards(folder: str | Path) -> bool:
-    """Whether a folder holds a split that `pack_shards` wrote.
-
-    Raises:
-        DatasetError: If an earlier version wrote it.
-    """
-    kinds = {path.suffix for path in Path(folder).glob("*-00000.*")}
-    if ".tar" in kinds and ".safetensors" not in kinds:
-        raise DatasetError(f"{folder} holds shards of an earlier version, as .tar: pack them anew")
-    return ".safetensors" in kinds
+    """Whether a folder holds a split that `pack_shards` wrote."""
+    return any(Path(folder).glob("*-00000.safetensors"))
 
 
 def load_shards(folder: str | Path, split: str, dataset: str) -> tuple[Crops, Skeleton]:

@@ -227,11 +227,9 @@ class Loop(ABC, Generic[Seen]):
         folder.save_checkpoint(self.out, state)
 
     def _restore(self) -> None:
-        # A checkpoint of an earlier version has not yet all fields, which are at their defaults.
-        standard = vars(type(self.ema.module.config)())
         with folder.damage_named(self.out):
             state = folder.load_checkpoint(self.out)
-            told = {**standard, **state["network"]}
+            told = dict(state["network"])
         folder.require_same(f"{self.out} holds a training of another network", told, self.network)
         with folder.damage_named(self.out):
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])

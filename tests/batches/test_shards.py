@@ -179,14 +179,6 @@ def test_shards_are_recognised(folder: Path, tmp_path: Path) -> None:
     assert not holds_shards(other)
 
 
-def test_shards_of_an_earlier_version(folder: Path, tmp_path: Path) -> None:
-    (folder / "train-00000.tar").touch()
-    assert holds_shards(folder)  # packed anew beside them
-    (tmp_path / "train-00000.tar").touch()
-    with pytest.raises(DatasetError, match=r"holds shards of an earlier version, as \.tar: pack"):
-        holds_shards(tmp_path)
-
-
 # What cannot be packed
 
 
