@@ -186,7 +186,7 @@ def test_a_journal_says_what_made_it(tmp_path: Path) -> None:
         "n": 1,
         "made_by": {"model": "a", "flip": False},
     }
-    changes = r"made otherwise \(model 'a' -> 'b', flip False -> True\)"
+    changes = r"made otherwise \(flip False -> True, model 'a' -> 'b'\)"
     with pytest.raises(InputError, match=changes):
         JsonLines(path, resume=True, made_by={"model": "b", "flip": True})
     made_by = {"model": "a", "flip": False}

@@ -19,6 +19,7 @@ Array = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
 LSP_TORSO = ("left shoulder", "right hip")
+DIAGONALS = (LSP_TORSO, ("right shoulder", "left hip"))  # of a torso
 LIMBS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")  # columns of a left and a right
 HEAD_SIZE = 0.6  # of the diagonal of MPII's head box
 
@@ -153,17 +154,28 @@ def lsp_pck(
     target = np.asarray(target, dtype=float)
     if target.ndim != 3 or target.shape[1:] != (LSP14.num_keypoints, 2):
         raise InputError(f"lsp_pck: target must be (N, 14, 2), got {target.shape}")
-    shoulder, hip = joint_indices(skeleton, LSP_TORSO)
-    normaliser = np.linalg.norm(target[:, shoulder] - target[:, hip], axis=1)
-    if mask is not None:
-        mask = np.asarray(mask, dtype=bool)
-        if mask.shape != target.shape[:2]:
-            raise InputError(f"lsp_pck: mask must be {target.shape[:2]}, got {mask.shape}")
-        known = mask[:, [shoulder, hip]].all(axis=1)
-        normaliser = np.where(known, normaliser, np.nan)
+    mask = np.ones(target.shape[:2], bool) if mask is None else np.asarray(mask, dtype=bool)
+    if mask.shape != target.shape[:2]:
+        raise InputError(f"lsp_pck: mask must be {target.shape[:2]}, got {mask.shape}")
+    normaliser = torso_lengths(target, mask, skeleton, (LSP_TORSO,))
     columns = {"Head": joint_indices(skeleton, ("neck", "head top")), **limb_columns(skeleton)}
     score = pck(pred, target, normaliser, mask, threshold, columns)
     return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip)")
+
+
+def torso_lengths(
+    target: Array,
+    mask: Mask,
+    skeleton: Skeleton,
+    diagonals: Sequence[tuple[str, str]] = DIAGONALS,
+) -> npt.NDArray[np.float64]:
+    """(N,) lengths of the first of a torso's diagonals that is labelled; NaN where none is."""
+    target, lengths = np.asarray(target, dtype=float), np.full(len(target), np.nan)
+    for ends in reversed(diagonals):
+        a, b = joint_indices(skeleton, ends)
+        found = np.linalg.norm(target[:, a] - target[:, b], axis=1)
+        lengths = np.where(mask[:, [a, b]].all(axis=1), found, lengths)
+    return lengths
 
 
 def has_lsp_torso(mask: Mask, skeleton: Skeleton) -> bool:

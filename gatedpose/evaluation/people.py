@@ -4,9 +4,8 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from gatedpose.evaluation.metrics import Array, Mask, Score, joint_indices, limb_columns, pck
+from gatedpose.evaluation.metrics import Array, Mask, Score, limb_columns, pck, torso_lengths
 from gatedpose.skeleton import Skeleton
 
 # COCO's spread of what annotators mark, as a share of the root of a person's
@@ -48,16 +47,6 @@ def torso_pck(
     score = pck(pred, target, normaliser, mask, threshold, columns)
     people = int((np.isfinite(normaliser) & mask.any(axis=1)).sum())
     return replace(score, metric=f"{score.metric} (normaliser: the torso of {people} people)")
-
-
-def torso_lengths(target: Array, mask: Mask, skeleton: Skeleton) -> npt.NDArray[np.float64]:
-    """(N,) lengths of the torso's diagonal, see `torso_pck`; NaN where none is labelled."""
-    target, lengths = np.asarray(target, dtype=float), np.full(len(target), np.nan)
-    for ends in (("right shoulder", "left hip"), ("left shoulder", "right hip")):
-        a, b = joint_indices(skeleton, ends)
-        found = np.linalg.norm(target[:, a] - target[:, b], axis=1)
-        lengths = np.where(mask[:, [a, b]].all(axis=1), found, lengths)
-    return lengths
 
 
 def mean_oks(pred: Array, target: Array, mask: Mask, areas: Array, skeleton: Skeleton) -> float:

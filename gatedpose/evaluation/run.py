@@ -18,8 +18,8 @@ from gatedpose.catalogue import Averaging
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.samples import Sample
 from gatedpose.errors import InputError
-from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck, pckh
-from gatedpose.evaluation.people import mean_oks, torso_lengths, torso_pck
+from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck, pckh, torso_lengths
+from gatedpose.evaluation.people import mean_oks, torso_pck
 from gatedpose.evaluation.predictions import Points
 from gatedpose.files.whole import write_whole
 from gatedpose.predict.predictor import Predictor

@@ -12,6 +12,12 @@ from gatedpose.files.whole import lock, write_whole
 Row = dict[str, Any]
 
 
+def changes_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which fields are not as before, in words; "" if none."""
+    names = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    return ", ".join(f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in names)
+
+
 class JsonLines:
     """A file of JSON objects, one a line, that keeps what was added when the program is killed.
 
@@ -73,8 +79,7 @@ class JsonLines:
         if not isinstance(before, dict):
             changes = "its first line does not say what made it"
         else:
-            names = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-            changes = ", ".join(f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in names)
+            changes = changes_of(before, now)
         if changes:
             raise InputError(
                 f"{self.path} was made otherwise ({changes}): resume it as it was begun, begin "

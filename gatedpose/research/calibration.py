@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from gatedpose.data.samples import Sample
 from gatedpose.errors import InputError, require
-from gatedpose.evaluation.people import torso_lengths
+from gatedpose.evaluation.metrics import torso_lengths
 from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.evaluation.run import Evaluation
 from gatedpose.models.calibration import Calibration, Numbers

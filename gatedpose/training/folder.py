@@ -13,6 +13,7 @@ from torch import nn
 
 from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError, WeightsError
+from gatedpose.files.journal import changes_of
 from gatedpose.files.typed_json import from_json, to_json
 from gatedpose.files.whole import check_replaceable, write_whole
 from gatedpose.models.saved import MODEL_FILES
@@ -50,8 +51,7 @@ def note_recipe(out: Path, recipe: Any) -> None:
 
 def require_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises InputError, which begins with `what`, unless all fields are as before."""
-    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    if changes := ", ".join(f"{k} {before.get(k)!r} -> {now.get(k)!r}" for k in names):
+    if changes := changes_of(before, now):
         text = "resume it with that one, or train into another folder"
         raise InputError(f"{what} ({changes}): {text}")
 
