@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatedpose.batches.looks import step_generator
 from gatedpose.batches.packs import QUALITY, JpegImages, Packed, kept, pack_each
 from gatedpose.data.joints import Groups, group_means
 from gatedpose.data.samples import Sample
@@ -156,7 +157,7 @@ def batches(
     """
     step = start
     while True:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        generator = step_generator(seed, step)
         drawn = torch.multinomial(weights, batch_size * world, generator=generator)
         yield drawn[rank * batch_size : (rank + 1) * batch_size]
         step += 1

@@ -44,6 +44,11 @@ class Looks:
         check_ranges("looks", self, {field.name: SHARE for field in fields(Looks)})
 
 
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Random numbers of one step of a training, the same whenever they are asked for again."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
 class Draw:
     """Random numbers of one process's share of a batch, (B,) each, the same on every device."""
 

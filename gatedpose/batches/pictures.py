@@ -25,7 +25,7 @@ from gatedpose.media.photos import fitted
 
 SIDE = 320  # of packed pictures, in pixels
 QUALITY = 88
-FILL = 124  # outside of a packed picture
+PAD = 124  # outside of a packed picture
 LARGEST_SHARE = 1.5  # of a side: a little outside of the picture is let through
 
 
@@ -166,7 +166,7 @@ class Pictures(Packed):
             original = read_image(one.path)
             image, scale = fitted(original, SIDE)
             height, width = image.shape[-2:]
-            square = F.pad(image, (0, SIDE - width, 0, SIDE - height), value=FILL)
+            square = F.pad(image, (0, SIDE - width, 0, SIDE - height), value=PAD)
             images = JpegImages.of([square], SIDE, QUALITY)
             boxes = (one.pixels(*original.shape[-2:]) * scale,)
             flags = (torch.tensor([flag]) for flag in (complete, stretched))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.batches.looks import SHARE, Draw, Looks, change_looks
-from gatedpose.batches.pictures import FILL, Pictures
+from gatedpose.batches.pictures import PAD, Pictures
 from gatedpose.boxmaps import BOX_STRIDE, cell_centres
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import InputError, Range, check_ranges
@@ -87,7 +87,7 @@ def draw_views(
     draw = Draw(len(indices), generator, indices.device, 0, 1)
     matrices = _random_matrices(pictures, indices, size, views, draw)
     packed = pictures.images[indices].float()
-    images = (warp(packed - FILL, matrices, size) + FILL) / 255
+    images = (warp(packed - PAD, matrices, size) + PAD) / 255
     images = preprocessing.normalise(change_looks(images, views, draw))
     placed = _moved(pictures.padded(indices), matrices)
     limit = placed.new_tensor((size[1], size[0]))

@@ -186,15 +186,16 @@ def _place(folder: Path, split: str) -> Place:
         raise DatasetError(f"{folder} {instead}")
     places = _places(folder)
     lower = {name.lower(): place for name, place in reversed(places.items())}
-    meant = next((names for names in ALIASES if split.lower() in names), (split.lower(),))
-    found = [places.get(split), *(lower.get(name) for name in (split.lower(), *meant))]
+    meant = next((names for names in ALIASES if split.lower() in names), ())
+    place = places.get(split)
+    for name in (split.lower(), *meant):
+        place = place or lower.get(name)
     if meant == ALIASES[0] and len(places) == 1 and not set(lower) & set(ALIASES[1] + ALIASES[2]):
-        found += places.values()
-    for place in found:
-        if place:
-            if place.split != split:
-                LOG.info(f"{folder}: {split!r} is {place.file.relative_to(folder)}")
-            return place
+        [place] = places.values()  # the only table there is, and called as no other split
+    if place:
+        if place.split != split:
+            LOG.info(f"{folder}: {split!r} is {place.file.relative_to(folder)}")
+        return place
     if not places:
         raise DatasetError(
             f"{folder} holds no split such as train.json: tables are COCO's, as CVAT, Roboflow and "

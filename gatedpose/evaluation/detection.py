@@ -20,7 +20,7 @@ OVERLAP = 0.5  # intersection over union from which on a box is that of a person
 
 
 @dataclass(frozen=True)
-class People:
+class Listed:
     """The people of one picture.
 
     Attributes:
@@ -77,7 +77,7 @@ class Detections:
         return float(self.scores[mean.argmax()])
 
 
-def surest_right(found: Sequence[Found], people: Sequence[People]) -> float:
+def surest_right(found: Sequence[Found], people: Sequence[Listed]) -> float:
     """Share of the pictures whose surest box is that of a person listed."""
     right = [
         bool((box_iou(boxes[:1], one.boxes) >= OVERLAP).any())
@@ -86,7 +86,7 @@ def surest_right(found: Sequence[Found], people: Sequence[People]) -> float:
     return sum(right) / max(1, len(right))
 
 
-def any_right(found: Sequence[Found], people: Sequence[People]) -> float:
+def any_right(found: Sequence[Found], people: Sequence[Listed]) -> float:
     """Share of the people listed whom some box fits."""
     hits = total = 0
     for (boxes, _), one in zip(found, people, strict=True):
@@ -95,7 +95,7 @@ def any_right(found: Sequence[Found], people: Sequence[People]) -> float:
     return hits / max(1, total)
 
 
-def match(found: Sequence[Found], people: Sequence[People], least: float = 0.0) -> Detections:
+def match(found: Sequence[Found], people: Sequence[Listed], least: float = 0.0) -> Detections:
     """Gives every person at most one box, the surest first, as COCO's evaluation does.
 
     Args:
@@ -154,11 +154,11 @@ def evaluate_finder(
     """
     finder = PersonFinder(name, min_score=LOWEST)
     found: list[Found] = []
-    people: list[People] = []
+    people: list[Listed] = []
     for labelled in tqdm(read_labelled(folder, split), desc=name):
         image = read_image(labelled.path)
         found.append(finder.find(image))
-        people.append(People(labelled.pixels(*image.shape[1:]), image.shape[1]))
+        people.append(Listed(labelled.pixels(*image.shape[1:]), image.shape[1]))
     detections = match(found, people, least)
     recall, score = detections.recall_at(precision)
     taken = MIN_SCORE if min_score is None else min_score

@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from gatedpose.batches.pictures import FILL, Pictures, read_empty, read_labelled
+from gatedpose.batches.looks import step_generator
+from gatedpose.batches.pictures import PAD, Pictures, read_empty, read_labelled
 from gatedpose.batches.views import ViewBatch, draw_views
 from gatedpose.boxmaps import BOX_STRIDE, decode_boxes, encode_boxes
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.evaluation.detection import Found, People, any_right, match, surest_right
+from gatedpose.evaluation.detection import Found, Listed, any_right, match, surest_right
 from gatedpose.files.whole import held
 from gatedpose.geometry import warp
 from gatedpose.models.base import HeatmapNetwork
@@ -96,7 +97,7 @@ class FinderTrainer(Loop[ViewBatch]):
 
     def _drawn(self, step: int) -> ViewBatch:
         """The views of one step; they follow from the recipe's seed and the step."""
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        generator = step_generator(self.recipe.seed, step)
         indices = torch.multinomial(self.draws, self.phase.batch_size, True, generator=generator)
         size, looks = (self.phase.size, self.phase.size), (self.recipe.views, self.preprocessing)
         return draw_views(self.pictures, indices, size, *looks, generator)
@@ -117,7 +118,7 @@ class FinderTrainer(Loop[ViewBatch]):
         for name, pictures in self.val.items():
             found = find_in(self.ema.module, pictures, self.phase.size)
             heights = pictures.sizes[:, 1].tolist()
-            listed = [People(*both) for both in zip(pictures.boxes, heights, strict=True)]
+            listed = [Listed(*both) for both in zip(pictures.boxes, heights, strict=True)]
             if bool(pictures.complete.all()):
                 scores.append(match(found, listed, 1 / 6).recall_at(0.8)[0])
                 more[f"{name}_recall"] = round(100 * scores[-1], 2)
@@ -198,7 +199,7 @@ def find_in(model: HeatmapNetwork, pictures: Pictures, size: int) -> list[Found]
         matrices = torch.zeros(len(indices), 2, 3)
         matrices[:, 0, 0] = matrices[:, 1, 1] = scales
         packed = pictures.images[indices].float()
-        images = preprocessing.normalise((warp(packed - FILL, matrices, (size, size)) + FILL) / 255)
+        images = preprocessing.normalise((warp(packed - PAD, matrices, (size, size)) + PAD) / 255)
         maps = model(images.to(device, memory_format=torch.channels_last))[:, -1].cpu()
         for (boxes, scores), scale in zip(decode_boxes(maps, 0.05), scales, strict=True):
             found.append((boxes / scale, scores))

@@ -19,7 +19,7 @@ from gatedpose.media.images import write_image
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-LOG = "log.csv"
+LOG_FILE = "log.csv"
 
 
 def share_bar(shown: bool = True) -> "tqdm[Any]":
@@ -41,14 +41,14 @@ class Journal:
         self.out, self.start, (self.score, self.label) = out, step, score
         self.rows: list[dict[str, Any]] = []
         self.writer: SummaryWriter | None = None
-        if (out / LOG).exists():
+        if (out / LOG_FILE).exists():
             try:
-                with (out / LOG).open(newline="", encoding="utf-8") as file:
+                with (out / LOG_FILE).open(newline="", encoding="utf-8") as file:
                     self.rows = [row for row in csv.DictReader(file) if self._numbered(row) <= step]
             except (csv.Error, KeyError, TypeError, ValueError) as error:
                 raise InputError(
-                    f"{out / LOG} is no table of a training ({error!r}): remove it, or train into "
-                    "another folder"
+                    f"{out / LOG_FILE} is no table of a training ({error!r}): remove it, or train "
+                    "into another folder"
                 ) from error
 
     def __enter__(self) -> "Journal":
@@ -82,7 +82,7 @@ class Journal:
         writer = csv.DictWriter(table, list(row), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_whole(self.out / LOG, table.getvalue())
+        write_whole(self.out / LOG_FILE, table.getvalue())
         write_whole(self.out / "curves.png", self._curves())
         if sheet is not None:
             write_image(sheet, self.out / "samples.png")

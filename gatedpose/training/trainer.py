@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gatedpose.batches.augment import NONE, Batch, augment
 from gatedpose.batches.crops import Crops, batches
+from gatedpose.batches.looks import step_generator
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck
 from gatedpose.geometry import CROP_MARGIN
@@ -68,12 +69,12 @@ class Trainer(Loop[Batch]):
         """This process's share of the batches that are left of the phase, made on the device."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         phase, seed = self.phase, self.recipe.seed
-        crops, generator = self.crops.shrunk(phase.size), torch.Generator()
+        crops = self.crops.shrunk(phase.size)
         share = phase.batch_size // world
         for indices in batches(self.draws, share, seed, self.progress.step, rank, world):
             if self.progress.images >= phase.images:
                 return
-            generator.manual_seed(seed * 1_000_003 + self.progress.step)
+            generator = step_generator(seed, self.progress.step)
             yield self._augmented(crops.take(indices), generator, rank, world)
 
     def _augmented(

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from gatedpose.evaluation.detection import People, any_right, match, surest_right
+from gatedpose.evaluation.detection import Listed, any_right, match, surest_right
 
 
-def people(*boxes: list[float], height: float = 100.0) -> People:
-    return People(torch.tensor(boxes, dtype=torch.float32).view(-1, 4), height)
+def people(*boxes: list[float], height: float = 100.0) -> Listed:
+    return Listed(torch.tensor(boxes, dtype=torch.float32).view(-1, 4), height)
 
 
 def found(*rows: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
