@@ -23,7 +23,7 @@ import gatedpose
 from gatedpose.batches.pictures import Labelled, read_empty, read_labelled
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
-from gatedpose.predict.looks import DOUBT, LIKELY, UNSURE, FirstLook, LookAgain
+from gatedpose.predict.looks import DOUBT, LIKELY, UNSURE, FirstLook, LookAgain, sureness
 
 LIKELIES = (0.0, 0.7, 0.8, 0.9, 1.0, 1.1)
 LIMITS = (0.5, 0.54, 0.58, 0.62, 0.66, 0.7, 0.74, 0.78, 0.82)
@@ -55,12 +55,12 @@ def see(again: LookAgain, pictures: Iterable[Labelled]) -> list[Seen]:
         boxes, scores = again.finder.find(image, UNSURE)
         found = torch.cat((boxes, scores[:, None]), dim=1)
         known = found[scores >= again.finder.min_score]
-        joints = torch.tensor(again.sureness(image, known)) / again.look.sure
+        joints = torch.tensor(sureness(again.look.predictor, image, known)) / again.look.sure
         joints[known[:, 4] >= DOUBT] = torch.inf
         left = bool((joints >= LIKELY).any()) or not len(found)
-        box, sureness = (found[:0], 0.0) if left else again.twice(image, found[:1])
+        box, surest = (found[:0], 0.0) if left else again.twice(image, found[:1])
         fits = (box_iou(known[:, :4], people) >= 0.5).any(dim=1)
-        seen.append(Seen(fits, joints, sureness, bool((box_iou(box[:, :4], people) >= 0.5).any())))
+        seen.append(Seen(fits, joints, surest, bool((box_iou(box[:, :4], people) >= 0.5).any())))
     return seen
 
 
