@@ -181,11 +181,11 @@ def draw(
 
 def _people(what: str, poses: Pose | Iterable[Pose]) -> list[Pose]:
     """The people of one image, who may be one."""
-    people = [poses] if isinstance(poses, Pose) else list(poses)
+    people = list(poses) if isinstance(poses, Iterable) else [poses]
     for person in people:
         if not isinstance(person, Pose):
             raise InputTypeError(
-                f"{what}: takes the poses of one image, got a list with a {type(person).__name__}; "
+                f"{what}: takes the poses of one image, got a {type(person).__name__}; "
                 "for several images call it once each"
             )
     return people

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import gatedpose
+from gatedpose.errors import InputTypeError
 from gatedpose.evaluation.reports import pose_text
 from gatedpose.media import drawing
 from gatedpose.pose import Pose, draw, to_supervision
@@ -146,8 +147,11 @@ def test_a_lone_pose_is_taken_and_those_of_several_images_are_not() -> None:
     assert draw(picture, TRIPLE).tobytes() == draw(picture, [TRIPLE]).tobytes()
     assert to_supervision(TRIPLE).xy.shape == (1, 3, 2)
     for taker in (lambda poses: draw(picture, poses), to_supervision):
-        with pytest.raises(TypeError, match="takes the poses of one image, got a list with a list"):
-            taker([[TRIPLE]])
+        for wrong, kind in (([[TRIPLE]], "list"), (None, "NoneType")):
+            with pytest.raises(
+                InputTypeError, match=f"takes the poses of one image, got a {kind};"
+            ):
+                taker(wrong)
     assert "flip_pairs" not in repr(TRIPLE)
     blue = np.zeros((40, 40, 3), np.uint8)
     blue[..., 0] = 200  # OpenCV's
