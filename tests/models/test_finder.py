@@ -51,7 +51,7 @@ def test_a_finder_of_other_maps_or_stacks_is_refused() -> None:
 
 
 def test_joints_are_not_to_be_had_of_a_finder() -> None:
-    with pytest.raises(ValueError, match="which joints do the 5 heatmaps"):
+    with pytest.raises(ValueError, match="gated_finder_320 finds people, not their joints"):
         Predictor(gatedpose.create_model(NAME, **TINY))
 
 

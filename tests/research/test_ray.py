@@ -47,7 +47,7 @@ def start(source: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(SCRIPT), str(source), str(out), *options]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(
-        [*command, "--batch-size", str(BATCH)],
+        [*command, "--model", "gated_hg_1s_68.lsp", "--batch-size", str(BATCH)],
         env={**environment, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
