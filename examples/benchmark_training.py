@@ -94,7 +94,8 @@ def measure(way: str, recipe: Recipe, model: str, crops: Crops, steps: int, turn
         drawn = draws_a_second(fresh, steps * turns)
         peak = peak_mb(lambda: trainer.step(next(same)), trainer.accelerator.device)
     medians = [statistics.median(column) for column in zip(*rates, strict=True)]
-    return Speed(way, *(trainer.phase.batch_size * rate for rate in (*medians, drawn)), peak)
+    same_rate, fresh_rate, draws = (trainer.phase.batch_size * r for r in (*medians, drawn))
+    return Speed(way, same_rate, fresh_rate, draws, peak)
 
 
 @click.command(help=__doc__)

@@ -21,7 +21,6 @@ import gatedpose
 from gatedpose.data.readers import read_dataset
 from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.media.images import image_size
-from gatedpose.models.base import HeatmapNetwork
 
 LEAST, FITS = 0.1, 0.5  # IoU of a box that is somebody's, and of one that fits
 TALL = 0.5  # of the picture's height
@@ -37,10 +36,9 @@ def main(
     name: str, folder: Path, split: str, limit: int | None, engine: Literal["openvino"] | None
 ) -> None:
     """See the top of the file."""
-    model: HeatmapNetwork = gatedpose.create_model(name, pretrained=True)
-    if engine:
-        model = gatedpose.optimize(model, engine=engine, precision="float32")
-    predictor = gatedpose.Predictor(model)
+    model = gatedpose.create_model(name, pretrained=True)
+    fast = gatedpose.optimize(model, engine=engine, precision="float32") if engine else model
+    predictor = gatedpose.Predictor(fast)
     samples = read_dataset("own", folder, split)[:limit]
     given = evaluate(predictor, samples, progress=False)
     assert samples[0].skeleton == predictor.skeleton, "the set's joints must be the model's"

@@ -32,7 +32,9 @@ def row(name: str) -> str:
         difference = (model(images) - before).abs().max().item()
     added = sum(gate.alpha.numel() for gate in gates.values())
     model.train()(images).square().sum().backward()
-    reached = sum(bool(gate.alpha.grad.any()) for gate in gates.values())
+    reached = sum(
+        bool(gate.alpha.grad is not None and gate.alpha.grad.any()) for gate in gates.values()
+    )
     foldable = fold_gates(copy.deepcopy(model))
     return f"| {name} | {len(gates)} | {added:,} | {difference:g} | {reached} | {foldable} |"
 

@@ -46,7 +46,7 @@ def accuracy(init: float | None, seed: int, epochs: int) -> float:
             schedule.step()
     with torch.no_grad():
         right = model.eval()(images[held_out]).argmax(dim=1) == labels[held_out]
-    return 100 * right.float().mean().item()
+    return 100 * float(right.float().mean())
 
 
 @click.command(help=__doc__)

@@ -70,7 +70,8 @@ class Seen:
         inside = ((self.points > low - reach) & (self.points < high + reach)).all(axis=1)
         if (sure & inside).sum() < 0.85 * sure.sum():
             return None
-        return sure & inside & (self.scores.min(axis=0) > 0.3)
+        good: np.ndarray = sure & inside & (self.scores.min(axis=0) > 0.3)
+        return good
 
     def absent(self, height: float) -> list[int]:
         """Joints that are below the picture: the box is cut off there, and nothing is seen."""

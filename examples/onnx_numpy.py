@@ -8,13 +8,16 @@ The numbers are a box about the person; without them the whole photo is taken.
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
 
-def crop(photo: Image.Image, box: list[float], facts: dict) -> tuple[np.ndarray, np.ndarray]:
+def crop(
+    photo: Image.Image, box: list[float], facts: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
     """The network's input about a box (x0, y0, x1, y1), and where it lies: left, top, scale.
 
     As `Predictor` does it: what the crop needs of the photo is shrunk with antialiasing, which
@@ -48,7 +51,8 @@ def sample(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
     places = np.clip(places + 1, 0, len(rows) + 1)
     low = np.minimum(places.astype(int), len(rows))
     share = (places - low).reshape(-1, *[1] * (rows.ndim - 1))
-    return (1 - share) * padded[low] + share * padded[low + 1]
+    mixed: np.ndarray = (1 - share) * padded[low] + share * padded[low + 1]
+    return mixed
 
 
 def main(model: str, photo: str, box: str = "") -> None:
@@ -58,7 +62,7 @@ def main(model: str, photo: str, box: str = "") -> None:
         sys.exit(f"{model} gives no keypoints: export it again with --with-decode")
     facts = json.loads(session.get_modelmeta().custom_metadata_map["gatedpose"])
     image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
-    corners = [float(v) for v in box.split(",")] if box else [0, 0, *image.size]
+    corners = [float(v) for v in box.split(",")] if box else [0.0, 0.0, *map(float, image.size)]
     images, (left, top, scale) = crop(image, corners, facts)
     keypoints, scores = session.run(["keypoints", "scores"], {"images": images})
     if told := facts["calibration"]:  # what peaks are worth: the chance that a joint is right

@@ -157,9 +157,8 @@ def main(
     skeleton = SKELETONS[entry["skeleton"]]
     joints = skeleton.num_keypoints
     model = gatedpose.create_model(name, num_keypoints=joints, checkpoint_path=target)
-    if engine:
-        model = gatedpose.optimize(model, engine=engine, precision="float32")
-    predictor = gatedpose.Predictor(model, skeleton, flip_test=True)
+    fast = gatedpose.optimize(model, engine=engine, precision="float32") if engine else model
+    predictor = gatedpose.Predictor(fast, skeleton, flip_test=True)
     if calibrate:
         people = [read_dataset("own", folder, "val") for folder in calibrate]
         known = [known_joints(evaluate(predictor, part), part) for part in people]
@@ -167,7 +166,8 @@ def main(
         entry["calibration"] = vars(fit_calibration(peaks, right))
     if told := entry.get("calibration"):
         predictor.calibration = Calibration(**told)
-    scores, predictions = {}, {}
+    scores: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
     for split, dataset, folder in places:
         samples = read_dataset(dataset, folder, "val")
         result = evaluate(predictor, samples)

@@ -26,7 +26,6 @@ from gatedpose.data.samples import Sample
 from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.files.whole import write_whole
 from gatedpose.media.images import image_size, read_image
-from gatedpose.models.base import HeatmapNetwork
 from gatedpose.predict.looks import CloserLook
 from gatedpose.research.calibration import calibration_error, known_joints, plot_reliability
 
@@ -67,11 +66,10 @@ def main(
     plot: Path | None,
 ) -> None:
     """See the top of the file."""
-    model: HeatmapNetwork = gatedpose.create_model(name, pretrained=True)
-    if engine:
-        model = gatedpose.optimize(model, engine=engine, precision="float32")
+    model = gatedpose.create_model(name, pretrained=True)
+    fast = gatedpose.optimize(model, engine=engine, precision="float32") if engine else model
     side = (size, size) if size else None
-    predictor = gatedpose.Predictor(model, flip_test=True, size=side)
+    predictor = gatedpose.Predictor(fast, flip_test=True, size=side)
     honest = {}
     for text in sets:
         title, _, folder = text.partition("=")

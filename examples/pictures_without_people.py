@@ -62,8 +62,8 @@ def main(imagenet: Path, houses: Path, pets_folder: Path, out: Path) -> None:
         link = out / folder / path.with_suffix(".jpg").name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path.resolve())
-    for folder in sorted(out.iterdir()):
-        click.echo(f"{folder}: {len(list(folder.iterdir()))} pictures")
+    for made in sorted(out.iterdir()):
+        click.echo(f"{made}: {len(list(made.iterdir()))} pictures")
 
 
 if __name__ == "__main__":

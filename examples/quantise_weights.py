@@ -17,12 +17,13 @@ from gatedpose.data.readers import read_dataset
 from gatedpose.engines.quantise import find_ranges, ranges_file, save_ranges
 from gatedpose.engines.runtimes import openvino_graph
 from gatedpose.evaluation import evaluate
+from gatedpose.models.base import HeatmapNetwork
 
 
 class Seen(nn.Module):
     """Stands in for a network and keeps the crops that it is shown."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: HeatmapNetwork) -> None:
         super().__init__()
         self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
         self.batches: list[Tensor] = []

@@ -16,7 +16,7 @@ PARTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
 
 def refreshed_row(row: str, limbs: bool) -> str:
     """A row of the scores by joint as the table of weights has it; `limbs` says which columns."""
-    name, split = re.match(r"\| ([\w.]+), ([\w-]+) \|", row).groups()
+    name, split = re.findall(r"^\| ([\w.]+), ([\w-]+) \|", row)[0]
     score = weights_table()[name].scores[split]
     names = (*PARTS, "Limbs", "Total", "OKS") if limbs else (*PARTS, "Total")
     found = score["columns"]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -43,6 +43,7 @@ from gatedpose.media.images import read_image
 from gatedpose.skeleton import COCO17
 
 LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+PRECISIONS: tuple[Literal["float32"], Literal["int8"]] = ("float32", "int8")
 COLOURS = {"float32": BLUE, "int8": RED}
 
 
@@ -64,14 +65,15 @@ class Way:
 def of_zoo(name: str) -> Iterator[Way]:
     """Weights in the precisions that they have."""
     model = gatedpose.create_model(name, pretrained=True)
-    images = torch.randn(1, 3, 256, 256)
-    for precision in COLOURS:
+    shape = (1, 3, 256, 256)
+    images = torch.randn(shape)
+    for precision in PRECISIONS:
         try:
             ranges = stored_ranges(model) if precision == "int8" else None
         except WeightsError:
             continue
         fast: Any = gatedpose.optimize(
-            model, engine="openvino", precision=precision, ranges=ranges, example_shape=images.shape
+            model, engine="openvino", precision=precision, ranges=ranges, example_shape=shape
         )
         predictor = gatedpose.Predictor(fast, batch_size=1)
 
@@ -195,7 +197,11 @@ def main(
 ) -> None:
     """See the top of the file."""
     folders = {"people": ("own", people), "lsp": ("lsp", lsp)}
-    sets = {f"{k}-{split}": read(*place, split) for k, place in folders.items() if place[1]}
+    sets = {
+        f"{kind}-{split}": read(dataset, folder, split)
+        for kind, (dataset, folder) in folders.items()
+        if folder
+    }
     ways = [way for name in names for way in (of_file if ".onnx" in name else of_zoo)(name)]
     rows = json.loads(out.read_text("utf-8")) if out.is_file() else {}
     for way, (title, samples) in itertools.product(ways, sets.items()):

@@ -48,9 +48,7 @@ def convert_openvino(graph: nn.Module, example: Tensor, dims: list[int]) -> Any:
     ov = openvino()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of shapes that become constants, and of deprecation
-        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
-            graph, example, check_trace=False
-        )
+        traced: Any = torch.jit.trace(graph, example, check_trace=False)
         return ov.convert_model(traced, input=[ov.PartialShape(dims)])
 
 

@@ -202,6 +202,7 @@ class SoftGatedResidual(nn.Module):
         check_range("SoftGatedResidual: in_channels", in_channels, (1, 2**20))
         check_width("SoftGatedResidual: out_channels", out_channels)
         check_range("SoftGatedResidual: groups", groups, (1, 2**20))
+        self.in_channels = in_channels
         half, quarter = out_channels // 2, out_channels // 4
         if in_channels % groups or half % groups:
             raise InputError(
@@ -218,7 +219,7 @@ class SoftGatedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        check_channels("SoftGatedResidual", x, self.conv1.conv.in_channels)
+        check_channels("SoftGatedResidual", x, self.in_channels)
         f1 = self.conv1(x)  # (B, out/2, H, W)
         f2 = self.conv2(f1)  # (B, out/4, H, W)
         f3 = self.conv3(f2)  # (B, out - out/2 - out/4, H, W)
@@ -227,11 +228,7 @@ class SoftGatedResidual(nn.Module):
 
 
 def skip_transform(
-    skip: Skip,
-    channels: int,
-    *,
-    gate: Gate = "channel",
-    **layers: Any,
+    skip: Skip, channels: int, *, gate: Gate = "channel", **layers: Any
 ) -> nn.Module:
     """The layer on a big skip, from encoder to decoder at one resolution (Section III-B).
 
@@ -272,12 +269,7 @@ class SkipMerge(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        merge: Merge = "concat",
-        *,
-        gate: Gate = "channel",
-        **layers: Any,
+        self, channels: int, merge: Merge = "concat", *, gate: Gate = "channel", **layers: Any
     ) -> None:
         super().__init__()
         check_choice("merge", merge, MERGES)

@@ -29,7 +29,7 @@ WIDER, WIDER_EVERY = 1.5, 5  # factor, frames
 MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
 # How far, in sides of the box where somebody was lost, the same person is looked for again: walking
 # takes about one height in the second of 30 frames, and a box may be of a part of a person.
-FARTHEST = 1.5
+NEAR = 1.5
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
 
 
@@ -221,7 +221,7 @@ class Tracker:
         for box in find_people(self.detector, pixels)[:, :4]:
             if self._is_taken(box) or any(_overlap(box, t.box) >= OVERLAP for t in placed):
                 continue
-            near = [track for track in lost if _distance(box, track.box) <= FARTHEST]
+            near = [track for track in lost if _distance(box, track.box) <= NEAR]
             if near:
                 track = min(near, key=lambda track: _distance(box, track.box))
                 lost.remove(track)
