@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from gatedpose.errors import UnknownModelError, WeightsError
     from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig, HybridHourglass
     from gatedpose.models.layers import SoftGate, SoftGatedResidual
-    from gatedpose.models.names import list_models
     from gatedpose.models.profiling import Profile, profile
     from gatedpose.models.shortcuts import gate_shortcuts
+    from gatedpose.models.variants import list_models
     from gatedpose.models.weights import load_weights
     from gatedpose.models.zoo import create_model
     from gatedpose.pose import Pose, draw
@@ -64,8 +64,8 @@ _HOMES = {
     "models.layers": ("SoftGate", "SoftGatedResidual"),
     "models.profiling": ("Profile", "profile"),
     "models.shortcuts": ("gate_shortcuts",),
+    "models.variants": ("list_models",),
     "models.weights": ("load_weights",),
-    "models.names": ("list_models",),
     "models.zoo": ("create_model",),
     "pose": ("Pose", "draw"),
     "predict.predictor": ("Predictor",),

@@ -8,29 +8,16 @@ import copy
 import click
 
 import gatedpose
-from gatedpose.cli import (
-    bench,
-    convert,
-    data,
-    demo,
-    evaluation,
-    export,
-    finder,
-    gates,
-    hub,
-    models,
-    prediction,
-    training,
-)
+from gatedpose.cli import data, evaluation, finder, models, prediction, research, training
 from gatedpose.cli.commands import Commands
 from gatedpose.device import keep_freed_memory
 
 COMMANDS = (
-    prediction.predict, demo.demo, models.list_command, models.info, evaluation.evaluate,
-    training.train, training.recipe, finder.finder, data.data, export.export, convert.convert,
-    hub.push,
+    prediction.predict, prediction.demo, models.list_command, models.info, evaluation.evaluate,
+    training.train, training.recipe, finder.finder, data.data, models.export, models.convert,
+    models.push,
 )  # fmt: skip
-RESEARCH = (bench.bench, training.ablate, training.compare, gates.gates)
+RESEARCH = (research.bench, training.ablate, training.compare, research.gates)
 
 
 def _keep_memory(context: click.Context) -> None:
@@ -39,9 +26,9 @@ def _keep_memory(context: click.Context) -> None:
         keep_freed_memory()
 
 
-@click.group(cls=Commands)
+@click.group(name="research", cls=Commands)
 @click.pass_context
-def research(context: click.Context) -> None:
+def research_group(context: click.Context) -> None:
     """Measures speed (bench), repeats the paper's comparisons (ablate, compare, gates).
 
     Each is a command by itself, too: gatedpose bench.
@@ -57,10 +44,10 @@ def main(context: click.Context) -> None:
     _keep_memory(context)
 
 
-for _command in (*COMMANDS, research):
+for _command in (*COMMANDS, research_group):
     main.add_command(_command)
 for _command in RESEARCH:
-    research.add_command(_command)
+    research_group.add_command(_command)
     _alone = copy.copy(_command)  # by its name alone it is known, too, and not listed
     _alone.hidden = True
     main.add_command(_alone)

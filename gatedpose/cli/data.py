@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatedpose.cli.commands import Commands
-from gatedpose.cli.notes import notes_kept
+from gatedpose.cli.commands import Commands, notes_kept
 from gatedpose.cli.options import (
     FILE,
     PICTURE,

@@ -7,7 +7,7 @@ import click
 
 import gatedpose
 from gatedpose.catalogue import AVERAGINGS
-from gatedpose.cli.notes import notes_for_json
+from gatedpose.cli.commands import notes_for_json
 from gatedpose.cli.options import (
     FILE,
     LARGEST_SIDE,

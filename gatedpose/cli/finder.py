@@ -59,7 +59,7 @@ def train(name: str, out: Path, **options: Any) -> None:
     """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
     give_way()
     from gatedpose.training.finder import train_finder
-    from gatedpose.training.finder_recipe import FinderRecipe
+    from gatedpose.training.recipes import FinderRecipe
 
     folders = {key: options.pop(key) for key in ("complete", "stretched", "partly", "empty")}
     watch_every, resume = options.pop("watch_every"), options.pop("resume")

@@ -1,11 +1,22 @@
-"""`gatedpose list` and `gatedpose info`."""
+"""Commands about models: list, info, export, convert and push."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
+import gatedpose
 from gatedpose.catalogue import model_table, stored_rows, word_table
-from gatedpose.cli.options import PICTURE, check_unused, json_option, size_option
+from gatedpose.cli.options import (
+    FILE,
+    PICTURE,
+    check_replaced,
+    check_unused,
+    checked,
+    json_option,
+    parse_size,
+    size_option,
+)
 from gatedpose.files.typed_json import to_json
 
 
@@ -47,7 +58,129 @@ def list_command(
 def info(name: str, size: tuple[int, int], by_module: bool, as_json: bool) -> None:
     """Tells size and work of a model, and its weights' licence, data, scores; --json the recipe."""
     from gatedpose.evaluation.reports import describe_model, info_text
-    from gatedpose.models.names import find_word
+    from gatedpose.models.variants import find_word
 
     facts = describe_model(find_word(name), size, by_module=by_module)
     click.echo(to_json(facts, indent=1) if as_json else info_text(facts))
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--format", "kind", type=click.Choice(["onnx", "torch-export", "openvino"]), default="onnx",
+    show_default=True,
+)  # fmt: skip
+@click.option("--out", type=Path, help="File to write. [NAME.onnx, NAME.pt2 or NAME.xml]")
+@click.option(
+    "--size", callback=checked(parse_size), help="HEIGHTxWIDTH of the input. [the model's own]"
+)
+@click.option("--half", is_flag=True, help="Weights and arithmetic in half precision.")
+@click.option("--int8", is_flag=True, help="Eight bits, for --format openvino.")
+@click.option("--dynamic-batch", is_flag=True, help="Take any number of images at once. [one]")
+@click.option("--with-decode", is_flag=True, help="Give keypoints and scores, too.")
+@click.option("--fresh", is_flag=True, help="Untrained weights, to try a runtime.")
+@json_option
+def export(
+    name: str,
+    kind: str,
+    out: Path | None,
+    size: tuple[int, int] | None,
+    fresh: bool,
+    as_json: bool,
+    **asked: bool,
+) -> None:
+    """Writes the model NAME for another runtime and compares it there with PyTorch."""
+    from gatedpose.export import export as run
+    from gatedpose.models.finder import GatedFinder
+    from gatedpose.models.saved import skeleton_of
+    from gatedpose.models.variants import find_word
+
+    name = find_word(name)
+    model = gatedpose.create_model(name, pretrained=not fresh)
+    stem = name.rpartition(":")[2].rstrip("/").rpartition("/")[2]
+    suffix = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}[kind]
+    path = out or Path(f"{stem}{suffix}")
+    if path.suffix != suffix:
+        raise click.BadParameter(f"{path} does not end in {suffix}", param_hint="--out")
+    if kind == "openvino":
+        check_replaced("--out", path, "network of OpenVINO's", b"<net")
+    done = run(
+        model,
+        path,
+        kind,  # type: ignore[arg-type]
+        skeleton=skeleton_of(model),
+        size=size or model.pretrained_cfg["input_size"][1:],
+        **asked,
+    )
+    if as_json:
+        precision = {"half": asked["half"], "int8": asked["int8"]}
+        click.echo(to_json({**vars(done), "path": str(done.path), "model": name, **precision}))
+        return
+    runtime = {"onnx": "onnxruntime", "torch-export": "torch.export"}.get(kind, "OpenVINO")
+    what = "boxes" if isinstance(model, GatedFinder) else "keypoints"
+    click.echo(
+        f"wrote {done.path}, {done.bytes:,} bytes, with {', '.join(done.outputs)}\n"
+        f"{runtime} against PyTorch in float32, on noise, batches of "
+        f"{', '.join(map(str, done.batches))}: heatmaps differ by {done.heatmap_difference:.2g}, "
+        f"{what} by {done.keypoint_difference:.2g} px"
+    )
+    if asked["half"] or asked["int8"]:
+        click.echo(
+            "noise has no sure joints: where two weak peaks are alike, rounding takes the other one"
+        )
+
+
+@click.command()
+@click.argument("source", type=Path)
+@click.argument("target", type=Path)
+def convert(source: Path, target: Path) -> None:
+    """Writes the weights in SOURCE (.pt, .pth, .bin, .ckpt) as TARGET (.safetensors).
+
+    The weights may lie deeper in a checkpoint. No code in the file is run.
+    """
+    from gatedpose.models.convert import convert_weights
+
+    if target.exists():
+        raise click.ClickException(f"{target} exists: name another file")
+    tensors = convert_weights(source, target)
+    click.echo(f"{len(tensors)} tensors -> {target}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--repo", metavar="ORG/NAME", help="Repository to upload to; made if need be.")
+@click.option(
+    "--dry-run", type=Path, metavar="DIR", help="Write the files here and upload nothing."
+)
+@click.option(
+    "--card", type=FILE,
+    help="Take this README.md. Of packaged weights its results must be the published ones.",
+)  # fmt: skip
+@json_option
+def push(
+    name: str, repo: str | None, dry_run: Path | None, card: Path | None, as_json: bool
+) -> None:
+    """Makes a complete Hub repository of the trained weights NAME and uploads it.
+
+    NAME may be a network of your own, local-dir:run/model; say with --card how well it does.
+    """
+    from gatedpose.hub.repositories import check_repository, push, write_repository
+    from gatedpose.models.variants import find_word
+
+    if repo is None and dry_run is None:
+        raise click.UsageError("give --repo ORG/NAME, or --dry-run DIR")
+    if repo:
+        check_repository(repo)
+    text = card.read_text("utf-8") if card else None
+    called = repo or "ORGANISATION/NAME"
+    with TemporaryDirectory() as place:
+        target = dry_run or Path(place) / "repository"
+        folder = write_repository(find_word(name), target, called, text)
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        address = push(folder, called) if dry_run is None else None
+    facts = {"name": name, "files": files, "folder": str(dry_run) if dry_run else None}
+    if as_json:
+        click.echo(to_json({**facts, "commit": address}))
+        return
+    click.echo("\n".join(f"{size:>10,} {file}" for file, size in files.items()))
+    click.echo(f"pushed to {address}" if address else f"written to {dry_run}; nothing uploaded")

@@ -1,4 +1,4 @@
-"""`gatedpose predict`: photos or video in, pictures with keypoints out."""
+"""`gatedpose predict`: photos or video in, pictures with keypoints out; `demo`: a page for it."""
 
 import glob
 import os
@@ -13,6 +13,7 @@ from gatedpose.cli.options import (
     BATCH,
     RESULTS,
     SHARE,
+    best_device,
     check_apart,
     check_replaced,
     decoder_option,
@@ -256,3 +257,17 @@ def _parse_box(text: str) -> list[float]:
     if len(box) != 4:
         raise click.BadParameter(f"{text!r} is not X0,Y0,X1,Y1 in pixels", param_hint="--box")
     return box
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
+@click.option("--model", default=DEFAULT_WORD, show_default=True, help="Model to begin with.")
+@device_option
+def demo(host: str, port: int, model: str, device: str | None) -> None:
+    """Serves a page for your browser that finds people on photos and before the webcam; offline."""
+    from gatedpose.demo.page import build_page, check_port, serve
+    from gatedpose.demo.viewer import PoseFinder
+
+    check_port(host, port)  # before the time that loading takes
+    serve(build_page(PoseFinder(model, best_device(device))), host, port)

@@ -20,7 +20,7 @@ from gatedpose.geometry import compose, crop_image, crop_matrices, invert, trans
 from gatedpose.heatmaps import STRIDE
 from gatedpose.media.drawing import draw_people
 from gatedpose.media.images import ImageSource, read_image
-from gatedpose.models.names import find_weights, find_word, list_models, parse_name
+from gatedpose.models.variants import find_weights, find_word, list_models, parse_name
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, Pose
 from gatedpose.predict.people import WHOLE, find_people

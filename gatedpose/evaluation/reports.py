@@ -12,9 +12,8 @@ from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.evaluation.plots import BLUE, GREEN, ORANGE, new_figure, png
 from gatedpose.files.typed_json import to_text
-from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.profiling import Profile, profile
-from gatedpose.models.variants import BY_NAME, VARIANTS, Variant
+from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, find_weights, parse_name
 from gatedpose.skeleton import Skeleton
 
 Facts = dict[str, Any]

@@ -14,8 +14,8 @@ from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.hub.cards import check_card, model_card, own_card
 from gatedpose.media.demo import demo_image
 from gatedpose.media.images import read_image, write_image
-from gatedpose.models.names import find_weights, parse_name
 from gatedpose.models.saved import MODEL_FILES, calibration_of, save_model
+from gatedpose.models.variants import find_weights, parse_name
 from gatedpose.models.zoo import create_model
 from gatedpose.pose import draw
 from gatedpose.predict.finder import PersonFinder

@@ -33,8 +33,15 @@ from gatedpose.errors import (
 )
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.finder import FinderConfig
-from gatedpose.models.names import find_weights, find_word, parse_name
-from gatedpose.models.variants import BY_NAME, VARIANTS, Variant, keypoint_modules
+from gatedpose.models.variants import (
+    BY_NAME,
+    VARIANTS,
+    Variant,
+    find_weights,
+    find_word,
+    keypoint_modules,
+    parse_name,
+)
 from gatedpose.models.weights import (
     FIRST_CONV,
     check_fit,

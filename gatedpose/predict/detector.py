@@ -21,7 +21,7 @@ from gatedpose.errors import (
     did_you_mean,
 )
 from gatedpose.models.convert import read_state_dict
-from gatedpose.models.names import list_models
+from gatedpose.models.variants import list_models
 from gatedpose.models.weights import read_tensors
 from gatedpose.predict.people import Detector
 

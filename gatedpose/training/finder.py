@@ -25,10 +25,10 @@ from gatedpose.models.saved import save_model
 from gatedpose.models.weights import check_fit, load_tensors
 from gatedpose.models.zoo import create_model
 from gatedpose.training.devices import make_accelerator
-from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.folder import check_folder
 from gatedpose.training.loop import Loop
 from gatedpose.training.losses import finder_loss
+from gatedpose.training.recipes import FinderRecipe
 
 WATCHED = 300  # pictures of a validation split that watch a training
 # Training pictures, how often each is drawn, and a folder's pictures to watch by its name.

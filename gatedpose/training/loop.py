@@ -18,11 +18,10 @@ from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.weights import load_weights
 from gatedpose.training import folder
 from gatedpose.training.devices import stopping
-from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
 from gatedpose.training.log import Journal, share_bar
 from gatedpose.training.optimizer import make_optimizer, set_learning_rate
-from gatedpose.training.recipes import Recipe
+from gatedpose.training.recipes import FinderRecipe, Recipe
 from gatedpose.training.schedule import Progress, learning_rate
 
 LOG = logging.getLogger(__name__)

@@ -1,20 +1,23 @@
 """Recipes of training, as data: what was done to make a set of weights, and how to do it again."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gatedpose.batches.augment import Augmentation
+from gatedpose.batches.views import Views
 from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError, did_you_mean
 from gatedpose.files.typed_json import from_json
 from gatedpose.skeleton import SKELETONS
 from gatedpose.training.groups import (
     Averaging,
+    FinderPhase,
     Machine,
     Optimisation,
     People,
     Phase,
+    Precision,
     Start,
     Teaching,
     Work,
@@ -66,6 +69,45 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
             old = getattr(self, name, None)
             value = {**(old if isinstance(old, dict) else {}), key: value}
         return from_json(Recipe, {name: value}, f"recipe {self.name}", self)
+
+
+@dataclass(frozen=True)
+class FinderRecipe(Start, Machine, Averaging, Optimisation):
+    """Everything that shapes the training of a finder besides the network and the pictures.
+
+    Its fields are those of `Optimisation`, `Averaging`, `Machine` and `Start`, and these;
+    `init` is a trained finder or pose network, or a finder's .safetensors file.
+
+    Attributes:
+        phases: Run one after the other.
+        boxes: Weight of the boxes' loss beside that of the centres.
+        views: Random changes of the pictures.
+        draws: How often a picture of a folder is drawn, by the folder's name; 1 if it has none.
+        empty: Share of the draws that pictures without people get.
+    """
+
+    optimizer: str = "nmuon"
+    lr: float = 2e-3
+    warmup: int = 100
+    clip: float | None = 10.0
+    ema: float = 0.998
+    calibrate: int = 512
+    precision: Precision = "bf16"
+    init: str | None = "gated_hg_1s_68.lsp"
+    phases: tuple[FinderPhase, ...] = (
+        FinderPhase(192, 60_000, 32),
+        FinderPhase(256, 60_000, 32),
+        FinderPhase(320, 30_000, 32),
+    )
+    boxes: float = 2.0
+    views: Views = field(default_factory=Views)
+    draws: dict[str, float] = field(
+        default_factory=lambda: {"sports22": 0.6, "ccp": 0.5, "yoga5": 0.8}
+    )
+    empty: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_recipe("finder recipe", self)
 
 
 LSP = Recipe(

@@ -6,9 +6,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gatedpose.errors import InputError
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
-from gatedpose.training.recipes import Recipe
+from gatedpose.training.recipes import FinderRecipe, Recipe
 
 
 @dataclass

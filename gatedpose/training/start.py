@@ -8,9 +8,8 @@ from typing import Any
 from gatedpose.catalogue import weights_table
 from gatedpose.errors import InputError, UnknownModelError, WeightsError
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.names import find_word, parse_name
 from gatedpose.models.saved import file_facts, skeleton_of
-from gatedpose.models.variants import BY_NAME, find_variant
+from gatedpose.models.variants import BY_NAME, find_variant, find_word, parse_name
 from gatedpose.models.weights import read_config
 from gatedpose.models.zoo import create_model
 from gatedpose.skeleton import Skeleton

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save, save_file
 
 from gatedpose import catalogue
 from gatedpose.models import zoo
-from gatedpose.models.names import list_models
 from gatedpose.models.saved import skeleton_of
+from gatedpose.models.variants import list_models
 from gatedpose.skeleton import LSP14, SKELETONS
 
 PACKAGE = Path(__file__).parents[2] / "gatedpose"

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from gatedpose.models import zoo
-from gatedpose.models.names import list_models
+from gatedpose.models.variants import list_models
 
 # Parameters and conv GMACs at 256 x 256 with K = 16: the paper's networks and the finder counted in
 # closed form, exact; of the baselines millions and GMACs of the sources that their modules name.

@@ -15,7 +15,7 @@ from gatedpose.catalogue import WORDS
 from gatedpose.errors import BoxError, DetectorError, InputError, UnknownModelError
 from gatedpose.media.demo import demo_image
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.names import find_word
+from gatedpose.models.variants import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.looks import CloserLook, FirstLook, LookAgain

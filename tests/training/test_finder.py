@@ -18,8 +18,8 @@ from gatedpose.cli import main
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.whole import held
 from gatedpose.training.finder import FinderTrainer, train_finder, with_empty
-from gatedpose.training.finder_recipe import FinderRecipe
 from gatedpose.training.groups import FinderPhase
+from gatedpose.training.recipes import FinderRecipe
 
 TINY = FinderRecipe(
     phases=(FinderPhase(64, 8, 2),), init=None, precision="no", warmup=1, calibrate=32

@@ -17,8 +17,16 @@ from gatedpose.cli import main
 from gatedpose.data.readers import READERS
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.training import groups
-from gatedpose.training.finder_recipe import FinderRecipe
-from gatedpose.training.recipes import FINETUNE, LSP, MPII, RECIPES, Phase, Recipe, find_recipe
+from gatedpose.training.recipes import (
+    FINETUNE,
+    LSP,
+    MPII,
+    RECIPES,
+    FinderRecipe,
+    Phase,
+    Recipe,
+    find_recipe,
+)
 from gatedpose.training.run import choose
 
 
