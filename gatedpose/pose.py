@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from gatedpose.errors import InputError, InputTypeError, MissingPackageError, require
 from gatedpose.media.images import ImageSource, read_image, to_pil
-from gatedpose.skeleton import COCO17, Skeleton
+from gatedpose.skeleton import COCO17, Skeleton, same_joints
 
 # The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
 # (chosen in docs/research/people.md).
@@ -129,9 +129,9 @@ class Pose:
             int(number) if isinstance(number, numbers.Integral) else number
             for number in (image_id, category_id)
         )
-        joints = self.skeleton.joints
-        chosen = COCO17.joints if set(COCO17.joints) <= set(joints) else joints
-        rows = self.to_numpy()[[joints.index(name) for name in chosen]].astype(float)
+        rows, mine = self.to_numpy().astype(float), same_joints(COCO17.joints, self.skeleton.joints)
+        if len(mine) == COCO17.num_keypoints:
+            rows = rows[list(mine.values())]
         return {
             "image_id": image,
             "category_id": category,

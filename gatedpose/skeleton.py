@@ -1,7 +1,7 @@
 """Which keypoints a network predicts: names, left-right pairs and the limbs that join them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,24 @@ def plain_name(joint: str) -> str:
     """A joint's name as this package writes it: "LeftEye" and "left_eye" are "left eye"."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", joint)
     return " ".join(words.split()).lower()
+
+
+def same_joints(names: Sequence[str], joints: Sequence[str]) -> dict[int, int]:
+    """Which of `joints` each of `names` is, by their indices; those that are none are left out.
+
+    "left_ear" and "LeftEar" are "left ear", see `plain_name`, unless either has two of that name.
+
+    >>> same_joints(["LeftEar", "tail", "nose"], ["nose", "left_ear"])
+    {0: 1, 2: 0}
+    """
+    plain, others = ([plain_name(name) for name in some] for some in (names, joints))
+    found = {}
+    for index, name in enumerate(names):
+        if name in joints:
+            found[index] = joints.index(name)
+        elif plain.count(plain[index]) == others.count(plain[index]) == 1:
+            found[index] = others.index(plain[index])
+    return found
 
 
 @dataclass(frozen=True)

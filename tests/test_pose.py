@@ -97,7 +97,8 @@ def test_pose_for_numpy_and_coco() -> None:
 def test_coco_gets_its_joints_in_its_order() -> None:
     points = np.arange(38, dtype=np.float32).reshape(19, 2) + np.float32(0.7)
     scores = np.linspace(0, 0.18, 19, dtype=np.float32)[::-1]
-    mixed = Skeleton("mixed", PEOPLE19.joints[::-1], (), ())
+    names = tuple(name.title().replace(" ", "") for name in PEOPLE19.joints[::-1])  # "LeftEye"
+    mixed = Skeleton("mixed", names, (), ())
     row = Pose(points[::-1], scores[::-1], TRIPLE.box, mixed).to_coco(1)
     assert row["keypoints"][:6] == [0.2, 1.2, 0.18, 2.2, 3.2, 0.17]
     assert (len(row["keypoints"]), row["score"]) == (51, pytest.approx(0.1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.errors import InputError, did_you_mean
-from gatedpose.skeleton import SKELETONS, Skeleton, plain_name
+from gatedpose.skeleton import SKELETONS, Skeleton, plain_name, same_joints
 
 LOG = logging.getLogger(__name__)
 # What stands in for joints that one release annotates and another does not. The paper interpolates
@@ -31,24 +31,6 @@ SIDES = (  # of which names may hold one: in English, German and Dutch, French, 
 )  # fmt: skip
 
 Groups = tuple[tuple[int, ...], ...]
-
-
-def same_joints(names: Sequence[str], joints: Sequence[str]) -> dict[int, int]:
-    """Which of `joints` each of `names` is, by their indices; those that are none are left out.
-
-    "left_ear" and "LeftEar" are "left ear", see `plain_name`, unless either has two of that name.
-
-    >>> same_joints(["LeftEar", "tail", "nose"], ["nose", "left_ear"])
-    {0: 1, 2: 0}
-    """
-    plain, others = ([plain_name(name) for name in some] for some in (names, joints))
-    found = {}
-    for index, name in enumerate(names):
-        if name in joints:
-            found[index] = joints.index(name)
-        elif plain.count(plain[index]) == others.count(plain[index]) == 1:
-            found[index] = others.index(plain[index])
-    return found
 
 
 def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) -> Groups:

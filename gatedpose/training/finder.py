@@ -29,6 +29,7 @@ from gatedpose.training.folder import check_folder
 from gatedpose.training.loop import Loop
 from gatedpose.training.losses import finder_loss
 from gatedpose.training.recipes import FinderRecipe
+from gatedpose.training.start import check_variant
 
 WATCHED = 300  # pictures of a validation split that watch a training
 # Training pictures, how often each is drawn, and a folder's pictures to watch by its name.
@@ -66,6 +67,7 @@ def train_finder(
         InputError: For a network that is no finder, weights that it cannot start from, several
             processes, or an `out` that another program trains into.
     """
+    check_variant(name)
     check_folder(out, resume, itertools.chain(*folders.values()))
     accelerator = make_accelerator(recipe.precision)
     if (processes := accelerator.num_processes) > 1:

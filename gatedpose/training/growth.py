@@ -12,10 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gatedpose.data.joints import same_joints
 from gatedpose.errors import InputError, InputTypeError
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.hourglass import GatedHourglass
+from gatedpose.skeleton import same_joints
 
 
 @torch.no_grad()

@@ -182,6 +182,8 @@ def test_a_finder_learns_where_people_are(folders: dict[str, list[Path]], tmp_pa
 def test_what_cannot_be_trained_is_refused(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a finder"):
         train_finder("gated_hg_1s_68", TINY, folders, tmp_path / "a")
+    with pytest.raises(InputError, match="train gated_finder_320 --init people"):
+        train_finder("gated_finder_320.people", TINY, folders, tmp_path / "a")
     with pytest.raises(DatasetError, match="at least one folder"):
         train_finder("gated_finder_320", TINY, {"empty": folders["empty"]}, tmp_path / "b")
     twice = {"stretched": folders["stretched"] * 2}
