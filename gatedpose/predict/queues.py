@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from gatedpose.media.photos import Photo
+
 T = TypeVar("T")
 Done = TypeVar("Done")
 MOST = 16  # threads; each holds a decoded photo
@@ -41,16 +43,32 @@ def begun(
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Pairs of picture and boxes as (picture, picture or future, boxes); the pool reads files.
 
-    An error of `items` comes as a last future, of no picture.
+    Where there is a pool, all others are read before the next is drawn. An error of `items` comes
+    as a last future, of no picture.
     """
     try:
         for image, boxes in items:
-            file = isinstance(image, (str, os.PathLike, bytes))
-            yield image, pool.submit(read, image, boxes) if pool and file else image, boxes
+            if not pool or isinstance(image, Photo):
+                yield image, image, boxes
+            elif isinstance(image, (str, os.PathLike, bytes)):
+                yield image, pool.submit(read, image, boxes), boxes
+            else:
+                yield image, _at_once(read, image, boxes), boxes
     except Exception as error:
         failed: Future[Any] = Future()
         failed.set_exception(error)
         yield None, failed, None
+
+
+def _at_once(read: Callable[[Any, Any], Any], image: Any, boxes: Any) -> Future[Any]:
+    """Reads what its giver may close, or fill with the next picture, when that is drawn."""
+    done: Future[Any] = Future()
+    try:
+        own = image.clone() if isinstance(image, torch.Tensor) else image  # else reading copies
+        done.set_result(read(own, boxes))
+    except Exception as error:
+        done.set_exception(error)
+    return done
 
 
 def result_of(pool: Executor | None, work: Callable[..., T], *arguments: Any) -> Callable[[], T]:

@@ -192,6 +192,28 @@ def test_a_pil_image_that_is_not_yet_read_serves_many_boxes(
     assert np.abs(np.stack([pose.keypoints for [pose] in results]) - points).max() < 0.6
 
 
+@pytest.mark.parametrize("kind", ["array", "tensor", "PIL", "open file"])
+def test_a_streams_giver_may_write_over_or_close_what_it_gave(
+    kind: str, finder: DotFinder, tmp_path: Path
+) -> None:
+    points = [[[130.3, 60.8], [70.2, 120.5], [100, 90]], [[30, 40], [150, 140], [90, 100]]] * 6
+
+    def images() -> Iterator[Any]:
+        place = np.zeros((180, 220, 3), np.uint8)
+        for some in points:
+            place[:] = draw_dots(220, 180, np.array(some), 5)
+            Image.fromarray(place).save(tmp_path / "dots.png")
+            if kind in ("array", "tensor"):
+                yield place if kind == "array" else torch.from_numpy(place).permute(2, 0, 1)
+                continue
+            file = tmp_path / "dots.png"
+            with Image.open(file) if kind == "PIL" else file.open("rb") as lent:
+                yield lent
+
+    results = list(Predictor(finder, THREE, workers=4).stream(images()))
+    assert np.abs(np.stack([pose.keypoints for [pose] in results]) - points).max() < 0.6
+
+
 @pytest.mark.parametrize("workers", [0, 3])
 def test_a_bad_photo_does_not_lose_those_before_it(
     workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder, tmp_path: Path
