@@ -53,7 +53,8 @@ def as_numbers(boxes: Boxes) -> Tensor:
         numbers = boxes if isinstance(boxes, Tensor) else torch.from_numpy(np.array(boxes, float))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         kind = type(boxes).__name__
-        raise BoxError(f"boxes must be numbers (N, 4) or (N, 5), got {kind}: {error}") from error
+        why = "give its xyxy" if hasattr(boxes, "xyxy") else error  # detections of other libraries
+        raise BoxError(f"boxes must be numbers (N, 4) or (N, 5), got {kind}: {why}") from error
     return numbers.detach().float()
 
 

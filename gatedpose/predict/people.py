@@ -28,7 +28,8 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
 
     Args:
         boxes: (N, 4), each (x0, y0, x1, y1) in pixels; (N, 5) with a score behind, from 0 to 1 or
-            NaN; a single one, (4,) or (5,); or none at all.
+            NaN; a single one, (4,) or (5,); or none at all. Torchvision's BoundingBoxes say
+            themselves how they are written.
         height: Rows of the image.
         width: Columns of the image.
 
@@ -38,7 +39,7 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
     Raises:
         BoxError: See `as_boxes`; and for scores that are none.
     """
-    rows = as_numbers(boxes)
+    rows = _as_corners(as_numbers(boxes), boxes)
     if rows.numel() == 0 and rows.dim() in (1, 2):
         return rows.new_zeros(0, 5)
     shape, rows = tuple(rows.shape), rows[None] if rows.dim() == 1 else rows
@@ -61,6 +62,19 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
         return torch.cat((as_boxes(rows[:, :4], height, width), scores), dim=1)
     except BoxError as error:
         raise BoxError(f"{error}{_other_order(rows, height, width)}") from error
+
+
+def _as_corners(rows: Tensor, boxes: Boxes) -> Tensor:
+    """Rows (x0, y0, x1, y1) of those that were made of torchvision's BoundingBoxes."""
+    written = getattr(getattr(boxes, "format", None), "value", "XYXY")
+    if written == "XYXY":
+        return rows
+    if written not in ("XYWH", "CXCYWH"):
+        raise BoxError(f"boxes of format {written} are turned: give upright ones, of format XYXY")
+    from torchvision.ops import box_convert
+
+    corners: Tensor = box_convert(rows, written.lower(), "xyxy")
+    return corners
 
 
 def _other_order(rows: Tensor, height: int, width: int) -> str:

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.tv_tensors import BoundingBoxes
 
 import gatedpose
 from gatedpose.catalogue import WORDS
@@ -44,6 +46,22 @@ def test_boxes_with_scores_without_flat_and_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("form", "row"),
+    [("XYXY", [1, 2, 31, 42]), ("XYWH", [1, 2, 30, 40]), ("CXCYWH", [16, 22, 30, 40])],
+)
+def test_boxes_that_know_their_format(form: str, row: list[int]) -> None:
+    boxes = BoundingBoxes([row], format=form, canvas_size=(H, W))  # type: ignore[call-overload]
+    assert as_people(boxes, H, W)[:, :4].tolist() == [[1, 2, 31, 42]]
+
+
+def test_turned_boxes_are_refused() -> None:
+    row = [1.0, 2.0, 30.0, 40.0, 0.5]
+    boxes = BoundingBoxes([row], format="XYWHR", canvas_size=(H, W))  # type: ignore[call-overload]
+    with pytest.raises(BoxError, match="boxes of format XYWHR are turned"):
+        as_people(boxes, H, W)
+
+
+@pytest.mark.parametrize(
     ("boxes", "message"),
     [
         ([[1, 2, 30]], r"or \(N, 5\) with a score behind; got shape \(1, 3\)"),
@@ -54,6 +72,7 @@ def test_boxes_with_scores_without_flat_and_none() -> None:
         ([[50, 20, 10, 5], [80, 2, 30, 5]], "no area: boxes are .* and y0 < y1$"),
         (np.zeros((2, 3, 4)), "must have shape"),
         ("people", "must be numbers"),
+        (SimpleNamespace(xyxy=[[1, 2, 30, 40]]), "got SimpleNamespace: give its xyxy$"),
     ],
 )  # fmt: skip
 def test_bad_boxes(boxes: object, message: str) -> None:
