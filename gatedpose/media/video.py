@@ -27,9 +27,9 @@ READ_SUFFIXES = (  # of files that commands take for videos: cameras and recorde
     ".ts", ".vob", ".wmv",
 )  # fmt: skip
 CODECS = {".avi": ("mpeg4",), ".webm": ("libvpx-vp9", "libvpx")}  # the first that ffmpeg has
-USUAL_CODECS = ("libx264", "mpeg4")
 WIDEST = 8  # a pixel, as a multiple of its height; DVDs' are up to 1.5
-QUALITY = {"crf": "20"}  # hardly to be told from the original
+# Hardly to be told from the original; players guess other colours of large videos unless told.
+ENCODING = {"crf": "20", "colorspace": "smpte170m", "color_range": "tv"}
 
 
 class Frame(NamedTuple):
@@ -259,9 +259,9 @@ class VideoWriter:
         return read_image(ImageOps.pad(to_pil(picture), (width, height)))
 
     def _open(self, height: int, width: int) -> Any:
-        wanted = CODECS.get(self.path.suffix.lower(), USUAL_CODECS)
+        wanted = CODECS.get(self.path.suffix.lower(), ("libx264", "mpeg4"))
         codec = next((name for name in wanted if name in self._av.codecs_available), wanted[-1])
-        stream = self._container.add_stream(codec, rate=self.rate, options=dict(QUALITY))
+        stream = self._container.add_stream(codec, rate=self.rate, options=dict(ENCODING))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = int(0.2 * width * height * self.rate) if codec == "mpeg4" else 0
         stream.codec_context.time_base = self._tick

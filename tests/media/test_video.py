@@ -51,6 +51,13 @@ def test_frames_come_back(suffix: str, tmp_path: Path) -> None:
         assert difference[:, H // 2 + 4 :].mean() < 6
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".m4v", ".mkv", ".webm"])
+def test_files_say_how_their_colours_are_made(suffix: str, tmp_path: Path) -> None:
+    with av.open(str(write(tmp_path / f"film{suffix}"))) as film:
+        frame = next(film.decode(video=0))
+    assert (frame.colorspace, frame.color_range) == (6, 1)  # BT.601 with 16 to 235, as ffmpeg makes
+
+
 @pytest.mark.parametrize("rate", [Fraction(30000, 1001), 23.976, 12, 239.76])
 def test_rates_come_back(rate: Fraction | float, tmp_path: Path) -> None:
     film = read_video(write(tmp_path / "film.mp4", rate=rate))
