@@ -78,9 +78,9 @@ def _as_corners(rows: Tensor, boxes: Boxes) -> Tensor:
 
 
 def _other_order(rows: Tensor, height: int, width: int) -> str:
-    """A hint where boxes make sense as (x, y, width, height) only."""
+    """A hint where boxes make sense as (x, y, width, height) only, and not as shares."""
     x, y, w, h = rows[:, :4].unbind(dim=1)
-    sized = (w > 0) & (h > 0) & (x + w <= width + 1) & (y + h <= height + 1) & (x >= 0) & (y >= 0)
+    sized = (w > 1) & (h > 1) & (x + w <= width + 1) & (y + h <= height + 1) & (x >= 0) & (y >= 0)
     if not bool(sized.all()):
         return ""
     first = f"({x[0]:g}, {y[0]:g}, {x[0] + w[0]:g}, {y[0] + h[0]:g})"

@@ -70,6 +70,7 @@ def test_turned_boxes_are_refused() -> None:
         ([[50, 20, 10, 5]], r"no area.*If they are \(x, y, width, height\), .*\(50, 20, 60, 25\)"),
         ([[50, 20, 10, 5, 0.5]], r"no area.*\(x, y, width, height\), .*\(50, 20, 60, 25\)"),
         ([[50, 20, 10, 5], [80, 2, 30, 5]], "no area: boxes are .* and y0 < y1$"),
+        ([[0.1, 0.2, 0.5, 0.9]], "in pixels, not in shares of the image$"),
         (np.zeros((2, 3, 4)), "must have shape"),
         ("people", "must be numbers"),
         (SimpleNamespace(xyxy=[[1, 2, 30, 40]]), "got SimpleNamespace: give its xyxy$"),
