@@ -58,8 +58,19 @@ class BoxTable:
         return [] if key is None else self.by_image[key]
 
     def check_pictures(self, images: Sequence[Path]) -> None:
-        """Logs what speaks against the boxes of these images: see `gatedpose.data.agreement`."""
+        """Logs what speaks against the boxes of these images: see `gatedpose.data.agreement`.
+
+        One of the table's names may also be that of several images, in different folders.
+        """
         keys = {image: key for image in images if (key := self._key(image)) is not None}
+        for key, count in Counter(keys.values()).most_common(1):
+            if count > 1:
+                one, other, *_ = (image for image in keys if keys[image] == key)
+                LOG.warning(
+                    f"{self.file}: {key!r} is the name of {count} pictures, which get the same "
+                    f"boxes: {one} and {other}, for example; name their folders in it, or do each "
+                    "folder with a table of its own"
+                )
         labels = [
             Label(f"{image.name}/{i}", image, np.zeros((0, 2)), np.array(box), self.sizes.get(key))
             for image, key in keys.items()

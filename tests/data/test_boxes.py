@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from gatedpose.data.boxes import read_boxes
+from gatedpose.data.boxes import BoxTable, read_boxes
 from gatedpose.errors import DatasetError
 
 
@@ -91,3 +92,16 @@ def test_the_row_of_a_lone_person(tmp_path: Path) -> None:
     file.write_text(json.dumps({"a.jpg": [1, 2, 30, 40], "b.jpg": [[1, 2, 30, 40]]}))
     table = read_boxes(file)
     assert table.of(Path("a.jpg")) == table.of(Path("b.jpg")) == [[1, 2, 30, 40]]
+
+
+@pytest.mark.parametrize("name", ["0001.jpg", 1, "b/0001.jpg"])
+def test_a_name_of_several_pictures_is_told(
+    name: str | int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = [tmp_path / folder / "0001.jpg" for folder in ("a", "b")]
+    for picture in pictures:
+        picture.parent.mkdir()
+        Image.new("RGB", (60, 90)).save(picture)
+    BoxTable(tmp_path / "boxes.json", {name: [[5, 5, 50, 80]]}).check_pictures(pictures)
+    told = f"{name!r} is the name of 2 pictures, which get the same boxes: {pictures[0]} and"
+    assert (told in caplog.text) == (name != "b/0001.jpg")
