@@ -242,7 +242,7 @@ class Predictor:
                 crops = len(people), self._crops(photo, people, pool)
             except Exception as error:  # of any kind: what is done must not be lost
                 ours = isinstance(error, (GatedPoseError, OSError))
-                if on_error is None or source is None or not ours:
+                if on_error is None or isinstance(source, Future) or not ours:
                     yield from batches.known()
                     raise
                 on_error(source, error)

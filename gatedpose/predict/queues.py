@@ -44,7 +44,7 @@ def begun(
     """Pairs of picture and boxes as (picture, picture or future, boxes); the pool reads files.
 
     Where there is a pool, all others are read before the next is drawn. An error of `items` comes
-    as a last future, of no picture.
+    as a last future, in the picture's place, too.
     """
     try:
         for image, boxes in items:
@@ -57,7 +57,7 @@ def begun(
     except Exception as error:
         failed: Future[Any] = Future()
         failed.set_exception(error)
-        yield None, failed, None
+        yield failed, failed, None
 
 
 def _at_once(read: Callable[[Any, Any], Any], image: Any, boxes: Any) -> Future[Any]:

@@ -241,6 +241,21 @@ def test_a_bad_photo_does_not_lose_those_before_it(
         assert np.abs(poses[0].keypoints - dots[1]).max() < 0.6
 
 
+@pytest.mark.parametrize("workers", [0, 3])
+def test_none_is_an_error_like_others(
+    workers: int, dots: tuple[Image.Image, np.ndarray], finder: DotFinder
+) -> None:
+    """OpenCV gives it for a file that it cannot read."""
+    told: list[object] = []
+    predictor = Predictor(finder, THREE, workers=workers)
+    stream = predictor.stream(
+        [dots[0], None, dots[0]],  # type: ignore[list-item]
+        on_error=lambda image, error: told.append((image, type(error))),
+    )
+    assert [len(poses) for poses in stream] == [1, 0, 1]
+    assert told == [(None, InputTypeError)]
+
+
 def test_an_error_of_the_callers_own_comes_in_its_turn(
     dots: tuple[Image.Image, np.ndarray], finder: DotFinder
 ) -> None:
