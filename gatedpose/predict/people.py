@@ -39,7 +39,7 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
     Raises:
         BoxError: See `as_boxes`; and for scores that are none.
     """
-    rows = _as_corners(as_numbers(boxes), boxes)
+    rows: Tensor = _as_corners(as_numbers(boxes), boxes)
     if rows.numel() == 0 and rows.dim() in (1, 2):
         return rows.new_zeros(0, 5)
     shape, rows = tuple(rows.shape), rows[None] if rows.dim() == 1 else rows
@@ -64,7 +64,7 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
         raise BoxError(f"{error}{_other_order(rows, height, width)}") from error
 
 
-def _as_corners(rows: Tensor, boxes: Boxes) -> Tensor:
+def _as_corners(rows: Any, boxes: Any) -> Any:
     """Rows (x0, y0, x1, y1) of those that were made of torchvision's BoundingBoxes."""
     written = getattr(getattr(boxes, "format", None), "value", "XYXY")
     if written == "XYXY":
@@ -73,8 +73,7 @@ def _as_corners(rows: Tensor, boxes: Boxes) -> Tensor:
         raise BoxError(f"boxes of format {written} are turned: give upright ones, of format XYXY")
     from torchvision.ops import box_convert
 
-    corners: Tensor = box_convert(rows, written.lower(), "xyxy")
-    return corners
+    return box_convert(rows, written.lower(), "xyxy")
 
 
 def _other_order(rows: Tensor, height: int, width: int) -> str:
@@ -95,7 +94,7 @@ def boxes_of_each(boxes: Any, count: int) -> list[Any]:
     """
     if boxes is None or isinstance(boxes, str) or callable(boxes):
         return [boxes] * count
-    each = [] if isinstance(boxes, Mapping) else list(boxes)
+    each = [] if isinstance(boxes, Mapping) else list(_as_corners(boxes, boxes))
     numbers = [one for one in each if isinstance(one, Real) or getattr(one, "ndim", 1) == 0]
     if numbers or len(each) != count:
         got = "one row of numbers" if numbers else f"a {type(boxes).__name__} of {len(boxes)}"

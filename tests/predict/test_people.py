@@ -21,7 +21,7 @@ from gatedpose.models.variants import find_word
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.looks import CloserLook, FirstLook, LookAgain
-from gatedpose.predict.people import as_people, find_people
+from gatedpose.predict.people import as_people, boxes_of_each, find_people
 from gatedpose.predict.predictor import Predictor
 from gatedpose.skeleton import LSP14, Skeleton
 
@@ -52,6 +52,7 @@ def test_boxes_with_scores_without_flat_and_none() -> None:
 def test_boxes_that_know_their_format(form: str, row: list[int]) -> None:
     boxes = BoundingBoxes([row], format=form, canvas_size=(H, W))  # type: ignore[call-overload]
     assert as_people(boxes, H, W)[:, :4].tolist() == [[1, 2, 31, 42]]
+    assert [one.tolist() for one in boxes_of_each(boxes, 1)] == [[1, 2, 31, 42]]
 
 
 def test_turned_boxes_are_refused() -> None:
