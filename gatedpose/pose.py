@@ -80,8 +80,8 @@ class Pose:
     def to_dict(self) -> dict[str, object]:
         """Plain numbers for JSON: track, box, box_score, and [x, y, score] of each joint by name.
 
-        "unsure" lists the joints that are not `found`. Track and box_score are left out where there
-        are none.
+        "unsure" lists the joints that are not `found`, by the rounded scores. Track and box_score
+        are left out where there are none.
         """
         rows = self.to_numpy().astype(float).round(3).tolist()  # float32 has no short decimals
         joints = dict(zip(self.skeleton.joints, rows, strict=True))
@@ -90,7 +90,7 @@ class Pose:
             facts["box_score"] = round(self.box_score, 3)
         facts["keypoints"] = joints
         facts["trust"] = self.trust
-        facts["unsure"] = [self.skeleton.joints[k] for k in np.flatnonzero(~self.found)]
+        facts["unsure"] = [name for name, row in joints.items() if row[2] < self.trust]
         return facts if self.track is None else {"track": self.track, **facts}
 
     @classmethod
@@ -200,7 +200,7 @@ def to_supervision(poses: Pose | Iterable[Pose]) -> Any:
     Returns:
         KeyPoints of N people: xy (N, K, 2), where 0 is the centre of the first pixel; `visible`,
         the joints that are `found`, which alone are drawn; confidences; the mean confidence of each
-        person; and class 0.
+        person; class 0; and `data["track"]` of people who are followed.
 
     Raises:
         ImportError: Without supervision, or with one before 0.31; names the pip command.
@@ -210,7 +210,7 @@ def to_supervision(poses: Pose | Iterable[Pose]) -> Any:
     people = _people("to_supervision", poses)
     if not people:
         raise InputError("to_supervision: there are no poses; use supervision.KeyPoints.empty()")
-    scores = np.stack([pose.scores for pose in people])
+    scores, tracks = np.stack([pose.scores for pose in people]), [pose.track for pose in people]
     try:
         return supervision.KeyPoints(
             xy=np.stack([pose.keypoints for pose in people]) - np.float32(0.5),
@@ -218,6 +218,7 @@ def to_supervision(poses: Pose | Iterable[Pose]) -> Any:
             class_id=np.zeros(len(people), dtype=int),
             keypoint_confidence=scores,
             detection_confidence=scores.mean(axis=1),
+            data={} if None in tracks else {"track": np.array(tracks)},
         )
     except (AttributeError, TypeError) as error:
         message = f'this supervision is too old ({error}): pip install "supervision>=0.31"'

@@ -29,6 +29,8 @@ def test_joints_that_are_not_found_are_marked() -> None:
     facts = json.loads(json.dumps(pose.to_dict()))
     assert facts["unsure"] == list(THREE.joints[1:])
     assert Pose.from_dict(facts, THREE).found.tolist() == [True, False, False]
+    nearly = replace(pose, scores=np.array([0.9, 0.3496, 0.1], np.float32)).to_dict()
+    assert nearly["unsure"] == ["middle dot"]  # as whoever reads 0.35 finds it
     text = pose_text({"image": "a.jpg", "picture": "-", "poses": [facts]}).splitlines()
     assert [line.endswith("not found") for line in text[2:]] == [False, True, True]
     black = Image.new("RGB", (40, 40))
@@ -135,6 +137,9 @@ def test_poses_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.keypoint_confidence.shape == (2, 3)
     np.testing.assert_array_equal(found.visible, [TRIPLE.found, TRIPLE.found])  # guesses are not
     assert found.detection_confidence.tolist() == pytest.approx([0.6, 0.6])
+    assert found.data == {}
+    followed = to_supervision([replace(TRIPLE, track=7), replace(TRIPLE, track=3)])
+    assert followed[1].data["track"].tolist() == [3]
     with pytest.raises(ValueError, match="there are no poses"):
         to_supervision([])
     monkeypatch.setitem(sys.modules, "supervision", None)

@@ -16,6 +16,7 @@ from gatedpose.device import find_device
 from gatedpose.errors import InputError, WeightsError, check_range
 from gatedpose.geometry import crop_image, invert, transform_points
 from gatedpose.media.images import ImageSource, read_image
+from gatedpose.media.photos import as_rgb
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.networks import finds_boxes, input_dtype
@@ -98,13 +99,16 @@ class PersonFinder:
         return torch.cat((boxes, scores[:, None]), dim=1)
 
     @torch.inference_mode()
-    def find(self, image: ImageSource, min_score: float | None = None) -> tuple[Tensor, Tensor]:
+    def find(
+        self, image: ImageSource, min_score: float | None = None, *, channels: str = "rgb"
+    ) -> tuple[Tensor, Tensor]:
         """The people in a picture.
 
         Args:
             image: Anything that `gatedpose.media.images.read_image` reads; a tensor (3, H, W) uint8
                 for example.
             min_score: In place of the finder's own, if not None.
+            channels: "bgr" for arrays and tensors as OpenCV gives them.
 
         Returns:
             Boxes (N, 4) float32, (x0, y0, x1, y1) within the picture, and scores (N,), the chances
@@ -114,7 +118,7 @@ class PersonFinder:
             ImageError: If the picture cannot be read.
             WeightsError: If the network gives values that are not finite.
         """
-        pixels = read_image(image)
+        pixels = read_image(as_rgb(image, channels))
         height, width = pixels.shape[1:]
         matrix, shape = letterbox(height, width, self.size, self.model.size_multiple)
         crop = crop_image(pixels.to(self.device), matrix.to(self.device), shape, self.mean)
@@ -163,6 +167,6 @@ def default_finder() -> PersonFinder:
     return PersonFinder()
 
 
-def find_people(image: ImageSource) -> tuple[Tensor, Tensor]:
+def find_people(image: ImageSource, *, channels: str = "rgb") -> tuple[Tensor, Tensor]:
     """Boxes (N, 4) and scores (N,) of the people in a picture, see `PersonFinder.find`."""
-    return default_finder().find(image)
+    return default_finder().find(image, channels=channels)

@@ -23,7 +23,8 @@ def predict(
         images: Path, bytes or open file, PIL image, array or tensor, or a list of them, as in a
             call of `Predictor`.
         boxes: Where the people are, see there; they are looked for if None.
-        model: "fast", "balanced", "best", or the name of weights; kept for the next call.
+        model: "fast", "balanced", "best", or the name of weights; kept for the next call,
+            whatever becomes of its files.
         channels: "bgr" for arrays and tensors as OpenCV gives them.
 
     Returns:

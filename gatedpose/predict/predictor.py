@@ -156,9 +156,8 @@ class Predictor:
         """
         if isinstance(image, (list, tuple)):
             each = boxes_of_each(boxes, len(image))
-            images = (as_rgb(one, channels) for one in image)
-            return list(self.stream(zip(images, each, strict=True)))
-        [poses] = self._stream([(as_rgb(image, channels), boxes)], None, None)  # no thread
+            return list(self.stream(zip(image, each, strict=True), channels=channels))
+        [poses] = self._stream([(image, boxes)], None, None, channels)  # no thread
         return poses
 
     def read(
@@ -167,6 +166,7 @@ class Predictor:
         boxes: People = None,
         *,
         name: str | None = None,
+        channels: str = "rgb",
     ) -> Photo:
         """Reads a picture for `stream`; of JPEG files no more pixels than are needed.
 
@@ -174,20 +174,21 @@ class Predictor:
             image: As in a call.
             boxes: As in a call.
             name: What messages call the picture; the path if None.
+            channels: As in a call.
 
         Raises:
             ImageError: If the image cannot be read.
             BoxError: For bad boxes.
         """
-        chosen = self._chosen(boxes)
-
-        return read_photo(image, functools.partial(spare_for_look, chosen, self.size), name)
+        spare = functools.partial(spare_for_look, self._chosen(boxes), self.size)
+        return read_photo(as_rgb(image, channels), spare, name)
 
     def stream(
         self,
         images: Iterable[Pictured],
         *,
         on_error: Callable[[Any, Exception], object] | None = None,
+        channels: str = "rgb",
     ) -> Iterator[list[Pose]]:
         """Poses of the people in many images; people of several images share a batch.
 
@@ -200,6 +201,7 @@ class Predictor:
             on_error: Called with an image that cannot be read, or whose boxes are bad, and the
                 error; the stream goes on, with no poses in that image's place. If None the error
                 is raised.
+            channels: As in a call.
 
         Yields:
             The poses of each image, in order, as soon as they are known.
@@ -210,7 +212,7 @@ class Predictor:
         """
         networks.check_many(images)
         with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts them as they are needed
-            yield from self._stream(images, on_error, pool if self.workers else None)
+            yield from self._stream(images, on_error, pool if self.workers else None, channels)
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -226,16 +228,18 @@ class Predictor:
         images: Iterable[Pictured],
         on_error: Callable[[Any, Exception], object] | None,
         pool: Executor | None,
+        channels: str,
     ) -> Iterator[list[Pose]]:
+        read = functools.partial(self.read, channels=channels)
         batches = Batches(self._poses, self.batch_size)
         pairs = map(networks.as_pair, images)
         chosen = ((image, self._chosen(boxes)) for image, boxes in pairs)
         room = lambda: min(max(1, self.workers), self.batch_size - len(batches.waiting))  # noqa: E731
-        for source, image, boxes in ahead(begun(chosen, pool, self.read), room):
+        for source, image, boxes in ahead(begun(chosen, pool, read), room):
             crops: tuple[int, Iterable[Crop]] = 0, ()
             try:
                 photo = image.result() if isinstance(image, Future) else image
-                photo = photo if isinstance(photo, Photo) else self.read(photo, boxes)
+                photo = photo if isinstance(photo, Photo) else read(photo, boxes)
                 people = people_in(photo, boxes)
                 if photo.shrink > 1:
                     photo = photo.finer(spare_for_crops(people, self.size))

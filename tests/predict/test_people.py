@@ -262,6 +262,11 @@ def test_bgr_is_turned_and_never_guessed(tmp_path: Path) -> None:
     planes = torch.from_numpy(rgb[..., ::-1].copy()).permute(2, 0, 1)
     [[found]] = predictor([planes], "whole", channels="bgr")
     np.testing.assert_array_equal(found.keypoints, wanted.keypoints)
+    [[found]] = predictor.stream([(rgb[..., ::-1], "whole")], channels="bgr")
+    np.testing.assert_array_equal(found.keypoints, wanted.keypoints)
+    finder = PersonFinder()
+    for mine, theirs in zip(finder.find(rgb), finder.find(planes, channels="bgr"), strict=True):
+        assert torch.equal(mine, theirs)
     Image.fromarray(rgb).save(tmp_path / "a.png")
     with pytest.raises(InputError, match='channels="bgr" is for arrays and tensors'):
         predictor(tmp_path / "a.png", channels="bgr")
