@@ -22,16 +22,17 @@ class OneEuro:
         speed_cutoff: Cutoff in Hz for the speed itself.
 
     Raises:
-        ValueError: If a cutoff is not positive, or beta is negative.
+        ValueError: If a cutoff is not positive, beta is negative, or one of them infinite.
     """
 
     def __init__(
         self, min_cutoff: float = 1.0, beta: float = 0.0, speed_cutoff: float = 1.0
     ) -> None:
-        if not (min_cutoff > 0 and speed_cutoff > 0 and beta >= 0):
+        cutoffs = 0 < min_cutoff < math.inf and 0 < speed_cutoff < math.inf
+        if not (cutoffs and 0 <= beta < math.inf):
             raise InputError(
-                f"OneEuro: cutoffs must be positive and beta at least 0, got min_cutoff "
-                f"{min_cutoff}, beta {beta}, speed_cutoff {speed_cutoff}"
+                f"OneEuro: cutoffs must be positive and beta at least 0, all finite; got "
+                f"min_cutoff {min_cutoff}, beta {beta}, speed_cutoff {speed_cutoff}"
             )
         self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff
         self._last: tuple[float, Values, Values] | None = None  # time, filtered values and speeds
@@ -41,29 +42,37 @@ class OneEuro:
 
         Args:
             time: Seconds, later than at the last call.
-            values: Any shape, the same at each call; the first are returned as they are.
+            values: Any shape, the same at each call; the first are returned as they are. One that
+                is not known may be NaN: it begins anew with the next that is.
             scale: Length that speeds are measured in: with a person's size, one beta serves near
                 and far people.
 
+        Returns:
+            A new array.
+
         Raises:
-            ValueError: If the time is not later, or the shape another.
+            ValueError: If the time is not later, the shape another, or the scale not positive.
         """
-        values = np.asarray(values)
+        if not scale > 0:
+            raise InputError(f"OneEuro: scale must be positive, got {scale}")
+        values = np.array(values)  # the caller's may be used again
         if self._last is None:
             self._last = time, values, np.zeros_like(values)
-            return values
+            return values.copy()
         before, filtered, speeds = self._last
         if not time > before or values.shape != filtered.shape:
             raise InputError(
                 f"OneEuro: need values {filtered.shape} later than {before} s, got {values.shape} "
                 f"at {time} s"
             )
+        filtered = np.where(np.isnan(filtered), values, filtered)
+        speeds = np.where(np.isnan(speeds), 0, speeds)
         elapsed = time - before
         speed = (values - filtered) / elapsed / scale
         speeds = speeds + _weight(elapsed, self.speed_cutoff) * (speed - speeds)
         weight = _weight(elapsed, self.min_cutoff + self.beta * np.abs(speeds))
         self._last = time, filtered + weight * (values - filtered), speeds
-        return self._last[1]
+        return self._last[1].copy()
 
 
 def _weight(elapsed: float, cutoff: Any) -> Any:

@@ -112,7 +112,14 @@ def test_one_euro_steadies_what_is_still_and_lags_little_behind_motion() -> None
 
 
 def test_bad_one_euro() -> None:
-    for options in ({"min_cutoff": 0}, {"speed_cutoff": -1}, {"beta": -0.1}, {"beta": np.nan}):
+    endless = {"min_cutoff": np.inf}, {"speed_cutoff": np.inf}, {"beta": np.inf}
+    for options in (
+        {"min_cutoff": 0},
+        {"speed_cutoff": -1},
+        {"beta": -0.1},
+        {"beta": np.nan},
+        *endless,
+    ):
         with pytest.raises(ValueError, match="cutoffs must be positive and beta at least 0"):
             OneEuro(**options)
     smooth = OneEuro()
@@ -121,6 +128,28 @@ def test_bad_one_euro() -> None:
         smooth(1.0, np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"need values \(2, 2\).*got \(3,\) at 2.0 s"):
         smooth(2.0, np.zeros(3))
+    with pytest.raises(ValueError, match="scale must be positive, got 0"):
+        smooth(2.0, np.zeros((2, 2)), scale=0)
+
+
+def test_one_euro_keeps_its_own_numbers() -> None:
+    smooth, again = OneEuro(), OneEuro()
+    buffer = np.zeros(2)  # that a caller uses for every frame
+    for time, value in enumerate((0.0, 4.0, 9.0)):
+        buffer[:] = value
+        given = smooth(time / 10, buffer)
+        assert given.tolist() == again(time / 10, np.full(2, value)).tolist()
+        given += 100
+
+
+def test_one_euro_begins_anew_after_what_is_not_known() -> None:
+    smooth, fresh = OneEuro(beta=1), OneEuro(beta=1)
+    smooth(0.0, np.array([1.0, np.nan]))
+    smooth(0.1, np.array([2.0, 5.0]))
+    assert np.isnan(smooth(0.2, np.array([3.0, np.nan]))).tolist() == [False, True]
+    for time, value in ((0.3, 7.0), (0.4, 8.0)):
+        alone = fresh(time, np.array([value]))
+        assert smooth(time, np.array([4.0, value]))[1] == pytest.approx(alone[0])
 
 
 def test_the_box_follows_two_people(predictor: Predictor) -> None:
