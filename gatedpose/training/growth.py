@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gatedpose.errors import InputError, InputTypeError
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.hourglass import GatedHourglass
+from gatedpose.models.hourglass import STEM_WIDTH, GatedHourglass
 from gatedpose.skeleton import same_joints
 
 
@@ -26,7 +26,8 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
 
     Raises:
         TypeError: If one of the two is no `GatedHourglass`.
-        ValueError: If `large` is not larger, differs in more, or has grouped merges.
+        ValueError: If `large` is not larger, differs in more, or has grouped merges; and if it is
+            wider and norms are none of batch norm, or a width is 64.
     """
     small, large = _pair("grow", small, large)
     old, new = small.config, large.config
@@ -50,7 +51,7 @@ def shrink(large: HeatmapNetwork, small: HeatmapNetwork) -> None:
 
     Raises:
         TypeError: If one of the two is no `GatedHourglass`.
-        ValueError: If `small` is not smaller, differs in more, or has grouped merges.
+        ValueError: If `small` is not smaller, or as `grow`.
     """
     small, large = _pair("shrink", small, large)
     places, full = _places(small.config.width, large.config.width), large.state_dict()
@@ -77,6 +78,13 @@ def _pair(
         raise InputError(
             f"{how}: {less.stacks} stacks of width {less.width} do not fit into {more.stacks} of "
             f"width {more.width}"
+        )
+    # Other norms see new channels, too. From the stem's width to its own a block has no shortcut.
+    alone = more.norm_layer == "batchnorm2d" and STEM_WIDTH not in (less.width, more.width)
+    if less.width < more.width and not alone:
+        raise InputError(
+            f"{how}: widths may differ where norms are batchnorm2d and no width is {STEM_WIDTH}, "
+            f"the stem's; got {less.norm_layer} and widths {less.width} and {more.width}"
         )
     return small, large
 

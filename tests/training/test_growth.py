@@ -119,6 +119,25 @@ def test_what_does_not_grow_is_refused() -> None:
         grow(small, gatedpose.create_model("cu_net_2"))
 
 
+@pytest.mark.parametrize(
+    ("width", "wider", "norm"),
+    [(64, 66, "batchnorm2d"), (62, 64, "batchnorm2d"), (10, 12, "groupnorm1")],
+)
+def test_widths_that_cannot_predict_alike_are_refused(width: int, wider: int, norm: str) -> None:
+    narrow, wide = (
+        GatedHourglass(dataclasses.replace(SMALL, width=each, norm_layer=norm))
+        for each in (width, wider)
+    )
+    with pytest.raises(InputError, match=r"grow: widths may differ where norms are batchnorm2d"):
+        grow(narrow, wide)
+    with pytest.raises(InputError, match=rf"shrink: .*got {norm} and widths {width} and {wider}"):
+        shrink(wide, narrow)
+    deeper = GatedHourglass(dataclasses.replace(narrow.config, stacks=3)).eval()
+    grow(narrow, deeper)  # of the same width
+    images = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(deeper(images)[:, :2], narrow.eval()(images))
+
+
 @pytest.mark.parametrize("changes", [{}, {"merge": "sum", "skip": "block", "gate": "scalar"}])
 @pytest.mark.parametrize(("width", "stacks"), [(12, 2), (22, 4), (10, 3)])
 def test_shrinking_undoes_growing(changes, width: int, stacks: int) -> None:
