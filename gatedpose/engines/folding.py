@@ -109,7 +109,9 @@ def _halves(layer: NormActConv) -> list[NormActConv]:
         part.relu = copy.deepcopy(layer.relu)
         part.load_state_dict(
             {
-                name: value.chunk(2, dim=int(name == "conv.weight"))[half] if value.dim() else value
+                name: value.chunk(2, dim=int(name == "conv.weight"))[half]
+                if value.dim() and not name.startswith("relu.")  # whose slope all channels share
+                else value
                 for name, value in state.items()
             }
         )

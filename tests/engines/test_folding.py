@@ -25,6 +25,7 @@ NETWORKS = [
     ("gated_hg_2s_68", {"width": 12}),
     ("gated_hg_2s_68", {"width": 12, "gate": "scalar", "merge": "grouped", "stacks": 3}),
     ("gated_hg_2s_68", {"width": 12, "gate": 0.5, "merge": "sum", "stacks": 1}),
+    ("gated_hg_2s_68", {"width": 12, "act_layer": "prelu"}),
     ("hourglass_2s_256", {"width": 16}),
     ("cu_net_2", {"width": 16, "growth": 4}),
 ]
