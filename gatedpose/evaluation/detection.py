@@ -56,6 +56,11 @@ class Detections:
         """(D,), of all boxes up to each."""
         return self.hits.cumsum(0) / max(1, self.people)
 
+    @property
+    def ends(self) -> Tensor:
+        """(D,) bool, whether the next score is lower: nobody can ask for a part of equal ones."""
+        return torch.cat((self.scores.diff() < 0, torch.ones_like(self.hits[:1])))
+
     def at(self, min_score: float) -> tuple[float, float]:
         """Recall and precision of the boxes whose score is at least `min_score`."""
         taken = self.hits[self.scores >= min_score]
@@ -64,7 +69,7 @@ class Detections:
 
     def recall_at(self, precision: float) -> tuple[float, float]:
         """The highest recall at which precision is at least this, and the score to ask for then."""
-        good = (self.precision >= precision).nonzero().flatten()
+        good = (self.ends & (self.precision >= precision)).nonzero().flatten()
         if not len(good):
             return 0.0, 1.0
         return float(self.recall[good[-1]]), float(self.scores[good[-1]])
@@ -74,7 +79,7 @@ class Detections:
         if not len(self.hits):
             return 0.5
         mean = 2 * self.hits.cumsum(0) / (torch.arange(1, len(self.hits) + 1) + self.people)
-        return float(self.scores[mean.argmax()])
+        return float(self.scores[mean.where(self.ends, -1.0).argmax()])
 
 
 def surest_right(found: Sequence[Found], people: Sequence[Listed]) -> float:

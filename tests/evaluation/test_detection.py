@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gatedpose.evaluation.detection import Listed, any_right, match, surest_right
+from gatedpose.evaluation.detection import Detections, Listed, any_right, match, surest_right
 
 
 def people(*boxes: list[float], height: float = 100.0) -> Listed:
@@ -55,6 +55,19 @@ def test_nothing_found_and_nobody_there() -> None:
     assert result.at(0.5) == (0, 0)
     assert result.recall_at(0.8) == (0.0, 1.0)
     assert result.best_score() == 0.5
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 1, 0, 3], [1, 2, 0, 3]])
+def test_boxes_of_one_score_count_together(order: list[int]) -> None:
+    hits = torch.tensor([True, True, False, False])[order]
+    result = Detections(torch.tensor([0.9, 0.9, 0.9, 0.5]), hits, people=2)
+    assert result.recall_at(0.9) == (0.0, 1.0)  # not the two hits alone, which nobody can ask for
+    assert result.recall_at(0.6) == pytest.approx((1.0, 0.9))
+    assert result.at(0.9) == pytest.approx((1.0, 2 / 3))
+    one = torch.tensor([True])  # 2 / 3 of it, 4 / 7 of all; the 4 / 4 of two is not to be had
+    few = torch.cat((one, hits & (hits.cumsum(0) == 1)))
+    fewer = Detections(torch.tensor([0.9, *[0.5] * 4]), few, people=2)
+    assert fewer.best_score() == pytest.approx(0.9)
 
 
 def test_the_surest_box_and_any_box() -> None:
