@@ -213,15 +213,22 @@ LSP_FINETUNE = replace(
 RECIPES = {recipe.name: recipe for recipe in (LSP, PEOPLE, MPII, LSP_FINETUNE, FINETUNE)}
 
 
-def find_recipe(name: str) -> Recipe:
+def find_recipe(name: str, *takers: str) -> Recipe:
     """The recipe called `name`, or that of a .json file.
 
     A file holds fields of `Recipe`, and may name under "base" the recipe that it takes all others
     from. The recipe.json that a training writes is such a file.
 
+    Args:
+        name: Of the recipe, or the file.
+        *takers: Files that take their fields from it.
+
     Raises:
-        ValueError: For an unknown name (with a close match), or fields that are wrong.
+        ValueError: For an unknown name (with a close match), fields that are wrong, or files that
+            take their fields from each other.
     """
+    if name in takers:
+        raise InputError(f"{name} has itself as its base, by way of {', '.join(takers)}")
     if not name.endswith(".json"):
         if name not in RECIPES:
             raise InputError(f"unknown recipe {name!r}; {did_you_mean(name, RECIPES)}")
@@ -231,5 +238,5 @@ def find_recipe(name: str) -> Recipe:
     if not isinstance(fields, dict):
         raise InputError(f"{path} must hold an object with the fields of a recipe")
     fields = {"name": path.stem, **fields}
-    base = find_recipe(str(fields.pop("base"))) if "base" in fields else None
+    base = find_recipe(str(fields.pop("base")), *takers, name) if "base" in fields else None
     return from_json(Recipe, fields, name, base)

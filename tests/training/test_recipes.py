@@ -178,6 +178,14 @@ def test_wrong_files(fields: object, message: str, tmp_path: Path) -> None:
     assert message in str(raised.value)
 
 
+def test_files_that_take_their_fields_from_each_other(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    mine = written(tmp_path, {"base": str(other)})
+    other.write_text(json.dumps({"base": str(mine)}))
+    with pytest.raises(InputError, match=r"mine\.json has itself as its base, by way of .*other"):
+        find_recipe(mine)
+
+
 def test_a_missing_file() -> None:
     told = CliRunner().invoke(main, ["recipe", "there/is/none.json"])
     assert told.exit_code == 1
