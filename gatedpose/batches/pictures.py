@@ -95,7 +95,9 @@ def _yolo_box(line: str, where: str) -> Tensor:
     try:
         numbers = line.split()[1:]
         values = torch.tensor([float(number) for number in numbers])
-        if len(values) % 2 and len(values) % 3 == 1:  # a box, and three numbers for each joint
+        seen = values[6::3]  # of each joint, if there are three numbers for each behind a box
+        flags = len(seen) > 2 and bool(torch.isin(seen, torch.arange(3.0)).all())
+        if len(values) % 3 == 1 and (len(values) % 2 or flags):  # of even joints else a polygon
             values = values[:4]
         if not bool((values.abs() <= LARGEST_SHARE).all()):
             raise InputError("shares of the picture are from 0 to 1")

@@ -64,6 +64,15 @@ def test_yolo_boxes_and_polygons_are_read(yolo: Path) -> None:
     assert second.pixels(160, 96).shape == (0, 4)
 
 
+@pytest.mark.parametrize("joints", [["0.3 0.4 1", "0 0 0"] * 2, ["0.3 0.4 2"] * 14])
+def test_joints_of_even_number_are_no_corners(yolo: Path, joints: list[str]) -> None:
+    line = " ".join(("0 0.375 0.5 0.25 0.5", *joints))
+    (yolo / "valid" / "labels" / "a.txt").write_text(f"{line}\n0 {'0.2 0.4 0.3 0.6 0.2 0.5 ' * 4}")
+    person, polygon = read_labelled(yolo, "val")[0].boxes.tolist()
+    assert person == pytest.approx([0.25, 0.25, 0.5, 0.75])
+    assert polygon == pytest.approx([0.2, 0.4, 0.3, 0.6])
+
+
 def test_kinds_of_yolo_folders_and_lines(yolo: Path) -> None:
     """ultralytics' own layout has images/train; lines of poses have joints behind the box."""
     for kind in ("images", "labels"):
