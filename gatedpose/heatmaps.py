@@ -52,8 +52,8 @@ def decode(heatmaps: Tensor, method: Decoder = DEFAULT_DECODER) -> tuple[Tensor,
         method: "argmax" (centre of the highest cell), "quarter" (a quarter cell towards the higher
             neighbour, Newell et al.), "dark" (Taylor step on the logarithm of the smoothed map,
             Zhang et al., CVPR 2020) or "softargmax" (centroid of exp(3 h) - 1 in a window about the
-            highest cell). "dark" and "softargmax" invert `encode` to 0.02 cell away from the
-            border.
+            highest cell). "dark" and "softargmax" invert `encode` of a sigma from 1 to 2 to 0.02
+            cell away from the border.
 
     Returns:
         Points (B, K, 2) in crop pixels and scores (B, K) in [0, 1]: the height of the peak, which

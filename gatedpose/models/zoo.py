@@ -102,7 +102,7 @@ def create_model(
             another number than the weights', exactly the heads and heatmap remaps are random.
         num_classes: timm's word for `num_keypoints`.
         device: Where to put the network, the CPU if None.
-        dtype: Floating point type of its weights, float32 if None.
+        dtype: Floating point type of its weights; PyTorch's default, usually float32, if None.
         checkpoint_path: A .safetensors file to load strictly, see `load_weights`.
         **config: Fields of the variant's configuration to change (gate, merge, skip, norm_layer,
             act_layer, depth, stacks, width, in_channels), and timm's `cache_dir`.
