@@ -105,6 +105,9 @@ class EngineNetwork(nn.Module):
         images = images.contiguous()
         if images.device.type != "cpu":
             raise InputError(f"forward: {self.engine} runs on the CPU, images on {images.device}")
+        if not len(images):  # OpenVINO's maps had no size, and a later network crashed
+            one: Tensor = self(images.new_zeros(1, *images.shape[1:]))
+            return one[:0]
         size = self.compiled_for[0] if images.shape[1:] == self.compiled_for[1:] else len(images)
         parts = torch.split(images, size)
         found = [self._run_for(part)(part) for part in parts]

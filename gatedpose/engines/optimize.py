@@ -108,7 +108,8 @@ class OptimizedNetwork(nn.Module):
             return self._fast(images)
 
     def _fast(self, images: Tensor) -> Tensor:
-        if not (self._compiled and self.compiled_for) or images.shape[1:] != self.compiled_for[1:]:
+        shape = self.compiled_for
+        if not (self._compiled and shape and len(images) and images.shape[1:] == shape[1:]):
             return self._run(images)
         if images.device.type == "cpu" and self._threads not in (None, torch.get_num_threads()):
             warnings.warn(
@@ -121,7 +122,7 @@ class OptimizedNetwork(nn.Module):
         # Code is compiled for tensors made in inference mode, and these need not be.
         alias = torch.empty(0, device=images.device)
         images = alias.set_(images.float().contiguous())  # type: ignore[call-overload]
-        size, count = self.compiled_for[0], len(images)
+        size, count = shape[0], len(images)
         if missing := -count % size:
             images = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
         # CUDA graphs overwrite their output the next time.

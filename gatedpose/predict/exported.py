@@ -121,6 +121,9 @@ class ExportedNetwork(nn.Module):
                 f"forward: {self.path} takes images of (B, {', '.join(map(str, size))}), got "
                 f"{tuple(images.shape)}"
             )
+        if not len(images):  # which OpenVINO crashes at, see `EngineNetwork`
+            one: Tensor = self(images.new_zeros(1, *size))
+            return one[:0]
         parts = torch.split(images.float().contiguous(), self._shape[0] or len(images))
         return torch.cat([torch.from_numpy(self._run(p.numpy())) for p in parts]).unsqueeze(1)
 

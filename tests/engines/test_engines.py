@@ -75,6 +75,7 @@ def test_same_as_in_pytorch(small: GatedHourglass, engine: Any) -> None:
         torch.testing.assert_close(found, wanted[:number], atol=1e-3, rtol=0)
     strided = images.transpose(2, 3).contiguous().transpose(2, 3)[::2].double().requires_grad_()
     torch.testing.assert_close(fast(strided), wanted[::2], atol=1e-3, rtol=0)
+    assert fast(images[:0]).shape == (0, *wanted.shape[1:])
     first = fast(images)
     fast(torch.zeros_like(images))
     torch.testing.assert_close(first, wanted, atol=1e-3, rtol=0)  # not written over
@@ -216,6 +217,7 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.M
     wanted = heatmaps(small, images)
     assert (fast(images) - wanted).abs().mean() < 0.1 * wanted.std()
     torch.testing.assert_close(fast(images[:3]), fast(images)[:3], atol=0.05, rtol=0)
+    assert fast(images[:0]).shape == (0, *wanted.shape[1:])
     other = copy.deepcopy(small)
     other.heads[1].bias.data += 1  # type: ignore[union-attr,operator]
     with pytest.raises(WeightsError, match="of other weights than this network has"):

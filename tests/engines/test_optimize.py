@@ -82,6 +82,7 @@ def test_compiled_once_for_all_tensors(model) -> None:
         with torch.inference_mode():
             found.append(fast(images.clone(memory_format=torch.channels_last)))
         half = fast(images[::2])
+        assert fast(images[:0]).shape == (0, *half.shape[1:])
     for maps in found:
         torch.testing.assert_close(maps, heatmaps(model, images), atol=1e-4, rtol=0)
     torch.testing.assert_close(half, found[0][::2], atol=1e-4, rtol=0)

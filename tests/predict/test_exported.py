@@ -52,6 +52,7 @@ def test_same_as_in_pytorch(
         with ThreadPoolExecutor(3) as pool:
             for found, want in zip(pool.map(runs, many), wanted, strict=True):
                 torch.testing.assert_close(found, want, atol=1e-3, rtol=0)
+    assert exported(torch.zeros(0, 3, 64, 128)).shape == (0, 1, 3, 16, 32)
     with pytest.raises(
         InputError, match=r"takes images of \(B, 3, 64, 128\), got \(1, 3, 64, 64\)"
     ):
