@@ -18,6 +18,7 @@ from gatedpose.geometry import crop_image, invert, transform_points
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.media.photos import as_rgb
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.networks import finds_boxes, input_dtype
 
@@ -64,7 +65,7 @@ class PersonFinder:
         device: Where it runs; the CPU if None.
 
     Raises:
-        InputError: If the network is no finder.
+        InputError: If the network is no finder, or for a score or size that is none.
         UnknownModelError: If there is none of that name.
         WeightsError: If it has no weights.
     """
@@ -85,6 +86,8 @@ class PersonFinder:
             )
         self.min_score = MIN_SCORE if min_score is None else min_score
         check_range("PersonFinder: min_score", self.min_score, (0.0, 1.0))
+        if size is not None:
+            check_range("PersonFinder: size, pixels,", size, (1, LARGEST_SIDE))
         self.chance = BoxChance()
         self.device = find_device("cpu" if device is None else device)
         self.model = network.to(self.device).to(memory_format=torch.channels_last).eval()
@@ -116,8 +119,11 @@ class PersonFinder:
 
         Raises:
             ImageError: If the picture cannot be read.
+            InputError: For another score.
             WeightsError: If the network gives values that are not finite.
         """
+        least = self.min_score if min_score is None else min_score
+        check_range("PersonFinder.find: min_score", least, (0.0, 1.0))
         pixels = read_image(as_rgb(image, channels))
         height, width = pixels.shape[1:]
         matrix, shape = letterbox(height, width, self.size, self.model.size_multiple)
@@ -128,7 +134,6 @@ class PersonFinder:
             maps = self.model(images.to(self.dtype))[:, -1].float().cpu()
         if not bool(maps.sum().isfinite()):
             raise WeightsError("PersonFinder: its maps are not finite numbers: damaged weights?")
-        least = self.min_score if min_score is None else min_score
         [(boxes, peaks)] = decode_boxes(maps, self.chance.least_peak(least))
         corners = transform_points(invert(matrix[None]), boxes.view(1, -1, 2)).view(-1, 2, 2)
         limit = corners.new_tensor((width, height))

@@ -133,5 +133,11 @@ def test_what_is_no_finder_or_no_picture_is_refused(tmp_path) -> None:
         PersonFinder(gatedpose.create_model("gated_hg_1s_68", width=8, num_keypoints=5))
     finder = PersonFinder(gatedpose.create_model(NAME, width=8, depth=3))
     (tmp_path / "a.jpg").write_text("no")
+    for size in (0, -5, "320", 320.5):
+        with pytest.raises(InputError, match="PersonFinder: size, pixels, must be a whole number"):
+            PersonFinder(size=size)  # type: ignore[arg-type]
+    for score in (2.0, float("nan")):
+        with pytest.raises(InputError, match="find: min_score must be a number from 0 to 1"):
+            PersonFinder().find(torch.zeros(3, 8, 8, dtype=torch.uint8), score)
     with pytest.raises(ImageError):
         finder.find(tmp_path / "a.jpg")
