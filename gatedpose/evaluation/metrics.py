@@ -21,6 +21,7 @@ Mask = npt.NDArray[np.bool_]
 LSP_TORSO = ("left shoulder", "right hip")
 DIAGONALS = (LSP_TORSO, ("right shoulder", "left hip"))  # of a torso
 LIMBS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")  # columns of a left and a right
+SHORTEST = 1e-3  # pixels, of a normaliser: people are not counted by a shorter one
 HEAD_SIZE = 0.6  # of the diagonal of MPII's head box
 
 
@@ -100,7 +101,7 @@ def _hits(
             f"pck: of {pred.shape[0]} people with {pred.shape[1]} joints, mask must be (N, K) and "
             f"normaliser (N,), got {counts.shape} and {normaliser.shape}"
         )
-    usable = np.isfinite(normaliser) & (normaliser > 1e-3)
+    usable = np.isfinite(normaliser) & (normaliser > SHORTEST)
     counts &= usable[:, None] & np.isfinite(target).all(axis=2)
     if not counts.any():
         raise InputError(

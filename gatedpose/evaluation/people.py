@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from gatedpose.evaluation.metrics import Array, Mask, Score, limb_columns, pck, torso_lengths
+from gatedpose.evaluation.metrics import (
+    SHORTEST,
+    Array,
+    Mask,
+    Score,
+    limb_columns,
+    pck,
+    torso_lengths,
+)
 from gatedpose.skeleton import Skeleton
 
 # COCO's spread of what annotators mark, as a share of the root of a person's
@@ -45,7 +53,7 @@ def torso_pck(
     columns = {"Head": head} if head else {}
     columns |= {**limbs, "Limbs": tuple(k for pair in limbs.values() for k in pair)}
     score = pck(pred, target, normaliser, mask, threshold, columns)
-    people = int((np.isfinite(normaliser) & mask.any(axis=1)).sum())
+    people = int(((normaliser > SHORTEST) & mask.any(axis=1)).sum())
     return replace(score, metric=f"{score.metric} (normaliser: the torso of {people} people)")
 
 

@@ -43,6 +43,14 @@ def test_the_other_diagonal_stands_in_and_people_without_either_are_not_counted(
     assert torso_pck(target + np.array((0.0, 20.1)), target, mask, PEOPLE19).mean == 0
 
 
+def test_people_whose_torso_is_a_point_are_not_told_as_counted() -> None:
+    target, mask = people()
+    target[1, PLACE["right hip"]] = target[1, PLACE["left shoulder"]]
+    score = torso_pck(target, target, mask, PEOPLE19)
+    assert score.counted == 19
+    assert "the torso of 1 people" in score.metric
+
+
 def test_similarity_by_the_formula() -> None:
     target, mask = people()
     mask[:] = False
