@@ -230,7 +230,7 @@ class VideoWriter:
                 later if None.
 
         Raises:
-            VideoError: For a time that is not later.
+            VideoError: For a time that is not later, or infinite.
         """
         picture = read_image(image)
         if self._size is None:
@@ -241,8 +241,10 @@ class VideoWriter:
             picture = self._fitted(picture, height, width)
         if time is None:
             time = 0.0 if self._at < 0 else self._time + float(1 / self.rate)
-        if not time > self._time:
-            raise VideoError(f"{self.path}: a frame at {time} s is not later than the one before")
+        if not self._time < time < math.inf:
+            raise VideoError(
+                f"{self.path}: a frame at {time} s is not later than the last, or never"
+            )
         self._time, self._at = time, max(self._at + 1, round(time / self._tick))
         pixels = picture.permute(1, 2, 0).numpy()
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
