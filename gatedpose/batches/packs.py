@@ -179,7 +179,7 @@ def pack_each(items: Sequence[T], read: Callable[[T], P], what: str, unit: str) 
 
 def write_pack(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Writes tensors, and what they were made of; the file appears whole."""
-    told = {**about, "sha256": _digest(about, tensors)}
+    told = {**about, "sha256": sha256_of(about, tensors)}
     write_whole(path, save(dict(tensors), {"about": to_json(told)}))
 
 
@@ -200,12 +200,13 @@ def read_pack(path: Path, right: Mapping[str, Any]) -> tuple[dict[str, Any], dic
         if (found := about.get(key)) != value:
             text = f"other {key}, {found!r:.70} and not {value!r:.70}: remove it to pack anew"
             raise DatasetError(f"{path} was packed from {text}")
-    if about.pop("sha256", None) != _digest(about, tensors):
+    if about.pop("sha256", None) != sha256_of(about, tensors):
         raise DatasetError(f"{path} is damaged (its sha256 is another): copy it, or pack anew")
     return about, tensors
 
 
-def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+def sha256_of(about: Any, tensors: Mapping[str, Tensor]) -> str:
+    """Of what JSON can say, and of tensors."""
     digest = hashlib.sha256(to_json(about).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

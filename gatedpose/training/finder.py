@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gatedpose.batches.looks import step_generator
+from gatedpose.batches.packs import sha256_of
 from gatedpose.batches.pictures import PAD, Pictures, read_empty, read_labelled
 from gatedpose.batches.views import ViewBatch, draw_views
 from gatedpose.boxmaps import BOX_STRIDE, decode_boxes, encode_boxes
@@ -90,6 +91,7 @@ class FinderTrainer(Loop[ViewBatch]):
 
     def __init__(self, data: Data, *training: Any) -> None:
         self.pictures, self.draws, self.val = data
+        self.data = _told(*data)
         super().__init__(*training)
 
     def batches(self) -> Iterator[ViewBatch]:
@@ -181,6 +183,16 @@ def _packed(folders: Mapping[str, Sequence[Path]], recipe: FinderRecipe, out: Pa
         weight = 0.0 if kind == "empty" else recipe.draws.get(name, 1.0)
         weights.append(torch.full((len(pack),), weight))
     return Pictures.join(parts), with_empty(torch.cat(weights).double(), recipe.empty), watched
+
+
+def _told(pictures: Pictures, draws: Tensor, val: Mapping[str, Pictures]) -> dict[str, Any]:
+    """What a training learns from and is watched by, but for the pixels."""
+    tensors = {"draws": draws}
+    for name, some in (("", pictures), *val.items()):
+        boxes = some.padded(torch.arange(len(some)))
+        known = {"sizes": some.sizes, "boxes": boxes, "complete": some.complete}
+        tensors |= {f"{name} {key}": tensor for key, tensor in known.items()}
+    return {"pictures": len(pictures), "boxes": sha256_of(list(val), tensors)[:8]}
 
 
 def with_empty(draws: Tensor, share: float) -> Tensor:

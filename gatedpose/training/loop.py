@@ -3,7 +3,7 @@
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -45,6 +45,7 @@ class Loop(ABC, Generic[Seen]):
 
     score: ClassVar[tuple[str, str]]  # its column in the log, and what curves call it
     joints: tuple[str, ...] = ()  # that are learnt, in the order of the heatmaps
+    data: Mapping[str, Any] = {}  # what tells what is learnt from apart, for `--resume`
 
     def __init__(
         self,
@@ -215,6 +216,7 @@ class Loop(ABC, Generic[Seen]):
         scaler = self.accelerator.scaler  # of fp16
         state = {
             "network": self.network,
+            "data": self.data,
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "ema": self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -229,7 +231,9 @@ class Loop(ABC, Generic[Seen]):
         with folder.damage_named(self.out):
             state = folder.load_checkpoint(self.out)
             told = dict(state["network"])
+            learnt_from = dict(state.get("data", self.data))  # earlier versions did not say
         folder.require_same(f"{self.out} holds a training of another network", told, self.network)
+        folder.require_same(f"{self.out} holds a training on other data", learnt_from, self.data)
         with folder.damage_named(self.out):
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
             self.ema.module.load_state_dict(state["ema"])

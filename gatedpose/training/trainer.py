@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gatedpose.batches.augment import NONE, Batch, augment
 from gatedpose.batches.crops import Crops, batches
 from gatedpose.batches.looks import step_generator
+from gatedpose.batches.packs import sha256_of
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck
 from gatedpose.geometry import CROP_MARGIN
@@ -61,6 +62,7 @@ class Trainer(Loop[Batch]):
     ) -> None:
         self.crops, self.draws, self.val, self.skeleton = crops, draws, val, skeleton
         self.joints = skeleton.joints
+        self.data = _told(crops, draws, val, skeleton)
         super().__init__(accelerator, model, recipe, out, watch_every)
         device = accelerator.device
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last) if teacher else None
@@ -128,6 +130,17 @@ class Trainer(Loop[Batch]):
             crops = self.crops.take(next(drawn)).shrunk(self.phase.size)
             images = self._augmented(crops, generator).images
             yield images.contiguous(memory_format=torch.channels_last)
+
+
+def _told(crops: Crops, draws: Tensor, val: Crops, skeleton: Skeleton) -> dict[str, Any]:
+    """What a training learns from and is watched by, but for the pixels, of gigabytes."""
+    tensors = {"draws": draws}
+    for split, some in (("train", crops), ("val", val)):
+        known = {"keypoints": some.keypoints, "labelled": some.labelled, "absent": some.absent}
+        tensors |= {f"{split} {name}": tensor for name, tensor in known.items()}
+    names = skeleton.joints, skeleton.flip_pairs, crops.ids, val.ids
+    labels = sha256_of(names, tensors)[:8]
+    return {"people": len(crops), "people of val": len(val), "labels": labels}
 
 
 @torch.no_grad()

@@ -111,6 +111,9 @@ def test_a_training_that_was_stopped_ends_alike(
     monkeypatch.setattr(FinderTrainer, "step", step)
     with pytest.raises(InputError, match="another recipe"):
         train_finder("gated_finder_320", replace(TINY, lr=1e-4), folders, parts, resume=True)
+    fewer = {kind: some for kind, some in folders.items() if kind != "empty"}
+    with pytest.raises(InputError, match=r"on other data \(boxes .*, pictures \d+ -> \d+\)"):
+        train_finder("gated_finder_320", TINY, fewer, parts, resume=True)
     train_finder("gated_finder_320", TINY, folders, parts, watch_every=4, resume=True)
     first, second = (torch.load(out / "last.pt", weights_only=True) for out in (whole, parts))
     for part in ("model", "ema"):

@@ -367,6 +367,25 @@ def test_another_recipe_or_network_does_not_resume(
         new_trainer(wider, people, torch.ones(12), people, LSP14, SHORT, out)
 
 
+def test_other_people_labels_or_draws_do_not_resume(
+    uninterrupted: tuple[Path, dict[str, Tensor]],
+) -> None:
+    """A set more in the same folder, corrected labels, or another set's people to watch by."""
+    out, _ = uninterrupted
+    people, val, draws = dotted_people(12, seed=0), dotted_people(3, seed=1), torch.arange(12) + 1.0
+    fewer = replace(people, labelled=people.labelled & (torch.arange(14) != 3))
+    for others, count in (
+        ((dotted_people(13, seed=0), torch.ones(13), val, LSP14), "people 12 -> 13"),
+        ((people, draws, people, LSP14), "people of val 3 -> 12"),
+        ((fewer, draws, val, LSP14), "labels '[0-9a-f]{8}' -> "),
+        ((people, torch.ones(12), val, LSP14), "labels "),
+        ((people, draws, val, replace(LSP14, flip_pairs=())), "labels "),
+    ):
+        with pytest.raises(InputError, match=f"holds a training on other data .*{count}"):
+            new_trainer(tiny_network(), *others, SHORT, out)
+    trainer_of(out)
+
+
 def test_a_recipe_that_leaves_standard_fields_out_resumes(
     uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
