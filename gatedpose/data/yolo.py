@@ -5,6 +5,7 @@ labels/*.txt is the class, the box's centre and sides, and x, y and perhaps the 
 keypoint, as shares of the picture's sides.
 """
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from gatedpose.data.annotations import Row
+from gatedpose.data.coco_table import matching_id
 from gatedpose.errors import DatasetError, ImageError
 from gatedpose.media.folders import find_images
 from gatedpose.media.images import image_size
@@ -65,7 +67,7 @@ def yolo_table(file: Path, images: Path) -> dict[str, Any]:
         for i, name in classes.items()
     ]
     table: dict[str, Any] = {"images": [], "categories": categories, "annotations": []}
-    for picture in find_images(images / "**" / "*"):
+    for picture in find_images(Path(glob.escape(str(images)), "**", "*")):
         labels = _labels_of(picture)
         lines = labels.read_text("utf-8", "replace").splitlines() if labels.is_file() else []
         if not any(map(str.strip, lines)):
@@ -103,13 +105,15 @@ def _shape(row: Row) -> tuple[int, int]:
 
 def _joints(row: Row, category: Any, count: int) -> dict[str, Any]:
     """Names and flip pairs of the keypoints of a class."""
-    told = row.values.get("kpt_names") or {}
-    names = told.get(category) if isinstance(told, Mapping) else told
-    if not names:  # of 17 ultralytics means COCO's
+    told = row.values.get("kpt_names")
+    names = told.get(matching_id(category, told)) if isinstance(told, Mapping) else told
+    if not told:  # of 17 ultralytics means COCO's
         numbered = [f"joint {k}" for k in range(count)]
         names = list(COCO17.joints) if count == COCO17.num_keypoints else numbered
     if not isinstance(names, list) or len(names) != count:
-        raise row.error("kpt_names", f"must be {count} names, got {names!r:.80}")
+        raise row.error(
+            "kpt_names", f"must be {count} names of class {category!r}, got {names!r:.80}"
+        )
     names = [str(name) for name in names]
     flips = row.values.get("flip_idx")
     if not flips:

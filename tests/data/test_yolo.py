@@ -59,6 +59,23 @@ def test_both_layouts_and_kinds_of_joints(
     assert [p.image.name for p in own(tmp_path, "val")] == ["b.jpg"]
 
 
+def test_a_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "cats [v2]", roboflow=False)
+    assert [p.image.name for p in own(folder, "train")] == ["a.jpg"]
+
+
+def test_names_of_joints_by_a_class_that_is_written_otherwise(tmp_path: Path) -> None:
+    """Those of class "0" are those of class 0; of a class that is not there they are an error."""
+    file = write(tmp_path, roboflow=False) / "data.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("  0: [nose", '  "0": [nose'))
+    [person] = own(tmp_path, "train")
+    assert person.skeleton.joints == ("nose", "left ear", "right ear")
+    file.write_text(text.replace("  0: [nose", "  cat: [nose"))
+    with pytest.raises(DatasetError, match="'kpt_names': must be 3 names of class 0, got None"):
+        own(tmp_path, "train")
+
+
 def test_seventeen_joints_without_names_are_cocos(tmp_path: Path) -> None:
     line = "0 0.5 0.5 0.5 0.5 " + "0.4 0.5 2 " * 17
     write(tmp_path, roboflow=False, line=line)
