@@ -145,15 +145,19 @@ def _check_save(save: Path, truth: Path | None) -> None:
 def _score_file(
     file: Path, samples: Any, truth: Path | None, shift: float | None, **settings: Any
 ) -> "Score":
+    import numpy as np
+
     from gatedpose.evaluation.coco_results import load_results, score_results
     from gatedpose.evaluation.predictions import load_predictions
-    from gatedpose.evaluation.run import score_people
+    from gatedpose.evaluation.run import labelled_of, score_people
 
     if truth:
         return score_results(truth, load_results(file))
     if shift is None:
         shift = -0.5 if file.suffix.lower() == ".mat" else 0.0
-    return score_people(samples, load_predictions(file, samples, shift), **settings)
+    keypoints = load_predictions(file, samples, shift)
+    known = np.asarray(np.isfinite(keypoints).all(axis=(0, 2)))  # NaN: no joint of the network
+    return score_people(labelled_of(samples, known), keypoints, **settings)
 
 
 def _save_and_score(result: Any, samples: Any, truth: Path | None, save: Path | None) -> "Score":

@@ -37,7 +37,8 @@ def load_predictions(path: str | Path, samples: Sequence[Sample], shift: float =
             is (0.5, 0.5): -0.5 where it is (1, 1), as for MPII, and 0.5 where it is (0, 0).
 
     Returns:
-        (N, K, 2) in the order of the samples, image pixels.
+        (N, K, 2) in the order of the samples, image pixels. A joint may be NaN for all people: the
+        network does not predict it.
 
     Raises:
         ValueError: For another format or shape, or if ids are missing or unknown; they are named.
@@ -80,8 +81,10 @@ def _stored(path: Path, name: str, samples: Sequence[Sample], each: tuple[int, .
         values = values[[place[name] for name in wanted]]
     if values.shape != shape:
         raise InputError(f"{path}: {name} must be ({words}) = {shape}, got {values.shape}")
-    if not (bad := np.abs(values) <= FARTHEST).all():
-        person = int(np.argwhere(~bad)[0][0])
+    # A joint that nobody has a prediction of is one that the network does not know.
+    known = ~np.isnan(values).reshape(*values.shape[:2], -1).all(axis=(0, 2))
+    if not (good := np.abs(values[:, known]) <= FARTHEST).all() or not known.any():
+        person = int(np.argwhere(~good)[0][0]) if known.any() else 0
         raise InputError(
             f"{path}: {name} of person {person} (of {len(values)}) are no finite numbers up to "
             f"{FARTHEST:g}"

@@ -80,9 +80,7 @@ def evaluate(
     skeleton = samples[0].skeleton
     groups = joint_groups(predictor.skeleton, skeleton, partly=True)
     known = np.array([bool(group) for group in groups])
-    if lacking := [skeleton.joints[k] for k in np.flatnonzero(~known)]:
-        LOG.warning(f"not scored, since the network does not predict it: {', '.join(lacking)}")
-    counted = [replace(sample, labelled=sample.labelled & known) for sample in samples]
+    counted = labelled_of(samples, known)
     nothing = np.zeros((len(samples), len(known), 2))
     score_people(counted, nothing, threshold, averaging)  # errors come before hours of work
     pairs = ((sample.image, sample.box[None]) for sample in samples)
@@ -101,6 +99,13 @@ def evaluate(
         keypoints=keypoints,
         scores=scores,
     )
+
+
+def labelled_of(samples: Sequence[Sample], known: npt.NDArray[np.bool_]) -> list[Sample]:
+    """Samples without the labels of joints that a network does not predict; the log names them."""
+    if lacking := [samples[0].skeleton.joints[k] for k in np.flatnonzero(~known)]:
+        LOG.warning(f"not scored, since the network does not predict it: {', '.join(lacking)}")
+    return [replace(sample, labelled=sample.labelled & known) for sample in samples]
 
 
 def score_people(

@@ -40,20 +40,23 @@ def find_corrections(
 ) -> Corrections:
     """Judges the labels of N people with the same K joints by the predictions of M networks.
 
-    Keypoints are (M, N, K, 2), image pixels, scores (M, N, K); `about` is written beside the
-    corrections.
+    Keypoints are (M, N, K, 2), image pixels, scores (M, N, K); labels of a joint that is NaN say
+    nothing. `about` is written beside the corrections.
     """
     skeleton, ids = samples[0].skeleton, [sample.id for sample in samples]
     labels = np.stack([sample.keypoints for sample in samples])
     labelled = np.stack([sample.labelled for sample in samples])
     boxes = np.stack([sample.box for sample in samples])
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
+    known = np.isfinite(keypoints).all(axis=(0, 1, 3))  # what a network does not predict is NaN
 
     def distances(labels: np.ndarray) -> np.ndarray:  # (M, N, K)
         return np.asarray(np.linalg.norm(keypoints - labels, axis=3) / sides)
 
     def mean(distances: np.ndarray, labelled: np.ndarray) -> np.ndarray:  # (M, N)
-        return np.asarray((distances.clip(max=rule.far) * labelled).sum(axis=2) / labelled.sum(1))
+        counts = labelled & known
+        near = np.where(counts, distances.clip(max=rule.far), 0)
+        return np.asarray(near.sum(axis=2) / counts.sum(axis=1).clip(min=1))
 
     flip = list(skeleton.flip_permutation)
     gain = mean(distances(labels), labelled) - mean(distances(labels[:, flip]), labelled[:, flip])

@@ -53,6 +53,15 @@ def test_exchanged_sides_are_found() -> None:
     assert find(samples, POINTS, rule=Rule(better=0.17)).swapped == ()
 
 
+def test_a_joint_that_is_not_predicted_says_nothing() -> None:
+    """Its labels are neither dropped nor in the mean of distances: now of the two tips."""
+    unknown = POINTS.copy()
+    unknown[2] = np.nan
+    samples = [person("wrong", SWAPPED), person("tail", POINTS, (False, False, True))]
+    rule = Rule(better=0.24, sure=0.5)
+    assert find(samples, unknown, rule=rule) == Corrections(("wrong",), {})
+
+
 def test_an_exchange_takes_what_is_labelled_along() -> None:
     samples = [person("wrong", SWAPPED, (True, False, True))]
     assert find(samples, POINTS, rule=Rule(better=0.12)).swapped == ("wrong",)  # 0.25 / 2

@@ -15,7 +15,7 @@ from gatedpose.cli import main
 from gatedpose.data.samples import Sample
 from gatedpose.errors import InputError
 from gatedpose.evaluation.predictions import load_confidences, load_predictions
-from gatedpose.evaluation.run import evaluate, score_people
+from gatedpose.evaluation.run import evaluate, labelled_of, score_people
 from gatedpose.geometry import crop_matrices, keypoints_to_box, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.models.base import HeatmapNetwork
@@ -74,12 +74,25 @@ def test_the_truth_scores_100_and_an_error_is_counted(samples: list[Sample]) -> 
     assert wrong.score.mean == pytest.approx(100 * 39 / 40)
 
 
-def test_joints_that_are_not_predicted_are_not_scored(samples: list[Sample]) -> None:
+def test_joints_that_are_not_predicted_are_not_scored(
+    samples: list[Sample], tmp_path: Path
+) -> None:
     model = Told(torch.zeros(len(samples), 17, 2))
     found = evaluate(Predictor(model, COCO17), samples, progress=False)
     missing = [LSP14.joints.index(name) for name in ("neck", "head top")]
     assert np.isnan(found.keypoints[:, missing]).all()
     assert [k for k in range(14) if np.isnan(found.score.per_joint[k])] == missing
+    found.save(tmp_path / "p.npz")
+    again = load_predictions(tmp_path / "p.npz", samples)
+    np.testing.assert_array_equal(again, found.keypoints)
+    known = np.isfinite(again).all(axis=(0, 2))
+    score = score_people(labelled_of(samples, known), again)
+    assert (score.mean, score.counted) == (found.score.mean, found.score.counted)
+    again[1, 0, 0] = np.nan  # of one person alone
+    for wrong in (again, np.full_like(again, np.nan)):
+        np.save(tmp_path / "p.npy", wrong)
+        with pytest.raises(InputError, match=r"of person \d \(of 3\) are no finite numbers"):
+            load_predictions(tmp_path / "p.npy", samples)
     strange = Skeleton("strange", tuple(f"joint {k}" for k in range(17)), (), ())
     with pytest.raises(ValueError, match="strange and lsp14 share no joint"):
         evaluate(Predictor(model, strange), samples, progress=False)

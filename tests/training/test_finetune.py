@@ -189,6 +189,11 @@ def test_what_spoils_a_training_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     arguments = ["evaluate", name, "--dataset", "own", "--data", str(data)]
     result = CliRunner().invoke(main, arguments)
     assert "not scored, since the network does not predict it: tail\n" in result.stderr
+    saved = str(tmp_path / "saved.npz")
+    kept = json.loads(run(*arguments, "--save", saved, "--json"))
+    scored = json.loads(run("evaluate", "--predictions", saved, *arguments[2:], "--json"))
+    assert "not scored, since the network does not predict it: tail" in scored["notes"]
+    assert scored["mean"] == kept["mean"]
     best = ["--weights", str(out / "best.safetensors"), "--no-flip"]
     assert "2 people" in run("evaluate", "gated_hg_1s_68", *arguments[2:], *best)
 
