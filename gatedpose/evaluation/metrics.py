@@ -147,7 +147,8 @@ def lsp_pck(
 
     Returns:
         The mean over all counted joints and the columns Head (neck, head top), Shoulder, Elbow,
-        Wrist, Hip, Knee, Ankle, Total of the published tables.
+        Wrist, Hip, Knee, Ankle, Total of the published tables. The metric says of how many people
+        it is, if some have no normaliser.
 
     Raises:
         ValueError: For other shapes.
@@ -161,7 +162,9 @@ def lsp_pck(
     normaliser = torso_lengths(target, mask, skeleton, (LSP_TORSO,))
     columns = {"Head": joint_indices(skeleton, ("neck", "head top")), **limb_columns(skeleton)}
     score = pck(pred, target, normaliser, mask, threshold, columns)
-    return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip)")
+    people = int(np.isfinite(normaliser).sum())
+    of = f" of {people} people" if people < len(target) else ""
+    return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip{of})")
 
 
 def torso_lengths(

@@ -157,8 +157,10 @@ def test_lsp_person_without_a_normaliser_is_not_counted(joint: int) -> None:
     score = lsp_pck(pred, target, mask)
     assert score.counted == 14
     assert score.mean == 100
+    assert score.metric == "PCK@0.2 (normaliser: left shoulder - right hip of 1 people)"
     mask[0, joint], mask[0, 0] = True, False  # another joint alone is left out
-    assert lsp_pck(pred, target, mask).counted == 27
+    score = lsp_pck(pred, target, mask)
+    assert (score.counted, score.metric[-10:]) == (27, "right hip)")
 
 
 @pytest.mark.parametrize(
