@@ -8,7 +8,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from gatedpose.errors import InputError, JsonError, did_you_mean
 
@@ -139,5 +139,7 @@ def _typed(value: Any, hint: Any, where: str, base: Any) -> Any:
         type_validator(where, value, hint)
     except (TypeError, ValueError) as error:
         wanted = getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+        if get_origin(hint) is Literal:  # all there are
+            wanted = " or ".join(map(repr, kinds))
         raise InputError(f"{where}: got {value!r:.80}, and not {wanted}") from error
     return value

@@ -88,7 +88,7 @@ def test_fields_on_the_command_line() -> None:
         ("lr=-1", "recipe lsp: out of range: lr -1.0"),
         ("seed=1.5", "field 'seed': got 1.5, and not int"),
         ("compile=1", "field 'compile': got 1, and not bool"),
-        ("precision=fp8", "field 'precision': got 'fp8', and not Literal"),
+        ("precision=fp8", "field 'precision': got 'fp8', and not 'no' or 'bf16' or 'fp16'"),
         ("phases=[]", "out of range: phases ()"),
         ("keep=0.5", "recipe lsp: out of range: keep 0.5"),  # of what, without init?
         ("phases=[{}]", "field 'phases'[0]: Phase.__init__() missing 4"),
