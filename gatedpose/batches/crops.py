@@ -129,11 +129,12 @@ def packed(samples: list[Sample], path: Path) -> Crops:
     """The crops in `path`, made from `samples` first if the file is not there.
 
     Raises:
-        DatasetError: If the file was packed from other people, or other annotations of them, or is
-            damaged.
+        DatasetError: If the file was packed from other people, or other annotations of them, or
+            from pictures of other files, or is damaged.
         ImageError: See `pack`.
     """
-    tensors = kept(path, {"annotations": digest(samples)}, lambda: pack(samples).tensors())
+    about = {"annotations": digest(samples), "pictures": _bytes_of(samples)}
+    tensors = kept(path, about, lambda: pack(samples).tensors())
     return Crops.of(tensors, ids=tuple(sample.id for sample in samples))
 
 
@@ -144,6 +145,16 @@ def digest(samples: Sequence[Sample], size: int = PACK_SIZE, quality: int = QUAL
         arrays = (s.box, s.keypoints, s.labelled, s.absent_joints)
         people.append([s.id, s.image.name, *(array.tolist() for array in arrays)])
     return hashlib.sha256(to_json([size, PACK_MARGIN, quality, people]).encode()).hexdigest()
+
+
+def _bytes_of(samples: Sequence[Sample]) -> str:
+    """Of the lengths of the pictures' files, which tell turned or resized ones from those before.
+
+    A missing one is left to who reads it.
+    """
+    images = [sample.image for sample in samples]
+    sizes = {image: image.stat().st_size for image in {*images} if image.is_file()}
+    return hashlib.sha256(to_json([sizes.get(image) for image in images]).encode()).hexdigest()
 
 
 def batches(

@@ -196,7 +196,10 @@ class Pictures(Packed):
             made = cls.pack(labelled, complete, stretched)
             return {**made.tensors(), "boxes": made.padded(torch.arange(len(made)))}
 
-        each = [[one.path.name, one.shares, one.boxes.tolist()] for one in labelled]
+        each = [
+            [one.path.name, one.path.stat().st_size, one.shares, one.boxes.tolist()]
+            for one in labelled
+        ]
         told = to_json([SIDE, QUALITY, complete, stretched, each]).encode()
         about = {"pictures or boxes": hashlib.sha256(told).hexdigest()}  # but for the pixels
         tensors = kept(path, about, make)

@@ -181,6 +181,18 @@ def test_packed_from_other_annotations(
         packed(other, tmp_path / "crops.safetensors")
 
 
+def test_packed_from_pictures_that_were_replaced(
+    make_sample: Callable[..., Sample], tmp_path: Path
+) -> None:
+    """Resized, or without their EXIF orientation: the crops of before are not learnt from."""
+    sample = make_sample([[9.5, 9.5], [20.5, 20.5]], [0, 0, 30, 30])
+    packed([sample], tmp_path / "crops.safetensors")
+    with Image.open(sample.image) as picture:
+        picture.resize((picture.width * 2, picture.height * 2)).save(sample.image)
+    with pytest.raises(DatasetError, match=r"packed from other pictures, .*remove it to pack anew"):
+        packed([sample], tmp_path / "crops.safetensors")
+
+
 def test_packed_file_that_is_damaged(make_sample: Callable[..., Sample], tmp_path: Path) -> None:
     sample = make_sample([[9.5, 9.5], [20.5, 20.5]], [0, 0, 30, 30])
     path = tmp_path / "crops.safetensors"

@@ -141,6 +141,12 @@ def test_what_is_packed_is_of_the_labels(folders: dict[str, list[Path]], tmp_pat
     with pytest.raises(DatasetError, match=r"all\.train\..* packed from other pictures or boxes"):
         train_finder("gated_finder_320", TINY, folders, out)
     label.write_text(before)
+    picture = folders["stretched"][0] / "train" / "images" / "0.png"
+    pixels = picture.read_bytes()
+    Image.effect_noise((96, 64), 50).save(picture)  # replaced, and labelled as before
+    with pytest.raises(DatasetError, match=r"all\.train\..* packed from other pictures or boxes"):
+        train_finder("gated_finder_320", TINY, folders, out)
+    picture.write_bytes(pixels)
     pack = out / "all.train.safetensors"
     pack.write_bytes(pack.read_bytes()[:-9])
     with pytest.raises(DatasetError, match=r"all\.train\.safetensors is damaged"):
