@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from filecmp import cmp
 from pathlib import Path
 
 from gatedpose.data.coco import coco
@@ -73,15 +74,30 @@ def apart(name: str, folder: str | Path, train: list[Sample], val: list[Sample])
     """The people of "train" to learn from, beside those of "val" of the same dataset.
 
     Own data without a table for "val" has them in "train", too: they are left out. Where tables
-    share pictures all stay, and the log says so.
+    share pictures, or hold copies of them, all stay, and the log says so.
     """
     held = {sample.image for sample in val}
     rest = [sample for sample in train if sample.image not in held]
     if lends_validation(name, folder):
         return rest
+    copies = _copies({sample.image for sample in rest}, held)
+    rest = [sample for sample in rest if sample.image not in copies]
     if len(rest) < len(train):
         LOG.warning(
             f"{folder}: {len(train) - len(rest)} of the {len(train)} people of train are in "
             "pictures of val: scores on val are too high"
         )
     return train
+
+
+def _copies(images: set[Path], others: set[Path]) -> set[Path]:
+    """Which pictures are, byte for byte, one of the same name elsewhere; links are, too."""
+    places: dict[tuple[str, int], list[Path]] = {}
+    for other in others:
+        places.setdefault((other.name, other.stat().st_size), []).append(other)
+    return {
+        image
+        for image in images
+        for other in places.get((image.name, image.stat().st_size), ())
+        if cmp(image, other, shallow=False)
+    }

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from gatedpose.data.own import own, splits_in
+from gatedpose.data.readers import apart
 from gatedpose.errors import DatasetError
 from gatedpose.skeleton import COCO17
 
@@ -74,6 +75,26 @@ def test_names_of_joints_by_a_class_that_is_written_otherwise(tmp_path: Path) ->
     file.write_text(text.replace("  0: [nose", "  cat: [nose"))
     with pytest.raises(DatasetError, match="'kpt_names': must be 3 names of class 0, got None"):
         own(tmp_path, "train")
+
+
+def test_a_copy_of_a_picture_in_the_other_split_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another picture of that name is none, whatever its folder."""
+    write(tmp_path, roboflow=False)
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    (labels / "val" / "a.txt").write_text(THREE)
+    for colour, doubted in (("red", False), ("black", True)):
+        Image.new("RGB", (80, 40), colour).save(images / "val" / "a.jpg")
+        train, val = own(tmp_path, "train"), own(tmp_path, "val")
+        caplog.clear()
+        assert apart("own", tmp_path, train, val) == train
+        told = f"{tmp_path}: 1 of the 1 people of train are in pictures of val: scores on val are"
+        assert (told in caplog.text) == doubted
+    (images / "val" / "a.jpg").unlink()
+    (images / "val" / "a.jpg").symlink_to(images / "train" / "a.jpg")
+    apart("own", tmp_path, own(tmp_path, "train"), own(tmp_path, "val"))
+    assert caplog.text.count(told) == 2
 
 
 def test_seventeen_joints_without_names_are_cocos(tmp_path: Path) -> None:
