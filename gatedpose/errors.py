@@ -49,7 +49,7 @@ class MissingPackageError(GatedPoseError, ImportError):
 
 
 class DivergedError(GatedPoseError, FloatingPointError):
-    """A training whose loss is not finite any more."""
+    """A training whose loss or weights are not finite any more."""
 
 
 class UnknownModelError(InputError):

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import DivergedError, check_range
+from gatedpose.errors import DivergedError, WeightsError, check_range
 from gatedpose.models.base import HeatmapNetwork
-from gatedpose.models.weights import load_weights
+from gatedpose.models.weights import load_weights, require_finite
 from gatedpose.training import folder
 from gatedpose.training.devices import stopping
 from gatedpose.training.groups import FinderPhase
@@ -171,6 +171,7 @@ class Loop(ABC, Generic[Seen]):
         """Scores the averaged network, keeps it if it is the best, and saves."""
         if self.main:
             self._calibrate()
+            self._require_finite()
             score, more, sheet = self.look()
             row = {
                 "size": self.phase.size,
@@ -210,9 +211,26 @@ class Loop(ABC, Generic[Seen]):
             with self.accelerator.autocast():
                 update_bn(self.inputs(), self.ema.module)
 
+    def _require_finite(self) -> None:
+        """Sees that no file is replaced by weights that nothing can go on from.
+
+        A loss shows it a step later, and of weights so large that only the averaged network's
+        statistics overflow never.
+        """
+        networks = {"model": self.accelerator.unwrap_model(self.model), "ema": self.ema.module}
+        try:
+            for part, network in networks.items():
+                require_finite(network.state_dict(), part)
+        except WeightsError as error:
+            raise DivergedError(
+                f"the weights diverged at {self.progress} ({error}); {folder.CHECKPOINT}, if there "
+                "is one, is of before"
+            ) from error
+
     def _save(self) -> None:
         if not self.main:
             return
+        self._require_finite()
         scaler = self.accelerator.scaler  # of fp16
         state = {
             "network": self.network,

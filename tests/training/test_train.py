@@ -32,7 +32,7 @@ from gatedpose.batches.shards import pack_shards
 from gatedpose.cli import main
 from gatedpose.data.joints import unlike
 from gatedpose.data.lsp import lsp, lspet
-from gatedpose.errors import InputError
+from gatedpose.errors import DivergedError, InputError
 from gatedpose.evaluation.metrics import Score
 from gatedpose.heatmaps import encode
 from gatedpose.media.images import read_image
@@ -298,6 +298,20 @@ def test_crash_resumes_from_the_last_checkpoint(
     with pytest.raises(OSError, match="the disk is gone"):
         trainer_of(tmp_path, before=4, hook=crash).run()
     assert signal.getsignal(signal.SIGTERM) is handler
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def explode(trainer: Trainer) -> None:
+    next(trainer.model.parameters()).data.fill_(torch.inf)
+
+
+def test_weights_that_diverged_replace_no_checkpoint(
+    uninterrupted: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    """They explode in the last step before a look: no loss has shown it yet."""
+    with pytest.raises(DivergedError, match=r"the weights diverged at .*step=4.* \(model: "):
+        trainer_of(tmp_path, after=4, hook=explode).run()
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["step"] == 2
     assert_same_end(tmp_path, uninterrupted)
 
