@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from filecmp import cmp
 from pathlib import Path
@@ -76,18 +76,22 @@ def apart(name: str, folder: str | Path, train: list[Sample], val: list[Sample])
     Own data without a table for "val" has them in "train", too: they are left out. Where tables
     share pictures, or hold copies of them, all stay, and the log says so.
     """
-    held = {sample.image for sample in val}
-    rest = [sample for sample in train if sample.image not in held]
     if lends_validation(name, folder):
-        return rest
-    copies = _copies({sample.image for sample in rest}, held)
-    rest = [sample for sample in rest if sample.image not in copies]
-    if len(rest) < len(train):
+        held = {sample.image for sample in val}
+        return [sample for sample in train if sample.image not in held]
+    warn_of_shared(folder, train, val)
+    return train
+
+
+def warn_of_shared(folder: str | Path, train: Sequence[Sample], val: Sequence[Sample]) -> None:
+    """Says how many people of "train" are in pictures of "val", perhaps of another dataset."""
+    held = {sample.image for sample in val}
+    held |= _copies({sample.image for sample in train} - held, held)
+    if shared := sum(sample.image in held for sample in train):
         LOG.warning(
-            f"{folder}: {len(train) - len(rest)} of the {len(train)} people of train are in "
+            f"{folder}: {shared} of the {len(train)} people of train are in "
             "pictures of val: scores on val are too high"
         )
-    return train
 
 
 def _copies(images: set[Path], others: set[Path]) -> set[Path]:

@@ -13,7 +13,7 @@ from gatedpose.batches.corrections import corrected, load_corrections
 from gatedpose.batches.crops import Crops
 from gatedpose.batches.sources import Source, open_source
 from gatedpose.data.joints import check_known, join_skeletons, joint_groups, pairs_text, unlike
-from gatedpose.data.readers import apart, lends_validation
+from gatedpose.data.readers import apart, lends_validation, warn_of_shared
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.whole import held
 from gatedpose.models.saved import save_model, skeleton_of
@@ -141,7 +141,7 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
     first = next(iter(folders))
     watched = open_source(first, folders[first], "val")
     sources = [
-        _to_learn(source, dataset, folders[dataset], watched if dataset == first else None)
+        _to_learn(source, dataset, folders[dataset], watched, dataset == first)
         for source, dataset in zip(sources, folders, strict=True)
     ]
     try:
@@ -157,15 +157,19 @@ def _open(recipe: Recipe, folders: Mapping[str, Path]) -> tuple[list[Source], So
     return sources, watched, skeleton
 
 
-def _to_learn(source: Source, dataset: str, folder: Path, val: Source | None) -> Source:
+def _to_learn(source: Source, dataset: str, folder: Path, val: Source, first: bool) -> Source:
     """The people of a set to learn from, without those that it lends to "val", watched or not."""
     if isinstance(source.people, Crops):
         return source
-    if val is None and lends_validation(dataset, folder):
-        val = open_source(dataset, folder, "val")
-    if val is None or isinstance(val.people, Crops):
-        return source
-    return replace(source, people=apart(dataset, folder, [*source.people], [*val.people]))
+    lent = val if first else None
+    if not first and lends_validation(dataset, folder):
+        lent = open_source(dataset, folder, "val")
+    people = source.people
+    if lent and not isinstance(lent.people, Crops):
+        people = apart(dataset, folder, [*people], [*lent.people])
+    if not first and not isinstance(val.people, Crops):
+        warn_of_shared(folder, people, val.people)
+    return replace(source, people=people)
 
 
 def _with_whole_pictures(parts: Sequence[Part], share: float) -> list[Part]:

@@ -1,6 +1,7 @@
 """A user's own joints: from drawings to a network that finds them, by the commands of the docs."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from gatedpose.cli import main
 from gatedpose.data.own import own
 from gatedpose.errors import DatasetError
 from gatedpose.evaluation.metrics import Score
+from gatedpose.training.recipes import RECIPES
+from gatedpose.training.run import _open
 from gatedpose.training.trainer import watch
 
 JOINTS = ["left tip", "right tip", "head"]
@@ -144,7 +147,7 @@ def test_pictures_are_kept_for_validation_where_there_is_no_val(
 
 
 def test_each_set_keeps_pictures_for_validation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of twelve pictures each ten are learnt from, though the first set alone is watched."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
@@ -158,6 +161,14 @@ def test_each_set_keeps_pictures_for_validation(
         assert f"{tmp_path / name} has no val.json: 2 of the 12 pictures" in result.stderr
         assert load_crops(tmp_path / "run" / f"own-{name}-train.safetensors") == 10
     assert not (tmp_path / "run" / "own-b-val.safetensors").exists()
+    assert "scores on val are too high" not in result.stderr  # the copies in b are left out, too
+
+    shutil.copytree(tmp_path / "b", tmp_path / "c")
+    write_split(tmp_path / "c", "val", 1, seed=1)
+    folders = {f"own:{name}": tmp_path / name for name in ("a", "c")}
+    _open(RECIPES["finetune"], folders)
+    told = f"{tmp_path / 'c'}: 2 of the 12 people of train are in pictures of val: scores on val"
+    assert told in caplog.text
 
 
 def test_what_spoils_a_training_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
