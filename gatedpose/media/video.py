@@ -242,9 +242,7 @@ class VideoWriter:
         if time is None:
             time = 0.0 if self._at < 0 else self._time + float(1 / self.rate)
         if not self._time < time < math.inf:
-            raise VideoError(
-                f"{self.path}: a frame at {time} s is not later than the last, or never"
-            )
+            raise VideoError(f"{self.path}: a frame at {time} s is not later than the one before")
         self._time, self._at = time, max(self._at + 1, round(time / self._tick))
         pixels = picture.permute(1, 2, 0).numpy()
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

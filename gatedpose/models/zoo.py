@@ -160,11 +160,9 @@ def _in_timms_words(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
-    architecture = read_config(source, place, cache_dir)["architecture"]
-    if architecture not in BY_NAME:
-        raise UnknownModelError(
-            f"{source}:{place} is a {architecture!r}, not a network of this zoo"
-        )
+    found = read_config(source, place, cache_dir)["architecture"]
+    if found not in BY_NAME:
+        raise UnknownModelError(f"{source}:{place} is a {found!r}, not a network of this zoo")
 
 
 def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any]:
