@@ -250,7 +250,7 @@ def test_nothing_is_there_before_the_end(tmp_path: Path) -> None:
     [
         ([0.2, 0.1], r"a frame at 0.1 s is not later"),
         ([0.2, 0.2], r"a frame at 0.2 s is not later"),
-        ([0.2, float("inf")], r"a frame at inf s is .* never"),
+        ([0.2, float("inf")], r"a frame at inf s is not later"),
         ([], "there are no frames"),
     ],
 )
