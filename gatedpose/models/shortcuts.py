@@ -238,7 +238,8 @@ def _last_affine(shortcut: nn.Module) -> nn.Module | None:
         if not isinstance(module, idle) and all(isinstance(m, idle) for m in module.children())
     ]
     last = layers[-1] if layers else None
-    # not the subclass of a convolution: it may standardise its weight at each call
-    if (type(last) is nn.Conv2d or isinstance(last, nn.BatchNorm2d)) and last.weight is not None:
-        return last
+    # not the subclass of a convolution, nor what has no weight of its own, as under weight norm:
+    # the weight is made from others, or standardised, at each call
+    if type(last) is nn.Conv2d or isinstance(last, nn.BatchNorm2d):
+        return last if last._parameters.get("weight") is not None else None
     return None

@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -11,6 +12,7 @@ import torch
 import torchvision
 from timm.layers import BatchNormAct2d, create_conv2d
 from torch import nn
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from gatedpose.models.shortcuts import (
@@ -109,6 +111,23 @@ def test_weights_of_other_layers_leave_gates_alone() -> None:
 def test_a_convolution_that_standardises_takes_no_gate_up() -> None:
     model = gate_shortcuts(timm.create_model("resnetv2_50x1_bit").eval(), init=0.5)
     images = torch.randn(2, 3, 64, 96)
+    before = model(images)
+    assert fold_gates(model) == 0
+    assert torch.equal(model(images), before)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize(
+    "normed", [weight_norm, spectral_norm, parametrizations.weight_norm], ids=["old", "old", "new"]
+)
+@torch.no_grad()
+def test_weights_that_are_made_at_each_call_take_no_gate_up(normed: Any) -> None:
+    model, images = network("resnetv2_50")
+    for module in list(model.modules()):
+        if isinstance(module, nn.Conv2d):
+            normed(module)
+    for gate in list_gates(gate_shortcuts(model)).values():
+        nn.init.uniform_(gate.alpha, -1, 1)
     before = model(images)
     assert fold_gates(model) == 0
     assert torch.equal(model(images), before)
