@@ -203,10 +203,12 @@ def _after(module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
 
 def _ones(block: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Gates become 1 where their block's weights come without them, as these mean it."""
-    if any(key.startswith(prefix) for key in tensors):
+    own = (t for key, t in tensors.items() if key.startswith(prefix) and t.is_floating_point())
+    if (like := next(own, None)) is not None:  # they may be assigned, in place of "meta"
         for name, gate in list_gates(block).items():
             if gate.alpha is not None:
-                tensors.setdefault(f"{prefix}{name}.alpha", torch.ones_like(gate.alpha))
+                ones = like.new_ones(gate.alpha.shape)
+                tensors.setdefault(f"{prefix}{name}.alpha", ones)
 
 
 def _beside(block: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:

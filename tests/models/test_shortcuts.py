@@ -98,6 +98,17 @@ def test_weights_without_gates_load_and_mean_ones(name: str) -> None:
     assert torch.equal(gated(images), before)
 
 
+@torch.no_grad()
+def test_weights_without_gates_are_assigned_to_a_network_on_meta() -> None:
+    model, images = network("efficientnet_b0")
+    with torch.device("meta"):
+        gated = gate_shortcuts(network("efficientnet_b0")[0])
+    weights = model.bfloat16().state_dict()
+    gated.load_state_dict(weights, assign=True)
+    assert {p.dtype for p in gated.parameters()} == {torch.bfloat16}
+    assert torch.equal(gated(images.bfloat16()), model(images.bfloat16()))
+
+
 def test_weights_of_other_layers_leave_gates_alone() -> None:
     model = gate_shortcuts(timm.create_model("resnet18"), init=0.25)
     head = {key: tensor for key, tensor in model.state_dict().items() if key.startswith("fc.")}
