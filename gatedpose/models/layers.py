@@ -59,7 +59,7 @@ def norm(layer: Layer, channels: int) -> nn.Module:
     try:
         with torch.no_grad():
             made.eval()(torch.zeros(1, channels, 1, channels + 1))
-    except RuntimeError as error:  # of channels that come last, as timm's "layernorm"
+    except (RuntimeError, ValueError) as error:  # such as of channels that come last, "layernorm"
         raise InputError(f"norm_layer {layer!r} takes no (B, {channels}, H, W): {error}") from error
     return made.train()
 

@@ -313,6 +313,7 @@ def test_hourglass_passes_norm_and_activation_on() -> None:
         ({"act_layer": "relo"}, "timm knows no act_layer 'relo'"),
         ({"norm_layer": None}, "timm knows no norm_layer None"),
         ({"norm_layer": "layernorm"}, r"norm_layer 'layernorm' takes no \(B, 8, H, W\)"),
+        ({"norm_layer": nn.BatchNorm1d}, r"norm_layer .*BatchNorm1d.* takes no \(B, 8, H, W\)"),
         ({"act_layer": 3}, "timm knows no act_layer 3"),
         ({"norm_layer": "groupnorm"}, "norm_layer 'groupnorm' cannot be built for .8,."),
         ({"in_channels": 0}, r"in_channels must be a whole number from 1 .*got 0"),
