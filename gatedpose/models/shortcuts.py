@@ -179,8 +179,9 @@ def _gate(block: Any, init: float, gate: Gate) -> bool:
         block.downsample = nn.Sequential(OrderedDict())
         put(block.downsample, "gate", _channels(block))
     elif kind in (*POST_ACTIVATION, *PRE_ACTIVATION, *REGNET, *CONVNEXT) and shortcut is not None:
+        known = hasattr(shortcut, "gate")  # of a block before, which shares it
         put(shortcut, "gate", _channels(block, shortcut))
-        if not isinstance(shortcut, nn.Sequential):  # which calls it by itself
+        if not known and not isinstance(shortcut, nn.Sequential):  # which calls it by itself
             shortcut.register_forward_hook(_after)
     else:
         return False

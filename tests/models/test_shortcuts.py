@@ -192,6 +192,15 @@ def test_a_gate_scales_the_shortcut_alone() -> None:
     torch.testing.assert_close(vit(tokens), vit.mlp(vit.norm2(attended)))
 
 
+@torch.no_grad()
+def test_a_shortcut_that_blocks_share_is_gated_once() -> None:
+    first, second = (timm.models.regnet.Bottleneck(8, 8).eval() for _ in range(2))
+    second.downsample = first.downsample
+    gate_shortcuts(nn.Sequential(first, second), init=0.5)
+    x = torch.randn(2, 8, 6, 4)
+    assert torch.equal(second.downsample(x), 0.5 * x)
+
+
 @pytest.mark.parametrize(("gate", "numbers"), [("scalar", 8), (0.5, 0)])
 def test_kinds_of_gates(gate: str | float, numbers: int) -> None:
     model, images = network("resnet18")
