@@ -144,10 +144,11 @@ def score_people(
         return lsp_pck(keypoints, target, labelled, reach, skeleton)
     if skeleton == MPII16:
         heads = [sample.head_box for sample in samples if sample.head_box is not None]
-        if len(heads) < len(samples):
+        if lacking := [sample.id for sample in samples if sample.head_box is None]:
             raise InputError(
-                "score_people: PCKh needs head boxes; they are in mpii_human_pose_v1_u12_1.mat "
-                "and, for val, in detections_our_format.mat: put one beside the annotations"
+                f"score_people: PCKh needs head boxes; {len(lacking)} of {len(samples)} people "
+                f"have none, such as {lacking[0]}; they are in mpii_human_pose_v1_u12_1.mat and, "
+                "for val, in detections_our_format.mat: put one beside the annotations"
             )
         return pckh(keypoints, target, np.stack(heads), ~labelled, reach, averaging)
     boxes = np.stack([sample.box for sample in samples])
