@@ -47,7 +47,7 @@ class Augmentation(Looks):
         rotation: Largest turn in degrees, either way (the hourglass line's 30).
         rotate: Probability that an image is turned at all.
         scale: Smallest and largest magnification (the hourglass line's 0.75 and 1.25).
-        shift: Largest shift, as a share of the crop.
+        shift: Largest shift, as a share of the crop without its margin.
         flip: Probability of a mirrored image, with left and right joints exchanged.
         half_body: Probability of a crop about a part of the body, for portraits and webcams.
         parts: How often that part is the upper body to the hips, to the chest, to the shoulders,
