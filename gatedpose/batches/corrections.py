@@ -66,21 +66,22 @@ def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Cro
     Raises:
         DatasetError: If the corrections are of other people or joints altogether.
     """
-    keypoints, labelled = _corrected(
-        crops.ids, crops.keypoints, crops.labelled, corrections, skeleton
-    )
-    return replace(crops, keypoints=keypoints, labelled=labelled)
+    tensors = crops.keypoints, crops.labelled, crops.absent
+    keypoints, labelled, absent = _corrected(crops.ids, *tensors, corrections, skeleton)
+    return replace(crops, keypoints=keypoints, labelled=labelled, absent=absent)
 
 
 def corrected_samples(samples: Sequence[Sample], corrections: Corrections) -> list[Sample]:
     """The same of people who are not cut out yet; their boxes stay."""
     ids, skeleton = [sample.id for sample in samples], samples[0].skeleton
-    keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples]))
-    labelled = torch.from_numpy(np.stack([sample.labelled for sample in samples]))
-    keypoints, labelled = _corrected(ids, keypoints, labelled, corrections, skeleton)
+    tensors = (
+        torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+        for name in ("keypoints", "labelled", "absent_joints")
+    )
+    after = _corrected(ids, *tensors, corrections, skeleton)
     return [
-        replace(sample, keypoints=points.numpy(), labelled=known.numpy())
-        for sample, points, known in zip(samples, keypoints, labelled, strict=True)
+        replace(sample, keypoints=points.numpy(), labelled=known.numpy(), absent=gone.numpy())
+        for sample, points, known, gone in zip(samples, *after, strict=True)
     ]
 
 
@@ -88,9 +89,10 @@ def _corrected(
     ids: Sequence[str],
     keypoints: Tensor,
     labelled: Tensor,
+    absent: Tensor,
     corrections: Corrections,
     skeleton: Skeleton,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     named = corrections.names
     place = {name: i for i, name in enumerate(ids) if name in named}
     if named and not place:
@@ -100,11 +102,12 @@ def _corrected(
         raise DatasetError(
             f"corrections of the joints {', '.join(unknown)}, unknown to {skeleton.name}"
         )
-    keypoints, labelled = keypoints.clone(), labelled.clone()
+    keypoints, labelled, absent = keypoints.clone(), labelled.clone(), absent.clone()
     flip = list(skeleton.flip_permutation)
     swap = [place[name] for name in corrections.swapped if name in place]
-    keypoints[swap], labelled[swap] = keypoints[swap][:, flip], labelled[swap][:, flip]
+    for values in (keypoints, labelled, absent):
+        values[swap] = values[swap][:, flip]
     for name, joints in corrections.dropped.items():
         if name in place:
             labelled[place[name], [skeleton.joints.index(joint) for joint in joints]] = False
-    return keypoints, labelled
+    return keypoints, labelled, absent

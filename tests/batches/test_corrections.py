@@ -71,6 +71,20 @@ def test_an_exchange_takes_what_is_labelled_along() -> None:
     assert samples[0].labelled.tolist() == [True, False, True]  # what came in stays as it was
 
 
+def test_an_exchange_takes_what_is_out_of_the_picture_along() -> None:
+    """Else a joint would be labelled and absent, and be learnt as one that is not there."""
+    absent = np.array([False, True, False])
+    sample = replace(person("wrong", SWAPPED, (True, False, True)), absent=absent)
+    swap = Corrections(("wrong",), {})
+    [after] = corrected_samples([sample], swap)
+    arrays = (sample.keypoints, sample.labelled, absent)
+    tensors = (torch.from_numpy(values[None].copy()) for values in arrays)
+    crops = Crops(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), *tensors, ids=("wrong",))
+    assert after.absent_joints.tolist() == [True, False, False]
+    assert corrected(crops, swap, KITE).absent.tolist() == [[True, False, False]]
+    assert absent.tolist() == [False, True, False]
+
+
 def test_all_networks_must_agree() -> None:
     samples = [person("doubtful", SWAPPED)]
     assert find(samples, POINTS, SWAPPED, rule=Rule()).swapped == ()
