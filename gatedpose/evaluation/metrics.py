@@ -162,7 +162,7 @@ def lsp_pck(
     normaliser = torso_lengths(target, mask, skeleton, (LSP_TORSO,))
     columns = {"Head": joint_indices(skeleton, ("neck", "head top")), **limb_columns(skeleton)}
     score = pck(pred, target, normaliser, mask, threshold, columns)
-    people = int(np.isfinite(normaliser).sum())
+    people = int((normaliser > SHORTEST).sum())
     of = f" of {people} people" if people < len(target) else ""
     return replace(score, metric=f"{score.metric} (normaliser: left shoulder - right hip{of})")
 

@@ -161,6 +161,10 @@ def test_lsp_person_without_a_normaliser_is_not_counted(joint: int) -> None:
     mask[0, joint], mask[0, 0] = True, False  # another joint alone is left out
     score = lsp_pck(pred, target, mask)
     assert (score.counted, score.metric[-10:]) == (27, "right hip)")
+    target[0, joint] = target[0, 11 - joint]  # the torso is a point
+    score = lsp_pck(pred, target)
+    assert score.counted == 14
+    assert score.metric.endswith("right hip of 1 people)")
 
 
 @pytest.mark.parametrize(
