@@ -71,7 +71,8 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
     """Puts a soft gate on every residual shortcut of a network, in place (Eq. 1).
 
     Outputs stay the same, bit for bit, at the default `init`; the paper starts training from 0.
-    Weights of the network without gates load as before, and mean gates of 1.
+    Weights of the network without gates load as before, and mean gates of 1. What has taken the
+    network's parameters before, such as an optimiser, does not know the gates.
 
     Args:
         model: A network with residual blocks of timm's ResNet, ResNetV2, RegNet, ConvNeXt,
@@ -87,7 +88,8 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
 
     Raises:
         TypeError: If it is no network.
-        ValueError: If it has no such block, or gates already; it is unchanged then.
+        ValueError: If it has no such block, gates already, or is in DistributedDataParallel; it is
+            unchanged then.
     """
     if not isinstance(model, nn.Module):
         raise InputTypeError(
@@ -95,6 +97,11 @@ def gate_shortcuts(model: nn.Module, init: float = 1.0, gate: Gate = "channel") 
         )
     if list_gates(model):
         raise InputError("gate_shortcuts: this network has gates already; see ungate_shortcuts")
+    if any(isinstance(module, nn.parallel.DistributedDataParallel) for module in model.modules()):
+        raise InputError(
+            "gate_shortcuts: DistributedDataParallel would not share the gradients of new gates "
+            "among its processes: gate the network first, then wrap it"
+        )
     SoftGate(1, gate, init)  # raises what a gate raises, before a block has changed
     gated: list[Any] = [module for module in list(model.modules()) if _gate(module, init, gate)]
     for block in gated:

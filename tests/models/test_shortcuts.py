@@ -243,6 +243,19 @@ def test_networks_without_known_blocks_are_refused() -> None:
     assert not list_gates(model)
 
 
+def test_a_network_of_several_processes_is_gated_before_it_is_wrapped(tmp_path: Path) -> None:
+    """Its gates' gradients would be those of one process's share, in silence."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(timm.models.resnet.BasicBlock(8, 8))
+        with pytest.raises(ValueError, match="gate the network first, then wrap it"):
+            gate_shortcuts(model)
+        assert not list_gates(model)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
