@@ -229,10 +229,12 @@ def check_recipe(what: str, recipe: Any, **more: bool) -> None:
     check_ranges(what, recipe, ranges)
     starts = [start for start, _ in recipe.drops]
     steps = (in_range(share, (0.0, 1.0)) and in_range(rate, LR) for share, rate in recipe.drops)
+    if recipe.keep and recipe.init is None:
+        text = "needs weights to start from: give init first"
+        raise InputError(f"{what}: keep {recipe.keep:g} {text}")
     good = {
         "phases": len(recipe.phases) > 0,
         "drops": all(steps) and starts == sorted(starts),
-        "keep": not recipe.keep or recipe.init is not None,
         **more,
     }
     if wrong := [name for name, right in good.items() if not right]:

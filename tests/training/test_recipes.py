@@ -90,7 +90,7 @@ def test_fields_on_the_command_line() -> None:
         ("compile=1", "field 'compile': got 1, and not bool"),
         ("precision=fp8", "field 'precision': got 'fp8', and not 'no' or 'bf16' or 'fp16'"),
         ("phases=[]", "out of range: phases ()"),
-        ("keep=0.5", "recipe lsp: out of range: keep 0.5"),  # of what, without init?
+        ("keep=0.5", "recipe lsp: keep 0.5 needs weights to start from: give init first"),
         ("phases=[{}]", "field 'phases'[0]: Phase.__init__() missing 4"),
         ('phases=[{"size": 100}]', "missing 3"),
         ("drops=[[1]]", "field 'drops'[0] must have 2 values, got [1]"),
