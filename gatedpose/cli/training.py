@@ -95,6 +95,7 @@ def train(
     gatedpose.cli train ...
     """
     give_way()
+    from gatedpose.batches.shards import holds_shards
     from gatedpose.training.run import train as run
 
     chosen = _recipe(recipe, changes)
@@ -107,9 +108,10 @@ def train(
     done = json.loads((out / "recipe.json").read_text("utf-8"))
     facts = {"model": f"local-dir:{model}", "recipe": done}
     first, folder = next(iter(datasets.items()))
+    pictures = "FOLDER" if holds_shards(folder) else folder  # shards have crops alone
     text = (
         f"wrote {model}; score it with\n"
-        f"  gatedpose evaluate local-dir:{model} --dataset {first} --data {folder}"
+        f"  gatedpose evaluate local-dir:{model} --dataset {first} --data {pictures}"
     )
     click.echo(to_json(facts) if as_json else text)
 

@@ -703,6 +703,7 @@ def test_train_from_shards(
     assert "holds a training: go on with it by --resume, or train into another" in again.output
     resumed = CliRunner().invoke(main, [*arguments, "--resume"])
     assert resumed.exit_code == 0, resumed.output
+    assert "--dataset lsp --data FOLDER\n" in resumed.stdout  # shards are not evaluated on
     other = CliRunner().invoke(main, [*arguments, "--resume", "--epochs", "2"])
     assert other.exit_code == 1
     assert "holds a training by another recipe (epochs 1.0 -> 2.0, phases" in other.output
