@@ -4,6 +4,7 @@ LSP-extended was labelled by a crowd (Johnson & Everingham, CVPR 2011): some peo
 right exchanged, some joints lie on another limb or another person.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatedpose.batches.crops import Crops
+from gatedpose.batches.crops import WHOLE, Crops
 from gatedpose.data.annotations import load_json
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
@@ -74,11 +75,11 @@ def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Cro
 def corrected_samples(samples: Sequence[Sample], corrections: Corrections) -> list[Sample]:
     """The same of people who are not cut out yet; their boxes stay."""
     ids, skeleton = [sample.id for sample in samples], samples[0].skeleton
-    tensors = (
+    keypoints, labelled, absent = (
         torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
         for name in ("keypoints", "labelled", "absent_joints")
     )
-    after = _corrected(ids, *tensors, corrections, skeleton)
+    after = _corrected(ids, keypoints, labelled, absent, corrections, skeleton)
     return [
         replace(sample, keypoints=points.numpy(), labelled=known.numpy(), absent=gone.numpy())
         for sample, points, known, gone in zip(samples, *after, strict=True)
@@ -94,7 +95,10 @@ def _corrected(
     skeleton: Skeleton,
 ) -> tuple[Tensor, Tensor, Tensor]:
     named = corrections.names
-    place = {name: i for i, name in enumerate(ids) if name in named}
+    place: dict[str, list[int]] = defaultdict(list)
+    for i, name in enumerate(ids):
+        if (person := name.removesuffix(WHOLE)) in named:
+            place[person].append(i)
     if named and not place:
         raise DatasetError(f"corrections of {min(named)} and others, but none of them is here")
     names = {name for joints in corrections.dropped.values() for name in joints}
@@ -104,10 +108,10 @@ def _corrected(
         )
     keypoints, labelled, absent = keypoints.clone(), labelled.clone(), absent.clone()
     flip = list(skeleton.flip_permutation)
-    swap = [place[name] for name in corrections.swapped if name in place]
+    swap = [i for name in corrections.swapped for i in place.get(name, ())]
     for values in (keypoints, labelled, absent):
         values[swap] = values[swap][:, flip]
     for name, joints in corrections.dropped.items():
-        if name in place:
-            labelled[place[name], [skeleton.joints.index(joint) for joint in joints]] = False
+        for i in place.get(name, ()):
+            labelled[i, [skeleton.joints.index(joint) for joint in joints]] = False
     return keypoints, labelled, absent

@@ -29,6 +29,7 @@ from gatedpose.media.images import read_image
 
 PACK_SIZE = 320  # pixels; the square that becomes a 256 px input lies within at full resolution
 PACK_MARGIN = 2.0  # side of the packed square over the person's longer side: room to turn and zoom
+WHOLE = "/whole"  # behind the id of a person who is shown by the whole picture, too
 FILL = (124.0, 116.0, 104.0)  # outside the image: the mean colour, which normalises to 0
 
 

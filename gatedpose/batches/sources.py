@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gatedpose.batches.crops import Crops, packed
+from gatedpose.batches.crops import WHOLE, Crops, packed
 from gatedpose.batches.shards import holds_shards, load_shards
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
@@ -17,7 +17,7 @@ from gatedpose.media.images import image_size
 from gatedpose.skeleton import Skeleton
 
 # A person is learnt from a whole picture that is at most so many times as long as they are.
-WHOLE = 4
+LONGEST = 4
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Source:
             if alone[sample.image] == 1:
                 width, height = image_size(sample.image)
                 longer = float(max(sample.box[2:] - sample.box[:2]))
-                if longer >= max(width, height) / WHOLE:
+                if longer >= max(width, height) / LONGEST:
                     box = np.array((0, 0, width, height), dtype=np.float32)
-                    views.append(replace(sample, id=f"{sample.id}/whole", box=box))
+                    views.append(replace(sample, id=f"{sample.id}{WHOLE}", box=box))
         return Source(f"{self.name}-whole", self.skeleton, views)
 
 

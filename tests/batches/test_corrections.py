@@ -131,6 +131,14 @@ def test_crops_are_corrected_like_samples(tmp_path: Path) -> None:
         assert sample.labelled.tolist() == labelled.tolist()
 
 
+def test_whole_pictures_of_a_person_are_corrected_too() -> None:
+    samples = [person(name, SWAPPED) for name in ("a", "a/whole", "b/whole", "c/whole")]
+    after = corrected_samples(samples, Corrections(("a",), {"a": ("tail",), "b": ("left tip",)}))
+    assert [sample.keypoints[0, 0] for sample in after] == [0, 0, 100, 100]
+    wanted = [[True, True, False]] * 2 + [[True, False, True], [True] * 3]
+    assert [sample.labelled.tolist() for sample in after] == wanted
+
+
 def test_twice_exchanged_is_as_before() -> None:
     samples = [person("a", POINTS, (True, False, True))]
     swap = Corrections(("a",), {})
