@@ -178,22 +178,24 @@ def export(
     model = copy.deepcopy(model).cpu().float().eval()
     batches = (1, 3, 8) if dynamic_batch else (1,)
     generator = torch.Generator().manual_seed(0)
-    noise = [torch.randn(b, model.in_channels, *size, generator=generator) for b in batches]
+    made: Any = {"generator": generator, "dtype": torch.float32}  # whatever the default is
+    noise = [torch.randn(b, model.in_channels, *size, **made) for b in batches]
     exact = LastStack(model, with_decode=True)
-    with torch.no_grad():
-        wanted = [exact(images) for images in noise]  # checks the size
-    network: nn.Module = copy.deepcopy(model).half() if half else model
-    if int8:
-        network = quantised(model, stored_ranges(model))
-    graph = LastStack(network, half, with_decode).eval()
     shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
     facts = to_json(input_facts(model, skeleton, size))
     points_name = "boxes" if isinstance(model, GatedFinder) else "keypoints"
     names = ("heatmaps", points_name, "scores")[: 3 if with_decode else 1]
-    # A batch of one would be taken for a constant.
-    data, run = WRITERS[format](graph, noise[-1], shapes, names, facts)
-    with torch.no_grad():
-        found = [run(images) for images in noise]
+    with torch.autocast("cpu", enabled=False):  # its rounding would be in the file, too
+        with torch.no_grad():
+            wanted = [exact(images) for images in noise]  # checks the size
+        network: nn.Module = copy.deepcopy(model).half() if half else model
+        if int8:
+            network = quantised(model, stored_ranges(model))
+        graph = LastStack(network, half, with_decode).eval()
+        # A batch of one would be taken for a constant.
+        data, run = WRITERS[format](graph, noise[-1], shapes, names, facts)
+        with torch.no_grad():
+            found = [run(images) for images in noise]
     points = [out[1] if with_decode else exact.read(out[0])[0] for out in found]
     heatmaps = _largest([out[0] for out in found], [want[0] for want in wanted])
     keypoints = _largest(points, [want[1] for want in wanted])

@@ -69,6 +69,21 @@ def test_same_as_in_pytorch(
         torch.testing.assert_close(got, want, atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("format", ["onnx", "torch-export", "openvino"])
+def test_files_do_not_follow_autocast(
+    network: GatedHourglass, tmp_path: Path, format: Format
+) -> None:
+    path = tmp_path / "x.xml"
+    with torch.autocast("cpu", torch.bfloat16):
+        done = export(network, path, format, skeleton=TRIO, size=SIZE)
+    assert done.heatmap_difference <= 1e-4
+    if format == "torch-export":  # which has no kinds that it does not know
+        images = torch.randn(1, 3, *SIZE)
+        with torch.no_grad():
+            wanted = network.eval()(images)[:, -1]
+        torch.testing.assert_close(run(path, format, images)[0], wanted, atol=1e-4, rtol=0)
+
+
 @each_format
 def test_one_image_at_once_by_default(
     network: GatedHourglass, tmp_path: Path, format: Format

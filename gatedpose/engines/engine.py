@@ -203,8 +203,9 @@ def to_engine(
     def convert() -> Parts:
         log.info("preparing the network for %s, once for this machine ...", engine)
         start = time.perf_counter()
-        graph = FoldedNetwork(model) if ranges is None else quantised(model, ranges)
-        parts = CONVERTERS[engine](graph, (2, *shape[1:]))
+        with torch.autocast("cpu", enabled=False):  # its rounding would be kept, too
+            graph = FoldedNetwork(model) if ranges is None else quantised(model, ranges)
+            parts = CONVERTERS[engine](graph, (2, *shape[1:]))
         log.info("prepared in %.1f s and kept", time.perf_counter() - start)
         return parts
 

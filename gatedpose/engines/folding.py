@@ -157,7 +157,8 @@ def _one_remap(features: Any, heatmaps: Any, head: Any) -> nn.Conv2d:
     """The 1x1 convolution that is features(f) + heatmaps(head(f))."""
     one: nn.Conv2d = copy.deepcopy(features)
     back, forth = heatmaps.weight.flatten(1), head.weight.flatten(1)
-    one.weight += (back @ forth).view_as(one.weight)
     assert one.bias is not None
-    one.bias += heatmaps.bias + (0 if head.bias is None else back @ head.bias)
+    with torch.autocast(back.device.type, enabled=False):
+        one.weight += (back @ forth).view_as(one.weight)
+        one.bias += heatmaps.bias + (0 if head.bias is None else back @ head.bias)
     return one

@@ -98,6 +98,17 @@ def test_other_sizes(small: GatedHourglass) -> None:
 
 
 @each_engine
+def test_what_is_kept_does_not_follow_autocast(
+    small: GatedHourglass, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
+    with torch.autocast("cpu", torch.bfloat16):
+        fast = gatedpose.optimize(small, engine=engine, **EXACT)
+    images = torch.randn(SHAPE)
+    torch.testing.assert_close(fast(images), heatmaps(small, images), atol=1e-4, rtol=0)
+
+
+@each_engine
 def test_copies_and_threads(small: GatedHourglass, engine: Any) -> None:
     fast = gatedpose.optimize(small, engine=engine, **EXACT)
     many = [torch.randn(1 + i % 3, 3, 64, 128) for i in range(16)]

@@ -46,6 +46,14 @@ def test_the_same_heatmaps(name: str, config) -> None:
     assert not folded(images).requires_grad
 
 
+def test_folding_does_not_follow_autocast() -> None:
+    model = trained("gated_hg_2s_68", width=12)
+    with torch.autocast("cpu", torch.bfloat16):
+        folded = FoldedNetwork(model).state_dict()
+    for name, wanted in FoldedNetwork(model).state_dict().items():
+        assert torch.equal(folded[name], wanted), name
+
+
 @pytest.mark.parametrize("skip", SKIPS)
 def test_what_is_folded(skip) -> None:
     model = trained("gated_hg_2s_68", width=12, depth=2, skip=skip)
