@@ -40,9 +40,13 @@ def download(url: str) -> bytes:
         raise ImageError(f"{url} is no address of {' or '.join(SCHEMES)}, nor is there such a file")
     until, parts, length = time.monotonic() + SECONDS, [], 0
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=SILENCE) as answer:
+        # Pictures are packed already; unpacked, a few kB could fill the memory.
+        plain = {"Accept-Encoding": "identity"}
+        with httpx.stream(
+            "GET", url, headers=plain, follow_redirects=True, timeout=SILENCE
+        ) as answer:
             answer.raise_for_status()
-            for part in answer.iter_bytes():
+            for part in answer.iter_raw():
                 length += len(part)
                 parts.append(part)
                 if length > LARGEST:

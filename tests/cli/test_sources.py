@@ -1,5 +1,6 @@
 """Where photos come from and where drawings go, as a person at the command line sees it."""
 
+import gzip
 import io
 import json
 import os
@@ -56,6 +57,9 @@ class Quiet(ThreadingHTTPServer):
         pass
 
 
+PACKED_TWICE = gzip.compress(gzip.compress(bytes(2**20)))
+
+
 class Answers(BaseHTTPRequestHandler):
     """A picture, and all that may come in its place."""
 
@@ -68,10 +72,13 @@ class Answers(BaseHTTPRequestHandler):
             self.end_headers()
             return
         data = {"/a%20b.jpg": jpeg(), "/page.html": b"<html>", "/large": bytes(5000)}.get(path)
+        data = PACKED_TWICE if path == "/packed.jpg" else data
         data = jpeg()[:200] if path == "/cut.jpg" else data
         self.send_response(200 if data or path == "/slow" else 404)
         if path == "/cut.jpg":
             self.send_header("Content-Length", str(len(jpeg())))
+        if path == "/packed.jpg":
+            self.send_header("Content-Encoding", "gzip, gzip")
         self.end_headers()
         if path == "/slow":
             for _ in range(40):
@@ -141,6 +148,10 @@ def test_limits_of_size_and_time(server: str, monkeypatch: pytest.MonkeyPatch) -
     for url in ("file:///etc/passwd", "ftp://127.0.0.1/a.jpg"):
         with pytest.raises(ImageError, match="is no address of http or https"):
             download(url)
+
+
+def test_packed_bytes_are_not_unpacked(server: str) -> None:
+    assert download(f"{server}/packed.jpg") == PACKED_TWICE  # else one step gives 1 MB
 
 
 def test_addresses_and_their_names() -> None:
