@@ -20,6 +20,7 @@ from gatedpose.export import METADATA, Format, export, input_facts
 from gatedpose.heatmaps import decode
 from gatedpose.media.demo import demo_image
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
+from gatedpose.predict.exported import ExportedNetwork
 from gatedpose.skeleton import LSP14, PEOPLE19, Skeleton
 
 TRIO = Skeleton("trio", ("right", "left", "top"), ((0, 1),), ((0, 2), (1, 2)))
@@ -69,6 +70,23 @@ def test_same_as_in_pytorch(
         torch.testing.assert_close(got, want, atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["x.onnx", "x.xml"])
+def test_files_do_not_follow_the_default_dtype(
+    network: GatedHourglass, tmp_path: Path, name: str
+) -> None:
+    format: Format = "onnx" if name == "x.onnx" else "openvino"
+    torch.set_default_dtype(torch.float64)
+    try:
+        export(network, tmp_path / name, format, skeleton=TRIO, size=SIZE)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    images = torch.randn(1, 3, *SIZE)
+    with torch.no_grad():
+        wanted = network.eval()(images)[:, -1:]
+    found = ExportedNetwork(tmp_path / name)(images)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("format", ["onnx", "torch-export", "openvino"])
 def test_files_do_not_follow_autocast(
     network: GatedHourglass, tmp_path: Path, format: Format
@@ -77,7 +95,7 @@ def test_files_do_not_follow_autocast(
     with torch.autocast("cpu", torch.bfloat16):
         done = export(network, path, format, skeleton=TRIO, size=SIZE)
     assert done.heatmap_difference <= 1e-4
-    if format == "torch-export":  # which has no kinds that it does not know
+    if format == "torch-export":  # the others crashed
         images = torch.randn(1, 3, *SIZE)
         with torch.no_grad():
             wanted = network.eval()(images)[:, -1]

@@ -107,6 +107,7 @@ def _halves(layer: NormActConv) -> list[NormActConv]:
     for half in (0, 1):
         part = NormActConv(conv.in_channels // 2, conv.out_channels, conv.kernel_size[0])
         part.relu = copy.deepcopy(layer.relu)
+        part.to(conv.weight)  # its dtype, whatever the default is
         part.load_state_dict(
             {
                 name: value.chunk(2, dim=int(name == "conv.weight"))[half]

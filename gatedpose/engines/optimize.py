@@ -71,7 +71,7 @@ class OptimizedNetwork(nn.Module):
         # As one of torch.compile's `options` freezing comes too late to make weights constants.
         exact = torch.autocast(like.device.type, enabled=False)
         with torch.inference_mode(), exact, inductor.patch({option: True}):
-            compiled(torch.zeros(shape, device=like.device))
+            compiled(torch.zeros(shape, dtype=torch.float32, device=like.device))
         self._compiled, self.compiled_for, self.reason = compiled, shape, ""
         self._threads = torch.get_num_threads()
 
@@ -120,7 +120,7 @@ class OptimizedNetwork(nn.Module):
             )
             self._threads = None
         # Code is compiled for tensors made in inference mode, and these need not be.
-        alias = torch.empty(0, device=images.device)
+        alias = torch.empty(0, dtype=torch.float32, device=images.device)
         images = alias.set_(images.float().contiguous())  # type: ignore[call-overload]
         size, count = shape[0], len(images)
         if missing := -count % size:
@@ -212,7 +212,7 @@ def optimize(
         raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
     own = (8, model.in_channels, *model.pretrained_cfg["input_size"][1:])
     shape: Any = tuple(map(int, example_shape or own))  # NumPy's numbers are not JSON's
-    like = torch.empty(shape, device="meta")
+    like = torch.empty(shape, dtype=torch.float32, device="meta")
     check_images(like, model.in_channels, model.size_multiple, torch.float32)
     if engine == "auto":
         engine = _choose(model, wanted, dtype, compile, shape, precision)

@@ -62,7 +62,8 @@ def openvino_parts(model: Any) -> Parts:
 
 def to_openvino(graph: nn.Module, shape: Shape) -> Parts:
     """A module converted for batches of any size."""
-    return openvino_parts(convert_openvino(graph, torch.zeros(shape), [-1, shape[1], -1, -1]))
+    images = torch.zeros(shape, dtype=torch.float32)
+    return openvino_parts(convert_openvino(graph, images, [-1, shape[1], -1, -1]))
 
 
 def openvino_graph(graph: nn.Module) -> Run:
@@ -158,7 +159,8 @@ def convert_onnx(
 
 def to_onnx(graph: nn.Module, shape: Shape) -> Parts:
     """A module converted for any number of images of one size."""
-    program = convert_onnx(graph, torch.zeros(shape), ({0: torch.export.Dim("batch")},))
+    images = torch.zeros(shape, dtype=torch.float32)
+    program = convert_onnx(graph, images, ({0: torch.export.Dim("batch")},))
     return {"onnx": program.model_proto.SerializeToString()}
 
 

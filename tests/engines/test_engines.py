@@ -98,12 +98,18 @@ def test_other_sizes(small: GatedHourglass) -> None:
 
 
 @each_engine
-def test_what_is_kept_does_not_follow_autocast(
-    small: GatedHourglass, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_what_is_kept_follows_neither_autocast_nor_the_default_dtype(
+    small: GatedHourglass, engine: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
-    with torch.autocast("cpu", torch.bfloat16):
-        fast = gatedpose.optimize(small, engine=engine, **EXACT)
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            fast = gatedpose.optimize(small, engine=engine, **EXACT)
+    finally:
+        torch.set_default_dtype(torch.float32)
     images = torch.randn(SHAPE)
     torch.testing.assert_close(fast(images), heatmaps(small, images), atol=1e-4, rtol=0)
 

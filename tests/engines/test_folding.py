@@ -46,12 +46,16 @@ def test_the_same_heatmaps(name: str, config) -> None:
     assert not folded(images).requires_grad
 
 
-def test_folding_does_not_follow_autocast() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_folding_follows_neither_autocast_nor_the_default_dtype(dtype: torch.dtype) -> None:
     model = trained("gated_hg_2s_68", width=12)
-    with torch.autocast("cpu", torch.bfloat16):
-        folded = FoldedNetwork(model).state_dict()
-    for name, wanted in FoldedNetwork(model).state_dict().items():
-        assert torch.equal(folded[name], wanted), name
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            folded = FoldedNetwork(model).state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(folded, dict(FoldedNetwork(model).state_dict()), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("skip", SKIPS)
