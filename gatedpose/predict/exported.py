@@ -32,6 +32,7 @@ class ExportedNetwork(nn.Module):
         facts: What the file says of itself, see `gatedpose.export.input_facts`.
         skeleton: Its joints.
         calibration: What its peaks are worth, None if that is not known.
+        digest: Sha256 of the file and, beside an .xml, its .bin, in hexadecimal.
 
     Shape: (B, 3, H, W) normalised images, H and W as in the file -> (B, 1, K, H/4, W/4) float32.
 
@@ -59,13 +60,6 @@ class ExportedNetwork(nn.Module):
         self.num_keypoints = self.skeleton.num_keypoints
         self.eval()
 
-    @property
-    def digest(self) -> str:
-        """Sha256 of the file and, beside an .xml, its .bin, in hexadecimal."""
-        files = self.path, self.path.with_suffix(".bin")
-        parts = files if self.path.suffix.lower() == ".xml" else files[:1]
-        return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
-
     def _open(self) -> None:
         """Starts the engine."""
         suffix = self.path.suffix.lower()
@@ -81,6 +75,8 @@ class ExportedNetwork(nn.Module):
             raise
         except Exception as error:  # engines raise anything
             raise WeightsError(f"{self.path} cannot be run: {_reason(error)}") from error
+        files = [self.path, self.path.with_suffix(".bin")][: 1 if suffix == ".onnx" else 2]
+        self.digest = hashlib.sha256(b"".join(part.read_bytes() for part in files)).hexdigest()
 
     def _complaint(self, error: Exception) -> str:
         """What is wrong with a file whose note cannot be used, and what to do."""
@@ -111,6 +107,8 @@ class ExportedNetwork(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
+        if self.digest != state["digest"]:  # its joints, for example, may be others
+            raise WeightsError(f"{self.path} has changed since this copy was made: load it anew")
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""

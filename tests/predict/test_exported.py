@@ -98,6 +98,18 @@ def test_openvinos_files_are_made_once(
     assert len(saved) == 1
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_copies_are_not_of_another_file(network: GatedHourglass, tmp_path: Path, name: str) -> None:
+    export(network, tmp_path / name, KINDS[name], skeleton=TRIO, size=(64, 64))  # type: ignore[arg-type]
+    exported = ExportedNetwork(tmp_path / name)
+    packed = pickle.dumps(exported)
+    other = Skeleton("other", ("top", "right", "left"))
+    export(network, tmp_path / name, KINDS[name], skeleton=other, size=(64, 64))  # type: ignore[arg-type]
+    for copied in (lambda: pickle.loads(packed), lambda: copy.deepcopy(exported)):
+        with pytest.raises(WeightsError, match="has changed since this copy was made: load it"):
+            copied()
+
+
 def test_parts_of_openvinos_files_belong_together(network: GatedHourglass, tmp_path: Path) -> None:
     other = copy.deepcopy(network)
     torch.nn.init.normal_(other.heads[-1].weight)
