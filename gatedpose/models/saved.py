@@ -5,6 +5,7 @@ A folder is laid out as a Hub repository: timm's config.json and the weights.
 
 import copy
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -80,6 +81,8 @@ def save_model(
             )
         except safetensors.SafetensorError as error:  # a full disk, for example
             raise OSError(f"cannot write {folder}: {error}") from error
+        # Since safetensors 0.8 nobody else may read its files.
+        shutil.copymode(part / "config.json", part / HUB_FILE)
 
 
 def file_facts(path: Path) -> tuple[tuple[str, ...] | None, int | None]:

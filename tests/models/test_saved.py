@@ -24,6 +24,10 @@ def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     model = kite_model(gate="scalar", in_channels=1)
     save_model(model, tmp_path / "saved", KITE)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["saved"]
+    modes = {file.stat().st_mode for file in (tmp_path / "saved").iterdir()}
+    assert modes == {
+        tmp_path.joinpath("saved", "config.json").stat().st_mode
+    }  # all for others, too
     for create in (gatedpose.create_model, timm.create_model):
         again = create(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
         assert again.config == model.config
