@@ -14,7 +14,7 @@ from gatedpose.device import find_device, keep_freed_memory
 from gatedpose.engines.choice import Choice, choose_engine, fast_precision
 from gatedpose.engines.engine import EngineNetwork, check_installed, to_engine
 from gatedpose.engines.folding import FoldedNetwork
-from gatedpose.engines.quantise import Ranges, stored_ranges
+from gatedpose.engines.quantise import Ranges, check_ranges, stored_ranges
 from gatedpose.engines.rates import matrix_rate
 from gatedpose.engines.runtimes import Precision, Shape
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
@@ -227,6 +227,7 @@ def optimize(
             f"nor compile=; got {str(wanted)!r}, {dtype}, {compile}"
         )
     check_installed(engine)
+    check_ranges(ranges or {})
     keep_freed_memory()
     precision = fast_precision(engine) if precision == "auto" else precision
     ranges = (ranges or stored_ranges(model)) if precision == "int8" else None

@@ -13,6 +13,7 @@ not: where the processor has bfloat16 that would make nothing faster.
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from gatedpose.catalogue import WEIGHTS_DIR
 from gatedpose.engines.folding import FoldedNetwork
-from gatedpose.errors import WeightsError
+from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
@@ -134,15 +135,33 @@ def find_ranges(
         model: A network of the zoo, or any whose ReLUs are modules.
         batches: Normalised crops (B, 3, H, W) of a few hundred people.
         through: Makes another engine run it, see `gatedpose.engines.runtimes.openvino_graph`.
+
+    Raises:
+        InputError: If there are no batches, or an activation is no number.
     """
     extremes = Extremes(model)
     run = through(extremes)
     with torch.inference_mode():
-        means = torch.cat([run(images) for images in batches], dim=2).mean(dim=2)  # (P, 2)
+        found = [run(images) for images in batches]
+        if not found:
+            raise InputError("find_ranges: there are no batches: give crops of people")
+        means = torch.cat(found, dim=2).mean(dim=2)  # (P, 2)
+    if not bool(means.isfinite().all()):  # which max and min would make 0
+        raise InputError("find_ranges: activations are not finite: are all images, all weights?")
     return {
         name: (min(0.0, float(low)), max(0.0, float(high)))
         for name, (low, high) in zip(extremes.places, means, strict=True)
     }
+
+
+def check_ranges(ranges: Ranges) -> None:
+    """Raises InputError, naming the first, unless all ranges are finite and hold 0."""
+    for name, (low, high) in ranges.items():
+        if not -math.inf < low <= 0 <= high < math.inf:
+            raise InputError(
+                f"optimize: ranges must be finite and hold 0, as find_ranges gives them; {name} "
+                f"has {low}, {high}"
+            )
 
 
 def _needed(model: nn.Module) -> nn.Module:

@@ -362,6 +362,18 @@ def test_eight_bits_move_few_joints(real_data: Path, name: str) -> None:
     assert (np.concatenate(moved) < 2).mean() >= least
 
 
+def test_what_is_no_range(small: GatedHourglass) -> None:
+    images = torch.zeros(1, 3, 64, 128)
+    with pytest.raises(InputError, match="find_ranges: there are no batches"):
+        find_ranges(small, [])
+    with pytest.raises(InputError, match="find_ranges: activations are not finite"):
+        find_ranges(small, [images, images / 0])
+    ranges = find_ranges(small, [images])
+    for bad in ((2.0, 3.0), (1.0, -1.0), (0.0, float("nan"))):
+        with pytest.raises(InputError, match="hold 0, as find_ranges gives them; images has"):
+            gatedpose.optimize(small, ranges={**ranges, "images": bad}, **ROUNDED)
+
+
 WITH_RANGES = [path.name.removesuffix(".int8.json") for path in WEIGHTS_DIR.glob("*.int8.json")]
 
 
