@@ -121,7 +121,7 @@ def input_facts(
     whole = (
         f"the whole picture, its aspect kept, in the middle; outside of it is the mean. {SHRINKING}"
     )
-    calibration = calibration_of(model)
+    calibration = calibration_of(model, skeleton)
     return {
         "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
         "size": list(size),

@@ -70,6 +70,14 @@ def test_same_as_in_pytorch(
         torch.testing.assert_close(got, want, atol=0.01, rtol=0)
 
 
+def test_a_calibration_is_of_its_own_joints_only() -> None:
+    model = gatedpose.create_model("gated_hg_1s_68.people", pretrained=True)
+    others = Skeleton("others", PEOPLE19.joints[::-1], (), PEOPLE19.limbs)
+    assert input_facts(model, PEOPLE19, SIZE)["calibration"]
+    assert gatedpose.Predictor(model, others).calibration is None
+    assert input_facts(model, others, SIZE)["calibration"] is None
+
+
 @pytest.mark.parametrize("name", ["x.onnx", "x.xml"])
 def test_files_do_not_follow_the_default_dtype(
     network: GatedHourglass, tmp_path: Path, name: str
