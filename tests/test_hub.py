@@ -17,8 +17,8 @@ from PIL import Image
 import gatedpose
 from gatedpose.catalogue import weights_table
 from gatedpose.cli import main
-from gatedpose.errors import WeightsError
-from gatedpose.hub.cards import check_card, model_card
+from gatedpose.errors import InputError, WeightsError
+from gatedpose.hub.cards import check_card, model_card, own_card
 from gatedpose.hub.repositories import check_repository, push, write_repository
 
 NAME = "gated_hg_1s_68.lsp"
@@ -159,3 +159,18 @@ def test_pushed_and_loaded_back(hub_server: ModuleType, folder: Path, tmp_path: 
             assert pushed[name] == (folder / name).read_bytes(), name
         loaded = client(hub, tmp_path / "other", "-c", LOAD, NAME)
         assert loaded.returncode == 0, loaded.stderr
+
+
+def test_cards_of_folders_that_lack_something(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(config), "utf-8")
+    assert "Not told: no recipe.json lies beside it." in own_card(model)
+    for recipe in ("{}", "[]", '{"phases": 3}'):
+        (tmp_path / "recipe.json").write_text(recipe, "utf-8")
+        with pytest.raises(InputError, match=r"recipe\.json is not what a training writes"):
+            own_card(model)
+    (model / "config.json").write_text(json.dumps({**config, "skeleton": None}), "utf-8")
+    with pytest.raises(InputError, match=r"config\.json names no joints; give a --card"):
+        own_card(model)

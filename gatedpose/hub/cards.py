@@ -83,7 +83,7 @@ Weights: {weights.license}. Code: Apache-2.0.
 def own_card(folder: Path, repository: str = "ORGANISATION/NAME") -> str:
     """The card of a network of one's own, from what its folder and its training's tell."""
     config = read_config("local-dir", str(folder))
-    if not (joints := config.get("skeleton", {}).get("joints")):
+    if not (joints := (config.get("skeleton") or {}).get("joints")):
         raise InputError(
             f"push: {folder / 'config.json'} names no joints; give a --card of your own"
         )
@@ -91,8 +91,14 @@ def own_card(folder: Path, repository: str = "ORGANISATION/NAME") -> str:
     told = "Not told: no recipe.json lies beside it."
     if (recipe := folder.parent / "recipe.json").is_file():
         done = load_json(recipe)
-        phases = _phases(done["phases"])
-        told = f"Recipe {done['name']}: {phases}; from {done['init'] or 'fresh weights'}."
+        try:
+            phases = _phases(done["phases"])
+            told = f"Recipe {done['name']}: {phases}; from {done['init'] or 'fresh weights'}."
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"push: {recipe} is not what a training writes ({error!r}); give a --card of your "
+                "own"
+            ) from error
     return f"""---
 {data.to_yaml()}
 ---
