@@ -103,7 +103,7 @@ def test_copies_are_not_of_another_file(network: GatedHourglass, tmp_path: Path,
     export(network, tmp_path / name, KINDS[name], skeleton=TRIO, size=(64, 64))  # type: ignore[arg-type]
     exported = ExportedNetwork(tmp_path / name)
     packed = pickle.dumps(exported)
-    other = Skeleton("other", ("top", "right", "left"))
+    other = Skeleton("other", ("top", "right", "left"), (), TRIO.limbs)
     export(network, tmp_path / name, KINDS[name], skeleton=other, size=(64, 64))  # type: ignore[arg-type]
     for copied in (lambda: pickle.loads(packed), lambda: copy.deepcopy(exported)):
         with pytest.raises(WeightsError, match="has changed since this copy was made: load it"):
