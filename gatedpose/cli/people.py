@@ -47,6 +47,7 @@ class Job:
     model: str
     flip: bool
     decoder: Any
+    size: tuple[int, int] | None
     batch_size: int
     device: str | None
     boxes: list[list[float]] | None
@@ -67,20 +68,21 @@ class Job:
         """With the weights of the model, or of an exported file."""
         model: Any
         if Path(self.model).suffix.lower() in SUFFIXES:
-            if self.fast or self.device not in (None, "cpu"):
+            if self.fast or self.size or self.device not in (None, "cpu"):
                 raise click.UsageError(f"{self.model} says itself how it runs, and on the CPU")
             model, device = Path(self.model), None
         else:
             device = best_device(self.device)
             batch = 1 if self.alone else self.batch_size
             model = gatedpose.create_model(self.model, pretrained=True)
-            model = make_ready(model, self.fast, device, batch)
+            model = make_ready(model, self.fast, device, batch, self.size)
         return Predictor(
             model,
             detector=self.detector,
             min_person=self.min_person,
             flip_test=self.flip,
             decoder=self.decoder,
+            size=self.size,
             batch_size=self.batch_size,
             device=device,
         )

@@ -517,6 +517,17 @@ def test_fast_finds_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> N
         np.testing.assert_allclose(after[sure][:, :2], before[sure][:, :2], atol=3)
 
 
+def test_another_size_of_the_input(photos: Path, tmp_path: Path) -> None:
+    photo, options = photos / "001.png", ["--model", "fast", "--no-pictures", "--out", tmp_path]
+    [row] = lines(run(photo, *options, "--json", "--whole", "--size", "192x128").stdout)
+    [pose] = gatedpose.Predictor("fast", size=(192, 128))(photo, "whole")
+    assert row["poses"] == [pose.to_dict()]
+    again = run(photo, *options, "--whole", "--resume", code=1)
+    assert "was made otherwise (size [192, 128] -> None)" in again.output
+    wrong = run(photo, "--no-pictures", "--size", "200x200", code=1)
+    assert "must be multiples of 64, got 200 x 200" in wrong.output
+
+
 def test_pictures_that_a_file_of_boxes_does_not_name(
     photos: Path, box_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
