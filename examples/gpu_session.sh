@@ -3,7 +3,7 @@
 #
 #     sh examples/gpu_session.sh OUT PEOPLE
 #
-# PEOPLE is a folder with the sets stanford40, sports22, ccp, yoga5, lsp and lspet
+# PEOPLE is a folder with the sets stanford40, sports22, ccp, yoga5, lsp, lspet and human
 # (docs/research/people.md). Everything is kept in OUT: what each step printed,
 # its exit code (124: cut off by its limit) and seconds in OUT/steps.tsv, plots, trained models.
 # MINUTES (15) limits the whole. A step that is done is not repeated: run it again to go on.
@@ -41,9 +41,9 @@ step pipeline 60 gatedpose bench gated_hg_1s_68 gated_hg_4s_144 --pipeline --mod
 step training 60 python examples/benchmark_training.py --model gated_hg_2s_128 --batch-size 64 \
     --steps 30
 step train_4s_256 600 gatedpose train gated_hg_4s_256 --recipe people \
-    --init grow:gated_hg_4s_144.people --lr 1e-3 --set warmup=60 --set augmentation.rotate=0.4 \
+    --init people --lr 1e-3 --set warmup=60 --set augmentation.rotate=0.4 \
     --set augmentation.half_body=0.18 --set whole=0.12 --set datasets.own:lsp=8 \
     --phase 256,60000,32,1.5 --precision bf16 \
     --data "own:stanford40=$people/stanford40" --data "own:sports22=$people/sports22" \
     --data "own:ccp=$people/ccp" --data "own:yoga5=$people/yoga5" --data "own:lsp=$people/lsp" \
-    --data "own:lspet=$people/lspet" --resume --out "$out/gated_hg_4s_256"
+    --data "own:lspet=$people/lspet" --data "own:human=$people/human" --resume --out "$out/gated_hg_4s_256"
