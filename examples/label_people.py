@@ -1,18 +1,22 @@
-"""Labels people whose boxes are known with MoveNet's keypoints, where its networks agree.
+"""Labels the people of pictures with MoveNet's keypoints, where its networks agree.
 
-    pip install ".[export]"
+    pip install ".[fast]"
     python examples/label_people.py HUMAN LSP19 thunder.onnx lightning.onnx OUT --split train
     python examples/label_people.py HUMAN LSP19 thunder.onnx lightning.onnx OUT --split val
+    python examples/label_people.py SPORTS LSP19 thunder.onnx lightning.onnx OUT2 --find
 
 HUMAN is a folder in YOLO's layout whose pictures were squeezed into squares (the public repository
 brianhuster/human-dataset); LSP19 has LSP's people with 19 joints (`split_people_labels.py`); the
-networks come from `movenet_to_onnx.py`. OUT is then a folder of the dataset `own`.
+networks come from `movenet_to_onnx.py`. OUT is then a folder of the dataset `own`. With --find,
+SPORTS is any folder of pictures: the people are found, at most two in each.
 
 A joint is labelled where Thunder sees it in the crop and in the mirrored crop, and Lightning sees
 it at the same place. A person is left out whose joints lie outside of the box, since they are
 somebody else's, or who has fewer than five joints of the limbs left. The pictures are widened to
-4:3 where that makes Thunder surer. Neck and head top follow from face, shoulders and hips by a
-linear map that is fitted to LSP's people. Joints that hang below the picture are `absent`.
+4:3 where that makes Thunder surer. With --find they may be made narrower, too, and crops of people
+whom Thunder is not sure of are turned: gymnasts hang upside down. Neck and head top follow from
+face, shoulders and hips by a linear map that is fitted to LSP's people. Joints that hang below the
+picture are `absent`.
 """
 
 import json
@@ -24,19 +28,26 @@ from typing import Any
 
 import click
 import numpy as np
-import onnxruntime
+import openvino
 from PIL import Image
 from tqdm import tqdm
 
 from gatedpose.batches.pictures import read_labelled
+from gatedpose.predict.finder import find_people
 from gatedpose.skeleton import COCO17, PEOPLE19
 
-ASPECTS = (1.0, 4 / 3)  # width of the camera's picture over that of the squeezed one
-LEAST = 36, 130  # width and height of people, in pixels of the squeezed picture
+WIDENED = (1.0, 4 / 3)  # width of the camera's picture over that of the squeezed one
+RESHAPED = (1.0, 4 / 3, 3 / 4)  # with --find
+LEAST = 0.086, 0.3125  # width and height of people, as shares of the picture's
+SURE = 0.55  # mean score of Thunder from which on a crop is not turned
+GAIN = 0.1  # of that score, by which turning has to help
+PEOPLE = 2  # of a picture, with --find
+CHANCE = 0.4  # that a box found is somebody's
 SIDE = 256  # of crops, in pixels
 MARGIN = 1.2  # side of a crop over the longer side of the box
 FLIP = list(COCO17.flip_permutation)
 ABOVE = {11: 13, 12: 14, 13: 15, 14: 16}  # a hip is out only if the knee is, and so on
+SUFFIXES = (".jpg", ".jpeg", ".png")
 Run = Callable[[Image.Image], np.ndarray]
 
 
@@ -46,7 +57,7 @@ class Seen:
 
     Attributes:
         picture: Its file.
-        aspect: The better one of `ASPECTS`, by Thunder's mean score.
+        aspect: The best one, by Thunder's mean score.
         box: (x0, y0, x1, y1) in pixels of the squeezed picture.
         points: (17, 2), the same pixels: Thunder's in both crops on average.
         scores: (2, 17), Thunder's in either crop.
@@ -84,36 +95,65 @@ class Seen:
 
 def network(path: Path) -> Run:
     """An ONNX file of MoveNet: from a square crop to (17, 3), x and y from 0 to 1, and scores."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    [given] = session.get_inputs()
-    side = given.shape[1]
+    compiled = openvino.compile_model(path, "CPU")
+    side = compiled.input(0).partial_shape[1].get_length()
 
     def run(crop: Image.Image) -> np.ndarray:
         pixels = np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC), np.int32)
-        rows: np.ndarray = session.run(None, {given.name: pixels[None]})[0][0, 0]
+        rows: np.ndarray = compiled(pixels[None])[0][0, 0]
         return rows[:, [1, 0, 2]]
 
     return run
 
 
-def look(image: Image.Image, picture: Path, box: np.ndarray, thunder: Run, light: Run) -> Seen:
+def cut(image: Image.Image, centre: np.ndarray, half: np.ndarray) -> Image.Image:
+    """The (SIDE, SIDE) crop that reaches half, (width, height), to each side of the centre."""
+    corners = np.concatenate((centre - half, centre + half)).tolist()
+    if half[1] < 0.75 * SIDE:
+        how = Image.Transform.EXTENT, tuple(corners), Image.Resampling.BICUBIC
+        return image.transform((SIDE, SIDE), *how)
+    crop = image.crop(tuple(map(round, corners)))  # transform does not smooth
+    return crop.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def turned(crop: Image.Image, quarters: int) -> Image.Image:
+    """The crop after some quarter turns against the clock."""
+    return crop.rotate(90 * quarters) if quarters else crop
+
+
+def turned_back(points: np.ndarray, quarters: int) -> np.ndarray:
+    """(17, 2) points of a turned crop, from 0 to 1, where they are in the crop itself."""
+    for _ in range(quarters):
+        points = np.stack((1 - points[:, 1], points[:, 0]), axis=1)
+    return points
+
+
+def aspects(image: Image.Image, find: bool) -> tuple[float, ...]:
+    """What to try: a square may have been squeezed from anything, another picture was not."""
+    if not find:
+        return WIDENED
+    return RESHAPED if image.width == image.height else (1.0,)
+
+
+def look(
+    image: Image.Image, picture: Path, box: np.ndarray, thunder: Run, light: Run, find: bool
+) -> Seen:
     """Runs the networks on a person."""
     low, high = box.reshape(2, 2)
     centre = (low + high) / 2
     tries = []
-    for aspect in ASPECTS:
+    for aspect in aspects(image, find):
         side = MARGIN * max((high - low) * (aspect, 1))
         half = np.array([side / aspect, side]) / 2
-        corners = np.concatenate((centre - half, centre + half)).tolist()
-        if side < 1.5 * SIDE:
-            crop = image.transform(
-                (SIDE, SIDE), Image.Transform.EXTENT, tuple(corners), Image.Resampling.BICUBIC
-            )
-        else:  # which transform does not smooth
-            crop = image.crop(tuple(map(round, corners)))
-            crop = crop.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        tries.append((thunder(crop), aspect, crop, half))
-    first, aspect, crop, half = max(tries, key=lambda one: float(one[0][:, 2].mean()))
+        crop = cut(image, centre, half)
+        tries.append((thunder(crop), aspect, crop, half, 0))
+    best = max(tries, key=surest)
+    if find and surest(best) < SURE:
+        _, aspect, crop, half, _ = best
+        turns = [(turned(crop, quarters), quarters) for quarters in (1, 2, 3)]
+        other = max(((thunder(one), aspect, one, half, turn) for one, turn in turns), key=surest)
+        best = other if surest(other) > surest(best) + GAIN else best
+    first, aspect, crop, half, turn = best
     mirrored = thunder(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[FLIP]
     mirrored[:, 0] = 1 - mirrored[:, 0]
     middle = (first[:, :2] + mirrored[:, :2]) / 2
@@ -121,9 +161,14 @@ def look(image: Image.Image, picture: Path, box: np.ndarray, thunder: Run, light
         MARGIN * np.linalg.norm(one - two, axis=1)
         for one, two in ((first[:, :2], mirrored[:, :2]), (middle, light(crop)[:, :2]))
     ]
-    points = centre - half + 2 * half * middle
+    points = centre - half + 2 * half * turned_back(middle, turn)
     scores = np.stack((first[:, 2], mirrored[:, 2]))
     return Seen(picture, aspect, box, points, scores, np.stack(apart))
+
+
+def surest(one: Any) -> float:
+    """Thunder's mean score in a try."""
+    return float(one[0][:, 2].mean())
 
 
 def middles(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,21 +214,34 @@ def annotation(seen: Seen, good: np.ndarray, aspect: float, head: np.ndarray, si
     }
 
 
-def people(human: Path, split: str, thunder: Run, light: Run) -> Iterator[Seen]:
-    """Looks at all people who are large enough."""
-    for one in tqdm(read_labelled(human, split), "looking", unit="picture"):
+def boxes(source: Path, split: str, find: bool) -> Iterator[tuple[Path, Image.Image, np.ndarray]]:
+    """Each picture, and (N, 4) boxes of its people."""
+    if find:
+        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES):
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+            found, chances = find_people(image)
+            yield path, image, found[chances > CHANCE][:PEOPLE].double().numpy()
+        return
+    for one in read_labelled(source, split):
         with Image.open(one.path) as opened:
             image = opened.convert("RGB")
-        for box in one.pixels(image.height, image.width).double().numpy():
-            if (box[2:] - box[:2] >= LEAST).all():
-                yield look(image, one.path, box, thunder, light)
+        yield one.path, image, one.pixels(image.height, image.width).double().numpy()
+
+
+def people(source: Path, split: str, find: bool, thunder: Run, light: Run) -> Iterator[Seen]:
+    """Looks at all people who are large enough."""
+    for path, image, rows in tqdm(boxes(source, split, find), "looking", unit="picture"):
+        for box in rows:
+            if ((box[2:] - box[:2]) / image.size >= LEAST).all():
+                yield look(image, path, box, thunder, light, find)
 
 
 def write(seen: list[Seen], head: np.ndarray, out: Path, split: str) -> Counter[str]:
     """Writes OUT/SPLIT.json and the pictures; returns what became of the people."""
-    votes: dict[Path, float] = defaultdict(float)
+    votes: dict[Path, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     for one in seen:
-        votes[one.picture] += float(one.scores[0].mean()) * (1 if one.aspect > 1 else -1)
+        votes[one.picture][one.aspect] += float(one.scores[0].mean())
     images: dict[Path, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter(looked_at=len(seen))
@@ -192,7 +250,7 @@ def write(seen: list[Seen], head: np.ndarray, out: Path, split: str) -> Counter[
         if good is None or good[5:].sum() < 5:
             counts["somebody else" if good is None else "few joints"] += 1
             continue
-        aspect = ASPECTS[votes[one.picture] > 0]
+        aspect = max(votes[one.picture], key=votes[one.picture].__getitem__)
         if one.picture not in images:
             with Image.open(one.picture) as opened:
                 image = opened.convert("RGB")
@@ -213,16 +271,19 @@ def write(seen: list[Seen], head: np.ndarray, out: Path, split: str) -> Counter[
 
 
 @click.command(help=__doc__)
-@click.argument("human", type=Path)
+@click.argument("source", type=Path)
 @click.argument("lsp", type=Path)
 @click.argument("thunder", type=Path)
 @click.argument("lightning", type=Path)
 @click.argument("out", type=Path)
-@click.option("--split", type=click.Choice(["train", "val"]), required=True)
-def main(human: Path, lsp: Path, thunder: Path, lightning: Path, out: Path, split: str) -> None:
+@click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True)
+@click.option("--find", is_flag=True, help="Look for the people: there are no boxes.")
+def main(
+    source: Path, lsp: Path, thunder: Path, lightning: Path, out: Path, split: str, find: bool
+) -> None:
     """See the file."""
     (out / "images").mkdir(parents=True, exist_ok=True)
-    seen = list(people(human, split, network(thunder), network(lightning)))
+    seen = list(people(source, split, find, network(thunder), network(lightning)))
     print(dict(write(seen, fit_head(lsp), out, split)))
 
 
