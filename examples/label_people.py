@@ -1,9 +1,9 @@
 """Labels the people of pictures with MoveNet's keypoints, where its networks agree.
 
-    pip install ".[fast]"
+    pip install ".[fast]" imagehash
     python examples/label_people.py HUMAN LSP19 thunder.onnx lightning.onnx OUT --split train
     python examples/label_people.py HUMAN LSP19 thunder.onnx lightning.onnx OUT --split val
-    python examples/label_people.py SPORTS LSP19 thunder.onnx lightning.onnx OUT2 --find
+    python examples/label_people.py SPORTS LSP19 thunder.onnx lightning.onnx OUT2 --find --apart VAL
 
 HUMAN is a folder in YOLO's layout whose pictures were squeezed into squares (the public repository
 brianhuster/human-dataset); LSP19 has LSP's people with 19 joints (`split_people_labels.py`); the
@@ -16,7 +16,7 @@ somebody else's, or who has fewer than five joints of the limbs left. The pictur
 4:3 where that makes Thunder surer. With --find they may be made narrower, too, and crops of people
 whom Thunder is not sure of are turned: gymnasts hang upside down. Neck and head top follow from
 face, shoulders and hips by a linear map that is fitted to LSP's people. Joints that hang below the
-picture are `absent`.
+picture are `absent`. Pictures that nearly repeat one in an --apart folder are left out.
 """
 
 import json
@@ -29,6 +29,7 @@ from typing import Any
 import click
 import numpy as np
 import openvino
+from find_near_duplicates import hashes
 from PIL import Image
 from tqdm import tqdm
 
@@ -41,6 +42,7 @@ RESHAPED = (1.0, 4 / 3, 3 / 4)  # with --find
 LEAST = 0.086, 0.3125  # width and height of people, as shares of the picture's
 SURE = 0.55  # mean score of Thunder from which on a crop is not turned
 GAIN = 0.1  # of that score, by which turning has to help
+NEAR = 10  # differing bits of two pictures' hashes, of 64
 PEOPLE = 2  # of a picture, with --find
 CHANCE = 0.4  # that a box found is somebody's
 SIDE = 256  # of crops, in pixels
@@ -214,10 +216,28 @@ def annotation(seen: Seen, good: np.ndarray, aspect: float, head: np.ndarray, si
     }
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """All pictures in and under a folder."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def repeats(pictures: list[Path], apart: list[Path]) -> set[Path]:
+    """Those of the pictures that nearly repeat one of the others, or its mirror image."""
+    if not apart:
+        return set()
+    bits = np.packbits(hashes(pictures), axis=1)
+    nearest = np.full(len(pictures), 64)
+    for mirrored in (False, True):
+        for other in np.packbits(hashes(apart, mirrored), axis=1):
+            differing = np.bitwise_count(bits ^ other).sum(axis=1)
+            nearest = np.minimum(nearest, differing)
+    return {path for path, far in zip(pictures, nearest, strict=True) if far <= NEAR}
+
+
 def boxes(source: Path, split: str, find: bool) -> Iterator[tuple[Path, Image.Image, np.ndarray]]:
     """Each picture, and (N, 4) boxes of its people."""
     if find:
-        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES):
+        for path in pictures_in(source):
             with Image.open(path) as opened:
                 image = opened.convert("RGB")
             found, chances = find_people(image)
@@ -237,7 +257,9 @@ def people(source: Path, split: str, find: bool, thunder: Run, light: Run) -> It
                 yield look(image, path, box, thunder, light, find)
 
 
-def write(seen: list[Seen], head: np.ndarray, out: Path, split: str) -> Counter[str]:
+def write(
+    seen: list[Seen], near: set[Path], head: np.ndarray, out: Path, split: str
+) -> Counter[str]:
     """Writes OUT/SPLIT.json and the pictures; returns what became of the people."""
     votes: dict[Path, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     for one in seen:
@@ -246,6 +268,9 @@ def write(seen: list[Seen], head: np.ndarray, out: Path, split: str) -> Counter[
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter(looked_at=len(seen))
     for one in seen:
+        if one.picture in near:
+            counts["picture to score on"] += 1
+            continue
         good = one.labelled()
         if good is None or good[5:].sum() < 5:
             counts["somebody else" if good is None else "few joints"] += 1
@@ -278,13 +303,23 @@ def write(seen: list[Seen], head: np.ndarray, out: Path, split: str) -> Counter[
 @click.argument("out", type=Path)
 @click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True)
 @click.option("--find", is_flag=True, help="Look for the people: there are no boxes.")
+@click.option("--apart", multiple=True, type=Path, help="Folders of pictures to score on.")
 def main(
-    source: Path, lsp: Path, thunder: Path, lightning: Path, out: Path, split: str, find: bool
+    source: Path,
+    lsp: Path,
+    thunder: Path,
+    lightning: Path,
+    out: Path,
+    split: str,
+    find: bool,
+    apart: tuple[Path, ...],
 ) -> None:
     """See the file."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     seen = list(people(source, split, find, network(thunder), network(lightning)))
-    print(dict(write(seen, fit_head(lsp), out, split)))
+    others = [path for folder in apart for path in pictures_in(folder)]
+    near = repeats(sorted({one.picture for one in seen}), others)
+    print(dict(write(seen, near, fit_head(lsp), out, split)))
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ LICENSE = (
 )
 PEOPLE_LICENSE = (
     "research use: trained on photographs that others collected from the web for research "
-    "(Stanford 40 Actions, Clothing Co-Parsing, yoga poses, 22 sports, LSP, LSP-extended) and on "
-    "Human Dataset v2, CC BY 4.0"
+    "(Stanford 40 Actions, Clothing Co-Parsing, yoga poses, 22 sports, LSP, LSP-extended, Human "
+    "Action Recognition, 100 sports) and on Human Dataset v2, CC BY 4.0"
 )
 DATA = [
     "LSP im0001-im0800 (Johnson & Everingham, BMVC 2010)",
@@ -69,6 +69,9 @@ PHOTOS = [
 PEOPLE_DATA = [
     *PHOTOS,
     "Human Dataset v2, 9,898 people (public repository brianhuster/human-dataset, CC BY 4.0)",
+    "Human Action Recognition, 12,049 people (public repository "
+    "umareddy123/Human_activity_recognition)",
+    "100 sports, 9,384 people (public repository Vigneshraj15/SportsActivityDetection)",
     *DATA,
     "labels of 19 joints by this project, from MoveNet Thunder's predictions where they agree with "
     "a second prediction; LSP's own joints are its own",
