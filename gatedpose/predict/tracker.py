@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatedpose.boxmaps import overlaps
 from gatedpose.errors import InputError, InputTypeError, check_range
 from gatedpose.geometry import Boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
@@ -31,6 +32,7 @@ MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
 # takes about one height in the second of 30 frames, and a box may be of a part of a person.
 NEAR = 1.5
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
+SAME = 0.05  # of a box's longer side: two skeletons that are nearer, by their median joint, are one
 
 
 @dataclass
@@ -180,10 +182,12 @@ class Tracker:
         if self._frame % WIDER_EVERY == WIDER_EVERY - 1:
             wider = self.predictor(pixels, _grown(boxes, WIDER))
             poses = [max(pair, key=_confidence) for pair in zip(poses, wider, strict=True)]
+        pairs = zip(tracks, poses, strict=True)
+        places = [self._next_box(*pair, *pixels.shape[1:]) for pair in pairs]
+        doubles = _doubles(tracks, poses, places)
         found = {}
-        for track, pose in zip(tracks, poses, strict=True):
-            box = self._next_box(track, pose, *pixels.shape[1:])
-            if box is not None and track.lost and self._is_taken(box):
+        for track, pose, box in zip(tracks, poses, places, strict=True):
+            if box is not None and (track in doubles or (track.lost and self._is_taken(box))):
                 box, pose = None, replace(pose, scores=np.zeros_like(pose.scores))
             found[track.number] = replace(pose, track=track.number)
             if box is not None:
@@ -265,11 +269,24 @@ def _grown(boxes: Tensor, factor: float) -> Tensor:
     return torch.cat((low - more, high + more), dim=1)
 
 
+def _doubles(
+    tracks: Sequence[_Track], poses: Sequence[Pose], places: Sequence[Tensor | None]
+) -> list[_Track]:
+    """Of two tracks that came upon one skeleton, as behind somebody, the one that moved farther."""
+    doubles = []
+    found = [trio for trio in zip(tracks, poses, places, strict=True) if not trio[0].lost]
+    seen = [(track, pose, box) for track, pose, box in found if box is not None]
+    for (one, pose, box), (other, like, there) in itertools.combinations(seen, 2):
+        apart = np.linalg.norm(pose.keypoints - like.keypoints, axis=1)[pose.found & like.found]
+        if len(apart) and np.median(apart) < SAME * float((box[2:] - box[:2]).max()):
+            nearer = _distance(box, one.box) <= _distance(there, other.box)
+            doubles.append(other if nearer else one)
+    return doubles
+
+
 def _overlap(box: Tensor, other: Tensor) -> float:
     """Intersection over union."""
-    from torchvision.ops import box_iou
-
-    return float(box_iou(box[None], other[None]))
+    return float(overlaps(box[None], other[None]))
 
 
 def _distance(box: Tensor, other: Tensor) -> float:

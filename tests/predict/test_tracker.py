@@ -237,6 +237,19 @@ def test_who_is_lost_does_not_take_over_another(predictor: Predictor) -> None:
     assert lost.scores.tolist() == [0] * 6
 
 
+def test_two_do_not_end_on_one_skeleton(predictor: Predictor) -> None:
+    """The first goes behind the second, whom both boxes hold then, and comes out again."""
+    there: list[tuple[float, float]] = []
+    boxes = [[50, 80, 150, 160], [134, 80, 234, 160]]
+    tracker = Tracker(predictor, lambda image: around(*there), boxes=boxes)
+    places = []
+    for xs in ((100.0, 184.0), (144.0,), (50.0, 144.0)):
+        there = [(x, 120.0) for x in xs]
+        poses = tracker(scene(*there))
+        places.append({pose.track: round(centre(pose)[0] - 0.5) for pose in poses})
+    assert places == [{0: 100, 1: 184}, {1: 144}, {0: 50, 1: 144}]
+
+
 def test_without_a_detector_the_lost_stay_with_low_scores(predictor: Predictor) -> None:
     tracker = Tracker(predictor, boxes=around((60.0, 60.0), (330.0, 180.0)))
     tracker(scene((60.0, 60.0), (330.0, 180.0)))
