@@ -60,10 +60,10 @@ class Video(Iterator[Frame]):
     """
 
     def __init__(self, container: Any, name: str) -> None:
-        if not container.streams.video:
+        stream = container.streams.best("video")  # no picture of the cover, as players choose
+        if stream is None:
             kinds = sorted({stream.type for stream in container.streams})
             raise VideoError(f"{name} holds no video, only {' and '.join(kinds) or 'a header'}")
-        stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         self.name = name
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)

@@ -191,6 +191,20 @@ def test_pixels_that_are_not_square_are_stretched(
     assert lit.max() + 1 == pytest.approx(wide / 2, abs=1)
 
 
+def test_a_picture_of_the_cover_is_not_the_film(tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream(codec, rate=25) for codec in ("mjpeg", "libx264")]
+        for stream, kind in zip(streams, ("yuvj420p", "yuv420p"), strict=True):
+            stream.width, stream.height, stream.pix_fmt = W, H, kind
+        for stream, count in zip(streams, (1, 5), strict=True):
+            for frame in shades(count):
+                picture = frame.permute(1, 2, 0).contiguous().numpy()
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+    assert len(list(read_video(path))) == 5
+
+
 def test_times_increase_whatever_the_file_says(tmp_path: Path) -> None:
     """Raw H.264 carries no times."""
     with av.open(str(tmp_path / "film.h264"), "w", format="h264") as container:
