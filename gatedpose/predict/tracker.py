@@ -4,7 +4,7 @@ Identity is by box alone: two people who change places behind each other may cha
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +31,7 @@ MIN_JOINTS = 4  # confident ones; fewer do not say where a person is
 # How far, in sides of the box where somebody was lost, the same person is looked for again: walking
 # takes about one height in the second of 30 frames, and a box may be of a part of a person.
 NEAR = 1.5
+UNSEEN = 2  # times the detector passes over somebody lost: joints are seen where nobody is, too
 OVERLAP = 0.3  # intersection over union from which on two boxes are taken for one person
 SAME = 0.05  # of a box's longer side: two skeletons that are nearer, by their median joint, are one
 
@@ -43,6 +44,7 @@ class _Track:
         number: From 0, never given twice.
         start: (4,) box to go back to.
         box: (4,) where the person is looked for next.
+        seen: Frame of the last box of the detector that is about the person.
         lost_since: Frame since which nobody is seen; None while somebody is.
         smooth: Filter of the joints.
     """
@@ -50,6 +52,7 @@ class _Track:
     number: int
     start: Tensor
     box: Tensor
+    seen: int = 0
     lost_since: int | None = None
     smooth: OneEuro | None = None
 
@@ -183,10 +186,9 @@ class Tracker:
             wider = self.predictor(pixels, _grown(boxes, WIDER))
             poses = [max(pair, key=_confidence) for pair in zip(poses, wider, strict=True)]
         pairs = zip(tracks, poses, strict=True)
-        places = [self._next_box(*pair, *pixels.shape[1:]) for pair in pairs]
-        doubles = _doubles(tracks, poses, places)
-        found = {}
-        for track, pose, box in zip(tracks, poses, places, strict=True):
+        seen = [(*pair, self._next_box(*pair, *pixels.shape[1:])) for pair in pairs]
+        doubles, found = _doubles(seen), {}
+        for track, pose, box in seen:
             if box is not None and (track in doubles or (track.lost and self._is_taken(box))):
                 box, pose = None, replace(pose, scores=np.zeros_like(pose.scores))
             found[track.number] = replace(pose, track=track.number)
@@ -198,7 +200,7 @@ class Tracker:
 
     def _is_taken(self, box: Tensor) -> bool:
         """Whether it is about somebody who is followed already."""
-        return any(_overlap(box, track.box) >= OVERLAP for track in self._tracks if not track.lost)
+        return _is_among(box, [track.box for track in self._tracks if not track.lost])
 
     def _next_box(self, track: _Track, pose: Pose, height: int, width: int) -> Tensor | None:
         """Where the person will be; None if the pose does not say."""
@@ -216,14 +218,20 @@ class Tracker:
 
     def _search(self, pixels: Tensor) -> list[_Track]:
         """Gives those who are lost, and newcomers, a box to be looked for in; returns them."""
-        lost = [track for track in self._tracks if track.lost]
         if not self.detector:
-            for track in lost:
+            for track in (lost := [track for track in self._tracks if track.lost]):
                 track.restart(self._likeliest(pixels, track))
             return lost
+        boxes = find_people(self.detector, pixels)[:, :4]
+        for track in self._tracks:
+            if _is_among(track.box, boxes):
+                track.seen = self._frame
+            elif not track.lost and self._frame - track.seen >= UNSEEN * self.detect_every:
+                track.lost_since = self._frame
+        lost = [track for track in self._tracks if track.lost]
         placed: list[_Track] = []
-        for box in find_people(self.detector, pixels)[:, :4]:
-            if self._is_taken(box) or any(_overlap(box, t.box) >= OVERLAP for t in placed):
+        for box in boxes:
+            if self._is_taken(box) or _is_among(box, [track.box for track in placed]):
                 continue
             near = [track for track in lost if _distance(box, track.box) <= NEAR]
             if near:
@@ -233,6 +241,7 @@ class Tracker:
             else:
                 track = _Track(next(self._numbers), box, box)
                 self._tracks.append(track)
+            track.seen = self._frame
             placed.append(track)
         return placed
 
@@ -240,14 +249,12 @@ class Tracker:
         """The first frame's box or, for who is alone, the whole frame."""
         if len(self._tracks) > 1:
             return track.start
-        height, width = pixels.shape[1:]
-        places = torch.stack((track.start, torch.tensor([0.0, 0.0, width, height])))
+        places = torch.stack((track.start, torch.tensor([0.0, 0.0, *self._size[::-1]])))
         best = max(self.predictor(pixels, places), key=_confidence)
         return torch.from_numpy(best.box)
 
     def _given_up(self, track: _Track) -> bool:
-        since = track.lost_since
-        return since is not None and self._frame - since >= self.detect_every
+        return track.lost and self._frame - (track.lost_since or 0) >= self.detect_every
 
     def _smoothed(self, track: _Track, pose: Pose, time: float | None) -> Pose:
         if not self.smooth or time is None or track.lost:
@@ -269,14 +276,11 @@ def _grown(boxes: Tensor, factor: float) -> Tensor:
     return torch.cat((low - more, high + more), dim=1)
 
 
-def _doubles(
-    tracks: Sequence[_Track], poses: Sequence[Pose], places: Sequence[Tensor | None]
-) -> list[_Track]:
+def _doubles(seen: Iterable[tuple[_Track, Pose, Tensor | None]]) -> list[_Track]:
     """Of two tracks that came upon one skeleton, as behind somebody, the one that moved farther."""
     doubles = []
-    found = [trio for trio in zip(tracks, poses, places, strict=True) if not trio[0].lost]
-    seen = [(track, pose, box) for track, pose, box in found if box is not None]
-    for (one, pose, box), (other, like, there) in itertools.combinations(seen, 2):
+    sure = [(track, pose, box) for track, pose, box in seen if box is not None and not track.lost]
+    for (one, pose, box), (other, like, there) in itertools.combinations(sure, 2):
         apart = np.linalg.norm(pose.keypoints - like.keypoints, axis=1)[pose.found & like.found]
         if len(apart) and np.median(apart) < SAME * float((box[2:] - box[:2]).max()):
             nearer = _distance(box, one.box) <= _distance(there, other.box)
@@ -284,9 +288,9 @@ def _doubles(
     return doubles
 
 
-def _overlap(box: Tensor, other: Tensor) -> float:
-    """Intersection over union."""
-    return float(overlaps(box[None], other[None]))
+def _is_among(box: Tensor, others: Iterable[Tensor]) -> bool:
+    """Whether one of the others is about the same person: by intersection over union."""
+    return any(overlaps(box[None], other[None]) >= OVERLAP for other in others)
 
 
 def _distance(box: Tensor, other: Tensor) -> float:

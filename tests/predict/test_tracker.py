@@ -250,6 +250,15 @@ def test_two_do_not_end_on_one_skeleton(predictor: Predictor) -> None:
     assert places == [{0: 100, 1: 184}, {1: 144}, {0: 50, 1: 144}]
 
 
+def test_who_the_detector_passes_over_twice_is_lost(predictor: Predictor) -> None:
+    """The pose network may see joints where nobody is: here the second is a drawing on a wall."""
+    first, wall = (60.0, 120.0), (250.0, 120.0)
+    detector = StubDetector(around(first, wall), around(first))
+    tracker = Tracker(predictor, detector, detect_every=2)
+    seen = [[pose.track for pose in tracker(scene(first, wall))] for _ in range(7)]
+    assert seen == [[0, 1]] * 4 + [[0]] * 3
+
+
 def test_without_a_detector_the_lost_stay_with_low_scores(predictor: Predictor) -> None:
     tracker = Tracker(predictor, boxes=around((60.0, 60.0), (330.0, 180.0)))
     tracker(scene((60.0, 60.0), (330.0, 180.0)))
