@@ -71,9 +71,9 @@ class Tracker:
 
     A person's next box is the tight box of the confident joints, grown a little; its centre is
     taken over at once, a larger size by half, a smaller one slowly; now and then a wider box is
-    tried, too. A person whose mean score falls below `min_confidence` is searched for in the same
-    frame: by the detector, not far from where they were lost, or else in the box of the first frame
-    and, if alone, in the whole frame. Whoever is found farther away gets a new number.
+    tried, too. Whose mean score falls below `min_confidence`, who ends on another's skeleton, or
+    whom the detector passes over twice, is lost, and searched for: by the detector, not far away,
+    or else in the first frame's box and, if alone, the whole frame. Others get a new number.
 
     Args:
         predictor: Finds keypoints in boxes.
