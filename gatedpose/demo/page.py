@@ -61,11 +61,12 @@ def _photo_tab(gr: Any, page: Any, finder: PoseFinder) -> None:
     events = Events(finder, Path(photo.GRADIO_CACHE))
     inputs = [photo, variant, flip, score, whole, person, *box]
     results = [picture, text, table, _gallery(gr)]
+    last = {"trigger_mode": "always_last"}  # else what is asked while one runs is dropped
     # Gradio would open the file before we do, and say nothing useful of one that it cannot read:
     # preprocess=False gives us the uploaded file itself.
-    run = {"fn": events.show, "inputs": inputs, "outputs": results, "preprocess": False}
+    run = {"fn": events.show, "inputs": inputs, "outputs": results, "preprocess": False, **last}
     # At first Gradio shows 0 for no number, and a new photo has nothing to do with the old box.
-    start = {"outputs": [*box, person], "queue": False, "api_name": False}
+    start = {"outputs": [*box, person], "queue": False, "api_name": False, **last}
     page.load(lambda: [None] * 4 + [1], **start)
     new = photo.input(lambda: [None] * 4 + [1], **start)
     chosen = example.click(

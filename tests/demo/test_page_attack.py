@@ -116,6 +116,15 @@ def test_sides_that_no_jpeg_has(finder: PoseFinder, photo: dict[str, str]) -> No
     assert "mine.png has 20000 x 10 pixels: the page shows sides up to 16384" in found[1]
 
 
+def test_what_is_asked_while_the_last_is_worked_on_is_not_dropped(finder: PoseFinder) -> None:
+    """Gradio passes over an event of the mode "once" while one of its kind runs."""
+    built = page.build_page(finder)
+    [picture] = [one._id for one in built.blocks.values() if one.elem_id == "picture"]
+    events = [event for event in built.config["dependencies"] if picture in event["outputs"]]
+    assert len(events) == 8  # photo, example, variant, flip, score, whole, find, click
+    assert "once" not in {event["trigger_mode"] for event in events}
+
+
 def test_an_address_is_not_fetched(finder: PoseFinder) -> None:
     built = page.build_page(finder)
     photo = next(block for block in built.blocks.values() if block.elem_id == "photo")
