@@ -32,6 +32,7 @@ DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 DEFAULT_DECODER: Decoder = "softargmax"  # measured, see docs/decoders.md
 Averaging: TypeAlias = Literal["hrnet", "official", "pooled16"]  # of PCKh
 AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
+DATASETS = ("lsp", "lspet", "mpii", "coco", "own")  # `gatedpose.data.readers` reads them
 FINDERS = "gated_finder_*"  # the networks whose maps are boxes of people
 ENGINES = ("auto", "torch", "openvino", "onnxruntime")  # that run an optimised network
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # that it computes in

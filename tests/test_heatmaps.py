@@ -261,7 +261,7 @@ def test_joints_do_not_touch_each_other(order: list[int], method: Decoder, seed:
 
 
 def test_unknown_method_names_the_choices() -> None:
-    with pytest.raises(ValueError, match="'argmax', 'quarter', 'dark', 'softargmax', got 'udp'"):
+    with pytest.raises(ValueError, match=r"must be one of 'argmax', .*, got 'udp'"):
         decode(torch.rand(2, 3, 5, 8), "udp")  # type: ignore[arg-type]
 
 

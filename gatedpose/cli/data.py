@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatedpose.catalogue import DATASETS
 from gatedpose.cli.commands import Commands, notes_kept
 from gatedpose.cli.options import (
     FILE,
@@ -32,7 +33,7 @@ def data() -> None:
     """Checks datasets, finds wrong labels, packs people into a few files."""
 
 
-dataset_option = click.option("--dataset", required=True, help="lsp, lspet, mpii, coco or own.")
+dataset_option = click.option("--dataset", required=True, help=", ".join(DATASETS))
 folder_option = click.option(
     "--data", "folder", type=Path, required=True, help="Folder of the dataset."
 )

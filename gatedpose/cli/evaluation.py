@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import gatedpose
-from gatedpose.catalogue import AVERAGINGS
+from gatedpose.catalogue import AVERAGINGS, DATASETS
 from gatedpose.cli.commands import notes_for_json
 from gatedpose.cli.options import (
     FILE,
@@ -42,7 +42,7 @@ OF_NETWORKS = (
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--dataset", default="lsp", show_default=True, help="lsp, lspet, mpii, coco or own.")
+@click.option("--dataset", default="lsp", show_default=True, help=", ".join(DATASETS))
 @click.option("--data", type=Path, required=True, help="Folder of the dataset.")
 @click.option("--split", default="val", show_default=True)
 @click.option(

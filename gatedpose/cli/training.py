@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gatedpose.catalogue import DATASETS
 from gatedpose.cli.options import (
     COUNT,
     POSITIVE,
@@ -55,7 +56,7 @@ def recipe_options(command: Command) -> Command:
         ),
         click.option(
             "--data", "folders", multiple=True, required=True, metavar="DATASET=FOLDER",
-            help="A dataset to train on (lsp, lspet, mpii, coco, own) or shards of it; repeat it.",
+            help=f"A dataset to train on ({', '.join(DATASETS)}) or shards of it; repeat it.",
         ),
         click.option(
             "--recipe", default="lsp", show_default=True,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from gatedpose.catalogue import DATASETS
 from gatedpose.data import lsp as lsp_module
 from gatedpose.data.lsp import lsp, lspet, lspet_val, near_duplicates
 from gatedpose.data.readers import READERS, read_dataset
@@ -136,8 +137,8 @@ def test_unknown_split(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_dataset(tmp_path: Path) -> None:
-    names = ", ".join(READERS)
-    assert names == "lsp, lspet, mpii, coco, own"
+    assert tuple(READERS) == DATASETS
+    names = ", ".join(DATASETS)
     with pytest.raises(DatasetError, match=r"'mpi'; did you mean mpii\?$"):
         read_dataset("mpi", tmp_path, "train")
     with pytest.raises(DatasetError, match=f"unknown dataset 'FLIC'; there are {names}$"):

@@ -58,7 +58,6 @@ def test_list_models() -> None:
     assert list_models() == list(SIZES)
     assert list_models("gated_hg_1*") == ["gated_hg_1s_68"]
     assert sorted(timm.list_models("gated_hg_*")) == sorted(list_models("gated_hg_*"))
-    assert len(timm.list_models("gated_hg_*")) == 9
     assert timm.list_models(module="zoo", filter="cu_net_*") == list_models("cu_net_*")
     assert list_models(["cu_net_2", "gated_hg_1*"]) == ["gated_hg_1s_68", "cu_net_2"]
 
