@@ -49,6 +49,18 @@ def test_the_mode_stays_and_links_are_followed(tmp_path: Path) -> None:
         write_whole(tmp_path, "x")
 
 
+def test_names_beyond_ascii_where_the_locale_is_ascii(tmp_path: Path) -> None:
+    code = "import sys; from gatedpose.files.whole import write_whole; write_whole(sys.argv[1], 'x')"
+    names = ("größe.txt", "図" * 80 + ".txt", "caf\udce9.txt")
+    for name in names:
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name)],
+            env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"},
+            check=True,
+        )
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
 def test_what_a_killed_program_left_is_written_over(tmp_path: Path) -> None:
     code = (
         "import sys, time; from gatedpose.files.whole import whole_file\n"

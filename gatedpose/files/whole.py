@@ -103,7 +103,7 @@ def target_of(path: str | os.PathLike[str]) -> Path:
 
 def _part(target: Path) -> tuple[Path, int | None]:
     """A new file beside the target, and a descriptor that holds it against other programs."""
-    stem = os.fsencode(target.stem)[:100].decode(errors="ignore")
+    stem = target.stem[:25].encode(errors="ignore").decode()  # 100 bytes at most, all of Unicode
     if WINDOWS:  # a name that nobody else has
         descriptor, name = mkstemp(f".part{target.suffix}", f".{stem}.", target.parent)
         os.close(descriptor)
