@@ -134,7 +134,10 @@ def load_file(file: Path) -> ModuleType:
 
 @pytest.fixture
 def full_disk() -> Iterator[Callable[..., None]]:
-    """Lets no file become longer than so many bytes; without a number as long as before."""
+    """Lets no file become longer than so many bytes; without a number as long as before.
+
+    A test calls it without one in the end: pytest's own output may go to a file.
+    """
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(room: int = before) -> None:

@@ -50,7 +50,9 @@ def test_the_mode_stays_and_links_are_followed(tmp_path: Path) -> None:
 
 
 def test_names_beyond_ascii_where_the_locale_is_ascii(tmp_path: Path) -> None:
-    code = "import sys; from gatedpose.files.whole import write_whole; write_whole(sys.argv[1], 'x')"
+    code = (
+        "import sys; from gatedpose.files.whole import write_whole; write_whole(sys.argv[1], 'x')"
+    )
     names = ("größe.txt", "図" * 80 + ".txt", "caf\udce9.txt")
     for name in names:
         subprocess.run(

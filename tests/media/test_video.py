@@ -249,6 +249,7 @@ def test_a_full_disk_is_named_at_the_end(tmp_path: Path, full_disk: Callable[...
 
     with pytest.raises(VideoError, match=r"cannot write .*/x\.mp4: File too large"):
         send(tmp_path / "x.mp4", frames(), [None] * 8)
+    full_disk()
     assert not list(tmp_path.iterdir())
 
 

@@ -189,6 +189,7 @@ def test_a_full_disk_in_push(tmp_path: Path, full_disk: Callable[..., None]) -> 
     words = ["push", "gated_hg_1s_68.lsp", "--dry-run", str(tmp_path / "repository")]
     full_disk(100_000)
     told = CliRunner().invoke(main, words)
+    full_disk()
     assert told.exit_code == 1
     assert "cannot write" in told.output
     assert "That is a bug" not in told.output
