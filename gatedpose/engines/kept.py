@@ -8,20 +8,17 @@ import hashlib
 import io
 import logging
 import os
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from gatedpose.errors import InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.files.whole import held, write_whole
 
 Facts: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, bytes]
-PAUSE = 0.1  # seconds between two looks whether another program is done
 log = logging.getLogger(__name__)
 
 
@@ -58,7 +55,7 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
             if (parts := _kept(path)) is not None:
                 return parts
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_turn(path.with_suffix(".lock")))
+            stack.enter_context(held(path.with_suffix(".lock")))
             parts = _kept(path)  # by another program meanwhile
         except OSError as error:
             _warn_of_place(error)
@@ -100,17 +97,3 @@ def _zipped(parts: Parts) -> bytes:
         for part, content in parts.items():
             file.writestr(part, content)
     return data.getvalue()
-
-
-@contextmanager
-def _turn(guard: Path) -> Iterator[None]:
-    """Holds a lock file, after whoever holds it now."""
-    with ExitStack() as stack:
-        mine = False
-        while not mine:
-            with suppress(InputError):
-                stack.enter_context(held(guard, "held"))
-                mine = True
-            if not mine:
-                time.sleep(PAUSE)
-        yield

@@ -1,13 +1,15 @@
 """A file of JSON objects, one a line, that is added to and resumed."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from gatedpose.errors import InputError
 from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import lock, write_whole
+from gatedpose.files.whole import held, write_whole
 
 Row = dict[str, Any]
 
@@ -49,16 +51,13 @@ class JsonLines:
     ) -> None:
         self.path, self.made_by, self._check = path, made_by, check
         self.rows: list[Row] = []
-        self._file: BinaryIO = path.open("ab")
-        try:
-            lock(self._file, f"{path} is being written by another program")
-            if resume and path.stat().st_size:
+        guard = path.with_name(f".{path.name}.lock")
+        with ExitStack() as opened:
+            opened.enter_context(held(guard, f"{path} is being written by another program"))
+            if resume and path.exists():
                 self._resume(keep)
-            else:
-                self._file.truncate(0)
-        except BaseException:
-            self._file.close()
-            raise
+            self._file: BinaryIO = opened.enter_context(path.open("ab" if resume else "wb"))
+            self._opened = opened.pop_all()
 
     def _resume(self, keep: Callable[[Row], bool]) -> None:
         text, newline, _ = self.path.read_bytes().rpartition(b"\n")
@@ -67,12 +66,9 @@ class JsonLines:
             self._check_maker(rows[0].pop("made_by", None))
         self.rows = [row for row in rows if keep(row)]
         if len(self.rows) == len(rows):
-            self._file.truncate(len(text + newline))
-            return
-        self._file.close()
-        write_whole(self.path, "".join(map(self._line, range(len(self.rows)), self.rows)))
-        self._file = self.path.open("ab")
-        lock(self._file, f"{self.path} is being written by another program")
+            os.truncate(self.path, len(text + newline))
+        else:
+            write_whole(self.path, "".join(map(self._line, range(len(self.rows)), self.rows)))
 
     def _check_maker(self, before: Any) -> None:
         now = json.loads(to_json(self.made_by))
@@ -110,4 +106,4 @@ class JsonLines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self._opened.close()

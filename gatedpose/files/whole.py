@@ -5,34 +5,14 @@ import itertools
 import os
 import shutil
 import stat
-import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkstemp
-from typing import IO, Any, Final
+from tempfile import TemporaryDirectory
+
+from filelock import FileLock, Timeout
 
 from gatedpose.errors import InputError
-
-if sys.platform == "win32":  # where an open file can be neither renamed nor removed
-    import msvcrt
-
-    WINDOWS: Final = True
-
-    def _flock(descriptor: int) -> None:
-        place = os.lseek(descriptor, 0, os.SEEK_CUR)
-        os.lseek(descriptor, 2**31 - 2, os.SEEK_SET)  # far behind the end: all others can read
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        finally:
-            os.lseek(descriptor, place, os.SEEK_SET)
-else:
-    import fcntl
-
-    WINDOWS: Final = False
-
-    def _flock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -42,7 +22,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     An older file stays as it was until the new one is on the disk, and for good if the writing
     fails. Its mode stays, and a symbolic link is followed. A device or a pipe is not replaced but
     written to. The suffix is kept, for those who tell formats by it. What a killed program has left
-    of the same file is written over, but on Windows.
+    of the same file is written over.
 
     Raises:
         OSError: As the system does, FileNotFoundError for a missing folder for example.
@@ -59,9 +39,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise IsADirectoryError(errno.EISDIR, f"cannot write {path}: it is a folder")
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, f"cannot write {path}: it is write-protected")
-    with _named_errors(path):
-        part, held = _part(target)
-    try:
+    with ExitStack() as mine:
+        with _named_errors(path):
+            part = _part(target, mine)
         if target.exists():
             part.chmod(stat.S_IMODE(target.stat().st_mode))
         yield part
@@ -69,11 +49,6 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink()  # still there only if something went wrong
-        if held is not None:
-            os.close(held)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -101,57 +76,36 @@ def target_of(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _part(target: Path) -> tuple[Path, int | None]:
-    """A new file beside the target, and a descriptor that holds it against other programs."""
+def _part(target: Path, mine: ExitStack) -> Path:
+    """An empty file beside the target, which no other program takes before `mine` is left."""
     stem = target.stem[:25].encode(errors="ignore").decode()  # 100 bytes at most, all of Unicode
-    if WINDOWS:  # a name that nobody else has
-        descriptor, name = mkstemp(f".part{target.suffix}", f".{stem}.", target.parent)
-        os.close(descriptor)
-        return Path(name), None
-    numbers = itertools.count()
-    while True:
-        part = target.with_name(f".{stem}.{next(numbers)}.part{target.suffix}")
-        held = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
-        mine = _locked(held)
-        with suppress(FileNotFoundError):
-            if mine and os.path.samestat(os.fstat(held), part.stat()):
-                os.ftruncate(held, 0)
-                return part, held
-        os.close(held)
-
-
-def lock(file: IO[Any], text: str) -> None:
-    """Holds an open file against other programs until it is closed; raises InputError if held."""
-    if not _locked(file.fileno()):
-        raise InputError(f"{text}: wait for its end, or take another folder")
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        _flock(descriptor)
-    except OSError as error:  # else a file system without locks
-        return not isinstance(error, (BlockingIOError, PermissionError))
-    return True
+    for number in itertools.count():
+        part = target.with_name(f".{stem}.{number}.part{target.suffix}")
+        with suppress(InputError):
+            mine.enter_context(held(part.with_name(f"{part.name}.lock"), "in use"))
+            break
+    mine.callback(part.unlink, missing_ok=True)  # still there only if something went wrong
+    part.write_bytes(b"")
+    return part
 
 
 @contextmanager
-def held(path: Path, text: str) -> Iterator[None]:
-    """Holds the lock file `path`, which goes afterwards; raises InputError if it is held."""
-    while True:
-        with path.open("ab") as file:
-            lock(file, text)
-            mine = False  # not if another program has removed the file meanwhile
-            with suppress(FileNotFoundError):
-                mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            if mine:
-                try:
-                    yield
-                finally:
-                    if WINDOWS:
-                        file.close()
-                    with suppress(PermissionError if WINDOWS else FileNotFoundError):
-                        path.unlink()  # on Windows another program may have opened it meanwhile
-                return
+def held(path: Path, text: str | None = None) -> Iterator[None]:
+    """Holds the lock file `path`, which goes afterwards.
+
+    Who comes second waits, or, if there is a text, gets an InputError that begins with it.
+    """
+    lock = FileLock(path, timeout=-1 if text is None else 0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{text}: wait for its end, or take another folder") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # on Windows, where it goes with its release
+            path.unlink()
+        lock.release()
 
 
 @contextmanager
