@@ -10,9 +10,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gatedpose.batches.crops import cut
-from gatedpose.data.agreement import Label, doubts, misplaced
-from gatedpose.data.samples import Sample, first_five
-from gatedpose.errors import DatasetError, ImageError
+from gatedpose.data.agreement import examine, headers_of
+from gatedpose.data.samples import Sample
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.media.drawing import contact_sheet, draw_poses
 from gatedpose.media.images import Header, image_header, read_image
@@ -31,30 +30,23 @@ def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, 
     Raises:
         DatasetError: For images that cannot be read and boxes that lie outside; five are named.
     """
-    by_image: dict[Path, list[Sample]] = {}
-    for sample in samples:
-        by_image.setdefault(sample.image, []).append(sample)
-    wrong: list[str] = []
-    headers: dict[Path, Header] = {}
-    for path, people in tqdm(by_image.items(), "reading", unit="image", disable=not progress):
-        try:
-            read_image(path)
-            headers[path] = image_header(path)
-            wrong += misplaced(people, headers)
-        except (ImageError, OSError) as error:  # noqa: PERF203
-            wrong.append(str(error))
-    doubted = doubts([Label.of(sample) for sample in samples], headers)
-    if wrong:
-        raise DatasetError("\n".join([first_five(wrong, "\n"), *doubted]))
+    images = dict.fromkeys(sample.image for sample in samples)
+    bar = tqdm(images, "reading", unit="image", disable=not progress)
+    doubted = examine(samples, *headers_of(bar, _read_whole))
     labelled = np.stack([sample.labelled for sample in samples]).sum(axis=0)
     skeleton = samples[0].skeleton
     return {
         "people": len(samples),
-        "images": len(by_image),
+        "images": len(images),
         "labelled": dict(zip(skeleton.joints, labelled.tolist(), strict=True)),
         "flip_pairs": [[skeleton.joints[end] for end in pair] for pair in skeleton.flip_pairs],
         "doubts": doubted,
     }
+
+
+def _read_whole(path: Path) -> Header:
+    read_image(path)
+    return image_header(path)
 
 
 def annotation_sheet(samples: Sequence[Sample]) -> Tensor:

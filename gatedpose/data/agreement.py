@@ -1,9 +1,8 @@
 """Whether labels agree with their pictures: what speaks against it, in words."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,84 +16,66 @@ FAR = 0.1  # of a picture's longer side: a joint that is farther outside is hard
 CLOSE = 0.02  # of a side: a box may reach so far out of the picture
 
 
-class Label(NamedTuple):
-    """What can be compared with the picture of a person.
-
-    Attributes:
-        id: For messages.
-        image: File of the picture.
-        points: (N, 2) labelled joints; none of a box alone.
-        box: (4,), (x0, y0, x1, y1).
-        size: Width and height of the picture as the dataset has it, if it does.
-    """
-
-    id: str
-    image: Path
-    points: np.ndarray
-    box: np.ndarray
-    size: tuple[float, float] | None
-
-    @staticmethod
-    def of(sample: Sample) -> "Label":
-        """That of a sample."""
-        points = sample.keypoints[sample.labelled]
-        return Label(sample.id, sample.image, points, sample.box, sample.size)
-
-
 def require_pictures(folder: Path, people: Sequence[Sample]) -> None:
     """Sees that a folder holds people's pictures, and logs what speaks against the labels.
 
     Raises:
-        DatasetError: For pictures that are missing or no pictures, and boxes that lie outside; five
-            are named.
+        DatasetError: For pictures that are missing, or see `examine`.
     """
     require_images(folder, people)
-    headers, wrong = _headers([Label.of(person) for person in people])
-    wrong += misplaced([person for person in people if person.image in headers], headers)
-    doubted = doubts([Label.of(person) for person in people], headers)
-    if wrong:
-        raise DatasetError("\n".join([first_five(wrong, "\n"), *doubted]))
-    for doubt in doubted:
+    for doubt in examine(people, *headers_of(person.image for person in people)):
         LOG.warning(doubt)
 
 
-def misplaced(people: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
-    """What is wrong with the boxes of people that are none of their picture."""
-    texts = []
-    for person in people:
+def examine(
+    people: Sequence[Sample], headers: Mapping[Path, Header], wrong: Sequence[str]
+) -> list[str]:
+    """The `doubts` about labels.
+
+    Raises:
+        DatasetError: For boxes that lie outside of their picture, and what else is `wrong`; five
+            are named.
+    """
+    misplaced = []
+    for person in (one for one in people if one.image in headers):
         header = headers[person.image]
         try:
             as_boxes(person.box[None], header.height, header.width)
         except BoxError as error:
-            texts.append(f"{person.id}: {error}")
-    return texts
+            misplaced.append(f"{person.id}: {error}")
+    doubted = doubts(people, headers)
+    if texts := [*wrong, *misplaced]:
+        raise DatasetError("\n".join([first_five(texts, "\n"), *doubted]))
+    return doubted
 
 
-def check_pictures(labels: Sequence[Label]) -> None:
+def check_pictures(people: Sequence[Sample]) -> None:
     """Reads the headers of all pictures and logs what speaks against the labels.
 
     Pictures that cannot be read are left to those who read them.
     """
-    for doubt in doubts(labels, _headers(labels)[0]):
+    for doubt in doubts(people, headers_of(person.image for person in people)[0]):
         LOG.warning(doubt)
 
 
-def _headers(labels: Sequence[Label]) -> tuple[dict[Path, Header], list[str]]:
-    """The headers of all pictures, and what is wrong with those that cannot be read."""
+def headers_of(
+    images: Iterable[Path], look: Callable[[Path], Header] = image_header
+) -> tuple[dict[Path, Header], list[str]]:
+    """What `look` gives of each picture, and what is wrong with those that cannot be read."""
     headers, wrong = {}, []
-    for path in dict.fromkeys(label.image for label in labels):
+    for path in dict.fromkeys(images):
         try:
-            headers[path] = image_header(path)
+            headers[path] = look(path)
         except (ImageError, OSError) as error:  # noqa: PERF203
             wrong.append(str(error))
     return headers, wrong
 
 
-def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
+def doubts(samples: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
     """What speaks against labels, with counts, the first example and the likely cause.
 
     Args:
-        labels: Of people.
+        samples: Of people.
         headers: Sizes of pictures; people of others are not looked at.
 
     Returns:
@@ -102,10 +83,10 @@ def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]
         far outside of their picture, within a pixel, at 0, 0 or far from their box, boxes that look
         like two corners.
     """
-    people = [label for label in labels if label.image in headers]
+    people = [sample for sample in samples if sample.image in headers]
     texts = _unlike_sizes(people, headers)
 
-    def doubt(some: Sequence[Label], what: str, cause: str, place: str = "") -> None:
+    def doubt(some: Sequence[Sample], what: str, cause: str, place: str = "") -> None:
         if some:
             count = f"{len(some)} of {len(people)} people"
             texts.append(f"{count} have {what} (first {some[0].id}{place}): {cause}")
@@ -115,19 +96,19 @@ def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]
         header = headers[far[0].image]
         away = f"{_beyond(far[0], header):.0f} pixels outside of {header.width} x {header.height}"
         turned = [s for s in far if headers[s.image].turned]
-        inside = sum(not _beyond(label, headers[label.image], True) for label in turned)
+        inside = sum(not _beyond(person, headers[person.image], True) for person in turned)
         cause = "labels of another size of the picture?"
         if inside:
             cause = f"{inside} of them fit before the EXIF orientation turns the picture upright"
         doubt(far, "joints far outside of their picture", cause, f", {away}")
     tiny = [s for s in people if len(s.points) > 1 and np.ptp(s.points, axis=0).max() <= 1]
     doubt(tiny, "all joints within a pixel", "coordinates are pixels, not shares of the picture")
-    corner = [label for label in people if (label.points == 0.5).all(axis=1).any()]
+    corner = [person for person in people if (person.points == 0.5).all(axis=1).any()]
     doubt(corner, "a joint labelled at 0, 0", "one that is not labelled has visibility 0")
-    apart = [label for label in people if _is_apart(label)]
+    apart = [person for person in people if _is_apart(person)]
     cause = "boxes or joints of other people, or of another size of the picture?"
     doubt(apart, "no joint in or near their box", cause)
-    if corners := [label for label in people if _has_corners(label, headers[label.image])]:
+    if corners := [person for person in people if _has_corners(person, headers[person.image])]:
         what = "a box that leaves the picture, but not if its numbers are two corners"
         x0, y0, x1, y1 = (f"{value:g}" for value in corners[0].box)
         cause = "'bbox' is x, y, width, height"
@@ -135,9 +116,9 @@ def doubts(labels: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]
     return texts
 
 
-def _unlike_sizes(people: Sequence[Label], headers: Mapping[Path, Header]) -> list[str]:
+def _unlike_sizes(people: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
     """Pictures whose size is not what the dataset says, by likely cause."""
-    sizes = {label.image: label.size for label in people if label.size}
+    sizes = {person.image: person.size for person in people if person.size}
     turned, scaled, other = [], [], []
     for path, (width, height) in sizes.items():
         header = headers[path]
@@ -166,11 +147,11 @@ def _unlike_sizes(people: Sequence[Label], headers: Mapping[Path, Header]) -> li
 
 
 def _turned_cause(
-    people: Sequence[Label], headers: Mapping[Path, Header], turned: set[Path]
+    people: Sequence[Sample], headers: Mapping[Path, Header], turned: set[Path]
 ) -> str:
     """What sizes that are exchanged by an EXIF orientation mean, judged by the joints."""
-    there = [label for label in people if label.image in turned]
-    out = sum(bool(_beyond(label, headers[label.image]) > 0) for label in there)
+    there = [person for person in people if person.image in turned]
+    out = sum(bool(_beyond(person, headers[person.image]) > 0) for person in there)
     text = "the table has the sizes before the EXIF orientation turns the pictures upright"
     if out:
         return (
@@ -178,7 +159,7 @@ def _turned_cause(
             "they were labelled unturned, so labels lie elsewhere. Without the orientation "
             "(exiftool -Orientation= *.jpg) the files are read as they were labelled"
         )
-    if not any(len(label.points) for label in there):
+    if not any(len(person.points) for person in there):
         return f"{text}: boxes of a program that does not turn pictures lie elsewhere"
     return (
         f"{text}; all joints lie within the upright ones, as which they are read. Label Studio "
@@ -187,26 +168,26 @@ def _turned_cause(
     )
 
 
-def _beyond(label: Label, header: Header, turned: bool = False) -> float:
+def _beyond(person: Sample, header: Header, turned: bool = False) -> float:
     """How far the farthest labelled joint lies outside of the picture, in pixels; 0 if none."""
-    points = label.points
+    points = person.points
     sides = np.array((header.height, header.width) if turned else (header.width, header.height))
     return float(np.maximum(-points, points - sides).clip(min=0).max(initial=0))
 
 
-def _is_apart(label: Label) -> bool:
+def _is_apart(person: Sample) -> bool:
     """Whether no joint is in or near the box."""
-    room = (label.box[2:] - label.box[:2]).max() / 2
-    near = (label.points > label.box[:2] - room) & (label.points < label.box[2:] + room)
+    room = (person.box[2:] - person.box[:2]).max() / 2
+    near = (person.points > person.box[:2] - room) & (person.points < person.box[2:] + room)
     return len(near) > 0 and not near.all(axis=1).any()
 
 
-def _has_corners(label: Label, header: Header) -> bool:
+def _has_corners(person: Sample, header: Header) -> bool:
     """Whether a box leaves the picture as x, y, width, height, but holds the joints as corners."""
     sides = np.array((header.width, header.height))
-    low, high = label.box[:2], label.box[2:] - label.box[:2]  # the four numbers as given
-    leaves = (label.box[2:] > (1 + CLOSE) * sides).any()
+    low, high = person.box[:2], person.box[2:] - person.box[:2]  # the four numbers as given
+    leaves = (person.box[2:] > (1 + CLOSE) * sides).any()
     within = (high > low).all() and (high <= (1 + CLOSE) * sides).all()
     room = FAR * (high - low).max()
-    holds = ((label.points > low - room) & (label.points < high + room)).all()
+    holds = ((person.points > low - room) & (person.points < high + room)).all()
     return bool(leaves and within and holds)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gatedpose.data.agreement import Label, check_pictures
+from gatedpose.data.agreement import check_pictures
 from gatedpose.data.annotations import Row, load_json, plain_id, rows
 from gatedpose.data.coco_table import (
     Tally,
@@ -21,7 +21,9 @@ from gatedpose.data.coco_table import (
     matching_id,
     picture_size,
 )
+from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, check_range
+from gatedpose.skeleton import LSP14
 
 LOG = logging.getLogger(__name__)
 Box: TypeAlias = list[float]
@@ -71,12 +73,14 @@ class BoxTable:
                     f"boxes: {one} and {other}, for example; name their folders in it, or do each "
                     "folder with a table of its own"
                 )
-        labels = [
-            Label(f"{image.name}/{i}", image, np.zeros((0, 2)), np.array(box), self.sizes.get(key))
+        nowhere, unlabelled = np.zeros((14, 2)), np.zeros(14, bool)
+        people = [
+            Sample(f"{image.name}/{i}", image, nowhere, unlabelled, np.array(box), LSP14, size=size)
             for image, key in keys.items()
+            for size in [self.sizes.get(key)]
             for i, box in enumerate(self.by_image[key])
         ]
-        check_pictures(labels)
+        check_pictures(people)
 
     def id_of(self, image: Path) -> int | str | None:
         """The number that the file gives an image, None if it gives none."""

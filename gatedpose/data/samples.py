@@ -39,6 +39,11 @@ class Sample:
     size: tuple[float, float] | None = None
 
     @property
+    def points(self) -> np.ndarray:
+        """(N, 2), the keypoints that are labelled."""
+        return np.asarray(self.keypoints[self.labelled])
+
+    @property
     def absent_joints(self) -> np.ndarray:
         """`absent` as (K,) bool, whether the dataset says it or not."""
         return np.zeros_like(self.labelled) if self.absent is None else self.absent

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gatedpose.batches.check import check_people
-from gatedpose.data.agreement import Label, doubts
+from gatedpose.data.agreement import doubts
 from gatedpose.data.boxes import read_boxes
 from gatedpose.data.own import own
 from gatedpose.data.samples import Sample
@@ -36,15 +36,14 @@ def sample(
 def said(
     people: list[Sample], width: int = 64, height: int = 48, turned: bool = False
 ) -> list[str]:
-    labels = [Label.of(person) for person in people]
-    return doubts(labels, {person.image: Header(width, height, turned) for person in people})
+    return doubts(people, {person.image: Header(width, height, turned) for person in people})
 
 
 def test_nothing_is_said_of_good_labels() -> None:
     good = sample(size=(64, 48))
     edge = sample([[-3, 20], [30, 12], [22, 51]], (-4, 10, 33, 52))  # labels above a head, say
     assert said([good, edge, sample(size=None, name="b")]) == []
-    assert doubts([Label.of(good)], {}) == []
+    assert doubts([good], {}) == []
 
 
 def test_resized_pictures() -> None:
