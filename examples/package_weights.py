@@ -30,6 +30,7 @@ from typing import Any, Literal
 import click
 import numpy as np
 import torch
+from chances import fit_calibration, known_joints
 from safetensors.torch import load_file, save
 
 import gatedpose
@@ -42,7 +43,6 @@ from gatedpose.files.whole import write_whole
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.saved import skeleton_of
 from gatedpose.models.weights import pack
-from gatedpose.research.calibration import fit_calibration, known_joints
 from gatedpose.skeleton import SKELETONS
 
 AGAIN = Path("again")

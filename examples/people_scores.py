@@ -18,6 +18,7 @@ from typing import Literal
 import click
 import numpy as np
 import torch
+from chances import calibration_error, known_joints, plot_reliability
 from torch import Tensor
 
 import gatedpose
@@ -27,7 +28,6 @@ from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.files.whole import write_whole
 from gatedpose.media.images import image_size, read_image
 from gatedpose.predict.looks import CloserLook
-from gatedpose.research.calibration import calibration_error, known_joints, plot_reliability
 
 
 def find_tall(samples: list[Sample]) -> list[int]:

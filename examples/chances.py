@@ -1,12 +1,16 @@
-"""Whether scores of joints are the chances that they say, and the map that makes peaks such."""
+"""Whether scores of joints are the chances that they say, and the map that makes peaks such.
+
+For package_weights.py and people_scores.py.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import isotonic_regression
 
 from gatedpose.data.samples import Sample
-from gatedpose.errors import InputError, require
+from gatedpose.errors import InputError
 from gatedpose.evaluation.metrics import torso_lengths
 from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.evaluation.run import Evaluation
@@ -53,25 +57,13 @@ def fit_calibration(peaks: Numbers, right: npt.NDArray[np.bool_]) -> Calibration
         peaks: (M,) of joints whose truth is known.
         right: (M,) bool, whether each lies within a fifth of the torso; False for joints that are
             out of the picture.
-
-    Raises:
-        InputError: For fewer than ten joints a group, shapes that differ, or peaks that are no
-            finite numbers.
     """
-    peaks, right = np.asarray(peaks), np.asarray(right)
-    cuts = [round(share * len(peaks)) for share in SHARES] if peaks.ndim == 1 else []
-    sizes = np.diff([0, *cuts, len(peaks)])
-    if peaks.shape != right.shape or peaks.ndim != 1 or sizes.min() < FEWEST:
-        raise InputError(
-            f"fit_calibration: needs (M,) peaks and as many bools, M for {FEWEST} joints in each "
-            f"of {len(sizes)} groups; got {peaks.shape} and {right.shape}"
-        )
-    if not np.isfinite(peaks).all():
-        raise InputError("fit_calibration: peaks must be finite; leave out the joints without one")
+    cuts = [round(share * len(peaks)) for share in SHARES]
+    if np.diff([0, *cuts, len(peaks)]).min() < FEWEST:
+        raise InputError(f"fit_calibration: {len(peaks)} joints are not {FEWEST} for each group")
     groups = np.split(np.argsort(peaks, kind="stable"), cuts)
     heights = [round(float(peaks[group].mean()), 4) for group in groups]
-    optimize = require("scipy.optimize", "fitting a calibration needs SciPy", "gatedpose[train]")
-    chances = optimize.isotonic_regression([right[group].mean() for group in groups]).x
+    chances = isotonic_regression([right[group].mean() for group in groups]).x
     knots = dict(zip(heights[::-1], (round(float(c), 4) for c in chances[::-1]), strict=True))
     rising = sorted((height, chance) for height, chance in knots.items() if height > 0)
     return Calibration((0.0, *(h for h, _ in rising)), (0.0, *(c for _, c in rising)))
@@ -89,21 +81,7 @@ def calibration_error(
     Returns:
         The expected calibration error: the mean distance between mean chance and share of right
         joints over `GROUPS`, weighted by their size; and these two and the size of each group.
-
-    Raises:
-        InputError: For shapes that differ, nothing at all, or chances that are none.
     """
-    chances, right = np.asarray(chances), np.asarray(right)
-    if chances.shape != right.shape or chances.ndim != 1 or not len(chances):
-        raise InputError(
-            "calibration_error: needs (M,) chances and as many bools, M from 1, got "
-            f"{chances.shape} and {right.shape}"
-        )
-    if wrong := chances[~((chances >= 0) & (chances <= 1))].tolist():
-        raise InputError(
-            f"calibration_error: chances must be from 0 to 1, got {wrong[0]:g}; peaks become "
-            "chances by fit_calibration"
-        )
     place = np.minimum((chances * GROUPS).astype(int), GROUPS - 1)
     points = [
         (float(chances[mine].mean()), float(right[mine].mean()), int(mine.sum()))
