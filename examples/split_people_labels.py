@@ -12,14 +12,14 @@ import json
 import sys
 from pathlib import Path
 
-from gatedpose.data.annotations import load_json
 from gatedpose.data.readers import read_dataset
+from gatedpose.files.typed_json import read_json
 
 
 def main(labels: Path, dataset: Path, out: Path) -> None:
     """Writes OUT/train.json and OUT/val.json and links OUT/images."""
     name = labels.name.removesuffix(".json.gz")
-    table = load_json(labels)
+    table = read_json(labels)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "images").exists():
         (out / "images").symlink_to((dataset / "images").resolve(), target_is_directory=True)

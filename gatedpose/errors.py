@@ -4,7 +4,7 @@
     ├── InputError (ValueError)          an argument, option or field that is no good
     │   ├── InputTypeError (TypeError)   ... that is of another kind altogether
     │   ├── UnknownModelError            a name that the zoo does not have
-    │   └── JsonError                    a file that is no JSON, or none that can be trusted
+    │   └── JsonError (DatasetError)     a file that is no JSON, or none that can be trusted
     ├── MissingPackageError (ImportError)  an extra that is not installed
     ├── DivergedError (FloatingPointError)  a training whose loss is no number any more
     ├── ImageError (ValueError)          no readable picture
@@ -40,10 +40,6 @@ class InputTypeError(InputError, TypeError):
     """Something of another kind than what is wanted."""
 
 
-class JsonError(InputError):
-    """A file that is no JSON, or holds numbers that no computer's float holds."""
-
-
 class MissingPackageError(GatedPoseError, ImportError):
     """A package that an extra brings is not installed; the text names the pip command."""
 
@@ -74,6 +70,10 @@ class DetectorError(GatedPoseError, ValueError):
 
 class DatasetError(GatedPoseError, ValueError):
     """A dataset folder that is not what its reader expects; the message names the files."""
+
+
+class JsonError(InputError, DatasetError):
+    """A file that is no JSON, or holds numbers that no computer's float holds."""
 
 
 class WeightsError(GatedPoseError, RuntimeError):

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from gatedpose.batches.crops import WHOLE, Crops
-from gatedpose.data.annotations import load_json
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
-from gatedpose.files.typed_json import from_json, to_json
+from gatedpose.files.typed_json import from_json, read_json, to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton
 
@@ -56,7 +55,7 @@ def load_corrections(name: str | Path) -> Corrections:
     """
     path = LSPET if str(name) == "lspet" else Path(name)
     try:
-        return from_json(Corrections, load_json(path), str(path))
+        return from_json(Corrections, read_json(path), str(path))
     except ValueError as error:
         raise DatasetError(f"{path} holds no corrections: {error}") from error
 

@@ -9,22 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.errors import DatasetError, JsonError, require
-from gatedpose.files.typed_json import read_json
+from gatedpose.errors import DatasetError, require
 
 LONGEST_NAME = 255  # bytes of a file's, on all usual file systems
-
-
-def load_json(file: Path) -> Any:
-    """What a .json or .json.gz file holds.
-
-    Raises:
-        DatasetError: For a file that is missing, cut off or no JSON.
-    """
-    try:
-        return read_json(file)
-    except JsonError as error:
-        raise DatasetError(str(error)) from error
 
 
 def load_mat(file: Path, name: str, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gatedpose.data.agreement import check_pictures
-from gatedpose.data.annotations import Row, load_json, plain_id, rows
+from gatedpose.data.annotations import Row, plain_id, rows
 from gatedpose.data.coco_table import (
     Tally,
     by_id,
@@ -23,6 +23,7 @@ from gatedpose.data.coco_table import (
 )
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, check_range
+from gatedpose.files.typed_json import read_json
 from gatedpose.skeleton import LSP14
 
 LOG = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> B
     """
     check_range("read_boxes: min_score", min_score, (0.0, 1.0))
     file = Path(file)
-    data = load_json(file)
+    data = read_json(file)
     if isinstance(data, list):
         detections = rows(file, "results", data)
         sure = [row for row in detections if row.numbers("score") >= min_score]

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.data.annotations import Row, load_json, plain_id, rows
+from gatedpose.data.annotations import Row, plain_id, rows
 from gatedpose.data.bare_names import bare_names
 from gatedpose.errors import DatasetError, in_range
-from gatedpose.files.typed_json import MOST_DIGITS
+from gatedpose.files.typed_json import MOST_DIGITS, read_json
 from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
@@ -59,7 +59,7 @@ def load_table(file: Path, folders: Sequence[Path] = ()) -> Table:
         DatasetError: For an unreadable file, a missing list or key, an id that occurs twice, or an
             annotation of an unknown image.
     """
-    return as_table(file, load_json(file), folders)
+    return as_table(file, read_json(file), folders)
 
 
 def as_table(file: Path, content: Any, folders: Sequence[Path] = ()) -> Table:

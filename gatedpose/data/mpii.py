@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.data.annotations import Row, load_json, load_mat, rows
+from gatedpose.data.annotations import Row, load_mat, rows
 from gatedpose.data.samples import Sample, check_split, require_images
 from gatedpose.errors import DatasetError
+from gatedpose.files.typed_json import read_json
 from gatedpose.skeleton import MPII16
 
 LOG = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def read_hourglass_json(file: Path, split: str, images: Path) -> list[Sample]:
 
     It is a list or {"root": list}. The folder of the images is not looked at; see `mpii`.
     """
-    data = load_json(file)
+    data = read_json(file)
     entries = rows(file, "entry", data.get("root") if isinstance(data, dict) else data)
     # CPM's own file counts people beside a validation person as training, later ones lack them.
     val_images = {
@@ -145,7 +146,7 @@ def read_hrnet_json(file: Path, images: Path) -> list[Sample]:
     """
     people = []
     seen: dict[str, int] = {}
-    for row in rows(file, "entry", load_json(file)):
+    for row in rows(file, "entry", read_json(file)):
         image = row.file_name("image")
         seen[image] = seen.get(image, 0) + 1
         points = row.numbers("joints", (16, 2))

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from gatedpose.data.annotations import load_json, rows
+from gatedpose.data.annotations import rows
 from gatedpose.data.coco_table import matching_id, scorable
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, InputError, require
 from gatedpose.evaluation.metrics import Array, Score
-from gatedpose.files.typed_json import to_json
+from gatedpose.files.typed_json import read_json, to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.pose import Pose
 from gatedpose.skeleton import COCO17
@@ -64,7 +64,7 @@ def load_results(path: Path) -> list[Result]:
             "keypoints": row.numbers("keypoints", (3 * COCO17.num_keypoints,)).tolist(),
             "score": float(row.numbers("score")),
         }
-        for row in rows(path, "results", load_json(path))
+        for row in rows(path, "results", read_json(path))
     ]
 
 

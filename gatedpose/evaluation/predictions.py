@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatedpose.data.annotations import load_json, load_mat
+from gatedpose.data.annotations import load_mat
 from gatedpose.data.samples import Sample
 from gatedpose.errors import InputError
+from gatedpose.files.typed_json import read_json
 
 FARTHEST = 1e7  # pixels of a prediction from the image's corner
 
@@ -111,7 +112,7 @@ def _stored_predictions(path: Path, count: int) -> Mapping[str, Any]:
     if suffix == ".mat":
         return {"keypoints": load_mat(path, "preds")}
     if suffix == ".json":
-        found = load_json(path)
+        found = read_json(path)
         if isinstance(found, list) and found and isinstance(found[0], dict):
             raise InputError(f"{path}: COCO's results are scored with --dataset coco")
     elif suffix in (".npy", ".npz"):

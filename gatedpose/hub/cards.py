@@ -6,8 +6,8 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from gatedpose.catalogue import Weights, markdown
-from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError
+from gatedpose.files.typed_json import read_json
 from gatedpose.models.weights import read_config
 from gatedpose.pose import TRUST_CALIBRATED
 
@@ -90,7 +90,7 @@ def own_card(folder: Path, repository: str = "ORGANISATION/NAME") -> str:
     data = ModelCardData(library_name="timm", pipeline_tag="keypoint-detection", tags=["gatedpose"])
     told = "Not told: no recipe.json lies beside it."
     if (recipe := folder.parent / "recipe.json").is_file():
-        done = load_json(recipe)
+        done = read_json(recipe)
         try:
             phases = _phases(done["phases"])
             told = f"Recipe {done['name']}: {phases}; from {done['init'] or 'fresh weights'}."

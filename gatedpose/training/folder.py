@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.journal import changes_of
-from gatedpose.files.typed_json import from_json, to_json
+from gatedpose.files.typed_json import from_json, read_json, to_json
 from gatedpose.files.whole import check_replaceable, write_whole
 from gatedpose.models.saved import MODEL_FILES
 from gatedpose.models.weights import require_finite
@@ -41,7 +40,7 @@ def note_recipe(out: Path, recipe: Any) -> None:
     path, fields = out / "recipe.json", asdict(recipe)
     if (out / CHECKPOINT).exists():
         try:
-            before = from_json(type(recipe), load_json(path), str(path))
+            before = from_json(type(recipe), read_json(path), str(path))
         except InputError as error:
             raise InputError(f"{out} cannot go on: train into another folder ({error})") from error
         require_same(f"{out} holds a training by another recipe", asdict(before), fields)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from gatedpose.batches.augment import Augmentation
 from gatedpose.batches.views import Views
-from gatedpose.data.annotations import load_json
 from gatedpose.errors import InputError, did_you_mean
-from gatedpose.files.typed_json import from_json
+from gatedpose.files.typed_json import from_json, read_json
 from gatedpose.skeleton import SKELETONS
 from gatedpose.training.groups import (
     Averaging,
@@ -234,7 +233,7 @@ def find_recipe(name: str, *takers: str) -> Recipe:
             raise InputError(f"unknown recipe {name!r}; {did_you_mean(name, RECIPES)}")
         return RECIPES[name]
     path = Path(name)
-    fields = load_json(path)
+    fields = read_json(path)
     if not isinstance(fields, dict):
         raise InputError(f"{path} must hold an object with the fields of a recipe")
     fields = {"name": path.stem, **fields}
