@@ -1,14 +1,10 @@
 """Pictures coded as JPEG stand in for a tensor."""
 
-import io
-
 import pytest
 import torch
-from PIL import Image
 
 from gatedpose.batches.crops import Crops
 from gatedpose.batches.packs import JpegImages
-from gatedpose.errors import ImageError
 
 
 def pictures(count: int, side: int) -> torch.Tensor:
@@ -47,24 +43,3 @@ def test_crops_join(coded: bool) -> None:
     taken = taken.to(torch.device("cpu"))
     assert (taken.images.int() - right[[3, 1]].int()).abs().max() <= 4
     assert not taken.absent.any()
-
-
-def test_pictures_that_are_none_are_named() -> None:
-    [whole] = JpegImages.of(pictures(1, 32), 32).files
-    grey = io.BytesIO()
-    Image.new("L", (32, 32)).save(grey, "JPEG")
-    png = io.BytesIO()
-    Image.new("RGB", (32, 32)).save(png, "PNG")
-    others = (
-        torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8) for file in (grey, png)
-    )
-    for file in (
-        whole[:0],
-        whole[: len(whole) * 2 // 3],
-        torch.zeros(9, dtype=torch.uint8),
-        *others,
-    ):
-        with pytest.raises(ImageError, match="no packed picture of 32 pixels: "):
-            JpegImages((file,), 32)[torch.tensor([0])]
-    with pytest.raises(ImageError, match="no packed picture of 64 pixels: it is RGB of 32 x 32"):
-        JpegImages((whole,), 64)[torch.tensor([0])]

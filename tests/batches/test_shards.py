@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from safetensors import safe_open
-from torch import Tensor
 
 from gatedpose.batches import shards as shards_module
 from gatedpose.batches.crops import pack
@@ -59,12 +58,10 @@ def folder(samples: list[Sample], tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-def rewrite(path: Path, tensors: dict[str, Tensor | None], **about: object) -> None:
-    """Puts other facts and tensors into a shard, with the right sum; None leaves one out."""
-    facts, known = read_pack(path, {})
-    known = {name: tensor.clone() for name, tensor in known.items()}
-    changed = {name: one for name, one in {**known, **tensors}.items() if one is not None}
-    write_pack(path, {**facts, **about}, changed)
+def rewrite(path: Path, **about: object) -> None:
+    """Puts other facts into a shard, with the right sum."""
+    facts, tensors = read_pack(path, {})
+    write_pack(path, {**facts, **about}, {name: t.clone() for name, t in tensors.items()})
 
 
 # Round trip
@@ -314,42 +311,13 @@ def test_shards_of_another_dataset(folder: Path) -> None:
         ({"format": "other"}, "from other format, 'other' and not 'gatedpose shards'"),
         ({"version": 3}, "from other version, 3 and not 2"),
         ({"margin": 1.5}, r"from other margin, 1\.5 and not 2\.0"),
-        ({"people": "many"}, "is no shard: .*many"),
         ({"people": 6}, "-00003.safetensors is missing"),
-        ({"skeleton": []}, "is no shard: no skeleton"),
-        ({"ids": 3}, "is no shard"),
-        ({"ids": ["a"]}, "is no shard: its tensors are not of 1 people with 3 joints"),
     ],
 )
 def test_other_facts_are_named(about: dict[str, Any], text: str, folder: Path) -> None:
     for path in folder.iterdir():
-        rewrite(path, {}, **about)
+        rewrite(path, **about)
     with pytest.raises(DatasetError, match=rf"shards/train.*{text}"):
-        load_shards(folder, "train", "own")
-
-
-def test_other_joints_are_named(folder: Path) -> None:
-    pair = asdict(replace(TRIO, joints=("a", "b"), limbs=()))
-    rewrite(folder / "train-00001.safetensors", {}, skeleton=pair)
-    with pytest.raises(DatasetError, match=r"train-00001.* are not of 2 people with 2 joints"):
-        load_shards(folder, "train", "own")
-
-
-YES = torch.ones(2, 3, dtype=torch.bool)
-
-
-@pytest.mark.parametrize(
-    "tensors",
-    [
-        {"keypoints": torch.full((2, 3, 2), torch.nan)}, {"keypoints": torch.ones(2, 2, 2)},
-        {"keypoints": None}, {"labelled": YES[:1]}, {"labelled": YES.long()}, {"data": None},
-        {"labelled": YES, "absent": YES.clone()}, {"more": YES}, {"ends": torch.tensor(2)},
-        {"ends": torch.tensor([1.5, 2])}, {"side": torch.tensor(0)}, {"side": torch.ones(2)},
-    ],
-)  # fmt: skip
-def test_other_tensors_are_named(tensors: dict[str, Tensor | None], folder: Path) -> None:
-    rewrite(folder / "train-00001.safetensors", tensors)
-    with pytest.raises(DatasetError, match=r"train-00001\.safetensors is no shard: "):
         load_shards(folder, "train", "own")
 
 
