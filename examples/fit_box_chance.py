@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from gatedpose.batches.pictures import read_labelled
-from gatedpose.evaluation.detection import Listed, match
+from gatedpose.evaluation.detection import match
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import BoxChance, PersonFinder
 
@@ -33,7 +33,7 @@ def boxes_found(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         boxes, peaks = finder.find(image)
         shares = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) / (height * width)
         values.append(torch.stack((torch.ones_like(peaks), peaks.logit(), shares.log()), dim=1))
-        right.append(match([(boxes, peaks)], [Listed(labelled.pixels(height, width), height)]).hits)
+        right.append(match([(boxes, peaks)], [(labelled.pixels(height, width), height)]).hits)
     return torch.cat(values).double().numpy(), torch.cat(right).numpy()
 
 

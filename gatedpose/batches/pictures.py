@@ -5,7 +5,7 @@ as JPEG. Three kinds of folders are read: YOLO's, COCO's, and pictures without p
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,6 +175,11 @@ class Pictures(Packed):
             return cls(images, torch.tensor([[float(width), float(height)]]), boxes, *flags)
 
         return pack_each(labelled, read, "packing pictures", "picture")
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Each picture (3, H, W) uint8, without what is outside of it."""
+        for i, (width, height) in enumerate(self.sizes.int().tolist()):
+            yield self.images[torch.tensor([i])][0, :, :height, :width]
 
     def padded(self, indices: Tensor) -> Tensor:
         """Boxes (B, M, 4) of pictures, NaN where one has fewer than M."""

@@ -15,21 +15,9 @@ from gatedpose.media.images import read_image
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
 
 Found = tuple[Tensor, Tensor]  # boxes (N, 4) and scores (N,), the surest first
+Listed = tuple[Tensor, float]  # boxes (M, 4) of people in a picture, and its height in pixels
 LOWEST = 0.001  # score of the least sure boxes that are scored
 OVERLAP = 0.5  # intersection over union from which on a box is that of a person
-
-
-@dataclass(frozen=True)
-class Listed:
-    """The people of one picture.
-
-    Attributes:
-        boxes: (M, 4).
-        height: Of the picture, in pixels.
-    """
-
-    boxes: Tensor
-    height: float
 
 
 @dataclass(frozen=True)
@@ -85,8 +73,8 @@ class Detections:
 def surest_right(found: Sequence[Found], people: Sequence[Listed]) -> float:
     """Share of the pictures whose surest box is that of a person listed."""
     right = [
-        bool((box_iou(boxes[:1], one.boxes) >= OVERLAP).any())
-        for (boxes, _), one in zip(found, people, strict=True)
+        bool((box_iou(boxes[:1], listed) >= OVERLAP).any())
+        for (boxes, _), (listed, _) in zip(found, people, strict=True)
     ]
     return sum(right) / max(1, len(right))
 
@@ -94,9 +82,9 @@ def surest_right(found: Sequence[Found], people: Sequence[Listed]) -> float:
 def any_right(found: Sequence[Found], people: Sequence[Listed]) -> float:
     """Share of the people listed whom some box fits."""
     hits = total = 0
-    for (boxes, _), one in zip(found, people, strict=True):
-        total += len(one.boxes)
-        hits += int((box_iou(one.boxes, boxes) >= OVERLAP).any(dim=1).sum())
+    for (boxes, _), (listed, _) in zip(found, people, strict=True):
+        total += len(listed)
+        hits += int((box_iou(listed, boxes) >= OVERLAP).any(dim=1).sum())
     return hits / max(1, total)
 
 
@@ -112,12 +100,12 @@ def match(found: Sequence[Found], people: Sequence[Listed], least: float = 0.0) 
     scores: list[float] = []
     hits: list[bool] = []
     total = 0
-    for (boxes, sureness), one in zip(found, people, strict=True):
-        limit = least * one.height
-        counts = _heights(one.boxes) >= limit
+    for (boxes, sureness), (listed, height) in zip(found, people, strict=True):
+        limit = least * height
+        counts = _heights(listed) >= limit
         total += int(counts.sum())
-        free = torch.ones(len(one.boxes), dtype=torch.bool)
-        overlaps = box_iou(boxes, one.boxes)
+        free = torch.ones(len(listed), dtype=torch.bool)
+        overlaps = box_iou(boxes, listed)
         for i in sureness.argsort(descending=True).tolist():
             open_to = overlaps[i].where(free & counts, -1.0)
             hit = len(open_to) > 0 and float(open_to.max()) >= OVERLAP
@@ -163,7 +151,7 @@ def evaluate_finder(
     for labelled in tqdm(read_labelled(folder, split), desc=name):
         image = read_image(labelled.path)
         found.append(finder.find(image))
-        people.append(Listed(labelled.pixels(*image.shape[1:]), image.shape[1]))
+        people.append((labelled.pixels(*image.shape[1:]), image.shape[1]))
     detections = match(found, people, least)
     recall, score = detections.recall_at(precision)
     taken = MIN_SCORE if min_score is None else min_score

@@ -11,20 +11,18 @@ from torch import Tensor
 
 from gatedpose.batches.looks import step_generator
 from gatedpose.batches.packs import sha256_of
-from gatedpose.batches.pictures import PAD, Pictures, read_empty, read_labelled
+from gatedpose.batches.pictures import Pictures, read_empty, read_labelled
 from gatedpose.batches.views import ViewBatch, draw_views
-from gatedpose.boxmaps import BOX_STRIDE, decode_boxes, encode_boxes
-from gatedpose.data.preprocessing import Preprocessing
+from gatedpose.boxmaps import BOX_STRIDE, encode_boxes
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.evaluation.detection import Found, Listed, any_right, match, surest_right
+from gatedpose.evaluation.detection import LOWEST, any_right, match, surest_right
 from gatedpose.files.whole import held
-from gatedpose.geometry import warp
-from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.finder import GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass
 from gatedpose.models.saved import save_model
 from gatedpose.models.weights import check_fit, load_tensors
 from gatedpose.models.zoo import create_model
+from gatedpose.predict.finder import PersonFinder
 from gatedpose.training.devices import make_accelerator
 from gatedpose.training.folder import check_folder
 from gatedpose.training.loop import Loop
@@ -119,10 +117,12 @@ class FinderTrainer(Loop[ViewBatch]):
     def look(self) -> tuple[float, dict[str, float], None]:
         """The mean over `val` of the recall, or of how often the surest box is right."""
         scores, more = [], {}
+        device, size = self.accelerator.device, self.phase.size
+        finder = PersonFinder(self.ema.module, min_score=LOWEST, size=size, device=device)
         for name, pictures in self.val.items():
-            found = find_in(self.ema.module, pictures, self.phase.size)
+            found = [finder.find(picture) for picture in pictures]
             heights = pictures.sizes[:, 1].tolist()
-            listed = [Listed(*both) for both in zip(pictures.boxes, heights, strict=True)]
+            listed = list(zip(pictures.boxes, heights, strict=True))
             if bool(pictures.complete.all()):
                 scores.append(match(found, listed, 1 / 6).recall_at(0.8)[0])
                 more[f"{name}_recall"] = round(100 * scores[-1], 2)
@@ -200,21 +200,3 @@ def with_empty(draws: Tensor, share: float) -> Tensor:
     empty = draws == 0
     each = float(draws.sum()) * share / (1 - share) / max(1, int(empty.sum()))
     return torch.where(empty, each, draws)
-
-
-@torch.inference_mode()
-def find_in(model: HeatmapNetwork, pictures: Pictures, size: int) -> list[Found]:
-    """What a finder finds in packed pictures, at an input of `size`; boxes in packed pixels."""
-    model.eval()
-    device, preprocessing = next(model.parameters()).device, Preprocessing.of(model)
-    found: list[Found] = []
-    for indices in torch.split(torch.arange(len(pictures)), 16):
-        scales = size / pictures.sizes[indices].amax(dim=1)
-        matrices = torch.zeros(len(indices), 2, 3)
-        matrices[:, 0, 0] = matrices[:, 1, 1] = scales
-        packed = pictures.images[indices].float()
-        images = preprocessing.normalise((warp(packed - PAD, matrices, (size, size)) + PAD) / 255)
-        maps = model(images.to(device, memory_format=torch.channels_last))[:, -1].cpu()
-        for (boxes, scores), scale in zip(decode_boxes(maps, 0.05), scales, strict=True):
-            found.append((boxes / scale, scores))
-    return found

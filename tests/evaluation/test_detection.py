@@ -7,7 +7,7 @@ from gatedpose.evaluation.detection import Detections, Listed, any_right, match,
 
 
 def people(*boxes: list[float], height: float = 100.0) -> Listed:
-    return Listed(torch.tensor(boxes, dtype=torch.float32).view(-1, 4), height)
+    return torch.tensor(boxes, dtype=torch.float32).view(-1, 4), height
 
 
 def found(*rows: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
