@@ -248,17 +248,15 @@ class Loop(ABC, Generic[Seen]):
     def _restore(self) -> None:
         with folder.damage_named(self.out):
             state = folder.load_checkpoint(self.out)
-            told = dict(state["network"])
-            learnt_from = dict(state.get("data", self.data))  # earlier versions did not say
-        folder.require_same(f"{self.out} holds a training of another network", told, self.network)
-        folder.require_same(f"{self.out} holds a training on other data", learnt_from, self.data)
+            network, data = state["network"], state.get("data", self.data)  # earlier had no data
+        holds = f"{self.out} holds a training"
+        folder.require_same(f"{holds} of another network", network, self.network)
+        folder.require_same(f"{holds} on other data", data, self.data)
         with folder.damage_named(self.out):
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
             self.ema.module.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.accelerator.scaler and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
-            self.progress = Progress(**state["progress"]).checked(len(self.recipe.phases))
-            self.losses = [float(loss) for loss in state["losses"]]
-            phase, score = state["best"]
-            self.best = int(phase), float(score)
+            self.progress = Progress(**state["progress"])
+            self.losses, self.best = state["losses"], state["best"]

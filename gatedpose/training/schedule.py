@@ -18,14 +18,6 @@ class Progress:
     images: int = 0  # seen in this phase
     step: int = 0  # over all phases
 
-    def checked(self, phases: int) -> "Progress":
-        """Itself, seen to be of a training of so many phases; raises InputError if not."""
-        numbers = (self.phase, self.images, self.step)
-        good = all(type(number) is int and number >= 0 for number in numbers)
-        if not good or self.phase > phases:
-            raise InputError(f"{self} is no progress of a training of {phases} phases")
-        return self
-
     def is_due(self, phase: FinderPhase, every: int) -> bool:
         """Whether a look is due after a batch: every so many images and when the phase ends."""
         return self.images >= phase.images or self.images % every < phase.batch_size

