@@ -57,6 +57,11 @@ def load_results(path: Path) -> list[Result]:
     """
     if path.suffix.lower() != ".json":
         raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
+    return _checked(path, read_json(path))
+
+
+def _checked(file: Path, results: Any) -> list[Result]:
+    """Results that pycocotools can take; raises DatasetError as `load_results`."""
     return [
         {
             "image_id": row.identity("image_id"),
@@ -64,7 +69,7 @@ def load_results(path: Path) -> list[Result]:
             "keypoints": row.numbers("keypoints", (3 * COCO17.num_keypoints,)).tolist(),
             "score": float(row.numbers("score")),
         }
-        for row in rows(path, "results", read_json(path))
+        for row in rows(file, "results", results)
     ]
 
 
@@ -105,11 +110,8 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         for number, person in enumerate(annotated.dataset["annotations"], 1):
             person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()
-        for result in results:
-            _check_result(result)
-            if result["category_id"] not in annotated.getCatIds():
-                raise InputError(f"oks_ap: {truth} has no category {result['category_id']}")
-        found = [{**result, "image_id": image_of(result)} for result in results]
+        found = _checked(Path("oks_ap"), list(results))
+        found = [{**result, "image_id": image_of(result)} for result in found]
         run = COCOeval(annotated, annotated.loadRes(found), "keypoints")
         run.evaluate()
         run.accumulate()
@@ -118,20 +120,6 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
         f"{kind}{part}" for kind in ("AP", "AR") for part in ("", " .5", " .75", " (M)", " (L)")
     ]
     return dict(zip(names, map(float, run.stats), strict=True))
-
-
-def _check_result(result: Mapping[str, Any]) -> None:
-    """Raises InputError for what pycocotools would take for something else, or fail at."""
-    if missing := {"image_id", "category_id", "keypoints", "score"} - set(result):
-        raise InputError(f"oks_ap: a result has no {', '.join(sorted(missing))}")
-    shape = np.shape(result["keypoints"])
-    if shape != (3 * COCO17.num_keypoints,):
-        raise InputError(
-            "oks_ap: keypoints are x, y, score of each joint of COCO's 17, 51 numbers, got shape "
-            f"{shape}"
-        )
-    if not np.isfinite([*result["keypoints"], result["score"]]).all():
-        raise InputError(f"oks_ap: a result of image {result['image_id']} is not finite")
 
 
 def score_results(truth: Path, results: Sequence[Result]) -> Score:

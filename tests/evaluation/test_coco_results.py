@@ -313,11 +313,7 @@ def test_results_of_another_truth_are_named(tmp_path: Path) -> None:
     good = results_of(coco_truth(path), 0)[0]
     for results, message in (
         ([], "no results"),
-        ([{k: v for k, v in good.items() if k != "score"}], "a result has no score"),
-        ([{**good, "keypoints": [[1, 2, 2]] * 17}], r"COCO's 17, 51 numbers, got shape \(17, 3\)"),
-        ([{**good, "keypoints": good["keypoints"][:42]}], r"51 numbers, got shape \(42,\)"),
-        ([{**good, "score": math.nan}], r"a result of image \S+ is not finite"),
-        ([{**good, "category_id": 9}], r"truth.json has no category 9"),
+        ([{**good, "keypoints": [[1, 2, 2]] * 17}], r"must have shape \(51,\), got \(17, 3\)"),
         ([{**good, "image_id": 77}], r"truth.json has no image 77"),
     ):
         with pytest.raises(ValueError, match=message):
