@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os.path import isfile  # unlike Path's for names that no file can have, too
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,7 +24,7 @@ def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict
     told = {i: str(row.values.get("file_name", "")) for i, row in images.items()}
     names = {i: name if "/" in name else name.replace("\\", "/") for i, name in told.items()}
     there = {
-        folder: {i for i, name in names.items() if _is_file(folder / name)}
+        folder: {i for i, name in names.items() if isfile(folder / name)}
         for folder in folders
         if folder.is_dir()
     }
@@ -50,10 +51,3 @@ def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict
         text = f"{told[first]!r:.80} is {found[first].values['file_name']!r}, for example"
         LOG.warning(f"{images[first].file}: {len(found)} pictures found by bare name: {text}")
     return found
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # of a name that no file can have
-        return False
