@@ -130,14 +130,18 @@ def load_shards(folder: str | Path, split: str, dataset: str) -> tuple[Crops, Sk
             there = sorted(other.name for other in path.parent.glob("*.safetensors"))
             raise DatasetError(f"{path} is missing, there: {first_five(there) or 'none'}")
         about, tensors = read_pack(path, {**right, "people before": count})
-        if (packed := about["dataset"]) != dataset:
+        if (packed := about.get("dataset")) != dataset:
             raise DatasetError(
                 f"{path} was packed as {packed!r:.70}, not {dataset!r}: give it as --data "
                 f"{packed!s:.70}={folder}, or pack it by gatedpose data pack --dataset {dataset}"
             )
-        right["annotations"] = about["annotations"]  # of all that follow, too
-        skeleton = Skeleton.from_dict(about["skeleton"])
-        parts.append(Crops.of(tensors, ids=tuple(about["ids"])))
-        count += len(parts[-1])
-        if count >= about["people"]:
+        right["annotations"] = about.get("annotations")  # of all that follow, too
+        try:
+            skeleton = Skeleton.from_dict(about["skeleton"])
+            parts.append(Crops.of(tensors, ids=tuple(about["ids"])))
+            count += len(parts[-1])
+            done = count >= about["people"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise DatasetError(f"{path} is no shard: {error}") from error
+        if done:
             return Crops.join(parts), skeleton

@@ -312,6 +312,8 @@ def test_shards_of_another_dataset(folder: Path) -> None:
         ({"version": 3}, "from other version, 3 and not 2"),
         ({"margin": 1.5}, r"from other margin, 1\.5 and not 2\.0"),
         ({"people": 6}, "-00003.safetensors is missing"),
+        ({"people": "many"}, "is no shard: "),
+        ({"skeleton": []}, "is no shard: no skeleton"),
     ],
 )
 def test_other_facts_are_named(about: dict[str, Any], text: str, folder: Path) -> None:
