@@ -107,7 +107,8 @@ def test_the_wheel_holds_our_weights_and_no_others(tmp_path: Path) -> None:
         for path in sorted(weights.glob("*.safetensors"))
         if path.stem not in others
     ]
-    assert {"gatedpose/weights/weights.json", "gatedpose/data/lspet_corrections.json"} <= set(names)
+    others = ("weights/weights.json", "data/lspet_corrections.json", "hub/card.md", "py.typed")
+    assert {f"gatedpose/{name}" for name in others} <= set(names)
     assert wheel.stat().st_size < 90e6  # an index takes 100
 
 
