@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gatedpose.batches.crops import WHOLE, Crops
 from gatedpose.data.samples import Sample
@@ -20,6 +19,7 @@ from gatedpose.files.typed_json import from_json, read_json, to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.skeleton import Skeleton
 
+LABELS = ("keypoints", "labelled", "absent")
 LSPET = Path(__file__).parents[1] / "data" / "lspet_corrections.json"
 
 
@@ -66,36 +66,9 @@ def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Cro
     Raises:
         DatasetError: If the corrections are of other people or joints altogether.
     """
-    tensors = crops.keypoints, crops.labelled, crops.absent
-    keypoints, labelled, absent = _corrected(crops.ids, *tensors, corrections, skeleton)
-    return replace(crops, keypoints=keypoints, labelled=labelled, absent=absent)
-
-
-def corrected_samples(samples: Sequence[Sample], corrections: Corrections) -> list[Sample]:
-    """The same of people who are not cut out yet; their boxes stay."""
-    ids, skeleton = [sample.id for sample in samples], samples[0].skeleton
-    keypoints, labelled, absent = (
-        torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
-        for name in ("keypoints", "labelled", "absent_joints")
-    )
-    after = _corrected(ids, keypoints, labelled, absent, corrections, skeleton)
-    return [
-        replace(sample, keypoints=points.numpy(), labelled=known.numpy(), absent=gone.numpy())
-        for sample, points, known, gone in zip(samples, *after, strict=True)
-    ]
-
-
-def _corrected(
-    ids: Sequence[str],
-    keypoints: Tensor,
-    labelled: Tensor,
-    absent: Tensor,
-    corrections: Corrections,
-    skeleton: Skeleton,
-) -> tuple[Tensor, Tensor, Tensor]:
     named = corrections.names
     place: dict[str, list[int]] = defaultdict(list)
-    for i, name in enumerate(ids):
+    for i, name in enumerate(crops.ids):
         if (person := name.removesuffix(WHOLE)) in named:
             place[person].append(i)
     if named and not place:
@@ -105,12 +78,25 @@ def _corrected(
         raise DatasetError(
             f"corrections of the joints {', '.join(unknown)}, unknown to {skeleton.name}"
         )
-    keypoints, labelled, absent = keypoints.clone(), labelled.clone(), absent.clone()
+    labels = {name: getattr(crops, name).clone() for name in LABELS}
     flip = list(skeleton.flip_permutation)
     swap = [i for name in corrections.swapped for i in place.get(name, ())]
-    for values in (keypoints, labelled, absent):
+    for values in labels.values():
         values[swap] = values[swap][:, flip]
     for name, joints in corrections.dropped.items():
         for i in place.get(name, ()):
-            labelled[i, [skeleton.joints.index(joint) for joint in joints]] = False
-    return keypoints, labelled, absent
+            labels["labelled"][i, [skeleton.joints.index(joint) for joint in joints]] = False
+    return replace(crops, **labels)
+
+
+def corrected_samples(samples: Sequence[Sample], corrections: Corrections) -> list[Sample]:
+    """The same of people who are not cut out yet; their boxes stay."""
+    arrays = [[s.keypoints, s.labelled, s.absent_joints] for s in samples]
+    keypoints, labelled, absent = map(torch.from_numpy, map(np.stack, zip(*arrays, strict=True)))
+    ids = tuple(sample.id for sample in samples)
+    crops = Crops(torch.empty(len(ids)), keypoints, labelled, absent, ids)
+    after = corrected(crops, corrections, samples[0].skeleton)
+    return [
+        replace(sample, **{name: getattr(after, name)[i].numpy() for name in LABELS})
+        for i, sample in enumerate(samples)
+    ]
