@@ -33,7 +33,10 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
     old, new = small.config, large.config
     places, fresh = _places(old.width, new.width), large.state_dict()
     for key, tensor in small.state_dict().items():
-        _put(tensor, fresh[key], places)
+        grown, where = fresh[key], _where(tensor, fresh[key], places)
+        if len(where) > 1:
+            grown[where[0].flatten()] = 0  # so that what was there does not see what is new
+        grown[where] = tensor
     last = old.stacks - 1
     for s in range(old.stacks, new.stacks):
         large.stacks[s].load_state_dict(large.stacks[last].state_dict())
@@ -56,10 +59,7 @@ def shrink(large: HeatmapNetwork, small: HeatmapNetwork) -> None:
     small, large = _pair("shrink", small, large)
     places, full = _places(small.config.width, large.config.width), large.state_dict()
     for key, tensor in small.state_dict().items():
-        taken = full[key]
-        for axis, (n, m) in enumerate(zip(tensor.shape[:2], taken.shape[:2], strict=True)):
-            taken = taken if n == m else taken.index_select(axis, places[n])
-        tensor.copy_(taken)
+        tensor.copy_(full[key][_where(tensor, full[key], places)])
 
 
 def _pair(
@@ -124,16 +124,10 @@ def _places(width: int, wider: int) -> dict[int, Tensor]:
     return {**places, width: stream, 2 * width: torch.cat((stream, wider + stream))}
 
 
-def _put(old: Tensor, new: Tensor, places: dict[int, Tensor]) -> None:
-    """Writes `old` into its places of `new`; its outputs do not see the channels that are new."""
-    where = [
+def _where(small: Tensor, large: Tensor, places: dict[int, Tensor]) -> tuple[Tensor, ...]:
+    """The indices of a tensor's outputs and inputs, as far as it has any, in its larger one."""
+    each = [
         torch.arange(n) if n == m else places[n]
-        for n, m in zip(old.shape[:2], new.shape[:2], strict=True)
+        for n, m in zip(small.shape[:2], large.shape[:2], strict=True)
     ]
-    if old.dim() > 1:
-        new[where[0]] = 0
-        new[where[0][:, None], where[1]] = old
-    elif old.dim() == 1:
-        new[where[0]] = old
-    else:
-        new.copy_(old)
+    return (each[0][:, None], each[1]) if len(each) > 1 else tuple(each)
