@@ -7,6 +7,7 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 import importlib.util
+import json
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -130,6 +131,28 @@ def load_file(file: Path) -> ModuleType:
     sys.modules[file.stem] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four people in noise."""
+    folder = tmp_path_factory.mktemp("data") / "own"
+    (folder / "images").mkdir(parents=True)
+    table = {
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(1, 5)],
+        "categories": [{"id": 1, "name": "x", "keypoints": ["left knee", "right knee", "nose"]}],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "bbox": [2, 3, 50, 55],
+             "keypoints": [5, 6, 2, 45, 16, 2, 10, 48, 2]}
+            for n in range(1, 5)
+        ],
+    }  # fmt: skip
+    for split in ("train", "val"):
+        (folder / f"{split}.json").write_text(json.dumps(table))
+    for n in range(1, 5):
+        pixels = np.random.default_rng(n).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{n}.png")
+    return folder
 
 
 @pytest.fixture

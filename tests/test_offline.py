@@ -1,15 +1,12 @@
 """Nothing is told to anybody: connections of the commands are counted beneath Python, too."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import gatedpose
 
@@ -84,29 +81,6 @@ def connections(code: str, counter: Path, folder: Path) -> list[str]:
 def call(*arguments: object) -> str:
     """Python that runs a command."""
     return f"from gatedpose.cli import main; main({[str(a) for a in arguments]!r})"
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    """Four people to train on."""
-    folder = tmp_path / "own"
-    (folder / "images").mkdir(parents=True)
-    joints = ["left knee", "right knee", "nose"]
-    for split in ("train", "val"):
-        table = {
-            "images": [{"id": n, "file_name": f"{n}.png"} for n in range(1, 5)],
-            "categories": [{"id": 1, "name": "person", "keypoints": joints}],
-            "annotations": [
-                {"id": n, "image_id": n, "category_id": 1, "bbox": [2, 3, 50, 55],
-                 "keypoints": [5, 6, 2, 45, 16, 2, 10, 48, 2]}
-                for n in range(1, 5)
-            ],
-        }  # fmt: skip
-        (folder / f"{split}.json").write_text(json.dumps(table))
-    for n in range(1, 5):
-        pixels = np.random.default_rng(n).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{n}.png")
-    return folder
 
 
 def test_the_counter_counts(counter: Path, tmp_path: Path) -> None:

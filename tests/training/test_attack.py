@@ -1,17 +1,14 @@
 """Trainings whose files were damaged, whose disk is full, or that are not alone."""
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 
 from gatedpose.cli import main
 from gatedpose.errors import GatedPoseError, InputError, WeightsError
@@ -28,28 +25,6 @@ SMALL: dict[str, Any] = {"width": 8, "depth": 2}
 @pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four people in noise."""
-    folder = tmp_path_factory.mktemp("data") / "own"
-    (folder / "images").mkdir(parents=True)
-    table = {
-        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(1, 5)],
-        "categories": [{"id": 1, "name": "x", "keypoints": ["left knee", "right knee", "nose"]}],
-        "annotations": [
-            {"id": n, "image_id": n, "category_id": 1, "bbox": [2, 3, 50, 55],
-             "keypoints": [5, 6, 2, 45, 16, 2, 10, 48, 2]}
-            for n in range(1, 5)
-        ],
-    }  # fmt: skip
-    for split in ("train", "val"):
-        (folder / f"{split}.json").write_text(json.dumps(table))
-    for n in range(1, 5):
-        pixels = np.random.default_rng(n).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{n}.png")
-    return folder
 
 
 def trained(people: Path, out: Path, resume: bool = False, recipe: Recipe = TINY) -> Path | None:
