@@ -18,7 +18,7 @@ from gatedpose.engines.quantise import weights_digest
 from gatedpose.media.drawing import draw_people
 from gatedpose.media.photos import fitted
 from gatedpose.pose import Pose
-from gatedpose.predict.detector import find_download, load_detector
+from gatedpose.predict.detector import load_detector
 from gatedpose.predict.exported import SUFFIXES
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.people import WHOLE, Detector
@@ -66,16 +66,14 @@ class Job:
     @cached_property
     def predictor(self) -> Predictor:
         """With the weights of the model, or of an exported file."""
-        model: Any
-        if Path(self.model).suffix.lower() in SUFFIXES:
-            if self.fast or self.size or self.device not in (None, "cpu"):
-                raise click.UsageError(f"{self.model} says itself how it runs, and on the CPU")
-            model, device = Path(self.model), None
-        else:
-            device = best_device(self.device)
-            batch = 1 if self.alone else self.batch_size
-            model = gatedpose.create_model(self.model, pretrained=True)
-            model = make_ready(model, self.fast, device, batch, self.size)
+        model, device = self.model, self.device
+        exported = Path(model).suffix.lower() in SUFFIXES
+        if exported and (self.fast or self.size or device not in (None, "cpu")):
+            raise click.UsageError(f"{model} says itself how it runs, and on the CPU")
+        if self.fast:
+            device, batch = best_device(device), 1 if self.alone else self.batch_size
+            network = gatedpose.create_model(model, pretrained=True)
+            model = make_ready(network, self.fast, device, batch, self.size)
         return Predictor(
             model,
             detector=self.detector,
@@ -101,16 +99,9 @@ class Job:
             return None
         if is_finder(name):
             return PersonFinder(name, min_score=self.min_person, device=device)
-        source = find_download(name)
-        if self.detector_weights is None and not source.path.is_file():
-            click.echo(
-                f"downloading {source.name} ({source.megabytes:.0f} MB) from {source.url} to "
-                f"{source.path}",
-                err=True,
-            )
         return load_detector(
             self.detector_weights,
-            name=source.name,
+            name=name,
             download=True,
             min_score=MIN_PERSON if self.min_person is None else self.min_person,
             device=device,

@@ -3,9 +3,10 @@
 Anything else that finds people will do, too, see `gatedpose.predict.people`.
 """
 
+import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from gatedpose.models.weights import read_tensors
 from gatedpose.predict.people import Detector
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
+LOG = logging.getLogger(__name__)
 
 
 def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON) -> Tensor:
@@ -38,7 +40,6 @@ def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON
 
     Returns:
         (N, 5) float32 on the CPU, each (x0, y0, x1, y1, score), the surest first; N may be 0.
-
     """
     device = next(model.parameters()).device
     # Autocast would round the boxes' own coordinates.
@@ -47,62 +48,6 @@ def detect_people(model: nn.Module, image: Tensor, min_score: float = MIN_PERSON
     boxes, labels, scores = found["boxes"], found["labels"], found["scores"]
     kept = (labels == PERSON) & (scores >= min_score)
     return torch.cat((boxes[kept], scores[kept, None]), dim=1).float().cpu()
-
-
-@dataclass(frozen=True)
-class Download:
-    """Where the weights of one of torchvision's detectors come from, and where they belong.
-
-    Attributes:
-        name: Of the architecture.
-        url: torchvision's own.
-        megabytes: Length of the file.
-        path: In torch.hub's folder of downloads.
-    """
-
-    name: str
-    url: str
-    megabytes: float
-    path: Path
-
-    def fetch(self) -> Path:
-        """The file, downloaded and checked against the hash in its name unless it is there.
-
-        Raises:
-            WeightsError: If it cannot be had, or came cut off or altered.
-        """
-        if self.path.is_file():
-            return self.path
-        prefix = self.path.stem.rpartition("-")[2]
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(self.url, str(self.path), prefix, progress=False)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"the weights of {self.name} cannot be downloaded from {self.url} to {self.path}: "
-                f"{error}"
-            ) from error
-        return self.path
-
-
-def find_download(name: str = ARCHITECTURE) -> Download:
-    """The trained weights of the detector of torchvision that is called `name`.
-
-    Raises:
-        UnknownModelError: If there is none; the message has close matches.
-    """
-    from torchvision import models
-
-    known = models.list_models(module=models.detection)
-    if name not in known:
-        finders = list_models(FINDERS, pretrained=True)
-        raise UnknownModelError(
-            f"unknown detector {name!r}; {did_you_mean(name, [*finders, *known])}"
-        )
-    weights = models.get_model_weights(name).DEFAULT
-    url: str = weights.url
-    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-    return Download(name, url, float(weights.meta["_file_size"]), path)
 
 
 def load_detector(
@@ -127,21 +72,17 @@ def load_detector(
         UnknownModelError: If torchvision has no such detector.
         WeightsError: If the weights are not there, cannot be read or do not fit.
     """
-    from torchvision.models import detection
+    from torchvision import models
 
     check_range("load_detector: min_score", min_score, (0.0, 1.0))
     check_flags("load_detector", download=download)
-    source = find_download(name)
-    if weights is None and not (download or source.path.is_file()):
-        raise WeightsError(
-            f"the weights of torchvision's {name} are not here: have them downloaded by "
-            f"load_detector(download=True) (gatedpose predict --detector {name}), download "
-            f"{source.url} to {source.path}, or name the file by --detector-weights (in Python: "
-            "load_detector(file))"
-        )
-    path = source.fetch() if weights is None else Path(weights)
+    known = models.list_models(module=models.detection)
+    if name not in known:
+        others = [*list_models(FINDERS, pretrained=True), *known]
+        raise UnknownModelError(f"unknown detector {name!r}; {did_you_mean(name, others)}")
+    path = _downloaded(name, download) if weights is None else Path(weights)
     tensors = read_tensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
-    model = getattr(detection, name)(weights=None, weights_backbone=None)
+    model = models.get_model(name, weights=None, weights_backbone=None)
     try:
         model.load_state_dict(tensors)
     except (RuntimeError, TypeError) as error:
@@ -153,3 +94,30 @@ def load_detector(
         return detect_people(model, image, min_score)
 
     return detect
+
+
+def _downloaded(name: str, download: bool) -> Path:
+    """Where torchvision's weights are; a download is checked against the hash in its name."""
+    from torchvision import models
+
+    source: Any = models.get_model_weights(name).DEFAULT
+    url: str = source.url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if path.is_file():
+        return path
+    if not download:
+        raise WeightsError(
+            f"the weights of torchvision's {name} are not here: have them downloaded by "
+            f"load_detector(download=True) (gatedpose predict --detector {name}), download "
+            f"{url} to {path}, or name the file by --detector-weights (in Python: "
+            "load_detector(file))"
+        )
+    LOG.info(f"downloading {name} ({source.meta['_file_size']:.0f} MB) from {url} to {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2], progress=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"the weights of {name} cannot be downloaded from {url} to {path}: {error}"
+        ) from error
+    return path

@@ -1,20 +1,21 @@
 """Boxes of people from torchvision's detector, and detectors that err."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 import gatedpose
 from gatedpose.errors import DetectorError, UnknownModelError, WeightsError
-from gatedpose.predict.detector import detect_people, find_download, load_detector
+from gatedpose.predict.detector import detect_people, load_detector
 from gatedpose.predict.people import find_people
 from gatedpose.predict.predictor import Predictor
 
@@ -184,29 +185,34 @@ def test_nonsense_is_named(answer: object, message: str, image: Tensor) -> None:
 
 
 def test_downloads_are_named_and_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector_state: dict[str, Tensor]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    detector_state: dict[str, Tensor],
 ) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    source = find_download("ssdlite320_mobilenet_v3_large")
-    assert source.path.parent == tmp_path / "checkpoints"
-    assert source.url.startswith("https://")
-    assert 10 < source.megabytes < 20
-    assert find_download().name == "fasterrcnn_mobilenet_v3_large_320_fpn"
+    caplog.set_level("INFO", "gatedpose")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     with pytest.raises(
         UnknownModelError, match="unknown detector 'ssdlite320_mobilenet'; did you mean"
     ):
-        find_download("ssdlite320_mobilenet")
-
+        load_detector(name="ssdlite320_mobilenet", download=True)
     data = tmp_path / "weights.pth"
     torch.save(detector_state, data)
     digest = hashlib.sha256(data.read_bytes()).hexdigest()[:8]
-    good = tmp_path / f"good-{digest}.pth"
-    assert replace(source, url=data.as_uri(), path=good).fetch() == good
-    assert good.read_bytes() == data.read_bytes()
-    bad = replace(source, url=data.as_uri(), path=tmp_path / "altered-00000000.pth")
-    with pytest.raises(WeightsError, match=r"cannot be downloaded from file:.*invalid hash"):
-        bad.fetch()
-    assert not bad.path.exists()
-    none = replace(source, url=(tmp_path / "none").as_uri(), path=tmp_path / "none-00000000.pth")
-    with pytest.raises(WeightsError, match="cannot be downloaded"):
-        none.fetch()
+    source = SimpleNamespace(meta={"_file_size": 19.4})
+    monkeypatch.setattr(
+        torchvision.models, "get_model_weights", lambda name: SimpleNamespace(DEFAULT=source)
+    )
+    for file, message in (("altered-00000000.pth", "file:.*invalid hash"), ("none-0.pth", "")):
+        source.url = (tmp_path / file).as_uri()
+        if message:
+            (tmp_path / file).write_bytes(data.read_bytes())
+        with pytest.raises(WeightsError, match=f"cannot be downloaded from {message}"):
+            load_detector(download=True)
+    data.rename(tmp_path / f"good-{digest}.pth")
+    source.url = (tmp_path / f"good-{digest}.pth").as_uri()
+    load_detector(download=True)
+    assert [file.name for file in (tmp_path / "hub" / "checkpoints").iterdir()] == [
+        f"good-{digest}.pth"
+    ]
+    assert "downloading fasterrcnn_mobilenet_v3_large_320_fpn (19 MB) from file:" in caplog.text
