@@ -29,7 +29,7 @@ from gatedpose.predict.people import (
     spare_for_crops,
     spare_for_look,
 )
-from gatedpose.predict.queues import Batches, ahead, begun, default_threads, result_of
+from gatedpose.predict.queues import AtOnce, Batches, ahead, begun, default_threads
 from gatedpose.skeleton import SKELETONS, Skeleton
 
 Crop: TypeAlias = tuple[Callable[[], Tensor], Tensor, Tensor, Tensor]  # matrix, box, edge
@@ -157,7 +157,7 @@ class Predictor:
         if isinstance(image, (list, tuple)):
             each = boxes_of_each(boxes, len(image))
             return list(self.stream(zip(image, each, strict=True), channels=channels))
-        [poses] = self._stream([(image, boxes)], None, None, channels)  # no thread
+        [poses] = self._stream([(image, boxes)], None, AtOnce(), channels)  # no thread
         return poses
 
     def read(
@@ -211,8 +211,9 @@ class Predictor:
                 all images before are yielded first.
         """
         networks.check_many(images)
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # starts them as they are needed
-            yield from self._stream(images, on_error, pool if self.workers else None, channels)
+        # Threads start as they are needed.
+        with ThreadPoolExecutor(self.workers) if self.workers else AtOnce() as pool:
+            yield from self._stream(images, on_error, pool, channels)
 
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -227,19 +228,20 @@ class Predictor:
         self,
         images: Iterable[Pictured],
         on_error: Callable[[Any, Exception], object] | None,
-        pool: Executor | None,
+        pool: Executor,
         channels: str,
     ) -> Iterator[list[Pose]]:
-        read = functools.partial(self.read, channels=channels)
+        def read(image: ImageSource | Photo, boxes: People) -> Photo:
+            return image if isinstance(image, Photo) else self.read(image, boxes, channels=channels)
+
         batches = Batches(self._poses, self.batch_size)
         pairs = map(networks.as_pair, images)
         chosen = ((image, self._chosen(boxes)) for image, boxes in pairs)
         room = lambda: min(max(1, self.workers), self.batch_size - len(batches.waiting))  # noqa: E731
-        for source, image, boxes in ahead(begun(chosen, pool, read), room):
+        for source, reading, boxes in ahead(begun(chosen, pool, read), room):
             crops: tuple[int, Iterable[Crop]] = 0, ()
             try:
-                photo = image.result() if isinstance(image, Future) else image
-                photo = photo if isinstance(photo, Photo) else read(photo, boxes)
+                photo = reading.result()
                 people = people_in(photo, boxes)
                 if photo.shrink > 1:
                     photo = photo.finer(spare_for_crops(people, self.size))
@@ -259,13 +261,14 @@ class Predictor:
         closer = isinstance(boxes, str) and boxes == WHOLE and not self._own_joints
         return self._closer_look if closer else boxes
 
-    def _crops(self, photo: Photo, people: Tensor, pool: Executor | None) -> Iterator[Crop]:
+    def _crops(self, photo: Photo, people: Tensor, pool: Executor) -> Iterator[Crop]:
         pixels, people = photo.pixels.to(self.device), people.to(self.device)
         matrices = crop_matrices(people[:, :4], self.size)
         edge = torch.tensor(photo.size[::-1], device=self.device)  # width, height
         each = matrices.new_tensor((photo.shrink, photo.shrink, 1.0))
         for matrix, person in zip(matrices, people, strict=True):
-            yield result_of(pool, self._crop, pixels, matrix * each), matrix, person, edge
+            crop = pool.submit(self._crop, pixels, matrix * each)
+            yield crop.result, matrix, person, edge
 
     def _crop(self, pixels: Tensor, matrix: Tensor) -> Tensor:
         return crop_image(pixels, matrix, self.size, self.mean).sub_(self.mean).div_(self.std)

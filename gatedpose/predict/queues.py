@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from gatedpose.media.photos import Photo
 
@@ -38,45 +39,37 @@ def ahead(items: Iterator[T], room: Callable[[], int]) -> Iterator[T]:
         yield drawn.popleft()
 
 
-def begun(
-    items: Iterable[tuple[Any, Any]], pool: Executor | None, read: Callable[[Any, Any], Any]
-) -> Iterator[tuple[Any, Any, Any]]:
-    """Pairs of picture and boxes as (picture, picture or future, boxes); the pool reads files.
+class AtOnce(Executor):
+    """Does work when it is submitted, by the caller's thread."""
 
-    Where there is a pool, all others are read before the next is drawn. An error of `items` comes
-    as a last future, in the picture's place, too.
+    def submit(self, work: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        """See `Executor`."""
+        done: Future[T] = Future()
+        try:
+            done.set_result(work(*args, **options))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+def begun(
+    items: Iterable[tuple[Any, Any]], pool: Executor, read: Callable[[Any, Any], Photo]
+) -> Iterator[tuple[Any, Future[Photo], Any]]:
+    """Pairs of picture and boxes as (picture, future, boxes); the pool reads files.
+
+    All others are read before the next is drawn: their givers may close them, or fill them with
+    the next. An error of `items` comes as a last future, in the picture's place, too.
     """
     try:
         for image, boxes in items:
-            if not pool or isinstance(image, Photo):
-                yield image, image, boxes
-            elif isinstance(image, (str, os.PathLike, bytes)):
-                yield image, pool.submit(read, image, boxes), boxes
-            else:
-                yield image, _at_once(read, image, boxes), boxes
+            reader = pool if isinstance(image, (str, os.PathLike, bytes)) else AtOnce()
+            ahead_of_use = isinstance(image, Tensor) and not isinstance(pool, AtOnce)
+            own = image.clone() if ahead_of_use else image  # of others reading makes a copy
+            yield image, reader.submit(read, own, boxes), boxes
     except Exception as error:
         failed: Future[Any] = Future()
         failed.set_exception(error)
         yield failed, failed, None
-
-
-def _at_once(read: Callable[[Any, Any], Any], image: Any, boxes: Any) -> Future[Any]:
-    """Reads what its giver may close, or fill with the next picture, when that is drawn."""
-    done: Future[Any] = Future()
-    try:
-        own = image.clone() if isinstance(image, torch.Tensor) else image  # else reading copies
-        done.set_result(read(own, boxes))
-    except Exception as error:
-        done.set_exception(error)
-    return done
-
-
-def result_of(pool: Executor | None, work: Callable[..., T], *arguments: Any) -> Callable[[], T]:
-    """What gives the result of work that the pool begins, or that is done here if it is None."""
-    if pool:
-        return pool.submit(work, *arguments).result
-    done = work(*arguments)
-    return lambda: done
 
 
 class Batches(Generic[T, Done]):
