@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gatedpose.errors import WeightsError
 from gatedpose.files.whole import write_whole
-from gatedpose.models.weights import PREFIXES
+from gatedpose.models.weights import PREFIXES, unwrapped
 
 LOG = logging.getLogger(__name__)
 NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights")
@@ -22,9 +22,7 @@ NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", 
 def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]:
     """Writes the weights of a .pt, .pth, .bin or .ckpt file as .safetensors; returns them by name.
 
-    Raises:
-        WeightsError: See `read_state_dict`.
-        OSError: If the target cannot be written.
+    See `read_state_dict`.
     """
     target = Path(target)
     if target.suffix != ".safetensors":
@@ -62,7 +60,9 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
             f"{source} cannot be read as tensors alone ({reason:.200}); if it holds a whole "
             "pickled network, save its state_dict() with the code that made it"
         ) from error
-    return _unwrapped(_state_dict(held, str(source)))
+    found = _state_dict(held, str(source)).items()
+    tensors = {name: t for name, t in found if not name.endswith("n_averaged")}  # AveragedModel's
+    return unwrapped(tensors, (*PREFIXES, "model."))
 
 
 def _state_dict(held: Any, where: str) -> dict[str, Tensor]:
@@ -90,13 +90,3 @@ def _state_dict(held: Any, where: str) -> dict[str, Tensor]:
 
 def _is_state_dict(table: Mapping[Any, Any]) -> bool:
     return bool(table) and all(isinstance(value, Tensor) for value in table.values())
-
-
-def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights without what wrappers put before every key, or beside: AveragedModel's count."""
-    rest = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}
-    for prefix in (*PREFIXES, "model."):
-        if rest and all(name.startswith(prefix) for name in rest):
-            inner = {name.removeprefix(prefix): tensor for name, tensor in rest.items()}
-            return _unwrapped(inner)
-    return tensors

@@ -8,7 +8,7 @@ checks every key before the first weight of a network changes.
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,15 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
         other = path.with_name("pytorch_model.bin")  # what timm writes unless told otherwise
         hint = f"; {other.name} is there: gatedpose convert {other} {path}" * other.is_file()
         raise WeightsError(f"{path} cannot be read: {error}{hint}") from error
-    while tensors and (wrapped := [p for p in PREFIXES if all(k.startswith(p) for k in tensors)]):
-        tensors = {key.removeprefix(wrapped[0]): tensor for key, tensor in tensors.items()}
-    tensors = unpack(tensors, path)
+    tensors = unpack(unwrapped(tensors, PREFIXES), path)
     require_finite(tensors, path)
+    return tensors
+
+
+def unwrapped(tensors: dict[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors without what wrappers put before every key."""
+    while tensors and (found := [p for p in prefixes if all(k.startswith(p) for k in tensors)]):
+        tensors = {key.removeprefix(found[0]): tensor for key, tensor in tensors.items()}
     return tensors
 
 
@@ -220,11 +225,7 @@ def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor], origin: object) -> dict[str, Tensor]:
-    """Tensors as they were before `pack`, in float32; those that are not packed stay.
-
-    Raises:
-        WeightsError: If a part of packed weights is missing or does not fit the others.
-    """
+    """Tensors as they were before `pack`, in float32; those that are not packed stay."""
     rest = dict(tensors)
     for key in [key.removesuffix(LOW) for key in tensors if key.endswith(LOW)]:
         none = torch.empty(0)

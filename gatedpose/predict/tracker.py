@@ -38,23 +38,14 @@ SAME = 0.05  # of a box's longer side: two skeletons that are nearer, by their m
 
 @dataclass
 class _Track:
-    """A person who is followed.
+    """A person who is followed."""
 
-    Attributes:
-        number: From 0, never given twice.
-        start: (4,) box to go back to.
-        box: (4,) where the person is looked for next.
-        seen: Frame of the last box of the detector that is about the person.
-        lost_since: Frame since which nobody is seen; None while somebody is.
-        smooth: Filter of the joints.
-    """
-
-    number: int
-    start: Tensor
-    box: Tensor
-    seen: int = 0
-    lost_since: int | None = None
-    smooth: OneEuro | None = None
+    number: int  # from 0, never given twice
+    start: Tensor  # (4,) box to go back to
+    box: Tensor  # (4,) where the person is looked for next
+    seen: int = 0  # frame of the last box of the detector that is about the person
+    lost_since: int | None = None  # frame since which nobody is seen; None while somebody is
+    smooth: OneEuro | None = None  # filter of the joints
 
     @property
     def lost(self) -> bool:
