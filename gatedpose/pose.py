@@ -3,7 +3,6 @@
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from PIL.Image import Image
 
 from gatedpose.errors import InputError, InputTypeError, MissingPackageError, require
-from gatedpose.media.images import ImageSource, read_image, to_pil
+from gatedpose.media.images import ImageSource, to_pil
 from gatedpose.skeleton import COCO17, Skeleton, same_joints
 
 # The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
@@ -170,13 +169,8 @@ def draw(
     from gatedpose.media.drawing import draw_people
     from gatedpose.media.photos import as_rgb
 
-    people = _people("draw", poses)
-    picture = read_image(as_rgb(image, channels))
-    # Everybody of one network at once: each drawing costs as much as the picture is large.
-    for (skeleton, trust), some in groupby(people, lambda pose: (pose.skeleton, pose.trust)):
-        least = trust if min_score is None else min_score
-        picture = draw_people(picture, list(some), skeleton, boxes=boxes, min_score=least, scale=1)
-    return to_pil(picture)
+    people, rgb = _people("draw", poses), as_rgb(image, channels)
+    return to_pil(draw_people(rgb, people, boxes=boxes, min_score=min_score, scale=1))
 
 
 def _people(what: str, poses: Pose | Iterable[Pose]) -> list[Pose]:

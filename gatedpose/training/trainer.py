@@ -17,8 +17,9 @@ from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.evaluation.metrics import Score, has_lsp_torso, lsp_pck, pck
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.heatmaps import decode
-from gatedpose.media.drawing import contact_sheet, draw_poses
+from gatedpose.media.drawing import contact_sheet, draw_people
 from gatedpose.models.base import HeatmapNetwork
+from gatedpose.pose import Pose
 from gatedpose.skeleton import Skeleton
 from gatedpose.training.loop import Loop
 from gatedpose.training.losses import heatmap_loss
@@ -168,9 +169,9 @@ def watch(model: nn.Module, val: Crops, skeleton: Skeleton, size: int) -> tuple[
             colours = preprocessing.colours(batch.images)
             for image, keypoints, score in zip(colours, points, scores, strict=True):
                 picture = (image.clamp(0, 1) * 255).to(torch.uint8).cpu()
-                pictures.append(
-                    draw_poses(picture, keypoints[None].cpu(), score[None].cpu(), skeleton, scale=1)
-                )
+                whole = np.array([0, 0, size, size])
+                pose = Pose(keypoints.cpu().numpy(), score.cpu().numpy(), whole, skeleton)
+                pictures.append(draw_people(picture, [pose], scale=1))
     points_and_truth = torch.cat(pred).numpy(), torch.cat(target).numpy()
     labelled, sides = val.labelled.numpy(), np.full(len(val), size / CROP_MARGIN)
     if has_lsp_torso(labelled, skeleton):
