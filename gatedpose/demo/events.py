@@ -47,12 +47,7 @@ def finding_text(finding: Finding, name: str, flip: bool, device: str) -> str:
 
 
 class Events:
-    """Functions for the page's events.
-
-    Args:
-        finder: What finds people.
-        uploads: Folder of the photos that visitors have uploaded; others are not read.
-    """
+    """Functions for the page's events; of photos those in the folder of uploads are read alone."""
 
     def __init__(self, finder: PoseFinder, uploads: Path) -> None:
         self.finder, self.uploads, self.gr = finder, uploads.resolve(), gradio()

@@ -21,11 +21,9 @@ from gatedpose.heatmaps import STRIDE
 from gatedpose.media.drawing import draw_people
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.models.variants import find_weights, find_word, list_models, parse_name
-from gatedpose.models.zoo import create_model
 from gatedpose.pose import TRUST, Pose
 from gatedpose.predict.people import WHOLE, find_people
 from gatedpose.predict.predictor import People, Predictor
-from gatedpose.skeleton import Skeleton
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 
@@ -95,10 +93,6 @@ class PoseFinder:
     Attributes:
         names: Variants to choose from: those with trained weights, and `model`.
         chosen: The name in `names` that `model` stands for.
-
-    Raises:
-        UnknownModelError: If there is no such model.
-        WeightsError: If it has no weights.
     """
 
     def __init__(self, model: str, device: str = "cpu") -> None:
@@ -114,8 +108,7 @@ class PoseFinder:
     def _predictor(self, name: str) -> _WatchedPredictor:
         check_choice("gatedpose demo: variant", name, self.names)
         if name not in self._predictors:
-            model = create_model(name, pretrained=True)
-            self._predictors[name] = _WatchedPredictor(model, device=self.device)
+            self._predictors[name] = _WatchedPredictor(name, device=self.device)
         return self._predictors[name]
 
     def __call__(
@@ -138,16 +131,10 @@ class PoseFinder:
             box: (x0, y0, x1, y1) about a person, in pixels of the photo; people are looked for if
                 empty or all None.
             flip: Average with the prediction on the mirrored photo.
-            min_score: Joints below it are drawn hollow or not at all; they are in the pose all the
-                same.
+            min_score: Joints below it are drawn hollow or not at all.
             whole: Whether, without a box, the whole photo is one person.
             person: Whose heatmaps are wanted; the last person if there are not so many.
             at: A point (x, y) of the photo: the person there is wanted instead, if there is one.
-
-        Raises:
-            ImageError: If the photo cannot be read.
-            BoxError: If only some numbers of the box are given, or it does not fit the photo.
-            ValueError: For another name.
         """
         given = [number for number in box if number is not None]
         if given and len(given) != 4:
@@ -172,8 +159,7 @@ class PoseFinder:
                 overlays = _overlays(predictor, pixels, poses[person], person)
             first, predictor.used = not predictor.used, True
         times = {step: 1000 * (b - a) for (_, a), (step, b) in pairwise(marks)}
-        skeleton = predictor.skeleton
-        picture = picture_of(pixels, poses, skeleton, min_score, None, bool(given), person)
+        picture = picture_of(pixels, poses, min_score, None, bool(given), person)
         return Finding(poses, person, picture, overlays, times, first)
 
     def trust(self, name: str) -> float:
@@ -187,7 +173,7 @@ class PoseFinder:
             predictor = self._predictor(name)
             predictor.flip_test, predictor.began = False, 0.0
             poses = predictor(frame)
-        return picture_of(read_image(frame), poses, predictor.skeleton, min_score, 1)
+        return picture_of(read_image(frame), poses, min_score, 1)
 
 
 def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int:
@@ -203,7 +189,6 @@ def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int
 def picture_of(
     pixels: Tensor,
     poses: Sequence[Pose],
-    skeleton: Skeleton,
     min_score: float,
     scale: int | None,
     with_box: bool = False,
@@ -214,7 +199,7 @@ def picture_of(
     The box of `person` is coloured if there are several people.
     """
     boxes = with_box or len(poses) > 1 or any(pose.box_score is not None for pose in poses)
-    picture = draw_people(pixels, poses, skeleton, boxes=boxes, min_score=min_score, scale=scale)
+    picture = draw_people(pixels, poses, boxes=boxes, min_score=min_score, scale=scale)
     if person is not None and len(poses) > 1:
         width = max(2, max(picture.shape) // 200)
         corners = torch.from_numpy(poses[person].box)[None] * (picture.shape[2] // pixels.shape[2])

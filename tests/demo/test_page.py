@@ -25,13 +25,13 @@ from scipy.ndimage import binary_dilation
 
 import gatedpose
 from gatedpose.cli import main
-from gatedpose.demo import viewer as finder_room
 from gatedpose.demo.events import finding_text
 from gatedpose.demo.viewer import OVERLAY, Finding, PoseFinder, picture_of
 from gatedpose.errors import BoxError, ImageError
 from gatedpose.media.demo import demo_image
 from gatedpose.media.drawing import draw_people
 from gatedpose.pose import TRUST, TRUST_CALIBRATED
+from gatedpose.predict import networks
 from gatedpose.skeleton import LSP14
 
 SMALL, LARGER, PEOPLE = "gated_hg_1s_68.lsp", "gated_hg_2s_128.lsp", "gated_hg_2s_128.people"
@@ -167,13 +167,13 @@ def test_low_scores_are_not_drawn(finder: PoseFinder, photo: Path) -> None:
 
 def test_loads_a_variant_once(monkeypatch: pytest.MonkeyPatch, photo: Path) -> None:
     loaded: list[str] = []
-    load = finder_room.create_model
+    load = networks.create_model
 
     def spy(name: str, **options: Any) -> torch.nn.Module:
         loaded.append(name)
         return load(name, **options)
 
-    monkeypatch.setattr(finder_room, "create_model", spy)
+    monkeypatch.setattr(networks, "create_model", spy)
     finder = PoseFinder(SMALL)
     trained = gatedpose.list_models(pretrained=True)
     assert finder.names == tuple(name for name in trained if "finder" not in name)
@@ -419,7 +419,7 @@ def test_an_uploaded_photo_gives_keypoints(page: Any, photo: Path) -> None:
     page.locator("#picture img").wait_for()
     seen = picture_shown(page, "#picture")
     like_page = {"boxes": True, "min_score": pose.trust}
-    drawn = draw_people(photo, [pose], pose.skeleton, **like_page).permute(1, 2, 0).numpy()
+    drawn = draw_people(photo, [pose], **like_page).permute(1, 2, 0).numpy()
     assert seen.shape == drawn.shape == (512, 400, 3)
     assert skeleton_shown(seen, drawn, np.asarray(Image.open(photo))) > 0.9
 
@@ -538,7 +538,7 @@ def test_the_live_camera(page: Any, film: tuple[Path, list[Image.Image]]) -> Non
         assert len(poses) == 1
         pixels = torch.from_numpy(picture).permute(2, 0, 1)
         sure = TRUST_CALIBRATED + 0.2  # joints at the limit come and go with the camera's noise
-        drawings.append((picture_of(pixels, poses, predictor.skeleton, sure, 1), picture))
+        drawings.append((picture_of(pixels, poses, sure, 1), picture))
     page.get_by_role("tab", name="Live camera").click()
     page.get_by_text("Click to Access Webcam").last.click()
     page.locator("#camera").get_by_text("Record").click()
