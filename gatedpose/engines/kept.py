@@ -23,11 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """$GATEDPOSE_CACHE, else "gatedpose" in $XDG_CACHE_HOME or ~/.cache.
-
-    Raises:
-        FileNotFoundError: If none of them is set and the user has no home.
-    """
+    """$GATEDPOSE_CACHE, else "gatedpose" in $XDG_CACHE_HOME or ~/.cache."""
     if own := os.environ.get("GATEDPOSE_CACHE"):
         return Path(own)
     if general := os.environ.get("XDG_CACHE_HOME"):
