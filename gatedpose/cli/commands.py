@@ -3,11 +3,10 @@
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -44,9 +43,8 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            if isinstance(error, BrokenPipeError) and "cannot write" not in str(error):
-                _end_by_pipe()
-            if ctx.meta.get(DEBUG):
+            gone = isinstance(error, BrokenPipeError) and "cannot write" not in str(error)
+            if gone or ctx.meta.get(DEBUG):  # click ends quietly where the reader has gone
                 raise
             raise click.ClickException(_message(error)) from error
 
@@ -79,15 +77,6 @@ def _message(error: Exception) -> str:
 
 def _call() -> str:
     return shlex.join(["gatedpose", *sys.argv[1:]])[:300]
-
-
-def _end_by_pipe() -> NoReturn:
-    """Ends as `cat` does where the reader has gone, `| head -1` for example."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed goes nowhere
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
-    raise SystemExit(1)
 
 
 def _open_streams() -> None:
