@@ -100,11 +100,7 @@ class Weights:
         return self.path.is_file() or self.hub_id is not None
 
     def fetch(self, cache_dir: str | Path | None = None) -> Path:
-        """Where the file is; it is downloaded if it is not packaged.
-
-        Raises:
-            WeightsError: If it cannot be had.
-        """
+        """Where the file is; it is downloaded if it is not packaged."""
         if self.path.is_file():
             return self.path
         if not self.hub_id:
@@ -129,11 +125,7 @@ def _parse_table(path: Path, changed: int) -> Mapping[str, Weights]:
 
 
 def hub_file(hub_id: str, file: str, cache_dir: str | Path | None = None) -> Path:
-    """Path of a file of the Hub repository "organisation/name@revision" in huggingface_hub's cache.
-
-    Raises:
-        WeightsError: If it cannot be had; the message is huggingface_hub's.
-    """
+    """Path of a Hub repository's file, "organisation/name@revision", in huggingface_hub's cache."""
     import huggingface_hub  # takes long
 
     repository, _, revision = hub_id.partition("@")
@@ -160,9 +152,7 @@ def fits(name: str, pattern: str | Sequence[str]) -> bool:
 def stored_rows(pattern: str = "*", pretrained: bool = False) -> list[Facts]:
     """Facts of the models that fit a pattern: costs at 256 x 256 and scores of weights.
 
-    Args:
-        pattern: See `fits`.
-        pretrained: Whether to list weights that can be had, "variant.tag", and not variants.
+    With `pretrained` they are of weights that can be had, "variant.tag", and not of variants.
     """
     rows = []
     for count in json.loads((WEIGHTS_DIR / "counts.json").read_text("utf-8")):
@@ -186,13 +176,7 @@ def model_table(rows: Sequence[Facts]) -> str:
     """A Markdown table of `stored_rows`."""
     lines = []
     for row in rows:
-        scores = "; ".join(
-            f"{name}: "
-            + ", ".join(
-                f"{split} {score['mean']:.2f}{score_label(score)}" for split, score in own.items()
-            )
-            for name, own in row["weights"].items()
-        )
+        scores = "; ".join(f"{name}: {_scores(own, 2)}" for name, own in row["weights"].items())
         costs = f"{row['params']:,}", f"{row['conv_gmacs']:.4f}"
         lines.append((row["name"], *costs, paper_text(row), scores or "-"))
     columns = "model", "parameters:", "conv GMACs:", "the paper's row", "weights: PCK@0.2"
@@ -212,16 +196,19 @@ def word_table() -> str:
     for word, meant in WORDS.items():
         [count] = stored_rows(meant.partition(".")[0])
         name = meant if meant in count["weights"] else next(iter(count["weights"]))
-        scores = ", ".join(
-            f"{split} {score['mean']:.1f}{score_label(score)}"
-            for split, score in count["weights"][name].items()
-        )
+        scores = _scores(count["weights"][name], 1)
         size = f"{weights_table()[name].size / 1e6:.1f} MB"
         time = MILLISECONDS.get(count["name"])
         params, person = f"{count['params'] / 1e6:.1f} M", f"{time} ms" if time else "-"
         lines.append((word, name, params, size, person, scores))
     columns = "`--model`", "weights", "parameters:", "file:", "a person:", "PCK@0.2"
     return markdown(columns, lines)
+
+
+def _scores(scores: Mapping[str, Any], digits: int) -> str:
+    """Scores by split, in a line."""
+    each = (f"{split} {s['mean']:.{digits}f}{score_label(s)}" for split, s in scores.items())
+    return ", ".join(each)
 
 
 def score_label(score: Mapping[str, Any]) -> str:
