@@ -85,14 +85,7 @@ def encode_boxes(boxes: Tensor, size: tuple[int, int], known: Tensor) -> BoxTarg
 
 
 def boxes_of_cells(maps: Tensor) -> Tensor:
-    """The box that each cell tells of.
-
-    Args:
-        maps: (B, 5, h, w), raw.
-
-    Returns:
-        (B, h, w, 4) in pixels.
-    """
+    """The box in pixels that each cell tells of: raw maps (B, 5, h, w) -> (B, h, w, 4)."""
     x, y = cell_centres(maps.shape[-2], maps.shape[-1], maps)
     left, up, right, down = (maps[:, 1:].clamp(max=FARTHEST).exp() * BOX_STRIDE).unbind(dim=1)
     row = y.unsqueeze(-1)

@@ -51,9 +51,6 @@ def predict_pictures(
     whether results in it are kept (True) or begun anew (False); if None there may be none. `suffix`
     is that of the drawings in a folder, with its dot; each picture's own if None. A `recursive`
     pattern takes pictures of folders in folders, too.
-
-    Raises:
-        ClickException: At the end, if pictures could not be read.
     """
     folder = out or Path("poses")
     pictures = _pictures(sources, out, single, suffix, job.drawn)
@@ -197,9 +194,6 @@ def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, in
     """COCO's number of each picture: the table's, else that in its name if all are numbers.
 
     Else it is the name.
-
-    Raises:
-        ClickException: If two pictures would have the same.
     """
     files = [source.file for source in sources]
     known = {file: table.id_of(file) for file in files} if table else {}

@@ -19,26 +19,15 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Source:
-    """One picture.
+    """One picture."""
 
-    Attributes:
-        name: As results call it: the path, the address, or "-".
-        file: The path, or what a file of that picture may be called.
-        remote: Whether it is no file.
-        data: What standard input held.
-    """
-
-    name: str
-    file: Path
-    remote: bool = False
-    data: bytes | None = None
+    name: str  # as results call it: the path, the address, or "-"
+    file: Path  # or what a file of that picture may be called
+    remote: bool = False  # whether it is no file
+    data: bytes | None = None  # what standard input held
 
     def load(self) -> Path | bytes:
-        """The file, or the bytes of what is none.
-
-        Raises:
-            ImageError: If it cannot be had.
-        """
+        """The file, or the bytes of what is none."""
         if self.data is not None:
             return self.data
         return download(self.name) if self.remote else self.file
@@ -53,12 +42,7 @@ class Source:
 
 
 def find_sources(words: Sequence[str]) -> list[Source]:
-    """The pictures that words of the command line stand for, each once, at least one a word.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder, or no image in it.
-        ImageError: If standard input holds too much.
-    """
+    """The pictures that words of the command line stand for, each once, at least one a word."""
     found: dict[str, Source] = {}
     for word in dict.fromkeys(words):
         if word == STDIN:  # not by another thread later: Ctrl-C would not end its waiting
@@ -89,18 +73,10 @@ def in_line(name: str) -> str:
 
 
 def targets(sources: Sequence[Source], folder: Path, suffix: str | None) -> dict[str, Path]:
-    """Where the picture of each source goes, by its name.
+    """Where the picture of each source goes, by its name, ordered as below their common folder.
 
     A JPEG is drawn as JPEG and keeps its name; other files get .png for their suffix, or all of
     them `suffix`. Two of one name keep their old suffix as well, a.gif.png, or are numbered.
-
-    Args:
-        sources: The pictures.
-        folder: Where to; the order of the files below a common folder is kept there.
-        suffix: With its dot; by the source if None.
-
-    Raises:
-        BadParameter: If a drawing would replace a picture that is read.
     """
     places: dict[str, Path] = {}
     parents = [source.file.absolute().parent for source in sources if not source.remote]

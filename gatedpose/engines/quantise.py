@@ -67,11 +67,7 @@ class QuantisedConv(nn.Module):
 
 
 def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
-    """What `FoldedNetwork` makes of a trained network, rounded to eight bits; of others a copy.
-
-    Raises:
-        WeightsError: If the ranges are of another network.
-    """
+    """What `FoldedNetwork` makes of a trained network, rounded to eight bits; of others a copy."""
     network = _needed(model)
     if wrong := set(_places(network)) ^ set(ranges):
         raise WeightsError(
@@ -87,13 +83,7 @@ def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
 
 
 class Extremes(nn.Module):
-    """Smallest and largest activation of each picture at each place that is rounded.
-
-    Args:
-        model: As for `quantised`.
-
-    Shape: images (B, 3, H, W) -> (P, 2, B).
-    """
+    """Smallest and largest activation at each of P rounded places: (B, 3, H, W) -> (P, 2, B)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -214,11 +204,7 @@ def save_ranges(
 
 
 def stored_ranges(model: HeatmapNetwork) -> Ranges:
-    """Ranges that lie beside a network's weights.
-
-    Raises:
-        WeightsError: If there are none, or the network has other weights by now.
-    """
+    """Ranges that lie beside a network's weights; WeightsError if it has other weights by now."""
     path = ranges_file(model)
     if not path.is_file():
         cfg = model.pretrained_cfg

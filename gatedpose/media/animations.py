@@ -15,11 +15,7 @@ USUAL = 0.1  # seconds that browsers show a frame for which a file gives no time
 
 
 def frame_times(path: Path) -> list[float]:
-    """When each frame of an animation begins, in seconds, and when the last one ends.
-
-    Raises:
-        VideoError: If it cannot be read.
-    """
+    """When each frame of an animation begins, in seconds, and when the last one ends."""
     times = [0.0]
     with _animation(path) as image:
         for _ in _decoded(image):
@@ -28,11 +24,7 @@ def frame_times(path: Path) -> list[float]:
 
 
 def frame_images(path: Path) -> Iterator[Tensor]:
-    """Each frame of an animation, (3, H, W) uint8.
-
-    Raises:
-        VideoError: On the way, if it cannot be read on.
-    """
+    """Each frame of an animation, (3, H, W) uint8; VideoError on the way if it is damaged."""
     with _animation(path) as image:
         for frame in _decoded(image):
             yield from_pil(frame, str(path))

@@ -9,11 +9,7 @@ from gatedpose.media.download import is_url
 
 
 def encoded_image(source: Any) -> tuple[Path | bytes, str] | None:
-    """The path or the bytes of a picture's file, and what messages call it; None for no file.
-
-    Raises:
-        ImageError: For a file that is open in text mode, or cannot be read.
-    """
+    """The path or the bytes of a picture's file, and what messages call it; None for no file."""
     if isinstance(source, (str, os.PathLike)):
         return Path(source), str(source)
     if isinstance(source, bytes):

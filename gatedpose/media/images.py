@@ -133,26 +133,15 @@ def _warnings_settled() -> Iterator[None]:
 
 
 class Header(NamedTuple):
-    """What a file says of its picture before it is decoded.
+    """What a file says of its picture before it is decoded."""
 
-    Attributes:
-        width: Of the upright picture, as `read_image` gives it.
-        height: The same.
-        turned: Whether width and height change places when the stored pixels are turned upright.
-    """
-
-    width: int
+    width: int  # of the upright picture, as `read_image` gives it
     height: int
-    turned: bool
+    turned: bool  # whether the sides change places when the stored pixels are turned upright
 
 
 def image_header(path: str | os.PathLike[str]) -> Header:
-    """Reads a picture's size and orientation, and no pixels.
-
-    Raises:
-        ImageError: For what is no image.
-        FileNotFoundError: For a path that does not exist.
-    """
+    """Reads a picture's size and orientation, and no pixels."""
     with opened(Path(path), str(path)) as image:
         return header_of(image)
 

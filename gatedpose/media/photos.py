@@ -29,14 +29,9 @@ SMALLEST = 16  # pixels, of a side that is left
 
 
 def as_rgb(source: ImageSource, channels: str) -> ImageSource:
-    """An array (H, W, 3) or tensor (3, H, W) with its channels turned to RGB.
+    """An array (H, W, 3) or tensor (3, H, W) with its channels, "rgb" or "bgr", turned to RGB.
 
-    Args:
-        source: Anything that `read_image` reads.
-        channels: Their order, "rgb" or "bgr" (OpenCV's).
-
-    Raises:
-        InputError: For another order, or for "bgr" of a file or PIL image, whose order is known.
+    Anything else that `read_image` reads is in its own order: InputError for "bgr".
     """
     check_choice("channels", channels, ("rgb", "bgr"))
     if channels == "rgb":
@@ -82,15 +77,10 @@ def read_photo(source: ImageSource, spare: Spare, name: str | None = None) -> Ph
     """Reads a picture like `read_image`; of a JPEG file it may decode a fraction.
 
     Args:
-        source: As of `read_image`.
+        source: As of `read_image`, whose errors are raised.
         spare: Called with the upright height and width before anything is decoded; says how many
             times smaller a side may be. Its own errors are raised as they are.
         name: What messages call the picture; the path if None.
-
-    Raises:
-        ImageError: See `read_image`.
-        FileNotFoundError: For a path that does not exist.
-        TypeError: For any other type of source.
     """
     encoded = encoded_image(source)
     if encoded is None:

@@ -16,9 +16,7 @@ COLOURS = {"mean": (-10.0, 10.0), "std": (1e-3, 10.0)}  # of colours from 0 to 1
 def check_config(config: Any, where: str) -> dict[str, Any]:
     """A config.json of timm's, each of whose fields that matters has been checked.
 
-    Raises:
-        WeightsError: For a field that is missing, of another kind, out of its range or in
-            contradiction to another one; the message names it.
+    A WeightsError names what is missing, no good or in contradiction to another field.
     """
     try:
         _check(config)
@@ -39,13 +37,8 @@ def _check(config: Any) -> None:
     size = cfg.get("input_size", (3, 256, 256))
     what = "channels, height and width in 'input_size'"
     check_range(what, size, (1, LARGEST_SIDE), count=3)
-    channels = _agreed(
-        {
-            "input_size": size[0],
-            "in_chans": arguments.get("in_chans"),
-            "in_channels": arguments.get("in_channels"),
-        }
-    )
+    told = {name: arguments.get(name) for name in ("in_chans", "in_channels")}
+    channels = _agreed({"input_size": size[0], **told})
     keypoints = _agreed(
         {
             "num_classes": config.get("num_classes"),
@@ -58,11 +51,11 @@ def _check(config: Any) -> None:
         if name in cfg:
             what = f"colours are from 0 to 1: {name!r}"
             check_range(what, cfg[name], limits, count=channels)
-    if told := config.get("skeleton"):
-        _check_skeleton(Skeleton.from_dict(told), keypoints)
-    if told := config.get("calibration"):
+    if skeleton := config.get("skeleton"):
+        _check_skeleton(Skeleton.from_dict(skeleton), keypoints)
+    if calibration := config.get("calibration"):
         try:
-            Calibration(**told)
+            Calibration(**calibration)
         except (TypeError, ValueError) as error:
             raise InputError(f"'calibration': {error}") from error
 

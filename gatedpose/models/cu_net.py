@@ -54,11 +54,8 @@ class CUNetConfig:
 class DenseBlock(nn.Module):
     """One semantic block of a U-Net: a dense layer, then an adapter for each reader of the result.
 
-    Args:
-        in_channels: Channels of all inputs together, coupled ones included.
-        out_channels: Channels of each output.
-        config: Growth g and neck.
-        outputs: Number of adapters: 2 where a big skip leaves, else 1.
+    There are two readers where a big skip leaves, else one. `in_channels` are those of all inputs
+    together, coupled ones included.
 
     Shape: tensors (B, *, H, W) -> (new features (B, g, H, W), outputs (B, out_channels, H, W)...).
     """
@@ -83,10 +80,6 @@ class DenseBlock(nn.Module):
 
 class CoupledUNet(nn.Module):
     """One U-Net of the chain, with the supervised features that a heatmap head reads.
-
-    Args:
-        config: Sizes of the network.
-        coupled: Whether a U-Net precedes: its input and its nine new features come in as well.
 
     Shape: x (B, C, H, W), and if coupled the ten tensors `carried` that the U-Net before returned
     -> (features for the head, output, *carried): features, output and carried[0] are (B, C, H, W).

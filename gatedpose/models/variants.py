@@ -43,12 +43,7 @@ class Variant:
     paper_gmacs: float | None = None
 
     def build(self, **changes: Any) -> HeatmapNetwork:
-        """A freshly initialised network, some fields of whose configuration are changed.
-
-        Raises:
-            TypeError: For an option that the configuration does not have.
-            ValueError: For a value that the configuration refuses.
-        """
+        """A freshly initialised network, some fields of whose configuration are changed."""
         valid = [option.name for option in fields(self.config)]
         if unknown := [name for name in changes if name not in valid]:
             raise InputTypeError(
@@ -128,10 +123,7 @@ def parse_name(name: str) -> tuple[str, str, str]:
 def find_word(name: str) -> str:
     """The model that a word of `WORDS` or the folder of a model or training stands for.
 
-    Any other name is left as it is.
-
-    Raises:
-        UnknownModelError: For what is nearly a word and no name.
+    Any other name is left as it is, but UnknownModelError for what is nearly a word.
     """
     if not isinstance(name, str) or ":" in name or name.partition(".")[0] in BY_NAME:
         return name  # what is no text `parse_name` refuses
@@ -148,9 +140,7 @@ def find_word(name: str) -> str:
 def find_weights(name: str) -> Weights:
     """The weights called "variant.tag", or the default ones of "variant".
 
-    Raises:
-        UnknownModelError: If there is no such variant or tag; the message has close matches.
-        WeightsError: If the variant has no weights; the message names those that there are.
+    UnknownModelError if there is no such variant or tag, WeightsError if the variant has none.
     """
     source, variant, tag = parse_name(name)
     table = weights_table()

@@ -55,11 +55,7 @@ from gatedpose.models.weights import (
 
 
 def locate(cfg: Any, cache_dir: str | Path | None = None) -> tuple[Path, str | None]:
-    """Path of the weights that a timm `PretrainedCfg` stands for, and their sha256 if it is known.
-
-    Raises:
-        WeightsError: If there are none, or they cannot be fetched.
-    """
+    """Path of the weights that a timm `PretrainedCfg` stands for, and their sha256 if known."""
     if cfg.source == "local-dir":
         return Path(cfg.file) / HUB_FILE, None
     if cfg.source == "hf-hub":

@@ -146,17 +146,10 @@ class PersonFinder:
 
 
 def letterbox(height: int, width: int, side: int, multiple: int) -> tuple[Tensor, tuple[int, int]]:
-    """How a whole picture is put into a network's input.
+    """How a whole picture is put into a network's input, whose sides `multiple` divides.
 
-    Args:
-        height: Of the picture, in pixels.
-        width: Of the picture.
-        side: What its longer side becomes.
-        multiple: What divides both sides of the input.
-
-    Returns:
-        The (2, 3) transform from picture to input, which keeps the aspect and the middle, and the
-        input's (height, width), as small as holds the picture.
+    Returns the (2, 3) transform from picture to input, which makes the longer side `side` and keeps
+    the aspect and the middle, and the input's (height, width), as small as holds the picture.
     """
     scale = side / max(height, width)
     fit = [max(1, round(length * scale)) for length in (height, width)]

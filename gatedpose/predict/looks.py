@@ -45,12 +45,8 @@ class LookAgain:
     It looks at the boxes that the finder is in doubt about. Where nobody is left it looks twice
     more: at the surest box that does not count, and at the box about the joints that a first look
     at the whole picture shows. There is a person if the joints of both are sure enough on average;
-    the box of the surer joints is returned.
-
-    Args:
-        finder: Looked with first.
-        look: At the whole picture.
-        sure: Mean score of the joints from which on there is a person.
+    the box of the surer joints is returned. `sure` is the mean score of the joints from which on
+    there is a person.
     """
 
     def __init__(self, finder: PersonFinder, look: "FirstLook", sure: float) -> None:
@@ -77,12 +73,7 @@ class LookAgain:
         return found[kept]
 
     def twice(self, image: Tensor, unsure: Tensor) -> tuple[Tensor, float]:
-        """The surer of the two boxes, (1, 5), and the mean sureness of both looks.
-
-        Args:
-            image: (3, H, W) uint8.
-            unsure: The finder's surest box, (1, 5).
-        """
+        """The surer of the finder's box and the look's, (1, 5), and the mean sureness of both."""
         seen = self.look(image)
         if not len(seen):
             return seen, 0.0
@@ -99,9 +90,6 @@ class CloserLook:
     Two boxes may fit that part: one about the joints of a first look at the whole picture, and the
     largest that the finder sees. That of the surer joints is taken. Where there is neither, the
     whole picture is the box.
-
-    Args:
-        predictor: Whose network looks.
     """
 
     def __init__(self, predictor: "Predictor") -> None:

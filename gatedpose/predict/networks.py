@@ -21,11 +21,7 @@ from gatedpose.skeleton import Skeleton
 
 
 def load_network(name: str | os.PathLike[str], device: Any) -> tuple[nn.Module, Any]:
-    """Trained weights by name, or an exported file, and the device: the best one if None.
-
-    Raises:
-        InputError: For an exported file on another device than the CPU.
-    """
+    """Trained weights by name, or an exported file, and the device: the best one if None."""
     if Path(name).suffix.lower() in SUFFIXES:
         if str(device or "cpu") != "cpu":
             raise InputError(f"Predictor: {name} runs on the CPU, not on {str(device)!r}")
@@ -49,11 +45,7 @@ def input_dtype(model: nn.Module) -> torch.dtype:
 
 
 def count_keypoints(model: nn.Module) -> int:
-    """How many heatmaps a network has, by `num_keypoints` or timm's `num_classes`.
-
-    Raises:
-        InputTypeError: For what is no network, or does not say.
-    """
+    """How many heatmaps a network has, by `num_keypoints` or timm's `num_classes`."""
     kind = type(model).__name__
     if not isinstance(model, nn.Module):
         raise InputTypeError(
@@ -69,12 +61,7 @@ def count_keypoints(model: nn.Module) -> int:
 
 
 def find_skeleton(model: nn.Module, skeleton: Skeleton | None = None) -> Skeleton:
-    """The joints of a network's heatmaps: those given, or else its own.
-
-    Raises:
-        InputError: If they are not known, not as many as the heatmaps, or the network is a finder.
-        InputTypeError: See `count_keypoints`.
-    """
+    """The joints of a network's heatmaps: those given, or else its own."""
     keypoints = count_keypoints(model)
     if finds_boxes(model):
         raise InputError(

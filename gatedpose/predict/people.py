@@ -35,9 +35,6 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
 
     Returns:
         (N, 5) float32; the score is NaN where there is none.
-
-    Raises:
-        BoxError: See `as_boxes`; and for scores that are none.
     """
     rows: Tensor = _as_corners(as_numbers(boxes), boxes)
     if rows.numel() == 0 and rows.dim() in (1, 2):
@@ -87,11 +84,7 @@ def _other_order(rows: Tensor, height: int, width: int) -> str:
 
 
 def boxes_of_each(boxes: Any, count: int) -> list[Any]:
-    """What is said of each of so many images: the same of all, or one entry an image.
-
-    Raises:
-        InputError: If there are not as many entries, or they are a single row of numbers.
-    """
+    """What is said of each of so many images: the same of all, or one entry an image."""
     if boxes is None or isinstance(boxes, str) or callable(boxes):
         return [boxes] * count
     each = [] if isinstance(boxes, Mapping) else list(_as_corners(boxes, boxes))
@@ -115,13 +108,7 @@ def placed_people(boxes: Any, height: int, width: int) -> Tensor:
 def people_in(photo: Photo, boxes: Any) -> Tensor:
     """Whom to look at, (N, 5) as of `as_people`, in pixels of the whole picture.
 
-    Args:
-        photo: The picture.
-        boxes: Boxes, "whole" or a detector.
-
-    Raises:
-        BoxError: For bad boxes.
-        DetectorError: See `find_people`.
+    They are given as boxes or "whole", or found by a detector.
     """
     height, width = photo.size
     if not callable(boxes):
