@@ -193,14 +193,11 @@ def paper_text(row: Facts) -> str:
 def word_table() -> str:
     """A Markdown table of the three models that have a word, with the weights that it means."""
     lines = []
-    for word, meant in WORDS.items():
-        [count] = stored_rows(meant.partition(".")[0])
-        name = meant if meant in count["weights"] else next(iter(count["weights"]))
-        scores = _scores(count["weights"][name], 1)
-        size = f"{weights_table()[name].size / 1e6:.1f} MB"
-        time = MILLISECONDS.get(count["name"])
-        params, person = f"{count['params'] / 1e6:.1f} M", f"{time} ms" if time else "-"
-        lines.append((word, name, params, size, person, scores))
+    for word, name in WORDS.items():
+        [count] = stored_rows(name.partition(".")[0])
+        params, size = count["params"] / 1e6, weights_table()[name].size / 1e6
+        costs = f"{params:.1f} M", f"{size:.1f} MB", f"{MILLISECONDS[count['name']]} ms"
+        lines.append((word, name, *costs, _scores(count["weights"][name], 1)))
     columns = "`--model`", "weights", "parameters:", "file:", "a person:", "PCK@0.2"
     return markdown(columns, lines)
 
