@@ -30,7 +30,7 @@ from gatedpose.engines.runtimes import (
 )
 from gatedpose.errors import InputError, MissingPackageError
 from gatedpose.files.typed_json import to_json
-from gatedpose.models.base import HeatmapNetwork, check_batch, check_images, hand_on
+from gatedpose.models.base import HeatmapNetwork, check_images, hand_on
 
 Engine: TypeAlias = Literal["openvino", "onnxruntime"]
 # An engine's packages and the pip command that brings them.
@@ -54,10 +54,8 @@ class EngineNetwork(nn.Module):
         parts: The converted network.
         engine: Which one; an attribute, too.
         precision: What it computes in; an attribute, too.
-        model: Whose joints, configuration and sizes of images it has.
         shape: (B, C, H, W) of the batches that it is fastest with, `compiled_for`; it takes others.
-        digest: Of the model's weights, see `gatedpose.engines.quantise.weights_digest`; an
-            attribute, too.
+        digest: Of its weights; an attribute, too.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """
@@ -66,16 +64,9 @@ class EngineNetwork(nn.Module):
     size_multiple: int
 
     def __init__(
-        self,
-        parts: Parts,
-        engine: Engine,
-        precision: Precision,
-        model: HeatmapNetwork,
-        shape: Shape,
-        digest: str,
+        self, parts: Parts, engine: Engine, precision: Precision, shape: Shape, digest: str
     ) -> None:
         super().__init__()
-        hand_on(model, self)
         self.digest = digest
         self.engine, self.precision, self.compiled_for = engine, precision, shape
         self.parts = parts
@@ -93,25 +84,21 @@ class EngineNetwork(nn.Module):
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        check_batch(images)
-        images = images.detach().float()
-        check_images(images, self.in_channels, self.size_multiple, torch.float32)
+        check_images(images, self.in_channels, self.size_multiple)
         if self.engine == "onnxruntime" and images.shape[2:] != self.compiled_for[2:]:
             height, width = self.compiled_for[2:]
             raise InputError(
                 f"forward: onnxruntime was prepared for images of {height} x {width}, got "
                 f"{images.shape[2]} x {images.shape[3]}; give optimize their example_shape"
             )
-        images = images.contiguous()
+        images = images.detach().float().contiguous()
         if images.device.type != "cpu":
             raise InputError(f"forward: {self.engine} runs on the CPU, images on {images.device}")
-        if not len(images):  # OpenVINO's maps had no size, and a later network crashed
-            one: Tensor = self(images.new_zeros(1, *images.shape[1:]))
-            return one[:0]
-        size = self.compiled_for[0] if images.shape[1:] == self.compiled_for[1:] else len(images)
-        parts = torch.split(images, size)
-        found = [self._run_for(part)(part) for part in parts]
-        return found[0] if len(found) == 1 else torch.cat(found)
+        # Of no image OpenVINO's maps had no size, and a later network crashed.
+        some = images if len(images) else images.new_zeros(1, *images.shape[1:])
+        size = self.compiled_for[0] if images.shape[1:] == self.compiled_for[1:] else len(some)
+        found = [self._run_for(part)(part) for part in torch.split(some, size)]
+        return (found[0] if len(found) == 1 else torch.cat(found))[: len(images)]
 
     def _run_for(self, images: Tensor) -> Run:
         """What runs batches of this shape: prepared for just that one, or for any."""
@@ -172,18 +159,9 @@ def to_engine(
     shape: Shape,
     ranges: Ranges | None = None,
 ) -> EngineNetwork:
-    """A network converted for an engine, or taken from those that were kept.
+    """A trained network converted for an engine, or taken from those that were kept.
 
-    Args:
-        model: A network of the zoo, trained.
-        engine: Which.
-        precision: What to compute in.
-        shape: (B, C, H, W) of the batches to be fastest with.
-        ranges: Of activations, for "int8".
-
-    Raises:
-        ImportError: If the engine is not installed.
-        InputError: For a precision that it does not have here.
+    `shape` is that of the batches (B, C, H, W) to be fastest with, `ranges` are for "int8".
     """
     check_installed(engine)
     if precision not in PRECISIONS[engine]:
@@ -210,7 +188,9 @@ def to_engine(
         return parts
 
     name = f"{model.pretrained_cfg.get('architecture', 'network')}.{engine}.{kind}"
-    return EngineNetwork(keep(name, facts, convert), engine, precision, model, shape, digest)
+    made = EngineNetwork(keep(name, facts, convert), engine, precision, shape, digest)
+    hand_on(model, made)
+    return made
 
 
 def package_version(package: str) -> str:

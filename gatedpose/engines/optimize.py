@@ -212,8 +212,7 @@ def optimize(
         raise InputError(f'optimize: dtype must be "auto" or one of {known}, got {dtype!r}')
     own = (8, model.in_channels, *model.pretrained_cfg["input_size"][1:])
     shape: Any = tuple(map(int, example_shape or own))  # NumPy's numbers are not JSON's
-    like = torch.empty(shape, dtype=torch.float32, device="meta")
-    check_images(like, model.in_channels, model.size_multiple, torch.float32)
+    check_images(torch.empty(shape, device="meta"), model.in_channels, model.size_multiple)
     if engine == "auto":
         engine = _choose(model, wanted, dtype, compile, shape, precision)
     if engine == "torch":

@@ -177,4 +177,5 @@ def onnxruntime_session(model: bytes | Path) -> Any:
 def onnxruntime_run(parts: Parts, precision: Precision, shape: Shape | None) -> Run:
     """As `openvino_run`; one for all shapes."""
     session = onnxruntime_session(parts["onnx"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    first = [session.get_outputs()[0].name]
+    return lambda images: torch.from_numpy(session.run(first, {"images": images.numpy()})[0])

@@ -27,9 +27,7 @@ LIMITS = {
 def check_sizes(config: object, **limits: tuple[int, int]) -> None:
     """Makes each size of a network's configuration an int; ValueError if it is not in its limits.
 
-    Args:
-        config: A configuration; its fields that have no limits are not looked at.
-        **limits: Smallest and largest value of sizes besides those of `LIMITS`.
+    Those are the smallest and largest values of `LIMITS` and `limits`.
     """
     for name, (low, high) in {**LIMITS, **limits}.items():
         if not hasattr(config, name):
@@ -56,12 +54,12 @@ def check_batch(images: object) -> None:
 
 
 @torch.fx.wrap
-def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtype) -> None:
-    """Raises unless `images` are float (B, channels, H, W) with H, W multiples of `multiple`.
+def check_images(
+    images: Tensor, channels: int, multiple: int, dtype: torch.dtype | None = None
+) -> None:
+    """Raises unless `images` are (B, channels, H, W) with H, W multiples of `multiple`.
 
-    Raises:
-        TypeError: If `images` is no tensor, or its dtype is not the weights' and autocast is off.
-        ValueError: For another rank, number of channels or size.
+    They must be floats, and of the weights' dtype, if that is given, unless autocast is on.
     """
     check_batch(images)
     shape = tuple(images.shape)
@@ -69,7 +67,7 @@ def check_images(images: Tensor, channels: int, multiple: int, dtype: torch.dtyp
         raise InputError(f"forward: expected {channels} channels in dimension 1, got shape {shape}")
     kind = images.device.type
     autocast = kind != "meta" and torch.is_autocast_enabled(kind)
-    if images.dtype != dtype and not autocast:
+    if dtype not in (None, images.dtype) and not autocast:
         kinds = f"images are {images.dtype} but the weights are {dtype}"
         raise InputTypeError(f"forward: {kinds}; convert them")
     height, width = images.shape[-2:]

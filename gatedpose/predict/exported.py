@@ -1,15 +1,16 @@
-"""Exported files as networks: `load_exported` runs what `gatedpose export` wrote."""
+"""Exported files as networks: `ExportedNetwork` runs what `gatedpose export` wrote."""
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gatedpose.engines.engine import check_installed
-from gatedpose.engines.runtimes import onnxruntime_session, openvino_core, openvino_run
+from gatedpose.engines.engine import Engine, EngineNetwork, check_installed
+from gatedpose.engines.kept import Parts
+from gatedpose.engines.runtimes import Precision, onnxruntime_session, openvino_core
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.typed_json import parse_json
 from gatedpose.models.base import check_batch
@@ -21,12 +22,13 @@ SUFFIXES = (".onnx", ".xml")
 METADATA = "gatedpose"  # the key of what a file says of itself
 BIN_DIGEST = "gatedpose_bin_sha256"  # the key of the checksum of the .bin beside an .xml
 FINDERS_DECODER = "boxmaps"  # what the note of a finder calls its decoder
+MANY = 8  # images at once, of a file that takes any number
 
 
-class ExportedNetwork(nn.Module):
+class ExportedNetwork(EngineNetwork):
     """An exported file, run by onnxruntime (.onnx) or OpenVINO (.xml) on the CPU.
 
-    It can be copied, pickled and called from several threads at once.
+    It can be copied, pickled and called from several threads at once; the file is read once.
 
     Attributes:
         facts: What the file says of itself, see `gatedpose.export.input_facts`.
@@ -42,41 +44,34 @@ class ExportedNetwork(nn.Module):
     """
 
     def __init__(self, path: str | Path) -> None:
-        super().__init__()
-        self.path = Path(path)
-        self._open()
+        path = Path(path)
+        engine, parts = _read(path)
         try:
-            self.facts: dict[str, Any] = parse_json(self._text, str(self.path))
+            (batch, *size), maps, note, precision = LOOKS[engine](parts)
+        except Exception as error:  # engines raise anything
+            raise WeightsError(f"{path} cannot be run: {_reason(error)}") from error
+        shape: Any = (batch or MANY, *size)
+        digest = hashlib.sha256(b"".join(parts.values())).hexdigest()
+        super().__init__(parts, engine, precision, shape, digest)
+        self.path = path
+        try:
+            self.facts: dict[str, Any] = parse_json(note, str(path))
             self.skeleton = Skeleton.from_dict(self.facts["skeleton"])
             told = self.facts.get("calibration")
             self.calibration = Calibration(**told) if told else None
             cfg: dict[str, Any] = {"input_size": [3, *self.facts["size"]]}
             cfg |= {name: tuple(self.facts[name]) for name in ("mean", "std")}
             check_config({"architecture": "exported", **cfg}, "what it says")
-            self._check_shapes(cfg["input_size"])
+            self.num_keypoints = self.skeleton.num_keypoints
+            if (size, maps) != (cfg["input_size"], self.num_keypoints):
+                raise InputError(
+                    f"it is said to take {cfg['input_size']} and to find {self.num_keypoints} "
+                    f"joints, but takes {size} and gives {maps} maps"
+                )
         except (ValueError, KeyError, TypeError, WeightsError) as error:
-            raise WeightsError(f"{self.path} {self._complaint(error)}") from error
-        self.pretrained_cfg = {**cfg, "input_size": tuple(cfg["input_size"])}
-        self.num_keypoints = self.skeleton.num_keypoints
-        self.eval()
-
-    def _open(self) -> None:
-        """Starts the engine."""
-        suffix = self.path.suffix.lower()
-        if suffix not in SUFFIXES:
-            raise InputError(f"{self.path}: exported networks are .onnx or .xml files")
-        if not self.path.is_file():
-            raise WeightsError(f"there is no {self.path}")
-        start = _onnx if suffix == ".onnx" else _xml
-        check_installed("onnxruntime" if suffix == ".onnx" else "openvino", run_only=True)
-        try:
-            self._run, self._shape, self._maps, self._text = start(self.path)
-        except WeightsError:
-            raise
-        except Exception as error:  # engines raise anything
-            raise WeightsError(f"{self.path} cannot be run: {_reason(error)}") from error
-        files = [self.path, self.path.with_suffix(".bin")][: 1 if suffix == ".onnx" else 2]
-        self.digest = hashlib.sha256(b"".join(part.read_bytes() for part in files)).hexdigest()
+            raise WeightsError(f"{path} {self._complaint(error)}") from error
+        self.pretrained_cfg = {**cfg, "input_size": tuple(size)}
+        self.in_channels, self.size_multiple = 3, 1
 
     def _complaint(self, error: Exception) -> str:
         """What is wrong with a file whose note cannot be used, and what to do."""
@@ -92,38 +87,15 @@ class ExportedNetwork(nn.Module):
             f"({why:.300}): export it anew with gatedpose export"
         )
 
-    def _check_shapes(self, size: list[int]) -> None:
-        """Raises InputError unless the network is what the file says that it is."""
-        if self._shape[1:] != size or self._maps != self.skeleton.num_keypoints:
-            raise InputError(
-                f"it is said to take {size} and to find {self.skeleton.num_keypoints} joints, but "
-                f"takes {self._shape[1:]} and gives {self._maps} maps"
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but what lives in this process only; the file is opened anew."""
-        return {k: v for k, v in self.__dict__.items() if k != "_run"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
-        if self.digest != state["digest"]:  # its joints, for example, may be others
-            raise WeightsError(f"{self.path} has changed since this copy was made: load it anew")
-
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         check_batch(images)
-        size = tuple(self.pretrained_cfg["input_size"])
-        if tuple(images.shape[1:]) != size:
+        if images.shape[1:] != self.compiled_for[1:]:
             raise InputError(
-                f"forward: {self.path} takes images of (B, {', '.join(map(str, size))}), got "
-                f"{tuple(images.shape)}"
+                f"forward: {self.path} takes images of (B, "
+                f"{', '.join(map(str, self.compiled_for[1:]))}), got {tuple(images.shape)}"
             )
-        if not len(images):  # which OpenVINO crashes at, see `EngineNetwork`
-            one: Tensor = self(images.new_zeros(1, *size))
-            return one[:0]
-        parts = torch.split(images.float().contiguous(), self._shape[0] or len(images))
-        return torch.cat([torch.from_numpy(self._run(p.numpy())) for p in parts]).unsqueeze(1)
+        return super().forward(images).unsqueeze(1)
 
 
 def _reason(error: Exception) -> str:
@@ -134,24 +106,17 @@ def _reason(error: Exception) -> str:
     return (said or lines or [repr(error)])[0]
 
 
-Started: TypeAlias = tuple[Any, list[int | None], int | None, str]
-
-
-def _onnx(path: Path) -> Started:
-    """What runs a file, the shape of its input and number of maps (None: any), and its note."""
-    session = onnxruntime_session(path)
-    [images], [maps, *_] = session.get_inputs(), session.get_outputs()
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA, "null")
-
-    def run(pictures: Any) -> Any:
-        return session.run(["heatmaps"], {images.name: pictures})[0]
-
-    shape = [side if isinstance(side, int) else None for side in images.shape]
-    return run, shape, maps.shape[1], text
-
-
-def _xml(path: Path) -> Started:
-    """As `_onnx`; raises WeightsError for another .bin than the one that it was written with."""
+def _read(path: Path) -> tuple[Engine, Parts]:
+    """What runs a file, and its bytes, with those of the .bin beside an .xml."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: exported networks are .onnx or .xml files")
+    if not path.is_file():
+        raise WeightsError(f"there is no {path}")
+    if suffix == ".onnx":
+        check_installed("onnxruntime", run_only=True)
+        return "onnxruntime", {"onnx": path.read_bytes()}
+    check_installed("openvino", run_only=True)
     beside = path.with_suffix(".bin")
     if not beside.is_file():
         raise WeightsError(f"{path} needs {beside}, which is not there: move and name both alike")
@@ -161,17 +126,33 @@ def _xml(path: Path) -> Started:
         raise WeightsError(
             f"{beside} is damaged, or not the one that was written with {path}: copy both anew"
         )
+    return "openvino", parts
+
+
+Looked: TypeAlias = tuple[list[int | None], int | None, str, Precision]
+
+
+def _look_onnx(parts: Parts) -> Looked:
+    """The shape of a file's input and number of maps (None: any), its note, what it computes in."""
+    session = onnxruntime_session(parts["onnx"])
+    [images], [maps, *_] = session.get_inputs(), session.get_outputs()
+    note = session.get_modelmeta().custom_metadata_map.get(METADATA, "null")
+    shape = [side if isinstance(side, int) else None for side in images.shape]
+    return shape, maps.shape[1], note, "float32"
+
+
+def _look_openvino(parts: Parts) -> Looked:
     model = openvino_core().read_model(parts["xml"], parts["bin"])
-    text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
+    note = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
     rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
     shape, maps = (
         [None if side.is_dynamic else side.get_length() for side in port.partial_shape]
         for port in (model.input(0), model.output(0))
     )
-    fixed = None if None in shape else tuple(model.input(0).partial_shape.to_shape())
-    run = openvino_run(parts, "int8" if rounded else "float32", fixed)
+    return shape, maps[1], note, "int8" if rounded else "float32"
 
-    def numbers(pictures: Any) -> Any:
-        return run(torch.from_numpy(pictures)).numpy()
 
-    return numbers, shape, maps[1], text
+LOOKS: dict[Engine, Callable[[Parts], Looked]] = {
+    "onnxruntime": _look_onnx,
+    "openvino": _look_openvino,
+}
