@@ -12,7 +12,6 @@ from gatedpose.export import export, onnx_session
 from gatedpose.models.finder import FinderConfig, GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.models.saved import save_model, skeleton_of
-from gatedpose.predict.predictor import Predictor
 
 NAME = "gated_finder_320"
 TINY = {"width": 8, "depth": 2}
@@ -48,11 +47,6 @@ def test_a_finder_of_other_maps_or_stacks_is_refused() -> None:
         gatedpose.create_model(NAME, stacks=2)
     with pytest.raises(ValueError, match="width"):
         FinderConfig(width=7)
-
-
-def test_joints_are_not_to_be_had_of_a_finder() -> None:
-    with pytest.raises(ValueError, match="gated_finder_320 finds people, not their joints"):
-        Predictor(gatedpose.create_model(NAME, **TINY))
 
 
 @pytest.mark.parametrize("depth", [2, 4])

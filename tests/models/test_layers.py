@@ -62,10 +62,11 @@ def test_gate_multiplies_each_channel(gate, alpha, shape) -> None:
     assert torch.equal(y, expected)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 5])
-def test_gate_refuses_other_channels(channels) -> None:
-    with pytest.raises(InputError, match=rf"must be \(B, 4, \*\), got \(2, {channels}, 3\)$"):
-        SoftGate(4)(torch.zeros(2, channels, 3))
+@pytest.mark.parametrize("shape", [(2, 1, 3), (2, 3, 3), (2, 5, 3), (4,)])
+def test_gate_refuses_other_channels(shape) -> None:
+    with pytest.raises(InputError, match=r"SoftGate: .*must be \(B, 4, \*\), got ") as told:
+        SoftGate(4)(torch.zeros(shape))
+    assert str(told.value).endswith(str(shape))
 
 
 @torch.no_grad()
@@ -82,11 +83,6 @@ def test_blocks_and_hourglasses_are_traced_by_fx() -> None:
     assert torch.equal(traced(x), hourglass(x))
     with pytest.raises(InputError, match="multiples of 4"):
         traced(torch.zeros(2, 8, 8, 10))
-
-
-def test_features_without_channels_are_named() -> None:
-    with pytest.raises(InputError, match=r"SoftGate: .* got \(4,\)$"):
-        SoftGate(4)(torch.zeros(4))
 
 
 @pytest.mark.parametrize(
