@@ -11,6 +11,7 @@ not: where the processor has bfloat16 that would make nothing faster.
 """
 
 import copy
+import functools
 import hashlib
 import json
 import math
@@ -90,17 +91,16 @@ class Extremes(nn.Module):
         self.network = _needed(model)
         self.places = _places(self.network)
         for name in self.places:
-            _hook(self.network, name, self._watch(name))
+            _hook(self.network, name, functools.partial(self._watch, name))
         self.found: dict[str, Tensor] = {}  # (2, B): the smallest, and the largest negated
 
-    def _watch(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Tensor | None = None) -> None:
-            values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
-            ends = torch.stack((values.amin(1), -values.amax(1)))
-            # Some networks call a ReLU several times.
-            self.found[name] = torch.minimum(self.found.get(name, ends), ends)
-
-        return hook
+    def _watch(
+        self, name: str, module: nn.Module, inputs: Any, output: Tensor | None = None
+    ) -> None:
+        values = (inputs[0] if output is None else output).flatten(1)  # (B, *)
+        ends = torch.stack((values.amin(1), -values.amax(1)))
+        # Some networks call a ReLU several times.
+        self.found[name] = torch.minimum(self.found.get(name, ends), ends)
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""

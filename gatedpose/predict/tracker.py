@@ -18,7 +18,7 @@ from gatedpose.geometry import Boxes, keypoints_to_box
 from gatedpose.media.images import ImageSource, read_image
 from gatedpose.media.photos import as_rgb
 from gatedpose.pose import Pose
-from gatedpose.predict.people import Detector, find_people, placed_people
+from gatedpose.predict.people import WHOLE, Detector, find_people, placed_people
 from gatedpose.predict.predictor import Predictor
 from gatedpose.predict.smoothing import OneEuro
 
@@ -152,13 +152,9 @@ class Tracker:
         return [self._smoothed(track, poses[track.number], time) for track in shown]
 
     def _start(self, height: int, width: int) -> None:
-        if self.boxes is not None:
-            boxes = placed_people(self.boxes, height, width)[:, :4]
-        elif not self.detector:
-            boxes = torch.tensor([[0.0, 0.0, width, height]], dtype=torch.float32)
-        else:
-            return  # the detector will find some
-        self._tracks = [_Track(next(self._numbers), box, box) for box in boxes]
+        found_later = [] if self.detector else WHOLE
+        boxes = placed_people(found_later if self.boxes is None else self.boxes, height, width)
+        self._tracks = [_Track(next(self._numbers), box, box) for box in boxes[:, :4]]
 
     def _rescale(self, height: int, width: int) -> None:
         """Goes on where frames have another size from now on, as those of some streams."""
