@@ -42,7 +42,8 @@ step training 60 python examples/benchmark_training.py --model gated_hg_2s_128 -
     --steps 30
 step train_4s_256 600 gatedpose train gated_hg_4s_256 --recipe people \
     --init people --lr 1e-3 --set warmup=60 --set augmentation.rotate=0.4 \
-    --set augmentation.half_body=0.18 --set whole=0.12 --set datasets.own:lsp=8 \
+    --set augmentation.half_body=0.18 --set whole=0.12 --set datasets.own:lsp=12 \
+    --set datasets.own:lspet=1.2 \
     --phase 256,60000,32,1.5 --precision bf16 \
     --data "own:stanford40=$people/stanford40" --data "own:sports22=$people/sports22" \
     --data "own:ccp=$people/ccp" --data "own:yoga5=$people/yoga5" --data "own:lsp=$people/lsp" \
