@@ -1,5 +1,6 @@
 """Files that a crash leaves whole: modes, devices, links, locks, leftovers."""
 
+import errno
 import json
 import os
 import shutil
@@ -61,6 +62,19 @@ def test_names_beyond_ascii_where_the_locale_is_ascii(tmp_path: Path) -> None:
             check=True,
         )
     assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    write_whole(tmp_path / "x.txt", "x")
+    with whole_folder(tmp_path / "made", ["y.txt"]) as made:
+        (made / "y.txt").write_text("y")
+    assert (tmp_path / "x.txt").read_text() == "x"
+    assert (tmp_path / "made" / "y.txt").read_text() == "y"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "x.txt"]
 
 
 def test_what_a_killed_program_left_is_written_over(tmp_path: Path) -> None:

@@ -100,6 +100,9 @@ def held(path: Path, text: str | None = None) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise InputError(f"{text}: wait for its end, or take another folder") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
+            raise
     try:
         yield
     finally:
