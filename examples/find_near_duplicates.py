@@ -30,6 +30,18 @@ def hashes(paths: list[Path], mirrored: bool = False) -> np.ndarray:
     return np.array(rows)
 
 
+def nearest(paths: list[Path], others: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) differing bits of each picture to the nearest other or its mirror image; (N,) which."""
+    own = np.packbits(hashes(paths), axis=1)
+    bits, partner = np.full(len(paths), 64), np.zeros(len(paths), dtype=int)
+    for mirrored in (False, True):
+        for i, other in enumerate(np.packbits(hashes(others, mirrored), axis=1)):
+            differing = np.bitwise_count(own ^ other).sum(axis=1)
+            partner[differing < bits] = i
+            bits = np.minimum(bits, differing)
+    return bits, partner
+
+
 @click.command(help=__doc__)
 @click.option("--lsp", "lsp_folder", type=Path, required=True, help="Folder of LSP.")
 @click.option("--lspet", "lspet_folder", type=Path, required=True, help="Folder of LSP-extended.")
@@ -46,19 +58,11 @@ def main(lsp_folder: Path, lspet_folder: Path, distance: int) -> None:
     paths = {n: folders[n.split("/")[0]] / "images" / f"{n.split('/')[1]}.jpg" for n in names}
     train = [name for name in names if not names[name]]
     val = [name for name in names if names[name]]
-    of_train = hashes([paths[name] for name in train])
-    nearest = np.full(len(train), 64)
-    partner = np.zeros(len(train), dtype=int)
-    for mirrored in (False, True):
-        of_val = hashes([paths[name] for name in val], mirrored)
-        bits = (of_train[:, None] != of_val[None]).sum(axis=2)
-        closer = bits.min(axis=1) < nearest
-        partner[closer] = bits.argmin(axis=1)[closer]
-        nearest = np.minimum(nearest, bits.min(axis=1))
-    for i in np.argsort(nearest, kind="stable"):
-        if nearest[i] <= distance + 4:
-            print(f"{nearest[i]:2d} bits: {train[i]} ~ {val[partner[i]]}", file=sys.stderr)
-    for i in np.flatnonzero(nearest <= distance):  # in the order of the datasets
+    bits, partner = nearest([paths[name] for name in train], [paths[name] for name in val])
+    for i in np.argsort(bits, kind="stable"):
+        if bits[i] <= distance + 4:
+            print(f"{bits[i]:2d} bits: {train[i]} ~ {val[partner[i]]}", file=sys.stderr)
+    for i in np.flatnonzero(bits <= distance):  # in the order of the datasets
         print(train[i])
 
 

@@ -3,8 +3,8 @@
 #
 #     sh examples/gpu_session.sh OUT PEOPLE
 #
-# PEOPLE is a folder with the sets stanford40, sports22, ccp, yoga5, lsp, lspet, human, har and sports100
-# (docs/research/people.md). Everything is kept in OUT: what each step printed,
+# PEOPLE is a folder with the sets stanford40, sports22, ccp, yoga5, lsp, lspet, human, har and
+# sports100 (docs/research/people.md). Everything is kept in OUT: what each step printed,
 # its exit code (124: cut off by its limit) and seconds in OUT/steps.tsv, plots, trained models.
 # MINUTES (15) limits the whole. A step that is done is not repeated: run it again to go on.
 set -u
@@ -48,4 +48,5 @@ step train_4s_256 600 gatedpose train gated_hg_4s_256 --recipe people \
     --data "own:stanford40=$people/stanford40" --data "own:sports22=$people/sports22" \
     --data "own:ccp=$people/ccp" --data "own:yoga5=$people/yoga5" --data "own:lsp=$people/lsp" \
     --data "own:lspet=$people/lspet" --data "own:human=$people/human" \
-    --data "own:har=$people/har" --data "own:sports100=$people/sports100" --resume --out "$out/gated_hg_4s_256"
+    --data "own:har=$people/har" --data "own:sports100=$people/sports100" \
+    --resume --out "$out/gated_hg_4s_256"

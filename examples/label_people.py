@@ -29,11 +29,12 @@ from typing import Any
 import click
 import numpy as np
 import openvino
-from find_near_duplicates import hashes
+from find_near_duplicates import nearest
 from PIL import Image
 from tqdm import tqdm
 
 from gatedpose.batches.pictures import read_labelled
+from gatedpose.media.folders import find_images
 from gatedpose.predict.finder import find_people
 from gatedpose.skeleton import COCO17, PEOPLE19
 
@@ -49,7 +50,6 @@ SIDE = 256  # of crops, in pixels
 MARGIN = 1.2  # side of a crop over the longer side of the box
 FLIP = list(COCO17.flip_permutation)
 ABOVE = {11: 13, 12: 14, 13: 15, 14: 16}  # a hip is out only if the knee is, and so on
-SUFFIXES = (".jpg", ".jpeg", ".png")
 Run = Callable[[Image.Image], np.ndarray]
 
 
@@ -218,20 +218,7 @@ def annotation(seen: Seen, good: np.ndarray, aspect: float, head: np.ndarray, si
 
 def pictures_in(folder: Path) -> list[Path]:
     """All pictures in and under a folder."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-
-
-def repeats(pictures: list[Path], apart: list[Path]) -> set[Path]:
-    """Those of the pictures that nearly repeat one of the others, or its mirror image."""
-    if not apart:
-        return set()
-    bits = np.packbits(hashes(pictures), axis=1)
-    nearest = np.full(len(pictures), 64)
-    for mirrored in (False, True):
-        for other in np.packbits(hashes(apart, mirrored), axis=1):
-            differing = np.bitwise_count(bits ^ other).sum(axis=1)
-            nearest = np.minimum(nearest, differing)
-    return {path for path, far in zip(pictures, nearest, strict=True) if far <= NEAR}
+    return find_images(folder / "**" / "*")
 
 
 def boxes(source: Path, split: str, find: bool) -> Iterator[tuple[Path, Image.Image, np.ndarray]]:
@@ -318,7 +305,9 @@ def main(
     (out / "images").mkdir(parents=True, exist_ok=True)
     seen = list(people(source, split, find, network(thunder), network(lightning)))
     others = [path for folder in apart for path in pictures_in(folder)]
-    near = repeats(sorted({one.picture for one in seen}), others)
+    pictures = sorted({one.picture for one in seen})
+    far = nearest(pictures, others)[0] if others else np.full(len(pictures), 64)
+    near = {path for path, bits in zip(pictures, far, strict=True) if bits <= NEAR}
     print(dict(write(seen, near, fit_head(lsp), out, split)))
 
 

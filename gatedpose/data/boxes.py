@@ -74,7 +74,7 @@ class BoxTable:
                     f"boxes: {one} and {other}, for example; name their folders in it, or do each "
                     "folder with a table of its own"
                 )
-        nowhere, unlabelled = np.zeros((14, 2)), np.zeros(14, bool)
+        nowhere, unlabelled = np.zeros((14, 2)), np.zeros(14, bool)  # a box alone
         people = [
             Sample(f"{image.name}/{i}", image, nowhere, unlabelled, np.array(box), LSP14, size=size)
             for image, key in keys.items()
