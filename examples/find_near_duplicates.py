@@ -36,7 +36,7 @@ def nearest(paths: list[Path], others: list[Path]) -> tuple[np.ndarray, np.ndarr
     bits, partner = np.full(len(paths), 64), np.zeros(len(paths), dtype=int)
     for mirrored in (False, True):
         for i, other in enumerate(np.packbits(hashes(others, mirrored), axis=1)):
-            differing = np.bitwise_count(own ^ other).sum(axis=1)
+            differing = np.bitwise_count(own ^ other).sum(axis=1, dtype=int)
             partner[differing < bits] = i
             bits = np.minimum(bits, differing)
     return bits, partner
