@@ -49,7 +49,7 @@ CHANCE = 0.4  # that a box found is somebody's
 SIDE = 256  # of crops, in pixels
 MARGIN = 1.2  # side of a crop over the longer side of the box
 FLIP = list(COCO17.flip_permutation)
-ABOVE = {11: 13, 12: 14, 13: 15, 14: 16}  # a hip is out only if the knee is, and so on
+BELOW = {13: 15, 14: 16, 11: 13, 12: 14}  # a knee is out only if the ankle is; then hips
 Run = Callable[[Image.Image], np.ndarray]
 
 
@@ -88,11 +88,10 @@ class Seen:
 
     def absent(self, height: float) -> list[int]:
         """Joints that are below the picture: the box is cut off there, and nothing is seen."""
-        if self.box[3] < 0.985 * height:
-            return []
-        out = (self.scores.max(axis=0) < 0.15) & (self.points[:, 1] > 0.96 * height)
-        gone = [joint for joint in range(11, 17) if out[joint]]
-        return [joint for joint in gone if ABOVE.get(joint, joint) in gone]
+        out = self.scores.min(axis=0) < (0.1 if self.box[3] >= 0.97 * height else 0)
+        for joint, below in BELOW.items():
+            out[joint] &= out[below]
+        return [joint for joint in range(11, 17) if out[joint]]
 
 
 def network(path: Path) -> Run:
