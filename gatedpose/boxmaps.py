@@ -28,19 +28,12 @@ FARTHEST = 7.0  # largest logarithm of a distance: about 1,100 cells
 
 @dataclass(frozen=True)
 class BoxTargets:
-    """What the maps of B pictures are to be.
+    """What the maps of B pictures are to be."""
 
-    Attributes:
-        centres: (B, h, w), 1 in the cell that holds a box's centre, falling off about it.
-        boxes: (B, h, w, 4), the box that a cell belongs to, in pixels.
-        weights: (B, h, w), how much a cell counts for its box; the cells of a box sum to 1.
-        known: (B, h, w), 1 where the centre map is known, 0 where it is not.
-    """
-
-    centres: Tensor
-    boxes: Tensor
-    weights: Tensor
-    known: Tensor
+    centres: Tensor  # (B, h, w), 1 in the cell that holds a box's centre, falling off about it
+    boxes: Tensor  # (B, h, w, 4), the box that a cell belongs to, in pixels
+    weights: Tensor  # (B, h, w), how much a cell counts for its box; the cells of a box sum to 1
+    known: Tensor  # (B, h, w), 1 where the centre map is known, 0 where it is not
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,39 +50,21 @@ def is_finder(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Weights:
-    """Trained weights of a variant, as weights/weights.json describes them.
+    """Trained weights of a variant, as weights/weights.json describes them."""
 
-    Attributes:
-        name: Variant and tag, "gated_hg_1s_68.lsp" for example.
-        file: Name of the packaged safetensors file.
-        size: Its length in bytes.
-        sha256: Its checksum, in hexadecimal; the Hub's file has the same.
-        num_keypoints: Heatmap channels K.
-        skeleton: Name of the skeleton that orders them, a key of `gatedpose.skeleton.SKELETONS`;
-            None for maps that are no joints, a finder's.
-        hub: Hub repository "organisation/name", None if there is none.
-        revision: Commit it is pinned to, None for its latest.
-        license: Licence of the weights.
-        data: Datasets they were trained on.
-        recipe: How they were trained.
-        scores: How well they do.
-        calibration: Maps peaks to chances, see `gatedpose.models.calibration`; None where peaks are
-            scores as they are.
-    """
-
-    name: str
+    name: str  # variant and tag, "gated_hg_1s_68.lsp" for example
     file: str
-    size: int
-    sha256: str
-    num_keypoints: int
-    skeleton: str | None
-    hub: str | None
-    revision: str | None
+    size: int  # bytes
+    sha256: str  # in hexadecimal; the Hub's file has the same
+    num_keypoints: int  # heatmap channels K
+    skeleton: str | None  # a key of `gatedpose.skeleton.SKELETONS`; None for a finder's maps
+    hub: str | None  # repository "organisation/name"
+    revision: str | None  # commit it is pinned to, None for its latest
     license: str
-    data: Sequence[str]
+    data: Sequence[str]  # datasets they were trained on
     recipe: Mapping[str, Any]
     scores: Mapping[str, Any]
-    calibration: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None  # from peaks to chances, if they differ
 
     @property
     def path(self) -> Path:

@@ -43,27 +43,18 @@ RANGES: dict[str, Range] = {
 class Augmentation(Looks):
     """Ranges of the random changes; the paper names the kinds, its ranges are lost.
 
-    Attributes:
-        rotation: Largest turn in degrees, either way (the hourglass line's 30).
-        rotate: Probability that an image is turned at all.
-        scale: Smallest and largest magnification (the hourglass line's 0.75 and 1.25).
-        shift: Largest shift, as a share of the crop without its margin.
-        flip: Probability of a mirrored image, with left and right joints exchanged.
-        half_body: Probability of a crop about a part of the body, for portraits and webcams.
-        parts: How often that part is the upper body to the hips, to the chest, to the shoulders,
-            or the legs, in relation to each other.
-
-    Raises:
-        InputError: For a number out of its range, a scale that is largest first, or parts of which
-            none is ever taken.
+    Raises InputError for a number out of its range, a scale that is largest first, or parts of
+    which none is ever taken.
     """
 
-    rotation: float = 30.0
-    rotate: float = 0.6
-    scale: tuple[float, float] = (0.75, 1.25)
-    shift: float = 0.0
-    flip: float = 0.5
-    half_body: float = 0.0
+    rotation: float = 30.0  # largest turn in degrees, either way (the hourglass line's 30)
+    rotate: float = 0.6  # probability that an image is turned at all
+    scale: tuple[float, float] = (0.75, 1.25)  # of magnification (the hourglass line's)
+    shift: float = 0.0  # largest shift, as a share of the crop without its margin
+    flip: float = 0.5  # probability of a mirrored image
+    half_body: float = 0.0  # probability of a crop about a part of the body, as in portraits
+    # How often that part is the upper body to the hips, to the chest, to the shoulders, or the
+    # legs, in relation to each other.
     parts: tuple[float, float, float, float] = (0.7, 0.0, 0.0, 0.3)
 
     def __post_init__(self) -> None:
@@ -80,19 +71,12 @@ NONE = Augmentation(rotation=0.0, scale=(1.0, 1.0), flip=0.0, colour=0.0)
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees.
+    """What one training step sees."""
 
-    Attributes:
-        images: (B, 3, H, W) float, normalised RGB.
-        keypoints: (B, K, 2) in input pixels; NaN for joints that are sure to be out of the picture.
-        labelled: (B, K) bool; those are labelled, too.
-        ids: Of the people, as in `Crops`.
-    """
-
-    images: Tensor
-    keypoints: Tensor
-    labelled: Tensor
-    ids: tuple[str, ...] = ()
+    images: Tensor  # (B, 3, H, W), normalised RGB
+    keypoints: Tensor  # (B, K, 2) in input pixels; NaN for joints that are out of the picture
+    labelled: Tensor  # (B, K) bool; those are labelled, too
+    ids: tuple[str, ...] = ()  # of the people, as in `Crops`
 
     def split(self, size: int) -> list["Batch"]:
         """Parts of `size` people, in their order."""

@@ -25,17 +25,11 @@ LSPET = Path(__file__).parents[1] / "data" / "lspet_corrections.json"
 
 @dataclass(frozen=True)
 class Corrections:
-    """What is to be done with labels.
+    """What is to be done with labels."""
 
-    Attributes:
-        swapped: Ids of the people whose left and right are exchanged.
-        dropped: Names of the joints, after the exchange, that are not labelled any more, by id.
-        about: How they were found.
-    """
-
-    swapped: tuple[str, ...]
-    dropped: dict[str, tuple[str, ...]]
-    about: dict[str, str] = field(default_factory=dict)
+    swapped: tuple[str, ...]  # ids of the people whose left and right are exchanged
+    dropped: dict[str, tuple[str, ...]]  # joints, after that, that lose their label, by id
+    about: dict[str, str] = field(default_factory=dict)  # how they were found
 
     @property
     def names(self) -> set[str]:

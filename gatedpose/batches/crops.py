@@ -35,22 +35,15 @@ FILL = (124.0, 116.0, 104.0)  # outside the image: the mean colour, which normal
 
 @dataclass(frozen=True)
 class Crops(Packed):
-    """Square crops of N people with what is known of them.
+    """Square crops of N people with what is known of them."""
 
-    Attributes:
-        images: (N, 3, P, P) uint8 RGB, the person centred, `PACK_MARGIN` times the box wide; as
-            JPEG files where there are many.
-        keypoints: (N, K, 2) float32, in crop pixels.
-        labelled: (N, K) bool.
-        absent: (N, K) bool, joints that are sure to be out of the picture; none if not given.
-        ids: Of the people, for messages; N of them or none.
-    """
-
+    # (N, 3, P, P) uint8 RGB, the person centred, `PACK_MARGIN` times the box wide; or JPEG files.
     images: Tensor
-    keypoints: Tensor
-    labelled: Tensor
+    keypoints: Tensor  # (N, K, 2) float32, in crop pixels
+    labelled: Tensor  # (N, K) bool
+    # (N, K) bool, joints that are sure to be out of the picture; none if not given.
     absent: Tensor = None  # type: ignore[assignment]  # always a tensor once made
-    ids: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()  # N of them or none
 
     def __post_init__(self) -> None:
         if self.absent is None:

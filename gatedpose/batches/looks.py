@@ -17,28 +17,15 @@ SHARE: Range = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Looks:
-    """How far and how often looks change.
+    """How far and how often looks change; InputError for a number that is not within 0 and 1."""
 
-    Attributes:
-        colour: Largest change of brightness, contrast and saturation.
-        grey: Probability of a picture without colours.
-        dark: Probability of a badly lit picture.
-        blur: Probability of a picture that was smaller than the input, by up to 4.
-        compress: Probability of a strongly compressed JPEG.
-        occlude: Probability of a grey patch that hides part of the person.
-        neighbour: Probability of a strip at one side that shows another person of the batch.
-
-    Raises:
-        InputError: For a number that is not within 0 and 1.
-    """
-
-    colour: float = 0.2
-    grey: float = 0.0
-    dark: float = 0.0
-    blur: float = 0.0
-    compress: float = 0.0
-    occlude: float = 0.0
-    neighbour: float = 0.0
+    colour: float = 0.2  # largest change of brightness, contrast and saturation
+    grey: float = 0.0  # probability of a picture without colours
+    dark: float = 0.0  # probability of a badly lit picture
+    blur: float = 0.0  # probability of a picture that was smaller, by up to 4
+    compress: float = 0.0  # probability of a strongly compressed JPEG
+    occlude: float = 0.0  # probability of a grey patch that hides part of the person
+    neighbour: float = 0.0  # probability of a strip at one side that shows another person
 
     def __post_init__(self) -> None:
         check_ranges("looks", self, {field.name: SHARE for field in fields(Looks)})

@@ -31,17 +31,11 @@ LARGEST_SHARE = 1.5  # of a side: a little outside of the picture is let through
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture's file and what is known of its people.
-
-    Attributes:
-        path: The file.
-        boxes: (N, 4) float32, (x0, y0, x1, y1), in pixels or as shares of the picture.
-        shares: Which of the two the boxes are.
-    """
+    """A picture's file and what is known of its people."""
 
     path: Path
-    boxes: Tensor
-    shares: bool = False
+    boxes: Tensor  # (N, 4) float32, (x0, y0, x1, y1), in pixels or as shares of the picture
+    shares: bool = False  # whether they are shares
 
     def pixels(self, height: int, width: int) -> Tensor:
         """The boxes in pixels of the picture, whose size is given."""
@@ -136,22 +130,13 @@ def read_empty(folder: Path) -> list[Labelled]:
 
 @dataclass(frozen=True)
 class Pictures(Packed):
-    """N packed pictures and the boxes of their people.
+    """N packed pictures and the boxes of their people."""
 
-    Attributes:
-        images: N squares of P pixels, the picture in the left upper corner.
-        sizes: (N, 2) float, width and height of what is picture, in packed pixels.
-        boxes: Of each picture, (n, 4) float, in packed pixels.
-        complete: (N,) bool, whether all people of a picture have a box; else what is outside the
-            boxes is not known.
-        stretched: (N,) bool, whether the picture's aspect is not that of the camera's.
-    """
-
-    images: JpegImages
-    sizes: Tensor
-    boxes: tuple[Tensor, ...]
-    complete: Tensor
-    stretched: Tensor
+    images: JpegImages  # squares of P pixels, the picture in the left upper corner
+    sizes: Tensor  # (N, 2), width and height of what is picture, in packed pixels
+    boxes: tuple[Tensor, ...]  # (n, 4) of each picture, in packed pixels
+    complete: Tensor  # (N,) bool, whether all people have a box; else what is outside is not known
+    stretched: Tensor  # (N,) bool, whether the aspect is not that of the camera's
 
     @classmethod
     def pack(cls, labelled: Sequence[Labelled], complete: bool, stretched: bool) -> "Pictures":

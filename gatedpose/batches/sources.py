@@ -22,17 +22,11 @@ LONGEST = 4
 
 @dataclass(frozen=True)
 class Source:
-    """People of one split, read and checked, but perhaps not cut out of their images yet.
+    """People of one split, read and checked, but perhaps not cut out of their images yet."""
 
-    Attributes:
-        name: Of the dataset and split, "lsp-train".
-        skeleton: The joints that are annotated.
-        people: Annotated people, or their crops if they come from shards.
-    """
-
-    name: str
-    skeleton: Skeleton
-    people: Sequence[Sample] | Crops
+    name: str  # of the dataset and split, "lsp-train"
+    skeleton: Skeleton  # the joints that are annotated
+    people: Sequence[Sample] | Crops  # their crops if they come from shards
 
     def __len__(self) -> int:
         return len(self.people)

@@ -26,28 +26,16 @@ RANGES: dict[str, Range] = {
 
 @dataclass(frozen=True)
 class Views(Looks):
-    """Ranges of the random changes.
+    """Ranges of the random changes."""
 
-    Attributes:
-        zoom: Smallest and largest size of a picture, over that at which it fits the input.
-        close: Probability of a zoom of up to `closest`: large people, or a part of the picture
-            without any.
-        closest: See `close`.
-        aspect: Largest factor by which a picture is stretched, either way.
-        restretch: The same for pictures whose own aspect is not known.
-        flip: Probability of a mirrored picture.
-        seen: Share of a box that must be in view for it to be learnt; below it is not known there.
-        least: Height or width of the smallest box to be learnt, the larger of the two, in pixels.
-    """
-
-    zoom: tuple[float, float] = (0.7, 1.5)
-    close: float = 0.15
+    zoom: tuple[float, float] = (0.7, 1.5)  # of a picture, over that at which it fits the input
+    close: float = 0.15  # probability of a zoom of up to `closest`: large people, or none
     closest: float = 3.0
-    aspect: float = 1.2
-    restretch: float = 1.6
-    flip: float = 0.5
-    seen: float = 0.35
-    least: float = 14.0
+    aspect: float = 1.2  # largest factor by which a picture is stretched, either way
+    restretch: float = 1.6  # the same for pictures whose own aspect is not known
+    flip: float = 0.5  # probability of a mirrored picture
+    seen: float = 0.35  # share of a box that must be in view for it to be learnt
+    least: float = 14.0  # pixels, of the longer side of the smallest box to be learnt
     colour: float = 0.25
     grey: float = 0.08
     dark: float = 0.08
@@ -62,17 +50,11 @@ class Views(Looks):
 
 @dataclass(frozen=True)
 class ViewBatch:
-    """What one training step sees.
+    """What one training step sees."""
 
-    Attributes:
-        images: (B, 3, H, W) float, normalised RGB.
-        boxes: (B, M, 4) in input pixels, NaN for none.
-        known: (B, H/8, W/8), 1 where the centre map is known.
-    """
-
-    images: Tensor
-    boxes: Tensor
-    known: Tensor
+    images: Tensor  # (B, 3, H, W), normalised RGB
+    boxes: Tensor  # (B, M, 4) in input pixels, NaN for none
+    known: Tensor  # (B, H/8, W/8), 1 where the centre map is known
 
 
 def draw_views(

@@ -27,22 +27,7 @@ from gatedpose.predict.predictor import People, Predictor
 
 @dataclass(frozen=True)
 class Job:
-    """The options that say which people are looked for, how, and what is shown of them.
-
-    Attributes:
-        boxes: People of each picture, or of a video's first frame; None if they are not given.
-        whole: Whether each picture is one person.
-        table: File of boxes by image.
-        detector_name: Of torchvision's detectors or the zoo's finders; the packaged one if None.
-        detector_weights: Of torchvision's detector; its download if None.
-        min_person: Score of a detection; the detector's own if None.
-        min_score: Of a joint that is drawn full; what the weights say if None.
-        max_side: Longest side of a drawing in pixels; the picture's own if None.
-        fast: How the model is optimised first; None if it is not.
-        alone: Whether people come one by one, as in a single picture or in a video.
-        drawn: Whether pictures are drawn.
-        as_json: Whether lines of JSON are printed.
-    """
+    """The options that say which people are looked for, how, and what is shown of them."""
 
     model: str
     flip: bool
@@ -50,18 +35,18 @@ class Job:
     size: tuple[int, int] | None
     batch_size: int
     device: str | None
-    boxes: list[list[float]] | None
-    whole: bool
-    table: Path | None
-    detector_name: str | None
-    detector_weights: Path | None
-    min_person: float | None
-    min_score: float | None
-    max_side: int | None
-    fast: Fast | None
-    alone: bool
-    drawn: bool
-    as_json: bool
+    boxes: list[list[float]] | None  # of each picture, or of a video's first frame
+    whole: bool  # whether each picture is one person
+    table: Path | None  # file of boxes by image
+    detector_name: str | None  # of torchvision or the zoo; the packaged finder if None
+    detector_weights: Path | None  # of torchvision's detector; its download if None
+    min_person: float | None  # score of a detection; the detector's own if None
+    min_score: float | None  # of a joint that is drawn full; what the weights say if None
+    max_side: int | None  # of a drawing in pixels; the picture's own if None
+    fast: Fast | None  # how the model is optimised first
+    alone: bool  # whether people come one by one, as in a single picture or in a video
+    drawn: bool  # whether pictures are drawn
+    as_json: bool  # whether lines of JSON are printed
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -48,19 +48,10 @@ def plain_id(value: object) -> int | str | None:
 
 @dataclass(frozen=True)
 class Row:
-    """One entry of an annotation file.
+    """One entry of an annotation file; DatasetError if it is not a table of fields."""
 
-    Attributes:
-        file: Where it stands.
-        name: What messages call it, "annotations[7]" for example.
-        values: Its fields.
-
-    Raises:
-        DatasetError: If the entry is not a table of fields.
-    """
-
-    file: Path
-    name: str
+    file: Path  # where it stands
+    name: str  # what messages call it, "annotations[7]" for example
     values: Mapping[str, Any]
 
     def __post_init__(self) -> None:

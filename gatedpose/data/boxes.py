@@ -34,19 +34,14 @@ MIN_PERSON = 0.7  # score from which on a detection counts
 
 @dataclass(frozen=True)
 class BoxTable:
-    """People's boxes (x0, y0, x1, y1) of many images.
+    """People's boxes (x0, y0, x1, y1) of many images."""
 
-    Attributes:
-        file: Where they were read.
-        by_image: Boxes by the image's name, such as "a.jpg" or "folder/a.jpg", or COCO's number.
-        sizes: Width and height of images, by the same, as far as the file has them.
-        ids: Number of each image that the file gives one.
-    """
-
-    file: Path
+    file: Path  # where they were read
+    # By the image's name, such as "a.jpg" or "folder/a.jpg", or COCO's number.
     by_image: Mapping[str | int, list[Box]]
+    # Width and height, as far as the file has them.
     sizes: Mapping[str | int, tuple[float, float]] = field(default_factory=dict)
-    ids: Mapping[str | int, int | str] = field(default_factory=dict)
+    ids: Mapping[str | int, int | str] = field(default_factory=dict)  # numbers that the file gives
 
     def __contains__(self, image: Path) -> bool:
         return self._key(image) is not None

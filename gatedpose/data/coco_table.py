@@ -28,19 +28,12 @@ NO, YES = ("0", "0.0", "false", "no", "none", ""), ("1", "1.0", "true", "yes")
 
 @dataclass(frozen=True)
 class Table:
-    """A file whose images, categories, annotations and ids have been checked.
-
-    Attributes:
-        file: Where it was read.
-        images: By their ids.
-        categories: In the order of the file.
-        annotations: In the order of the file; messages call them by their ids.
-    """
+    """A file whose images, categories, annotations and ids have been checked."""
 
     file: Path
-    images: Mapping[int | str, Row]
-    categories: list[Row]
-    annotations: list[Row]
+    images: Mapping[int | str, Row]  # by their ids
+    categories: list[Row]  # in the order of the file
+    annotations: list[Row]  # likewise; messages call them by their ids
 
     def image_of(self, annotation: Row) -> Row:
         """The picture that an annotation is of."""
@@ -191,14 +184,9 @@ def joint_numbers(row: Row, joints: int) -> npt.NDArray[np.float64]:
 
 @dataclass
 class Tally:
-    """Counts what was left out of a table and what was taken for granted.
+    """Counts what was left out of a table and what was taken for granted."""
 
-    Attributes:
-        left_out: Number of annotations by reason.
-        assumed: Number of annotations by what was assumed.
-    """
-
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)  # by reason
     assumed: Counter[str] = field(default_factory=Counter)
 
     def text(self, file: Path, count: int, kind: str = "people") -> str:

@@ -80,17 +80,11 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
 
 @dataclass(frozen=True)
 class Place:
-    """Where a split lies.
+    """Where a split lies."""
 
-    Attributes:
-        split: Its name there.
-        file: The table.
-        images: Folders that its pictures may be in, the likeliest first.
-    """
-
-    split: str
-    file: Path
-    images: tuple[Path, ...]
+    split: str  # its name there
+    file: Path  # the table
+    images: tuple[Path, ...]  # folders that its pictures may be in, the likeliest first
 
 
 def splits_in(folder: str | Path) -> tuple[str, ...]:

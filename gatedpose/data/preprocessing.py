@@ -15,17 +15,11 @@ from gatedpose.catalogue import IMAGENET_MEAN, IMAGENET_STD
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network's images are made of: (colour - mean) / std, colours from 0 to 1.
+    """What a network's images are made of: (colour - mean) / std, colours from 0 to 1."""
 
-    Attributes:
-        mean: Of red, green and blue; ImageNet's unless the model says otherwise.
-        std: Of the same; ImageNet's unless the model says otherwise.
-        size: (height, width) of the input.
-    """
-
-    mean: tuple[float, ...] = IMAGENET_MEAN
+    mean: tuple[float, ...] = IMAGENET_MEAN  # ImageNet's unless the model says otherwise
     std: tuple[float, ...] = IMAGENET_STD
-    size: tuple[int, int] = (256, 256)
+    size: tuple[int, int] = (256, 256)  # (height, width) of the input
 
     @classmethod
     def of(cls, model: nn.Module) -> "Preprocessing":

@@ -33,25 +33,14 @@ OVERLAY = 320  # longer side of an overlay in pixels
 
 @dataclass(frozen=True)
 class Finding:
-    """What the page shows of a photo.
+    """What the page shows of a photo."""
 
-    Attributes:
-        poses: Keypoints, scores and boxes of the people, in pixels of the photo; none for nobody.
-        person: Which of them the overlays are of, from 0.
-        picture: The photo, enlarged if it is small, with the skeletons and boxes drawn, (H, W, 3)
-            uint8.
-        overlays: For each of the person's K joints its heatmap over what the network saw of the
-            photo, in grey, (H, W, 3) uint8.
-        milliseconds: Wall-clock time of each step, by name.
-        first: Whether the variant had not been used before, so that the times include warming up.
-    """
-
-    poses: list[Pose]
-    person: int
-    picture: Picture
-    overlays: list[Picture]
-    milliseconds: dict[str, float]
-    first: bool
+    poses: list[Pose]  # of the people, in pixels of the photo
+    person: int  # whose overlays there are, from 0
+    picture: Picture  # the photo with skeletons and boxes, enlarged if it is small
+    overlays: list[Picture]  # each heatmap over what the network saw, in grey
+    milliseconds: dict[str, float]  # of each step, by name
+    first: bool  # whether the variant was not used before: times include warming up
 
 
 class _WatchedPredictor(Predictor):

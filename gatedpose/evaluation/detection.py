@@ -22,17 +22,11 @@ OVERLAP = 0.5  # intersection over union from which on a box is that of a person
 
 @dataclass(frozen=True)
 class Detections:
-    """All boxes found in many pictures, the surest first, and what they are worth.
+    """All boxes found in many pictures, the surest first, and what they are worth."""
 
-    Attributes:
-        scores: (D,), falling.
-        hits: (D,) bool, whether each is the box of a person who was not yet found.
-        people: Number of people that there are.
-    """
-
-    scores: Tensor
-    hits: Tensor
-    people: int
+    scores: Tensor  # (D,), falling
+    hits: Tensor  # (D,) bool, whether each is the box of a person who was not yet found
+    people: int  # that there are
 
     @property
     def precision(self) -> Tensor:

@@ -26,21 +26,13 @@ NETWORKS: dict[type[Config], Callable[..., HeatmapNetwork]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A named network of the zoo.
+    """A named network of the zoo."""
 
-    Attributes:
-        name: Name, without tag.
-        config: Its sizes and choices.
-        paper: The place it is published at; a table or section is Bulat et al.'s.
-        paper_params: Parameters printed there, in millions; None if it gives none.
-        paper_gmacs: Multiply-accumulates printed there ("FLOPs"), in billions; None if none.
-    """
-
-    name: str
+    name: str  # without tag
     config: Config
-    paper: str
-    paper_params: float | None = None
-    paper_gmacs: float | None = None
+    paper: str  # where it is published; a table or section is Bulat et al.'s
+    paper_params: float | None = None  # printed there, in millions
+    paper_gmacs: float | None = None  # printed there ("FLOPs"), in billions
 
     def build(self, **changes: Any) -> HeatmapNetwork:
         """A freshly initialised network, some fields of whose configuration are changed."""

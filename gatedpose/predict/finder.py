@@ -32,16 +32,11 @@ class BoxChance:
 
     Small boxes are less often right than large ones of the same peak. The packaged finder's numbers
     are a logistic regression on human-val (`python examples/fit_box_chance.py`).
-
-    Attributes:
-        bias: Log-odds of a box as large as the picture, of a peak of one half.
-        peak: Times the peak's log-odds, above 0.
-        share: Times the logarithm of the box's share of the picture's area.
     """
 
-    bias: float = 2.796
-    peak: float = 2.553
-    share: float = 0.503
+    bias: float = 2.796  # log-odds of a box as large as the picture, of a peak of one half
+    peak: float = 2.553  # times the peak's log-odds, above 0
+    share: float = 0.503  # times the logarithm of the box's share of the picture's area
 
     def __call__(self, peaks: Tensor, boxes: Tensor, area: float) -> Tensor:
         """Chances (N,) of boxes (N, 4) in a picture of that area, in pixels."""

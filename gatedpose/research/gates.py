@@ -24,18 +24,11 @@ SAMPLES = 4096  # values kept of a feature map
 
 @dataclass(frozen=True)
 class BlockGates:
-    """The learnt factors of one block.
+    """The learnt factors of one block."""
 
-    Attributes:
-        name: Of the module.
-        alpha: (C,) float32, or (1,) for a scalar gate.
-        projected: Whether the shortcut is a convolution, which could do the scaling by itself, and
-            not the block's input as it comes.
-    """
-
-    name: str
-    alpha: Tensor
-    projected: bool
+    name: str  # of the module
+    alpha: Tensor  # (C,) float32, or (1,) for a scalar gate
+    projected: bool  # whether the shortcut is a convolution, and not the block's input itself
 
     def facts(self) -> dict[str, float | str]:
         """Name, number, mean, spread and quartiles of the factors, and how many are near zero."""
@@ -55,21 +48,13 @@ class BlockGates:
 
 @dataclass(frozen=True)
 class BlockFeatures:
-    """Values of one block's feature maps at the same places; as many of each.
-
-    Attributes:
-        name: Of the block.
-        shortcut: What comes in over the skip connection, before the gate.
-        gated: The same after the gate.
-        learnt: What the block's convolutions give.
-        total: The sum of the last two, which is the block's output.
-    """
+    """Values of one block's feature maps at the same places; as many of each."""
 
     name: str
-    shortcut: Tensor
-    gated: Tensor
-    learnt: Tensor
-    total: Tensor
+    shortcut: Tensor  # what comes in over the skip connection, before the gate
+    gated: Tensor  # the same after the gate
+    learnt: Tensor  # what the block's convolutions give
+    total: Tensor  # the sum of the last two: the block's output
 
     def facts(self) -> dict[str, float | str]:
         """Standard deviations, and how alike the block's own features and its output are."""

@@ -15,11 +15,10 @@ from gatedpose.errors import InputError
 class Rule:
     """When a label counts as wrong. Distances are shares of the longer side of the person's box.
 
-    Attributes:
-        better: Left and right are exchanged where that brings a person's labels nearer to every
-            network's prediction by this on average, a distance beyond `far` counting as `far`.
-        far: A joint is dropped if it then still lies farther than this from every prediction.
-        sure: It is dropped only if all predictions have this confidence; no joint is if None.
+    Left and right are exchanged where that brings a person's labels nearer to every network's
+    prediction by `better` on average, a distance beyond `far` counting as `far`. A joint is dropped
+    if it then still lies farther than `far` from every prediction, and all have the confidence
+    `sure`; no joint is if that is None.
     """
 
     better: float = 0.08

@@ -21,25 +21,15 @@ FIXED_BATCH = 4  # while size and stacks change
 
 @dataclass(frozen=True)
 class Scaling:
-    """Times along one axis, and the straight line that fits them best.
-
-    Attributes:
-        model: Name of the network.
-        how: Dtype, and whether it is compiled.
-        axis: "images in a batch", "pixels of an image" or "stacks".
-        values: Along the axis.
-        milliseconds: A batch takes, median.
-        line: (milliseconds a unit, milliseconds at 0), of least relative squares.
-        deviation: Largest distance of a time from the line, in relation to the line.
-    """
+    """Times along one axis, and the straight line that fits them best."""
 
     model: str
-    how: str
-    axis: str
+    how: str  # dtype, and whether it is compiled
+    axis: str  # "images in a batch", "pixels of an image" or "stacks"
     values: tuple[int, ...]
-    milliseconds: tuple[float, ...]
-    line: tuple[float, float]
-    deviation: float
+    milliseconds: tuple[float, ...]  # of a batch, median
+    line: tuple[float, float]  # (milliseconds a unit, milliseconds at 0), of least relative squares
+    deviation: float  # largest distance of a time from the line, in relation to the line
 
 
 def measure_scaling(

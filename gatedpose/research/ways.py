@@ -56,22 +56,16 @@ ENGINES: dict[Mode, tuple[Choice, Precision | Literal["auto"]]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """A function from images to heatmaps, and how it computes them.
-
-    Attributes:
-        start: Seconds from the network, or the file made of it, to the first batch's heatmaps.
-        dtype: That it computes in; None in eight bits and of files, whose time is compared with no
-            roofline.
-        how: Precision, and whether it is compiled.
-    """
+    """A function from images to heatmaps, and how it computes them."""
 
     model: str
     mode: Mode
     network: nn.Module
     run: Run
-    start: float
+    start: float  # seconds from the network, or the file made of it, to the first batch
+    # None where no roofline is told: in eight bits and of files.
     dtype: torch.dtype | None = torch.float32
-    how: str = "float32"
+    how: str = "float32"  # precision, and whether it is compiled
 
 
 def can_run(name: str, mode: Mode) -> bool:
