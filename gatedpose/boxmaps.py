@@ -44,15 +44,10 @@ def cell_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]
 
 
 def encode_boxes(boxes: Tensor, size: tuple[int, int], known: Tensor) -> BoxTargets:
-    """Targets for boxes.
+    """Targets of maps (h, w) for boxes (B, M, 4) in pixels, NaN for none, whose centres are inside.
 
-    Args:
-        boxes: (B, M, 4) in pixels; NaN for no box. Centres must lie inside the picture.
-        size: (h, w) of the maps, in cells.
-        known: (B, h, w), see `BoxTargets`; the centres of boxes are known, whatever it says.
-
-    Returns:
-        The targets. A cell belongs to the box whose Gaussian is highest there.
+    `known` (B, h, w) is as in `BoxTargets`, but the centres of boxes are known, whatever it says. A
+    cell belongs to the box whose Gaussian is highest there.
     """
     there = ~boxes.isnan().any(dim=-1)  # (B, M)
     filled = boxes.nan_to_num(0.0)
@@ -140,10 +135,7 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def surest(boxes: Tensor, scores: Tensor) -> list[int]:
-    """Which boxes no surer one that is kept overlaps by more than half, the surest first.
-
-    It is torchvision's `nms`, see `overlaps`.
-    """
+    """Which boxes no surer one that is kept overlaps by more than half: torchvision's `nms`."""
     order = scores.argsort(descending=True, stable=True)
     over = (overlaps(boxes[order], boxes[order]) > OVERLAP).tolist()
     kept: list[int] = []

@@ -96,9 +96,8 @@ def augment(
     rank: int = 0,
     world: int = 1,
 ) -> Batch:
-    """Network inputs of `size` (height, width) of B people, changed at random.
+    """Network inputs of `size` (height, width) of B people, changed at random, on their device.
 
-    The crops are on the device of the training, and so is the batch; the generator is on the CPU.
     All processes of a `world` draw for the whole batch and take their share of it by their `rank`,
     so that what happens to a person does not depend on the number of processes.
     """

@@ -23,12 +23,7 @@ CROP = 224  # pixels, of the contact sheet's pictures
 def check_people(samples: Sequence[Sample], progress: bool = True) -> dict[str, Any]:
     """Reads every image of a split, sees whether every box lies in its image, and counts.
 
-    Returns:
-        "people", "images", how often each joint is "labelled", by name, "flip_pairs" of names, and
-        the "doubts" of `gatedpose.data.agreement`.
-
-    Raises:
-        DatasetError: For images that cannot be read and boxes that lie outside; five are named.
+    DatasetError names five of the images that cannot be read and boxes that lie outside.
     """
     images = dict.fromkeys(sample.image for sample in samples)
     bar = tqdm(images, "reading", unit="image", disable=not progress)

@@ -42,11 +42,7 @@ class Corrections:
 
 
 def load_corrections(name: str | Path) -> Corrections:
-    """Reads what `Corrections.save` wrote, or "lspet", the packaged corrections of LSP-extended.
-
-    Raises:
-        DatasetError: For a file that is not such.
-    """
+    """What `Corrections.save` wrote, or "lspet", the packaged corrections; DatasetError if none."""
     path = LSPET if str(name) == "lspet" else Path(name)
     try:
         return from_json(Corrections, read_json(path), str(path))
@@ -55,11 +51,7 @@ def load_corrections(name: str | Path) -> Corrections:
 
 
 def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Crops:
-    """Crops with their labels corrected; people without corrections stay as they are.
-
-    Raises:
-        DatasetError: If the corrections are of other people or joints altogether.
-    """
+    """Crops with their labels corrected; DatasetError if none of the people or a joint is known."""
     named = corrections.names
     place: dict[str, list[int]] = defaultdict(list)
     for i, name in enumerate(crops.ids):

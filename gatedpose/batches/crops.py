@@ -52,8 +52,7 @@ class Crops(Packed):
     def with_joints(self, groups: Groups) -> "Crops":
         """The same people with means of their joints, see `gatedpose.data.joints`.
 
-        A joint is labelled, or absent, where all that it is the mean of are; neither where it is
-        the mean of none.
+        A joint is labelled, or absent, where all that it is the mean of are, and these are any.
         """
         if groups == tuple((joint,) for joint in range(self.labelled.shape[1])):
             return self
@@ -66,8 +65,7 @@ class Crops(Packed):
     def shrunk(self, size: int) -> "Crops":
         """Halved as often as an input of `size` pixels allows without losing detail.
 
-        Coarse training then neither reads nor aliases pixels that it has no use for. JPEG files are
-        decoded at an eighth at least.
+        JPEG files are decoded at an eighth at least.
         """
         halvings = math.log2(self.images.shape[-1] * CROP_MARGIN / (PACK_MARGIN * size))
         factor = 2 ** min(max(0, math.floor(halvings)), 3)
@@ -87,11 +85,7 @@ class Crops(Packed):
 
 
 def cut(sample: Sample, size: int, margin: float = PACK_MARGIN) -> tuple[Tensor, Tensor]:
-    """One person out of their image: the crop (3, size, size) uint8 and the joints (K, 2) in it.
-
-    Raises:
-        DatasetError: For a box of less than a pixel, or of more than a million.
-    """
+    """One person out of their image: the crop (3, size, size) uint8 and the joints (K, 2) in it."""
     if not SMALLEST <= (side := (sample.box[2:] - sample.box[:2]).max()) <= FARTHEST:
         raise DatasetError(
             f"{sample.id}: a box of {side:g} pixels, {sample.box.tolist()}, no person's"
@@ -111,22 +105,12 @@ def coded(sample: Sample, size: int, quality: int = QUALITY) -> Crops:
 
 
 def pack(samples: list[Sample], size: int = PACK_SIZE) -> Crops:
-    """Cuts every person out of their image; shows a progress bar.
-
-    Raises:
-        ImageError: For images that cannot be read, once all were tried; nothing is skipped.
-    """
+    """Cuts every person out of their image; see `pack_each`."""
     return pack_each(samples, lambda sample: coded(sample, size), "packing crops", "person")
 
 
 def packed(samples: list[Sample], path: Path) -> Crops:
-    """The crops in `path`, made from `samples` first if the file is not there.
-
-    Raises:
-        DatasetError: If the file was packed from other people, or other annotations of them, or
-            from pictures of other files, or is damaged.
-        ImageError: See `pack`.
-    """
+    """The crops in `path`, made from `samples` first if the file is not there; see `read_pack`."""
     about = {"annotations": digest(samples), "pictures": _bytes_of(samples)}
     tensors = kept(path, about, lambda: pack(samples).tensors())
     return Crops.of(tensors, ids=tuple(sample.id for sample in samples))
@@ -142,10 +126,7 @@ def digest(samples: Sequence[Sample], size: int = PACK_SIZE, quality: int = QUAL
 
 
 def _bytes_of(samples: Sequence[Sample]) -> str:
-    """Of the lengths of the pictures' files, which tell turned or resized ones from those before.
-
-    A missing one is left to who reads it.
-    """
+    """Of the lengths of the pictures' files, which tell changed ones from those before."""
     images = [sample.image for sample in samples]
     sizes = {image: image.stat().st_size for image in {*images} if image.is_file()}
     return hashlib.sha256(to_json([sizes.get(image) for image in images]).encode()).hexdigest()
@@ -157,8 +138,7 @@ def batches(
     """Endless random batches of indices (B,), the same whenever they are asked for again.
 
     `weights` (N,) say how often each person is drawn, in relation to the others; `start` is the
-    step to start from, for a resumed training; of a `world` of processes this one has the number
-    `rank`.
+    step to start from; of a `world` of processes this one has the number `rank`.
     """
     step = start
     while True:

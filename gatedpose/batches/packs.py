@@ -105,11 +105,7 @@ class Packed:
 
     @staticmethod
     def join(parts: Sequence[P]) -> P:
-        """All pictures of several, in their order.
-
-        Raises:
-            DatasetError: If the pictures have unlike sizes.
-        """
+        """All pictures of several, in their order; DatasetError if they have unlike sizes."""
         if len(parts) == 1:  # most often: nothing of these gigabytes is copied
             return parts[0]
         if len(sizes := {part.images.shape[-1] for part in parts}) > 1:
@@ -150,11 +146,7 @@ def _joined(parts: list[Any]) -> Any:
 
 
 def pack_each(items: Sequence[T], read: Callable[[T], P], what: str, unit: str) -> P:
-    """What `read` gives of all items, joined; shows a progress bar.
-
-    Raises:
-        ImageError: For images that cannot be read, once all were tried; five are named.
-    """
+    """What `read` gives of all items, joined; ImageError names five that could not be read."""
     parts: list[P] = []
     wrong: dict[str, None] = {}
     for item in tqdm(items, what, unit=unit):
@@ -174,11 +166,7 @@ def write_pack(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tenso
 
 
 def read_pack(path: Path, right: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `write_pack` was given; the file is mapped into memory, not copied.
-
-    Raises:
-        DatasetError: If the file is damaged, or not made of what is `right`.
-    """
+    """What `write_pack` was given, mapped into memory; DatasetError if damaged or not `right`."""
     try:
         with safe_open(path, framework="pt") as file:
             told = (file.metadata() or {})["about"]

@@ -140,12 +140,7 @@ class Pictures(Packed):
 
     @classmethod
     def pack(cls, labelled: Sequence[Labelled], complete: bool, stretched: bool) -> "Pictures":
-        """Reads and shrinks pictures; shows a progress bar.
-
-        Raises:
-            DatasetError: For no picture at all.
-            ImageError: For files that are no pictures, once all were tried.
-        """
+        """Reads and shrinks pictures; see `pack_each`."""
         if not labelled:
             raise DatasetError("there are no pictures to pack")
 
@@ -176,11 +171,7 @@ class Pictures(Packed):
     def packed(
         cls, labelled: Sequence[Labelled], complete: bool, stretched: bool, path: Path
     ) -> "Pictures":
-        """The pictures in `path`, packed first if the file is not there; see `pack`.
-
-        Raises:
-            DatasetError: If the file was packed from other pictures or boxes, or is damaged.
-        """
+        """The pictures in `path`, packed first if the file is not there; see `read_pack`."""
 
         def make() -> dict[str, Tensor]:
             made = cls.pack(labelled, complete, stretched)

@@ -42,18 +42,10 @@ def pack_shards(
         samples: People of one split, of the same joints.
         dataset: Its name, for messages.
         split: What the files are named after.
-        folder: Where to write; made if it is not there.
+        folder: Where to write; made if it is not there. DatasetError if it holds the split.
         size: Side P of the crops in pixels.
         quality: Of the JPEG files, to 100.
         shard_bytes: What no shard exceeds, unless a single person does.
-
-    Returns:
-        The files.
-
-    Raises:
-        DatasetError: For a folder that holds such files already.
-        ImageError: For an image that cannot be read; nothing is skipped.
-        OSError: For a file that cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,19 +99,11 @@ def holds_shards(folder: str | Path) -> bool:
 
 
 def load_shards(folder: str | Path, split: str, dataset: str) -> tuple[Crops, Skeleton]:
-    """Reads a packed split; its pictures stay coded, in files that are mapped into memory.
-
-    Args:
-        folder: Where `pack_shards` has put it.
-        split: "train" or "val", for example.
-        dataset: What they must have been packed from.
-
-    Returns:
-        The crops, and the joints that their keypoints are of.
+    """Reads a packed split, and the joints that its keypoints are of; pictures stay in their files.
 
     Raises:
         DatasetError: For a split that is not there, or files that are missing, damaged, altered, of
-            another packing or of another format: the message names the file and what is wrong.
+            another dataset, packing or format: the message names the file and what is wrong.
     """
     right = {"format": FORMAT, "version": VERSION, "margin": PACK_MARGIN}
     parts: list[Crops] = []
