@@ -17,11 +17,7 @@ CLOSE = 0.02  # of a side: a box may reach so far out of the picture
 
 
 def require_pictures(folder: Path, people: Sequence[Sample]) -> None:
-    """Sees that a folder holds people's pictures, and logs what speaks against the labels.
-
-    Raises:
-        DatasetError: For pictures that are missing, or see `examine`.
-    """
+    """Sees that a folder holds people's pictures, and logs what speaks against the labels."""
     require_images(folder, people)
     for doubt in examine(people, *headers_of(person.image for person in people)):
         LOG.warning(doubt)
@@ -30,12 +26,7 @@ def require_pictures(folder: Path, people: Sequence[Sample]) -> None:
 def examine(
     people: Sequence[Sample], headers: Mapping[Path, Header], wrong: Sequence[str]
 ) -> list[str]:
-    """The `doubts` about labels.
-
-    Raises:
-        DatasetError: For boxes that lie outside of their picture, and what else is `wrong`; five
-            are named.
-    """
+    """The `doubts`; DatasetError for boxes outside of pictures, and what else is `wrong`."""
     misplaced = []
     for person in (one for one in people if one.image in headers):
         header = headers[person.image]
@@ -50,10 +41,7 @@ def examine(
 
 
 def check_pictures(people: Sequence[Sample]) -> None:
-    """Reads the headers of all pictures and logs what speaks against the labels.
-
-    Pictures that cannot be read are left to those who read them.
-    """
+    """Logs the `doubts`; pictures that cannot be read are left to those who read them."""
     for doubt in doubts(people, headers_of(person.image for person in people)[0]):
         LOG.warning(doubt)
 
@@ -72,16 +60,9 @@ def headers_of(
 
 
 def doubts(samples: Sequence[Sample], headers: Mapping[Path, Header]) -> list[str]:
-    """What speaks against labels, with counts, the first example and the likely cause.
+    """What speaks against labels, a text a kind: counts, the first example and the likely cause.
 
-    Args:
-        samples: Of people.
-        headers: Sizes of pictures; people of others are not looked at.
-
-    Returns:
-        One text for each kind of doubt: sizes of pictures that the dataset has otherwise, joints
-        far outside of their picture, within a pixel, at 0, 0 or far from their box, boxes that look
-        like two corners.
+    Labels of pictures without a header are not looked at.
     """
     people = [sample for sample in samples if sample.image in headers]
     texts = _unlike_sizes(people, headers)

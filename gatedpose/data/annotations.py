@@ -15,12 +15,7 @@ LONGEST_NAME = 255  # bytes of a file's, on all usual file systems
 
 
 def load_mat(file: Path, name: str, **options: Any) -> Any:
-    """The variable `name` of a MATLAB file, through `scipy.io.loadmat` with `options`.
-
-    Raises:
-        DatasetError: For a file that is missing, damaged or without the variable.
-        ImportError: Without SciPy.
-    """
+    """The variable `name` of a MATLAB file, through `scipy.io.loadmat` with `options`."""
     scipy = require("scipy.io", f"reading {file.name} needs SciPy", "gatedpose[train]")
     try:
         return scipy.loadmat(file, **options)[name]
@@ -111,11 +106,7 @@ class Row:
 
 
 def rows(file: Path, name: str, entries: Any) -> list[Row]:
-    """Rows of a list of JSON objects, which messages call "name[0]" and so on.
-
-    Raises:
-        DatasetError: If it is no list of objects.
-    """
+    """Rows of a list of JSON objects, which messages call "name[0]" and so on."""
     if not isinstance(entries, list):
         kind = type(entries).__name__
         raise DatasetError(f"{file}: '{name}' must be a list of objects, got {kind}")

@@ -42,11 +42,7 @@ def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
         check_images: Whether the images must be there.
 
     Returns:
-        People in the order of the file; see `read_coco_json`.
-
-    Raises:
-        DatasetError: For an unknown split, missing files, or a row that is wrong: the message names
-            file, row and field.
+        People in the order of the file; see `read_people`.
     """
     check_split("coco", split, ("train", "val"))
     images = Path(folder) / f"{split}2017"
@@ -62,10 +58,9 @@ def annotations_file(folder: str | Path, split: str) -> Path:
 
 
 def read_coco_json(file: Path, images: Path) -> list[Sample]:
-    """Reads a file of people with COCO's 17 joints, such as person_keypoints_val2017.json.
+    """People with COCO's 17 joints of a file such as person_keypoints_val2017.json.
 
-    The folder of the images is not looked at. Ids are "coco/image id/annotation id"; see
-    `read_people`.
+    Ids are "coco/image id/annotation id"; the folder of the images is not looked at.
     """
     table = load_table(file)
     categories = joint_categories(table)
@@ -83,10 +78,7 @@ def read_people(
 
     Crowds, and people without a labelled joint, are left out. Who has no box, or one without area,
     gets the tight box of the labelled joints, or is left out if there is but one of these. The log
-    says in one line how many of each.
-
-    Raises:
-        DatasetError: For a row that is wrong, or if nobody is left.
+    counts both. DatasetError if nobody is left.
     """
     tally, people = Tally(), []
     wanted = {row.values["id"] for row in categories}

@@ -41,16 +41,10 @@ class Table:
 
 
 def load_table(file: Path, folders: Sequence[Path] = ()) -> Table:
-    """Reads a table.
+    """Reads a table, whose pictures may be in some folders.
 
-    Args:
-        file: Where it is.
-        folders: That its pictures may be in. A picture that is in none of them is looked for there
-            by its bare name, which programs write encoded or behind folders of their own.
-
-    Raises:
-        DatasetError: For an unreadable file, a missing list or key, an id that occurs twice, or an
-            annotation of an unknown image.
+    A picture that is in none of them is looked for there by its bare name, which programs write
+    encoded or behind folders of their own.
     """
     return as_table(file, read_json(file), folders)
 
@@ -76,11 +70,7 @@ def as_table(file: Path, content: Any, folders: Sequence[Path] = ()) -> Table:
 
 
 def by_id(entries: list[Row]) -> dict[int | str, Row]:
-    """Rows by their ids.
-
-    Raises:
-        DatasetError: If one has none, or that of another.
-    """
+    """Rows by their ids, one each."""
     found: dict[int | str, Row] = {}
     for row in entries:
         if (number := row.identity()) in found:
@@ -90,11 +80,7 @@ def by_id(entries: list[Row]) -> dict[int | str, Row]:
 
 
 def known_id(row: Row, key: str, kind: str, known: Collection[Any]) -> int | str:
-    """Which of the known ids a field means.
-
-    Raises:
-        DatasetError: If it means none.
-    """
+    """Which of the known ids a field means."""
     if (meant := matching_id(row.get(key), known)) is None:
         raise row.error(key, f"{row.get(key)!r:.80} is the id of none of the {kind}")
     return meant
@@ -121,11 +107,7 @@ def picture_size(image: Row) -> tuple[float, float] | None:
 
 
 def joint_names(category: Row) -> tuple[str, ...]:
-    """The joints of a category.
-
-    Raises:
-        DatasetError: If it has none.
-    """
+    """The joints of a category."""
     names = category.get("keypoints")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise category.error("keypoints", f"must be a list of joint names, got {names!r:.80}")
@@ -137,9 +119,6 @@ def joint_categories(table: Table) -> list[Row]:
 
     Programs also list categories without joints: of boxes, or roots of others. Of several with
     unlike joints the one called "person" is read, else the first that anything is annotated of.
-
-    Raises:
-        DatasetError: If no category has joints.
     """
     if not table.categories:
         raise DatasetError(f"{table.file}: 'categories' is empty; one must name the keypoints")
@@ -161,9 +140,6 @@ def joint_numbers(row: Row, joints: int) -> npt.NDArray[np.float64]:
     """The field "keypoints" as x, y and visibility of each joint, (K, 3).
 
     Triples may be lists of their own, and what is not labelled have null or NaN as place.
-
-    Raises:
-        DatasetError: If it is something else.
     """
     flat = row.get("keypoints")
     if isinstance(flat, list) and all(isinstance(part, list) for part in flat):
@@ -202,11 +178,7 @@ class Tally:
 
 
 def is_crowd(row: Row) -> bool:
-    """The field "iscrowd", which programs write as number, boolean or text, or leave out.
-
-    Raises:
-        DatasetError: If it is something else.
-    """
+    """The field "iscrowd", which programs write as number, boolean or text, or leave out."""
     text = str(row.values.get("iscrowd", 0)).strip().lower()
     if text not in (*NO, *YES):
         raise row.error("iscrowd", f"must be 0 or 1, got {row.values['iscrowd']!r:.80}")
@@ -214,11 +186,7 @@ def is_crowd(row: Row) -> bool:
 
 
 def given_box(row: Row) -> npt.NDArray[np.float64] | None:
-    """The field "bbox" as (x0, y0, x1, y1); None if it is missing, empty or without area.
-
-    Raises:
-        DatasetError: If it is something else than four numbers, or of negative size.
-    """
+    """The field "bbox" as (x0, y0, x1, y1); None if it is missing, empty or without area."""
     if not row.values.get("bbox"):
         return None
     x, y, width, height = row.numbers("bbox", (4,)).tolist()

@@ -36,13 +36,8 @@ Groups = tuple[tuple[int, ...], ...]
 def joint_groups(source: Skeleton, target: Skeleton, *, partly: bool = False) -> Groups:
     """For each joint of `target` the indices of the joints of `source` whose mean it is.
 
-    Args:
-        source: The joints that there are.
-        target: The joints to be had.
-        partly: Whether `source` may lack some, but not all, of them; their groups are empty.
-
-    Raises:
-        ValueError: For a joint of `target` that `source` has neither itself nor by a stand-in.
+    With `partly`, `source` may lack some, but not all, of them: their groups are empty. Else
+    InputError names what is lacking.
     """
     same = same_joints(target.joints, source.joints)
     groups: list[tuple[int, ...]] = []
@@ -79,12 +74,7 @@ def unlike(one: Skeleton, other: Skeleton) -> str:
 
 
 def check_known(source: Skeleton, target: Skeleton) -> None:
-    """Sees that joints of `source` that `target` lacks are at least joints that are known.
-
-    Raises:
-        ValueError: For a name that no dataset known here has, a misspelt one for example: its
-            labels would be lost.
-    """
+    """InputError for a joint that `target` lacks and no dataset has: misspelt, it would be lost."""
     known = {plain_name(n) for skeleton in (target, *SKELETONS.values()) for n in skeleton.joints}
     for name in source.joints:
         if plain_name(name) not in known:
@@ -123,12 +113,10 @@ def in_order(known: Skeleton, joints: Sequence[str]) -> Skeleton | None:
 def join_skeletons(skeletons: Sequence[Skeleton]) -> Skeleton:
     """All joints of several datasets by name, in the order in which they first come.
 
-    One that holds all the others' joints is taken as it is, with its limbs. A joint that they
-    write differently, see `same_joints`, is written plainly if any does, else as the first does.
-
-    Raises:
-        ValueError: If one shares no joint with the others, two disagree about flip pairs, or two
-            names that are not the same differ by case, spaces or signs alone.
+    One that holds all the others' joints is taken as it is, with its limbs. A joint that they write
+    differently, see `same_joints`, is written plainly if any does, else as the first does.
+    InputError if one shares no joint with the others, two disagree about flip pairs, or two names
+    that are not the same differ by case, spaces or signs alone.
     """
     skeletons = _written_alike(skeletons)
     for i, skeleton in enumerate(skeletons):
@@ -191,13 +179,10 @@ def _named_flips(skeleton: Skeleton, among: set[str] | None = None) -> set[froze
 
 
 def guess_flip_pairs(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of joints whose names differ by the side alone.
+    """Index pairs (right, left) of joints whose names differ by the side alone.
 
     The side is left or right anywhere in the name, or l or r in its place, whatever the case and
     the signs between words. A joint with two possible partners gets none.
-
-    Returns:
-        Index pairs (right, left).
 
     >>> guess_flip_pairs(["nose", "left_eye", "right_eye", "paw.R", "paw.L"])
     ((2, 1), (3, 4))

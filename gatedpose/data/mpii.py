@@ -82,10 +82,7 @@ def mpii(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
 
 
 def read_mat(file: Path, split: str, images: Path) -> list[Sample]:
-    """Reads the annotated people of a split, each with their head box, from the official release.
-
-    The folder of the images is not looked at; see `mpii`.
-    """
+    """The annotated people of a split, each with their head box, from the official release."""
     release = load_mat(file, "RELEASE", struct_as_record=False, squeeze_me=True)
     annolist = _structs(getattr(release, "annolist", None))
     in_train = np.atleast_1d(getattr(release, "img_train", ()))
@@ -110,10 +107,7 @@ def read_mat(file: Path, split: str, images: Path) -> list[Sample]:
 
 
 def read_hourglass_json(file: Path, split: str, images: Path) -> list[Sample]:
-    """Reads the json of the hourglass and CPM line: objpos, scale_provided, joint_self and so on.
-
-    It is a list or {"root": list}. The folder of the images is not looked at; see `mpii`.
-    """
+    """The json of the hourglass and CPM line, a list or {"root": list}."""
     data = read_json(file)
     entries = rows(file, "entry", data.get("root") if isinstance(data, dict) else data)
     # CPM's own file counts people beside a validation person as training, later ones lack them.
@@ -138,11 +132,10 @@ def read_hourglass_json(file: Path, split: str, images: Path) -> list[Sample]:
 
 
 def read_hrnet_json(file: Path, images: Path) -> list[Sample]:
-    """Reads HRNet's train.json or valid.json: center, scale, joints, joints_vis, image.
+    """HRNet's train.json or valid.json: center, scale, joints, joints_vis, image.
 
     The file does not know a person's number in the image; people are numbered in its order, which
     gives most people the number of the other formats (all but 52 in training, 1,076 in validation).
-    The folder of the images is not looked at; see `mpii`.
     """
     people = []
     seen: dict[str, int] = {}

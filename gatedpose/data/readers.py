@@ -25,11 +25,7 @@ READERS: dict[str, Callable[..., list[Sample]]] = {
 
 
 def splits_of(name: str, folder: str | Path) -> tuple[str, ...]:
-    """The splits that a look at a dataset is meant for, if it is not said.
-
-    Returns:
-        "train" and "val"; of own data that has neither, all that are there.
-    """
+    """The splits to look at: "train" and "val", or all there are of own data that has neither."""
     there = splits_in(folder) if name.partition(":")[0] == "own" else ()
     usual = {"train", "val", "valid", "validation"} & {split.lower() for split in there}
     return there if there and not usual else ("train", "val")
@@ -73,8 +69,8 @@ def lends_validation(name: str, folder: str | Path) -> bool:
 def apart(name: str, folder: str | Path, train: list[Sample], val: list[Sample]) -> list[Sample]:
     """The people of "train" to learn from, beside those of "val" of the same dataset.
 
-    Own data without a table for "val" has them in "train", too: they are left out. Where tables
-    share pictures, or hold copies of them, all stay, and the log says so.
+    Own data without a table for "val" lends it some, who are left out. Where tables share pictures,
+    or hold copies of them, all stay, and the log says so.
     """
     if lends_validation(name, folder):
         held = {sample.image for sample in val}

@@ -58,11 +58,7 @@ def check_split(where: object, split: str, splits: Iterable[str]) -> None:
 def require_images(
     folder: Path, people: Iterable[Sample], known: Collection[str] | None = None
 ) -> None:
-    """Raises DatasetError unless a folder holds people's pictures and no unknown files.
-
-    `known` are all that may be there, but for hidden files; anything if None. The message has the
-    first five by name.
-    """
+    """Sees that a folder holds people's pictures and, if all `known` files are told, no others."""
     needed = {person.image.relative_to(folder).as_posix() for person in people}
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: the images belong into it")

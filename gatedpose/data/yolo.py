@@ -27,9 +27,6 @@ def yolo_splits(file: Path) -> dict[str, Path]:
 
     They are looked for from "path", from the file's folder, and without the ".." that Roboflow
     writes before them.
-
-    Raises:
-        DatasetError: If a split is no folder.
     """
     facts = _facts(file)
     if "kpt_shape" not in facts:
@@ -51,11 +48,7 @@ def yolo_splits(file: Path) -> dict[str, Path]:
 
 
 def yolo_table(file: Path, images: Path) -> dict[str, Any]:
-    """The labels of a folder of pictures as the "images", "categories" and "annotations" of COCO.
-
-    Raises:
-        DatasetError: For what is wrong in data.yaml or a line of labels, which the message names.
-    """
+    """The labels of a folder of pictures as "images", "categories" and "annotations" of COCO."""
     facts = _facts(file)
     joints, numbers = _shape(Row(file, "the file", facts))
     names = facts.get("names") or ["object"]
