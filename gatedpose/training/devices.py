@@ -26,10 +26,8 @@ OFF = ("", "0", "false", "no", "none", "off")
 def make_accelerator(precision: Precision) -> Any:
     """The `accelerate.Accelerator` of this process.
 
-    Raises:
-        ImportError: Without accelerate, or what a training writes its log by.
-        ValueError: For fp16 where there is no GPU, several processes that accelerate would let
-            train apart, or a variable that asks for another training than the recipe.
+    InputError for fp16 where there is no GPU, several processes that accelerate would let train
+    apart, or a variable that asks for another training than the recipe.
     """
     for package in ("accelerate", "matplotlib", "tensorboard"):  # before hours of work
         require(package, f"training needs {package}", "gatedpose[train]")

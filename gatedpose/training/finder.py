@@ -58,13 +58,6 @@ def train_finder(
 
     Returns:
         Folder of the trained network, to be used as "local-dir:" model.
-
-    Raises:
-        DatasetError: For no folder, or one that is not what it should be.
-        FileExistsError: If `out` holds a training and is not to be resumed.
-        ImportError: Without accelerate, matplotlib or tensorboard.
-        InputError: For a network that is no finder, weights that it cannot start from, several
-            processes, or an `out` that another program trains into.
     """
     check_variant(name)
     check_folder(out, resume, itertools.chain(*folders.values()))

@@ -23,11 +23,8 @@ def grow(small: HeatmapNetwork, large: HeatmapNetwork) -> None:
     """Puts a trained network into a larger one of fresh weights, which is changed.
 
     In evaluation mode the stacks that both have then predict alike, and further ones as the last.
-
-    Raises:
-        TypeError: If one of the two is no `GatedHourglass`.
-        ValueError: If `large` is not larger, differs in more, or has grouped merges; and if it is
-            wider and norms are none of batch norm, or a width is 64.
+    InputError if `large` is not larger, differs in more, or has grouped merges; and if it is wider
+    and norms are none of batch norm, or a width is 64.
     """
     small, large = _pair("grow", small, large)
     old, new = small.config, large.config
@@ -51,10 +48,6 @@ def shrink(large: HeatmapNetwork, small: HeatmapNetwork) -> None:
     """Puts the first channels and stacks of a trained network into a smaller one, which is changed.
 
     The reverse of `grow`. Where the larger network has grown, little is lost.
-
-    Raises:
-        TypeError: If one of the two is no `GatedHourglass`.
-        ValueError: If `small` is not smaller, or as `grow`.
     """
     small, large = _pair("shrink", small, large)
     places, full = _places(small.config.width, large.config.width), large.state_dict()
@@ -96,8 +89,8 @@ def keep_shared_joints(
     """Gives `new` the channels of `old` for the joints that both predict, by name.
 
     `new` is the same network, for joints that are `wanted`, with fresh heads and heatmap remaps.
-    Its fresh joints tell the next stack nothing at first, so that its other channels begin where
-    `old` ended. "left_eye" and "LeftEye" are "left eye", see `same_joints`.
+    Its fresh joints tell the next stack nothing at first, so that its others begin where `old`
+    ended.
     """
     shared = same_joints(wanted, joints)
     after, before = (torch.tensor([*part], dtype=torch.long) for part in (shared, shared.values()))

@@ -31,10 +31,8 @@ def share_bar(shown: bool = True) -> "tqdm[Any]":
 class Journal:
     """Writes log.csv, curves.png, samples.png and the folder tensorboard, each when it is told.
 
-    Args:
-        out: Folder of a training.
-        step: The training's; what was noted of later steps, before a crash, is forgotten.
-        score: Column of the score on the validation data, and what curves call it.
+    What was noted of later steps than the training's, before a crash, is forgotten. `score` is the
+    column of the score on the validation data, and what curves call it.
     """
 
     def __init__(self, out: Path, step: int, score: tuple[str, str]) -> None:
@@ -70,9 +68,8 @@ class Journal:
     def look(self, row: Mapping[str, Any], sheet: Tensor | None) -> None:
         """Prints a row, adds it to the table and TensorBoard, draws curves and samples anew.
 
-        Args:
-            row: With "step", "size", "images", "loss" and the score.
-            sheet: Picture of predictions, (3, H, W) uint8, if there is one.
+        The row has "step", "size", "images", "loss" and the score; the sheet is a picture (3, H, W)
+        uint8.
         """
         row = {"time": time.strftime("%H:%M:%S"), **row}
         tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))  # above the bar

@@ -104,15 +104,10 @@ class Loop(ABC, Generic[Seen]):
         """`Averaging.calibrate` images to train on, in batches (B, 3, H, W) on the device."""
 
     def run(self) -> HeatmapNetwork:
-        """Trains to the end of the recipe.
+        """Trains to the end of the recipe; SIGTERM or Ctrl-C exit once the checkpoint is written.
 
-        Returns:
-            The network of averaged weights, the last or the best, on the CPU, in evaluation mode;
-            its input is as large as in their phase.
-
-        Raises:
-            DivergedError: If the loss is not finite; the last checkpoint is kept.
-            SystemExit: After SIGTERM or Ctrl-C, once the checkpoint is written.
+        The network of averaged weights, the last or the best, is on the CPU, in evaluation mode;
+        its input is as large as in their phase. DivergedError if the loss is not finite.
         """
         bar, journal = share_bar(self.main), Journal(self.out, self.progress.step, self.score)
         with bar, stopping() as stop, journal:
@@ -204,19 +199,14 @@ class Loop(ABC, Generic[Seen]):
     def _calibrate(self) -> None:
         """Takes the averaged network's batch norm statistics from large batches to train on.
 
-        Those that training leaves are averages over past networks and small batches. With them the
-        narrow pictures of LSP, half of which is padding, showed sure joints in the padding.
+        With the averages that training leaves, the padding of LSP's pictures showed sure joints.
         """
         if self.recipe.calibrate:
             with self.accelerator.autocast():
                 update_bn(self.inputs(), self.ema.module)
 
     def _require_finite(self) -> None:
-        """Sees that no file is replaced by weights that nothing can go on from.
-
-        A loss shows it a step later, and of weights so large that only the averaged network's
-        statistics overflow never.
-        """
+        """Sees that no file is replaced by weights that nothing can go on from."""
         networks = {"model": self.accelerator.unwrap_model(self.model), "ema": self.ema.module}
         try:
             for part, network in networks.items():

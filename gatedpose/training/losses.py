@@ -26,8 +26,7 @@ def targets(
 ) -> tuple[Tensor, Tensor]:
     """Heatmaps to learn (B, K, h, w), and which joints are labelled and inside of the input (B, K).
 
-    Keypoints are in input pixels, `sigma` of the Gaussian in cells. Maps of joints outside are
-    zero.
+    Keypoints are in input pixels, `sigma` in cells. Maps of joints outside are zero.
     """
     limit = keypoints.new_tensor((size[1] * STRIDE, size[0] * STRIDE))
     inside = labelled & ((keypoints >= 0) & (keypoints < limit)).all(dim=-1)
@@ -86,15 +85,10 @@ def heatmap_loss(
 
 
 def finder_loss(maps: Tensor, targets: BoxTargets) -> tuple[Tensor, Tensor]:
-    """Losses of the centre map and of the boxes, both averaged over the boxes of the batch.
+    """Losses of raw maps (B, 5, h, w): of centres and of boxes, averaged over the batch's boxes.
 
-    Args:
-        maps: (B, 5, h, w), raw.
-        targets: See `gatedpose.boxmaps.encode_boxes`.
-
-    Returns:
-        The focal loss of "Objects as Points", and 1 - GIoU (Rezatofighi et al., CVPR 2019) averaged
-        over the cells of each box.
+    The focal loss of "Objects as Points", and 1 - GIoU (Rezatofighi et al., CVPR 2019) averaged
+    over the cells of each box.
     """
     maps = maps.float()
     logits, truth = maps[:, 0], targets.centres

@@ -13,11 +13,7 @@ from gatedpose.training.groups import Optimisation
 
 
 def make_optimizer(recipe: Optimisation, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a model's parameters; norms, biases and gates are not decayed.
-
-    Raises:
-        InputError: For a name, or options, that timm has not.
-    """
+    """The optimiser of a model's parameters; norms, biases and gates are not decayed."""
     numbers = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, **recipe.options}
     optimizer: torch.optim.Optimizer
     try:

@@ -30,9 +30,6 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
 
     Its fields are those of `Work`, `Optimisation`, `Averaging`, `Machine`, `People`, `Teaching` and
     `Start`, in this order; see there.
-
-    Raises:
-        InputError: For unknown joints, or see `check_recipe`.
     """
 
     def __post_init__(self) -> None:
@@ -48,13 +45,9 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
         return replace(self, phases=tuple(phases))
 
     def with_field(self, text: str) -> "Recipe":
-        """The recipe with one field changed: `lr=1e-3`, `augmentation.rotation=40`.
+        """The recipe with one field changed by FIELD=VALUE: `lr=1e-3`, `augmentation.rotation=40`.
 
-        Args:
-            text: FIELD=VALUE; the value is JSON, or else taken as it stands.
-
-        Raises:
-            ValueError: For a field that is unknown (with a near match) or of another type.
+        The value is JSON, or else taken as it stands.
         """
         path, equals, written = text.partition("=")
         if not path or not equals:
@@ -216,15 +209,8 @@ def find_recipe(name: str, *takers: str) -> Recipe:
     """The recipe called `name`, or that of a .json file.
 
     A file holds fields of `Recipe`, and may name under "base" the recipe that it takes all others
-    from. The recipe.json that a training writes is such a file.
-
-    Args:
-        name: Of the recipe, or the file.
-        *takers: Files that take their fields from it.
-
-    Raises:
-        ValueError: For an unknown name (with a close match), fields that are wrong, or files that
-            take their fields from each other.
+    from. The recipe.json that a training writes is such a file. `takers` are files that take their
+    fields from this one.
     """
     if name in takers:
         raise InputError(f"{name} has itself as its base, by way of {', '.join(takers)}")

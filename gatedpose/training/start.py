@@ -19,12 +19,7 @@ CHANGES = {"grow": grow, "shrink": shrink}  # from one trained network to anothe
 
 
 def check_variant(name: str) -> None:
-    """Sees that the network to train is called by its variant, and not by weights of it.
-
-    Raises:
-        InputError: If it is not; the message says how to start from the weights.
-        UnknownModelError: For an unknown variant.
-    """
+    """Sees that the network to train is called by its variant, and not by weights of it."""
     source, place, tag = parse_name(found := find_word(name))
     if source == "local-dir":
         variant = read_config(source, place)["architecture"]
@@ -40,7 +35,7 @@ def check_variant(name: str) -> None:
 def starting_model(
     name: str, skeleton: Skeleton, init: str | None, **config: Any
 ) -> HeatmapNetwork:
-    """The network that a training starts from.
+    """The network that a training starts from, for the joints of a skeleton.
 
     Args:
         name: A variant of the zoo.
@@ -51,11 +46,6 @@ def starting_model(
             one, see `gatedpose.training.growth`. Where weights are for other joints, the channels
             of joints of the same name are kept and the others start afresh. Fresh weights if None.
         **config: Fields of the variant's configuration to change.
-
-    Raises:
-        InputError: If `init` names a model of another variant.
-        UnknownModelError: If it names none.
-        WeightsError: For weights that there are not.
     """
     count = skeleton.num_keypoints
     if init is None:

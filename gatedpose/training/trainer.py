@@ -91,8 +91,7 @@ class Trainer(Loop[Batch]):
     def learn(self, batch: Batch) -> float:
         """Gradients of a batch, part by part; returns its loss.
 
-        Parts and processes have unlike numbers of labelled joints. All divide by the same number,
-        so that a sum of their gradients is what the whole batch would give at once.
+        Parts and processes have unlike numbers of labelled joints, and all divide by the same one.
         """
         joints = self.average(batch.labelled.sum().float())
         sigma = self.recipe.phases[self.progress.phase].sigma
@@ -149,9 +148,7 @@ def watch(model: nn.Module, val: Crops, skeleton: Skeleton, size: int) -> tuple[
     """A quick look at a network in training: PCK@0.2 on crops, without flip test, and a picture.
 
     Joints other than LSP's, or LSP's without anybody's torso, are scored with the longer side of
-    the box as normaliser.
-
-    The figure of record comes from `gatedpose evaluate`, on whole images.
+    the box as normaliser. The figure of record comes from `gatedpose evaluate`, on whole images.
     """
     model.eval()
     device, preprocessing = next(model.parameters()).device, Preprocessing.of(model)
