@@ -50,18 +50,14 @@ def save_results(results: Sequence[Result], path: Path) -> None:
 
 
 def load_results(path: Path) -> list[Result]:
-    """Reads results made here or elsewhere.
-
-    Raises:
-        DatasetError: For a file that is no list of results; the message names row and field.
-    """
+    """Reads results made here or elsewhere; DatasetError names the row and field that is wrong."""
     if path.suffix.lower() != ".json":
         raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
     return _checked(path, read_json(path))
 
 
 def _checked(file: Path, results: Any) -> list[Result]:
-    """Results that pycocotools can take; raises DatasetError as `load_results`."""
+    """Results that pycocotools can take."""
     return [
         {
             "image_id": row.identity("image_id"),
@@ -123,11 +119,7 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
 
 def score_results(truth: Path, results: Sequence[Result]) -> Score:
-    """AP of results, averaged over OKS thresholds from .5 to .95, in per cent; see `oks_ap`.
-
-    People without a result lower it. The columns are those of `oks_ap`; joints have no score of
-    their own.
-    """
+    """AP of results, averaged over OKS thresholds from .5 to .95, in per cent; see `oks_ap`."""
     stats = oks_ap(truth, results)
     columns = {name: 100 * share if share >= 0 else math.nan for name, share in stats.items()}
     return Score(columns["AP"], (), columns, len(results), "OKS AP")

@@ -85,11 +85,8 @@ def any_right(found: Sequence[Found], people: Sequence[Listed]) -> float:
 def match(found: Sequence[Found], people: Sequence[Listed], least: float = 0.0) -> Detections:
     """Gives every person at most one box, the surest first, as COCO's evaluation does.
 
-    Args:
-        found: Of each picture.
-        people: Of each picture.
-        least: People lower than this share of the picture's height do not count, nor do boxes of
-            that kind that fit nobody.
+    People lower than `least`, a share of the picture's height, do not count, nor do boxes of that
+    kind that fit nobody.
     """
     scores: list[float] = []
     hits: list[bool] = []
@@ -135,9 +132,6 @@ def evaluate_finder(
         least: See `match`.
         precision: At which the recall is to be told.
         min_score: Score of boxes that count; the finder's own if None.
-
-    Returns:
-        Facts for a program to read; see `finder_text`.
     """
     finder = PersonFinder(name, min_score=LOWEST)
     found: list[Found] = []

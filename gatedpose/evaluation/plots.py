@@ -13,11 +13,7 @@ PURPLE = "#8a63d2"
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches.
-
-    Raises:
-        ImportError: Without matplotlib; names the pip command that brings it.
-    """
+    """An empty figure, in inches."""
     module = require("matplotlib.figure", "plots need matplotlib", "gatedpose[train]")
     figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
     return figure

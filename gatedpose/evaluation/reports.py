@@ -41,9 +41,6 @@ def count_variant(
 
     Every operation here costs in proportion to the image's area, so the smallest image that the
     network takes is counted, with weights that were never initialised, and multiplied.
-
-    Raises:
-        ValueError: For a size that the network cannot take.
     """
     with torch.device("meta"):
         model = variant.build()
@@ -77,9 +74,6 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
     """Scores of trained models over their parameters and over their MACs, as PNG.
 
     Of each row, see `gatedpose.catalogue`, the first weights are drawn, with panels for each split.
-
-    Raises:
-        ValueError: If none of the models has weights.
     """
     scored = [(row, next(iter(row["weights"].values()))) for row in rows if row["weights"]]
     if not scored:
@@ -132,12 +126,7 @@ def _draw_families(axes: Any, points: Sequence[tuple[float, float, str]]) -> Non
 
 
 def describe_model(name: str, size: tuple[int, int], by_module: bool = False) -> Facts:
-    """Everything known of a model: configuration, costs, modules if asked for, weights.
-
-    Raises:
-        UnknownModelError: For an unknown name or tag.
-        ValueError: For a size that the network cannot take.
-    """
+    """Everything known of a model: configuration, costs, modules if asked for, weights."""
     _, plain, tag = parse_name(name)
     if tag or plain not in BY_NAME:
         find_weights(name)  # names close matches

@@ -90,9 +90,6 @@ def compare(
 
     The first dataset's "val" split is scored, with flip test; costs are as `gatedpose list` counts
     them. `out` gets a folder for each variant, and networks.json and .png.
-
-    Raises:
-        UnknownModelError: For an unknown variant, before any training.
     """
     variants = [find_variant(name) for name in names]
     costs = {v.name: cost_facts(v, count_variant(v)) for v in variants}

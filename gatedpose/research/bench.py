@@ -92,9 +92,9 @@ def benchmark(
 ) -> Iterator[Timing]:
     """Times networks of the zoo and peers, with fresh weights, which take as long as trained ones.
 
-    All networks of a mode and batch size are timed in turn, several times, so that a change of
-    the machine's speed does not favour one. Eager ones come first: optimising one changes the
-    process, see `Timing`.
+    All networks of a mode and batch size are timed in turn, several times, so that a change of the
+    machine's speed does not favour one. Eager ones come first: optimising one changes the process,
+    see `Timing`.
 
     Args:
         names: Of the zoo, of `PEERS`, or paths of ONNX files, which may be of any network of
@@ -112,11 +112,6 @@ def benchmark(
 
     Yields:
         A `Timing` for each mode, batch size and network, in this order.
-
-    Raises:
-        UnknownModelError: For an unknown name.
-        ImportError: For a peer or runtime that is not installed.
-        ValueError: For an unknown mode, or a size that a network cannot take.
     """
     for mode, batch in itertools.product(_in_order(names, modes, device), batches):
         shape = (batch, 3, *size)

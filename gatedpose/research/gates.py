@@ -70,11 +70,7 @@ def share_near_zero(alpha: Tensor) -> float:
 
 
 def find_gates(model: nn.Module) -> list[BlockGates]:
-    """The learnt gates of a network, in the order of its modules.
-
-    Raises:
-        ValueError: If it has none.
-    """
+    """The learnt gates of a network, in the order of its modules; InputError if it has none."""
     gates = [
         BlockGates(
             name=name,
@@ -91,12 +87,7 @@ def find_gates(model: nn.Module) -> list[BlockGates]:
 
 @contextmanager
 def watch_skips(model: nn.Module) -> Iterator[dict[str, BlockFeatures]]:
-    """What goes through the blocks of a network while it runs within the block.
-
-    Yields:
-        A dict that has a `BlockFeatures` for each `SoftGatedResidual` by name after a forward pass;
-        a later pass replaces it.
-    """
+    """A dict of what goes through each `SoftGatedResidual` by name, of the last forward pass."""
     seen: dict[str, BlockFeatures] = {}
 
     def ran(name: str, block: Any, inputs: tuple[Tensor], output: Tensor) -> None:

@@ -38,9 +38,6 @@ class ViTPose(nn.Module):
     """transformers' ViTPose-B: Xu et al., NeurIPS 2022. Its own size is 256 x 192.
 
     Shape: (B, 3, 256, 192) -> (B, 1, K, 64, 48).
-
-    Raises:
-        ImportError: Without transformers; names the pip command.
     """
 
     pretrained_cfg = INPUT

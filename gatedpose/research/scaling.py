@@ -41,9 +41,6 @@ def measure_scaling(
     two in batches of 4; each point is timed for `seconds` in each of three rounds. The process
     keeps its freed memory (see `gatedpose.device`): it is the network's operations that are timed,
     not the system's zeroing of pages, which begins at some size of tensors.
-
-    Raises:
-        InputError: For a network whose number of stacks cannot be changed.
     """
     if name in PEERS or is_finder(name) or name.endswith(".onnx"):
         raise InputError(f"measure_scaling: {name} has no number of stacks to change")
