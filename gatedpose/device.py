@@ -17,10 +17,8 @@ LARGEST = 2**30  # bytes of a block that is kept: tensors of a network, but no w
 def find_device(name: "str | int | torch.device", meta: bool = False) -> "torch.device":
     """The device called `name`, seen to be there and to compute; a number is that of a GPU.
 
-    With `meta`, "meta" will do, too: shapes only, and nothing is computed.
-
-    Raises:
-        InputError: For a name that PyTorch does not know, or a device that is not there.
+    With `meta`, "meta" will do, too: shapes only, and nothing is computed. InputError if it is not
+    there.
     """
     import torch
 

@@ -99,10 +99,7 @@ def check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
 
 
 def check_flags(what: str, **flags: object) -> None:
-    """Raises InputTypeError that names the first option which is neither True nor False.
-
-    The text "false" would count as True.
-    """
+    """Raises InputTypeError for an option that is no bool: the text "false" would count as True."""
     for name, value in flags.items():
         if isinstance(value, str | bytes) or value not in (True, False):
             raise InputTypeError(f"{what}: {name} must be True or False, got {value!r:.80}")
@@ -130,10 +127,7 @@ def check_range(what: str, value: object, limits: Range, count: int | None = Non
 def check_ranges(what: str, fields: object, ranges: Mapping[str, Range]) -> None:
     """Raises InputError that names all numbers among an object's fields that are out of range.
 
-    Args:
-        what: What messages call the object.
-        fields: The object. Of a field that holds several numbers each must be in range; None is.
-        ranges: By the fields' names.
+    Of a field that holds several numbers each must be in range; None is.
     """
     wrong = []
     for name, limits in ranges.items():

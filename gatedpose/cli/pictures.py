@@ -49,8 +49,7 @@ def predict_pictures(
 
     `out` is the picture to write if a `single` one was asked for, else the folder; `keep` says
     whether results in it are kept (True) or begun anew (False); if None there may be none. `suffix`
-    is that of the drawings in a folder, with its dot; each picture's own if None. A `recursive`
-    pattern takes pictures of folders in folders, too.
+    is that of the drawings in a folder, with its dot; each picture's own if None.
     """
     folder = out or Path("poses")
     pictures = _pictures(sources, out, single, suffix, job.drawn)

@@ -190,11 +190,7 @@ def _gallery(gr: Any) -> Any:
 
 
 def serve(page: Any, host: str, port: int) -> None:
-    """Serves the page until Ctrl+C, on "127.0.0.1" for this computer only, "0.0.0.0" for all.
-
-    Raises:
-        PortError: If nothing can listen on the port, because it is in use for example.
-    """
+    """Serves the page until Ctrl+C, on "127.0.0.1" for this computer only, "0.0.0.0" for all."""
     gr = gradio()
     check_port(host, port)
     page.launch(

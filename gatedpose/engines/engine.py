@@ -49,13 +49,7 @@ class EngineNetwork(nn.Module):
     """A network that OpenVINO or onnxruntime runs on the CPU, made by `to_engine`.
 
     It can be copied and pickled, and called from several threads at once; it holds no parameters.
-
-    Args:
-        parts: The converted network.
-        engine: Which one; an attribute, too.
-        precision: What it computes in; an attribute, too.
-        shape: (B, C, H, W) of the batches that it is fastest with, `compiled_for`; it takes others.
-        digest: Of its weights; an attribute, too.
+    It is fastest with batches of `compiled_for` (B, C, H, W), and takes others.
 
     Shape: (B, C, H, W) normalised images of any float dtype -> (B, 1, K, H/4, W/4) float32.
     """

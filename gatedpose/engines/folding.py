@@ -73,9 +73,6 @@ class FoldedMerge(nn.Module):
     come before it, and a 3x3 one is a transposed 4x4 convolution of stride 2, by 4/9 of the
     products.
 
-    Args:
-        block: From 2C to C channels, its gate folded; its convolutions are taken over.
-
     Shape: skip (B, C, H, W) and decoded (B, C, H/2, W/2) -> (B, C, H, W).
     """
 

@@ -36,9 +36,8 @@ def openvino() -> Any:
 def openvino_core() -> Any:
     """OpenVINO's core, one for the life of the process.
 
-    Each core gives the thread a stack for signals to be handled on and takes it away when it goes.
-    If two go in the order they came, the second gives back the stack that the first has freed, and
-    the next signal, Ctrl-C for example, is a segmentation fault (OpenVINO 2026.4).
+    If two go in the order they came, the next signal, Ctrl-C for example, is a segmentation fault
+    (OpenVINO 2026.4): the second gives back a stack for signals that the first has freed.
     """
     return openvino().Core()
 
@@ -140,10 +139,7 @@ def cut_in_powers(prepare: Callable[[Shape], Run]) -> Run:
 def convert_onnx(
     graph: nn.Module, images: Tensor, shapes: Any, names: Sequence[str] = ("heatmaps",)
 ) -> Any:
-    """PyTorch's ONNX program of a module that gives outputs of these names.
-
-    `images` is an example of what it takes; `shapes` are as for `torch.export.export`.
-    """
+    """PyTorch's ONNX program of a module; `shapes` are as for `torch.export.export`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parts of PyTorch that its exporter still uses
         return torch.onnx.export(

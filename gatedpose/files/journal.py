@@ -23,7 +23,8 @@ def changes_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 class JsonLines:
     """A file of JSON objects, one a line, that keeps what was added when the program is killed.
 
-    It is locked while it is open: two programs cannot add to it at once.
+    It is locked while it is open: two programs cannot add to it at once. `rows` are all its
+    objects, without "made_by".
 
     Args:
         path: The folder must exist.
@@ -32,13 +33,6 @@ class JsonLines:
         made_by: What made the lines: the first one says so, under "made_by".
         keep: Whether a line that is there already still holds; the others are taken out.
         check: Whether a line has what a line needs.
-
-    Attributes:
-        rows: All objects of the file, in order, without "made_by".
-
-    Raises:
-        InputError: If a whole line of the file is no JSON object, if something else has made it,
-            or if another program has it open.
     """
 
     def __init__(

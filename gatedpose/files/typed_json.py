@@ -17,11 +17,7 @@ MOST_DIGITS = 308  # of a whole number: a float holds as large ones
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
-    """What JSON holds; a whole number of more digits than a float can have becomes infinite.
-
-    Raises:
-        JsonError: For what is no JSON, or is nested too deep.
-    """
+    """What JSON holds; a whole number of more digits than a float can have becomes infinite."""
 
     def whole(digits: str) -> int | float:
         return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
@@ -33,11 +29,7 @@ def parse_json(data: bytes | str, where: str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """What a .json or .json.gz file holds.
-
-    Raises:
-        JsonError: For a file that is missing or cut off, and as `parse_json`.
-    """
+    """What a .json or .json.gz file holds; JsonError if that is none."""
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":
@@ -52,12 +44,9 @@ def read_json(path: Path) -> Any:
 
 
 def to_json(value: Any, **options: Any) -> str:
-    """JSON of `value`, which may hold finite numbers only.
+    """JSON of `value`, which may hold finite numbers only: InputError for others.
 
     Text that is no Unicode, as names of files may be, is written as `to_text` has it.
-
-    Raises:
-        InputError: For NaN or infinity, which are no JSON.
     """
     try:
         text = json.dumps(value, allow_nan=False, **options)
@@ -92,9 +81,6 @@ def from_json(kind: type[Fields], values: Any, where: str, base: Fields | None =
         values: Object of JSON. It may leave fields out that have a default or that `base` has.
         where: Its name, for messages.
         base: What the fields that are left out are taken from.
-
-    Raises:
-        ValueError: For a field that is unknown (with a near match), missing, or of another type.
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{where} must be an object of JSON, got {values!r:.80}")

@@ -23,9 +23,6 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     fails. Its mode stays, and a symbolic link is followed. A device or a pipe is not replaced but
     written to. The suffix is kept, for those who tell formats by it. What a killed program has left
     of the same file is written over.
-
-    Raises:
-        OSError: As the system does, FileNotFoundError for a missing folder for example.
     """
     if _is_stream(path):
         with TemporaryDirectory() as folder:
@@ -115,13 +112,8 @@ def held(path: Path, text: str | None = None) -> Iterator[None]:
 def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterator[Path]:
     """Lends a new folder beside `path` to fill; afterwards that one takes the place of `path`.
 
-    Args:
-        path: Its parent must exist. A symbolic link is followed.
-        files: What an older folder may hold; it stays as it was if the writing fails.
-
-    Raises:
-        FileExistsError: See `check_replaceable`.
-        FileNotFoundError: If there is no parent.
+    A symbolic link is followed. An older folder, which may hold such `files` alone, stays as it was
+    if the writing fails.
     """
     target = target_of(path)
     part = target.with_name(f".{target.name[:100]}.part")
@@ -150,10 +142,7 @@ def whole_folder(path: str | os.PathLike[str], files: Collection[str]) -> Iterat
 
 
 def check_replaceable(path: str | os.PathLike[str], files: Collection[str]) -> None:
-    """Raises FileExistsError if `path` is there and no folder of such files alone.
-
-    What else it holds would be lost with it.
-    """
+    """Raises FileExistsError if `path` is there and no folder of such files alone."""
     target = Path(path).resolve()
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{path} is a file, not a folder to replace")

@@ -34,18 +34,12 @@ def write_repository(
         name: Trained weights, "variant.tag"; or "local-dir:run/model", a network of one's own.
         folder: Where to write; its parent must exist.
         repository: What the card calls it.
-        card: README.md to take instead of `model_card`'s.
+        card: README.md to take instead of `model_card`'s; its numbers must be those of the table.
 
     Returns:
         The folder with model.safetensors (the packaged file, byte for byte), config.json in timm's
         schema, README.md and poses.png, or people.png of a finder; of a network of one's own
         without a picture.
-
-    Raises:
-        UnknownModelError: For an unknown name.
-        FileExistsError: If the folder holds other files, which would be lost.
-        ValueError: If a card's numbers are not those of the table; one's own are not looked at.
-        WeightsError: If the weights are not here.
     """
     source, place, _ = parse_name(name)
     if source == "local-dir":
@@ -75,14 +69,7 @@ def write_repository(
 
 
 def push(folder: Path, repository: str) -> str:
-    """Uploads a folder as one commit; makes the repository ORG/NAME if it is not there.
-
-    Returns:
-        Address of the commit.
-
-    Raises:
-        WeightsError: Without a token, or if the Hub refuses; the message is huggingface_hub's.
-    """
+    """Uploads a folder as one commit, to a repository made if need be; returns its address."""
     if huggingface_hub.get_token() is None:
         raise WeightsError("push needs a token of the Hub: run `hf auth login` or set HF_TOKEN")
     api = huggingface_hub.HfApi(library_name="gatedpose", library_version=gatedpose.__version__)

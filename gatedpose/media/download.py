@@ -25,14 +25,9 @@ def file_name(url: str) -> str:
 
 
 def download(url: str) -> bytes:
-    """The bytes at an address, at most `LARGEST` and within `SECONDS`.
+    """The bytes at an address of http or https, at most `LARGEST` and within `SECONDS`.
 
-    Args:
-        url: Of http or https; redirections to another kind are refused.
-
-    Raises:
-        ImageError: For another kind of address, an answer that is no success, too many bytes, too
-            long a time, or no connection.
+    ImageError for another kind, also by redirection, no success, too many bytes or too long a time.
     """
     import httpx
 

@@ -20,10 +20,7 @@ NAMES = ("state_dict", "model_state_dict", "model", "network", "net", "module", 
 
 
 def convert_weights(source: str | Path, target: str | Path) -> dict[str, Tensor]:
-    """Writes the weights of a .pt, .pth, .bin or .ckpt file as .safetensors; returns them by name.
-
-    See `read_state_dict`.
-    """
+    """Writes `read_state_dict` of a file as .safetensors; returns the tensors by name."""
     target = Path(target)
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target} does not end in .safetensors, the format that is written")
@@ -42,9 +39,6 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     that timm's train.py keeps, an argparse.Namespace, and runs nothing of the file. What wrappers
     put before every key, DataParallel or a module of Lightning's for example, is left out; the log
     says which weights were passed over.
-
-    Raises:
-        WeightsError: If it cannot be read, or it is not plain which of its tables are the weights.
     """
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):

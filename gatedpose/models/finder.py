@@ -38,11 +38,7 @@ class FinderConfig(GatedHourglassConfig):
 
 
 class GatedFinder(GatedHourglass):
-    """Images (B, C, H, W) -> maps (B, 1, 5, H/8, W/8), raw; see `gatedpose.boxmaps`.
-
-    Args:
-        config: Sizes and choices.
-    """
+    """Images (B, C, H, W) -> maps (B, 1, 5, H/8, W/8), raw; see `gatedpose.boxmaps`."""
 
     def __init__(self, config: FinderConfig) -> None:
         super().__init__(config)
@@ -61,9 +57,6 @@ def start_from_pose(finder: GatedFinder, pose: GatedHourglass) -> None:
     """Gives a fresh finder the weights of a pose network of one stack and the same width.
 
     Of a deeper hourglass the outer levels and the innermost blocks are taken.
-
-    Raises:
-        InputError: If the pose network has another width, or is shallower.
     """
     mine, theirs = finder.config, pose.config
     alike = {"stacks": 1, "num_keypoints": BOX_CHANNELS, "in_channels": mine.in_channels}

@@ -119,13 +119,9 @@ class CloserLook:
 class FirstLook:
     """A detector of one person, made of the pose network itself; nothing else is needed.
 
-    The network takes the whole picture as a person. If it is sure of the joints, the box about them
-    is returned, for a closer look; if not, there is nobody. Of several people at most one is found.
-
-    Args:
-        predictor: Whose network looks.
-        sure: Mean score of the joints from which on there is a person; `SURE`, or with calibrated
-            weights `SURE_CALIBRATED`, if None.
+    The network takes the whole picture as a person. If the joints' mean score is `sure`, the box
+    about them is returned, for a closer look; if not, there is nobody. Of several people at most
+    one is found.
     """
 
     def __init__(self, predictor: "Predictor", sure: float | None = None) -> None:

@@ -25,11 +25,8 @@ def default_threads() -> int:
 def ahead(items: Iterator[T], room: Callable[[], int]) -> Iterator[T]:
     """The same items, drawn before they are asked for: futures whose work is to begin early.
 
-    (`Executor.map` has such a limit from Python 3.14 on.)
-
-    Args:
-        items: Drawn from the caller's thread.
-        room: How many may be drawn and not yet yielded; at least 1. Asked before each is yielded.
+    There are at most `room()` drawn and not yet yielded. (`Executor.map` has such a limit from
+    Python 3.14 on.)
     """
     drawn: deque[T] = deque()
     while True:
@@ -75,9 +72,7 @@ def begun(
 class Batches(Generic[T, Done]):
     """Runs the parts of several groups in common batches, and gives the results by group.
 
-    Args:
-        run: Does the work of at most `size` parts; as many results in the same order.
-        size: Of a batch.
+    `run` does the work of at most `size` parts; it gives as many results in the same order.
     """
 
     def __init__(self, run: Callable[[list[T]], list[Done]], size: int) -> None:
