@@ -168,10 +168,7 @@ def lsp_pck(
 
 
 def torso_lengths(
-    target: Array,
-    mask: Mask,
-    skeleton: Skeleton,
-    diagonals: Sequence[tuple[str, str]] = DIAGONALS,
+    target: Array, mask: Mask, skeleton: Skeleton, diagonals: Sequence[tuple[str, str]] = DIAGONALS
 ) -> npt.NDArray[np.float64]:
     """(N,) lengths of the first of a torso's diagonals that is labelled; NaN where none is."""
     target, lengths = np.asarray(target, dtype=float), np.full(len(target), np.nan)

@@ -18,12 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from gatedpose.errors import (
-    GatedPoseError,
-    ImageError,
-    InputTypeError,
-    check_range,
-)
+from gatedpose.errors import GatedPoseError, ImageError, InputTypeError, check_range
 from gatedpose.files.whole import write_whole
 from gatedpose.media.arrays import from_array, from_tensor
 from gatedpose.media.encoded import check_path, encoded_image

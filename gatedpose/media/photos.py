@@ -15,14 +15,7 @@ from torch import Tensor
 
 from gatedpose.errors import InputError, check_choice
 from gatedpose.media.encoded import encoded_image
-from gatedpose.media.images import (
-    ImageSource,
-    from_pil,
-    header_of,
-    opened,
-    orientation,
-    read_image,
-)
+from gatedpose.media.images import ImageSource, from_pil, header_of, opened, orientation, read_image
 
 Spare: TypeAlias = Callable[[int, int], float]
 SMALLEST = 16  # pixels, of a side that is left

@@ -14,13 +14,7 @@ from torch import Tensor, nn
 from gatedpose.catalogue import FINDERS
 from gatedpose.data.boxes import MIN_PERSON, PERSON
 from gatedpose.device import find_device
-from gatedpose.errors import (
-    UnknownModelError,
-    WeightsError,
-    check_flags,
-    check_range,
-    did_you_mean,
-)
+from gatedpose.errors import UnknownModelError, WeightsError, check_flags, check_range, did_you_mean
 from gatedpose.models.convert import read_state_dict
 from gatedpose.models.variants import list_models
 from gatedpose.models.weights import read_tensors
