@@ -33,18 +33,11 @@ P = TypeVar("P", bound="Packed")
 
 @dataclass(frozen=True)
 class JpegImages:
-    """N square RGB pictures that stand in for a uint8 tensor (N, 3, P, P); decoded when indexed.
+    """N square RGB pictures that stand in for a uint8 tensor (N, 3, P, P); decoded when indexed."""
 
-    Attributes:
-        files: The N files, each (bytes,) uint8.
-        side: Of the files, in pixels.
-        shrink: 1, 2, 4 or 8: pictures are decoded at this fraction of their size, which costs less
-            than the whole; P is rounded up.
-    """
-
-    files: tuple[Tensor, ...]
-    side: int
-    shrink: int = 1
+    files: tuple[Tensor, ...]  # N of them, each (bytes,) uint8
+    side: int  # of the files, in pixels
+    shrink: int = 1  # 1, 2, 4 or 8: decoded at this fraction of their size, rounded up
 
     @classmethod
     def of(cls, pictures: Iterable[Tensor], side: int, quality: int = QUALITY) -> "JpegImages":
@@ -88,13 +81,9 @@ class JpegImages:
 
 @dataclass(frozen=True)
 class Packed:
-    """N pictures and what is known of each: further fields are tensors or tuples of N.
+    """N pictures and what is known of each: further fields are tensors or tuples of N."""
 
-    Attributes:
-        images: (N, 3, P, P) uint8 RGB, as JPEG files where there are many.
-    """
-
-    images: Any
+    images: Any  # (N, 3, P, P) uint8 RGB, as JPEG files where there are many
 
     def __len__(self) -> int:
         return len(self.images)

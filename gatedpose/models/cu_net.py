@@ -26,26 +26,14 @@ from gatedpose.models.stacked_hourglass import DEPTH
 
 @dataclass(frozen=True)
 class CUNetConfig:
-    """Everything that shapes a `CUNet`.
+    """Everything that shapes a `CUNet`; ValueError for values outside these ranges."""
 
-    Attributes:
-        stacks: Number S of coupled U-Nets.
-        num_keypoints: Heatmap channels K.
-        in_channels: Channels of the input image.
-        width: Channels C of the stem and of what each dense block hands on.
-        growth: New channels g of each dense layer.
-        neck: Width of a dense layer's bottleneck, in units of `growth`.
-
-    Raises:
-        ValueError: For values outside these ranges.
-    """
-
-    stacks: int = 8
-    num_keypoints: int = 16
-    in_channels: int = 3
-    width: int = 128
-    growth: int = 32
-    neck: int = 4
+    stacks: int = 8  # number S of coupled U-Nets
+    num_keypoints: int = 16  # heatmap channels K
+    in_channels: int = 3  # of the input image
+    width: int = 128  # channels C of the stem and of what each dense block hands on
+    growth: int = 32  # new channels g of each dense layer
+    neck: int = 4  # width of a dense layer's bottleneck, in units of `growth`
 
     def __post_init__(self) -> None:
         check_sizes(self, growth=(1, 65_536), neck=(1, 64))

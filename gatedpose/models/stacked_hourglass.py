@@ -28,22 +28,12 @@ DEPTH = 4  # both halve their input four times
 
 @dataclass(frozen=True)
 class HourglassConfig:
-    """Everything that shapes a `StackedHourglass`.
+    """Everything that shapes a `StackedHourglass`; ValueError for values outside these ranges."""
 
-    Attributes:
-        stacks: Number S of hourglasses.
-        num_keypoints: Heatmap channels K.
-        in_channels: Channels of the input image.
-        width: Channels C of every feature map behind the stem; a multiple of 4.
-
-    Raises:
-        ValueError: For values outside these ranges.
-    """
-
-    stacks: int = 8
-    num_keypoints: int = 16
-    in_channels: int = 3
-    width: int = 256
+    stacks: int = 8  # number S of hourglasses
+    num_keypoints: int = 16  # heatmap channels K
+    in_channels: int = 3  # of the input image
+    width: int = 256  # channels C of every feature map behind the stem; a multiple of 4
 
     def __post_init__(self) -> None:
         check_sizes(self)

@@ -40,40 +40,24 @@ Facts: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast a network runs.
-
-    Attributes:
-        model: Its name.
-        mode: "eager" is float32 as `create_model` gives it, in a plain program; "optimized" what
-            `gatedpose.optimize` makes of it, and of the process (see `gatedpose.device`);
-            "onnx" the file in onnxruntime, float32 (not of peers); "openvino", "openvino-float32"
-            and "openvino-int8" that engine in bfloat16 where the processor has it, in float32, in
-            eight bits.
-        how: Dtype, and whether it is compiled.
-        batch: Images at once.
-        size: (height, width) of the input.
-        images_per_second: Of the median batch.
-        milliseconds: A batch takes, median.
-        start: Seconds until the first batch is done, of a network that is built, and for engines
-            converted, already.
-        spread: Range between the quartiles of a batch's times, in relation to the median.
-        peak_mb: Largest sum of tensors that live at the same time, weights left out, in 1e6 bytes.
-            None where nobody counts it.
-        roofline: Share of the speed that the device's rates allow, see
-            `gatedpose.research.roofline`; None where it was not asked for, in eight bits, and of
-            files.
-    """
+    """How fast a network runs."""
 
     model: str
+    # Float32 as `create_model` gives it, in a plain program ("eager"); what `gatedpose.optimize`
+    # makes of it, and of the process ("optimized"); its file in onnxruntime ("onnx", not of peers);
+    # or OpenVINO, in bfloat16 where the processor has it, or as the name says.
     mode: Mode
-    how: str
-    batch: int
-    size: tuple[int, int]
-    images_per_second: float
-    milliseconds: float
-    start: float
-    spread: float
+    how: str  # dtype, and whether it is compiled
+    batch: int  # images at once
+    size: tuple[int, int]  # (height, width) of the input
+    images_per_second: float  # of the median batch
+    milliseconds: float  # a batch takes, median
+    start: float  # seconds until the first batch is done, of a network that is built and converted
+    spread: float  # between the quartiles of a batch's times, in relation to the median
+    # Most memory of tensors at once, without weights, in 1e6 bytes; None if not counted.
     peak_mb: float | None
+    # Share of the speed that the device's rates allow, see `gatedpose.research.roofline`; None
+    # where it was not asked for, in eight bits, and of files.
     roofline: float | None = None
 
 

@@ -46,18 +46,12 @@ RANGES: dict[str, Range] = {
 class FinderPhase:
     """A part of the training at one input size.
 
-    Attributes:
-        size: Height and width of the input in pixels; a multiple of 64.
-        images: Images to see, repeats counted.
-        batch_size: Images a step, over all processes.
-
-    Raises:
-        InputError: For a number out of its range, or a size that 64 does not divide.
+    InputError for a number out of its range, or a size that 64 does not divide.
     """
 
-    size: int
-    images: int
-    batch_size: int
+    size: int  # height and width of the input in pixels; a multiple of 64
+    images: int  # to see, repeats counted
+    batch_size: int  # images a step, over all processes
 
     def __post_init__(self) -> None:
         check_ranges("a phase", self, {f.name: PHASE_RANGES[f.name] for f in fields(self)})
@@ -72,151 +66,109 @@ class FinderPhase:
 
 @dataclass(frozen=True)
 class Phase(FinderPhase):
-    """A part of the training of a pose network.
+    """A part of the training of a pose network."""
 
-    Attributes:
-        sigma: Of the target Gaussian, in heatmap cells.
-    """
-
-    sigma: float
+    sigma: float  # of the target Gaussian, in heatmap cells
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is seen, how often, and how a batch of it is learnt.
+    """What is seen, how often, and how a batch of it is learnt."""
 
-    Attributes:
-        name: Short name of the recipe.
-        datasets: Training sets that the recipe is for, and how often a person of each is drawn, in
-            relation to the others.
-        phases: Run one after the other, from coarse to fine.
-        loss: See `gatedpose.training.losses.heatmap_loss`.
-        accumulate: Parts that each process works off its share of a batch in, to save memory. The
-            gradient is that of the whole, but for batch norm, whose statistics are a part's.
-    """
-
-    name: str
+    name: str  # short name of the recipe
+    # Training sets that it is for, and how often a person of each is drawn.
     datasets: dict[str, float]
-    phases: tuple[Phase, ...]
-    loss: Loss = "softmax"
+    phases: tuple[Phase, ...]  # run one after the other, from coarse to fine
+    loss: Loss = "softmax"  # see `gatedpose.training.losses.heatmap_loss`
+    # Parts that each process works off its share of a batch in, to save memory. The gradient is
+    # that of the whole, but for batch norm, whose statistics are a part's.
     accumulate: int = 1
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How weights are learnt.
+    """How weights are learnt."""
 
-    Attributes:
-        optimizer: A name of `timm.optim.create_optimizer_v2`.
-        options: More arguments of that optimiser.
-        lr: Highest learning rate. It rises over `warmup` steps, then falls linearly to 0 with the
-            share of the whole work that is done.
-        drops: If given, the learning rate falls in steps instead: pairs of the share of the work
-            that is done, and the learning rate from there on.
-        weight_decay: Of weights; norms, biases and gates are not decayed.
-        warmup: Steps.
-        clip: Largest norm of the gradient; no limit if None.
-    """
-
-    optimizer: str = "adamw"
-    options: dict[str, float] = field(default_factory=dict)
+    optimizer: str = "adamw"  # a name of `timm.optim.create_optimizer_v2`
+    options: dict[str, float] = field(default_factory=dict)  # more of its arguments
+    # Highest learning rate. It rises over `warmup` steps, then falls linearly to 0 with the share
+    # of the whole work that is done.
     lr: float = 1e-3
+    # In place of the linear fall: pairs of the share of the work that is done, and the rate from
+    # there on.
     drops: tuple[tuple[float, float], ...] = ()
-    weight_decay: float = 0.02
-    warmup: int = 200
-    clip: float | None = 5.0
+    weight_decay: float = 0.02  # of weights; norms, biases and gates are not decayed
+    warmup: int = 200  # steps
+    clip: float | None = 5.0  # largest norm of the gradient; no limit if None
 
 
 @dataclass(frozen=True)
 class Averaging:
-    """How the result is made of the weights that were learnt.
+    """How the result is made of the weights that were learnt."""
 
-    Attributes:
-        ema: Decay of the averaged weights, which are the result; 0 for the last weights themselves.
-        keep: Share of the weights to start from in the result, for a short training of a trained
-            network: a point between the two is often better than either (Wortsman et al., "Robust
-            fine-tuning of zero-shot models", CVPR 2022). Needs `init`; 0 for none.
-        calibrate: Images that the averaged network's batch norm takes its statistics from anew,
-            before each look at the validation data and in the end; 0 for the averages of
-            training, which lag behind and come from small batches.
-        result: "last" for the averaged weights in the end; "best" for those of the look, of all
-            phases, that scored best on the validation data. The finest input is not always the
-            best where there are few people.
-    """
-
+    # Decay of the averaged weights, which are the result; 0 for the last weights themselves.
     ema: float = 0.999
+    # Share of the weights to start from in the result, for a short training of a trained network: a
+    # point between the two is often better than either (Wortsman et al., "Robust fine-tuning of
+    # zero-shot models", CVPR 2022). Needs `init`; 0 for none.
     keep: float = 0.0
+    # Images that the averaged network's batch norm takes its statistics from anew, before each look
+    # at the validation data and in the end; 0 for the averages of training, which lag behind and
+    # come from small batches.
     calibrate: int = 1024
+    # "last" for the averaged weights in the end; "best" for those of the look, of all phases, that
+    # scored best on the validation data. The finest input is not always the best where there are
+    # few people.
     result: Literal["last", "best"] = "last"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How the arithmetic is done.
+    """How the arithmetic is done."""
 
-    Attributes:
-        precision: "no" for float32, or "bf16" or "fp16" for autocast; bf16 pays on processors that
-            have it and is many times slower on those that emulate it.
-        checkpointing: Compute activations twice instead of keeping them, to save memory. Running
-            statistics of batch norm then move twice a step.
-        compile: Whether to use torch.compile.
-    """
-
+    # "no" for float32, or "bf16" or "fp16" for autocast; bf16 pays on processors that have it and
+    # is many times slower on those that emulate it.
     precision: Precision = "no"
+    # Compute activations twice instead of keeping them, to save memory. Running statistics of batch
+    # norm then move twice a step.
     checkpointing: bool = False
-    compile: bool = False
+    compile: bool = False  # by torch.compile
 
 
 @dataclass(frozen=True)
 class People:
-    """Which people are learnt from, how often, and how they are shown.
+    """Which people are learnt from, how often, and how they are shown."""
 
-    Attributes:
-        augmentation: Random changes of the input.
-        joints: Name of the skeleton to predict, "mpii16" for example, where that is not the
-            datasets' own: their joints are converted by name, see `gatedpose.data.joints`.
-        whole: Share of the draws that show a person by the whole picture, as if no box were known,
-            see `gatedpose.batches.sources.Source.whole_pictures`.
-        corrections: File of `gatedpose data clean`, or "lspet" for the packaged one, to correct
-            labels by.
-        epochs: Passes over the people. The phases then see as many images in proportion, whatever
-            their own numbers add up to; these count if None.
-        limit: Train on so many of the people, drawn by the seed; on all if None.
-    """
-
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = field(default_factory=Augmentation)  # random changes of the input
+    # Name of the skeleton to predict, "mpii16" for example, where that is not the datasets' own:
+    # their joints are converted by name, see `gatedpose.data.joints`.
     joints: str | None = None
+    # Share of the draws that show a person by the whole picture, as if no box were known, see
+    # `gatedpose.batches.sources.Source.whole_pictures`.
     whole: float = 0.0
+    # File of `gatedpose data clean`, or "lspet" for the packaged one, to correct labels by.
     corrections: str | None = None
+    # Passes over the people. The phases then see as many images in proportion, whatever their own
+    # numbers add up to; these count if None.
     epochs: float | None = None
-    limit: int | None = None
+    limit: int | None = None  # train on so many of the people, drawn by the seed; on all if None
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """A trained network that the new one learns from.
+    """A trained network that the new one learns from."""
 
-    Attributes:
-        teacher: Trained model whose heatmaps are learnt, too: "gated_hg_4s_144.lsp", for example,
-            or a "local-dir:" model.
-        teaching: Their share of the targets.
-    """
-
+    # Trained model whose heatmaps are learnt, too: "gated_hg_4s_144.lsp" or a "local-dir:" model.
     teacher: str | None = None
-    teaching: float = 0.5
+    teaching: float = 0.5  # their share of the targets
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training starts.
+    """Where a training starts."""
 
-    Attributes:
-        init: What to start from, see `gatedpose.training.start.starting_model`.
-        seed: Of initialisation, order and augmentation.
-    """
-
-    init: str | None = None
-    seed: int = 0
+    init: str | None = None  # see `gatedpose.training.start.starting_model`
+    seed: int = 0  # of initialisation, order and augmentation
 
 
 def check_recipe(what: str, recipe: Any, **more: bool) -> None:

@@ -67,15 +67,8 @@ class Recipe(Start, Teaching, People, Machine, Averaging, Optimisation, Work):
 class FinderRecipe(Start, Machine, Averaging, Optimisation):
     """Everything that shapes the training of a finder besides the network and the pictures.
 
-    Its fields are those of `Optimisation`, `Averaging`, `Machine` and `Start`, and these;
-    `init` is a trained finder or pose network, or a finder's .safetensors file.
-
-    Attributes:
-        phases: Run one after the other.
-        boxes: Weight of the boxes' loss beside that of the centres.
-        views: Random changes of the pictures.
-        draws: How often a picture of a folder is drawn, by the folder's name; 1 if it has none.
-        empty: Share of the draws that pictures without people get.
+    Its fields are those of `Optimisation`, `Averaging`, `Machine` and `Start`, and these; `init` is
+    a trained finder or pose network, or a finder's .safetensors file.
     """
 
     optimizer: str = "nmuon"
@@ -91,12 +84,13 @@ class FinderRecipe(Start, Machine, Averaging, Optimisation):
         FinderPhase(256, 60_000, 32),
         FinderPhase(320, 30_000, 32),
     )
-    boxes: float = 2.0
-    views: Views = field(default_factory=Views)
+    boxes: float = 2.0  # weight of the boxes' loss beside that of the centres
+    views: Views = field(default_factory=Views)  # random changes of the pictures
+    # How often a picture of a folder is drawn, by the folder's name; 1 if it has none.
     draws: dict[str, float] = field(
         default_factory=lambda: {"sports22": 0.6, "ccp": 0.5, "yoga5": 0.8}
     )
-    empty: float = 0.1
+    empty: float = 0.1  # share of the draws that pictures without people get
 
     def __post_init__(self) -> None:
         check_recipe("finder recipe", self)
