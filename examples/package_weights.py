@@ -42,10 +42,11 @@ from gatedpose.evaluation.run import evaluate
 from gatedpose.files.whole import write_whole
 from gatedpose.models.calibration import Calibration
 from gatedpose.models.saved import skeleton_of
-from gatedpose.models.weights import pack
+from gatedpose.models.weights import HIGH, LOW, SCALE
 from gatedpose.skeleton import SKELETONS
 
 AGAIN = Path("again")
+BITS = 10  # of packed weights
 LICENSE = (
     "research use: trained on LSP and LSP-extended, which their authors published for research "
     "with a request to cite (Johnson & Everingham, BMVC 2010 and CVPR 2011)"
@@ -84,6 +85,28 @@ def rounded(path: Path) -> dict[str, torch.Tensor]:
         key: tensor if "running" in key or not tensor.is_floating_point() else tensor.half()
         for key, tensor in load_file(path).items()
     }
+
+
+def pack(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors with each convolution's weights in ten bits, for files that a wheel could not hold.
+
+    Weights (O, I, H, W) become whole numbers of ten bits times a scale (O), as in eight-bit
+    weights, with a sixteenth of their error. A number's low and high byte lie in two tensors: the
+    high bytes have few values, which the zip of a wheel packs to little more than two bits each.
+    The rest stays as it is. `gatedpose.models.weights.unpack` undoes it, but for the rounding.
+    """
+    packed = {}
+    for key, tensor in tensors.items():
+        if tensor.ndim != 4 or not tensor.is_floating_point():  # whole numbers are packed already
+            packed[key] = tensor
+            continue
+        weight = tensor.float()
+        scale = weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / (2 ** (BITS - 1) - 1)
+        whole = (weight / scale[:, None, None, None]).round().to(torch.int16)
+        packed[key + LOW] = (whole & 255).to(torch.uint8)
+        packed[key + HIGH] = (whole >> 8).to(torch.int8)
+        packed[key + SCALE] = scale
+    return packed
 
 
 def written(tensors: dict[str, torch.Tensor], target: Path, packed: bool = False) -> dict[str, Any]:

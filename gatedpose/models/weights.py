@@ -28,8 +28,7 @@ from gatedpose.models.variants import VARIANTS
 
 FIRST_CONV = "stem.conv"
 PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
-BITS = 10  # of packed weights
-LOW, HIGH, SCALE = ":low", ":high", ":scale"
+LOW, HIGH, SCALE = ":low", ":high", ":scale"  # parts of packed weights
 
 
 def read_config(source: str, place: str, cache_dir: str | Path | None = None) -> dict[str, Any]:
@@ -202,30 +201,11 @@ def load_weights(
     load_tensors(model, tensors, path, new_keypoints)
 
 
-def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with each convolution's weights in ten bits, for files that a wheel could not hold.
-
-    Weights (O, I, H, W) become whole numbers of ten bits times a scale (O), as in eight-bit
-    weights, with a sixteenth of their error. A number's low and high byte lie in two tensors: the
-    high bytes have few values, which the zip of a wheel packs to little more than two bits each.
-    The rest stays as it is. `unpack` undoes it, but for the rounding.
-    """
-    packed = {}
-    for key, tensor in tensors.items():
-        if tensor.ndim != 4 or not tensor.is_floating_point():  # whole numbers are packed already
-            packed[key] = tensor
-            continue
-        weight = tensor.float()
-        scale = weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / (2 ** (BITS - 1) - 1)
-        whole = (weight / scale[:, None, None, None]).round().to(torch.int16)
-        packed[key + LOW] = (whole & 255).to(torch.uint8)
-        packed[key + HIGH] = (whole >> 8).to(torch.int8)
-        packed[key + SCALE] = scale
-    return packed
-
-
 def unpack(tensors: Mapping[str, Tensor], origin: object) -> dict[str, Tensor]:
-    """Tensors as they were before `pack`, in float32; those that are not packed stay."""
+    """Tensors without packed weights: ten bits, as a low and a high byte, times a scale a channel.
+
+    `python examples/package_weights.py --packed` makes them; those that are not packed stay.
+    """
     rest = dict(tensors)
     for key in [key.removesuffix(LOW) for key in tensors if key.endswith(LOW)]:
         none = torch.empty(0)

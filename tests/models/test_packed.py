@@ -1,6 +1,8 @@
 """Weights in ten bits: hand-worked numbers, the bound of the error, what a broken file gets."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -11,10 +13,17 @@ from torch import Tensor
 
 import gatedpose
 from gatedpose.errors import WeightsError
-from gatedpose.models.weights import pack, read_tensors, unpack
+from gatedpose.models.weights import read_tensors, unpack
 
 
-def test_by_hand() -> None:
+@pytest.fixture(scope="module")
+def pack(example: Callable[[str], ModuleType]) -> Callable[..., dict[str, Tensor]]:
+    """What the script that packages weights writes."""
+    example("chances")  # which it imports
+    return example("package_weights").pack
+
+
+def test_by_hand(pack) -> None:
     weight = torch.tensor([[5.11, -5.11, 0.0], [-2.56, 0.01, 0.004]]).reshape(2, 3, 1, 1)
     packed = pack({"c.weight": weight, "c.bias": torch.ones(2)})
     assert set(packed) == {"c.weight:low", "c.weight:high", "c.weight:scale", "c.bias"}
@@ -29,14 +38,14 @@ def test_by_hand() -> None:
 
 
 @given(st.floats(1e-6, 1e4), st.integers(0, 2**31))
-def test_error_is_half_a_step(size: float, seed: int) -> None:
+def test_error_is_half_a_step(pack, size: float, seed: int) -> None:
     weight = torch.randn(4, 3, 3, 1, generator=torch.Generator().manual_seed(seed)) * size
     back = unpack(pack({"w": weight}), "here")["w"]
     step = weight.abs().amax((1, 2, 3), keepdim=True) / 511
     assert ((back - weight).abs() <= step * 0.501).all()
 
 
-def test_a_network_of_packed_weights(tmp_path: Path) -> None:
+def test_a_network_of_packed_weights(pack, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3).eval()
     path = tmp_path / "packed.safetensors"
@@ -61,7 +70,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN.keys())
-def test_broken_files(change: dict[str, Tensor | None], tmp_path: Path) -> None:
+def test_broken_files(pack, change: dict[str, Tensor | None], tmp_path: Path) -> None:
     parts = pack({"w": torch.randn(2, 3, 1, 1)})
     path = tmp_path / "broken.safetensors"
     save_file({k: part for k, part in {**parts, **change}.items() if part is not None}, path)
@@ -69,7 +78,7 @@ def test_broken_files(change: dict[str, Tensor | None], tmp_path: Path) -> None:
         read_tensors(path)
 
 
-def test_a_scale_that_is_not_finite(tmp_path: Path) -> None:
+def test_a_scale_that_is_not_finite(pack, tmp_path: Path) -> None:
     parts = pack({"w": torch.randn(2, 3, 1, 1)})
     save_file({**parts, "w:scale": torch.tensor([1.0, float("nan")])}, tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match="w holds values that are not finite"):
