@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,6 @@ from gatedpose.models.layers import (
     Gate,
     Layer,
     Merge,
-    NormAct,
     Skip,
     SkipMerge,
     SoftGatedResidual,
@@ -126,7 +126,7 @@ class HybridHourglass(nn.Module):
         super().__init__()
         check_range("HybridHourglass: depth", depth, (1, 16))
         self.depth = depth
-        layers = NormAct(norm_layer=norm_layer, act_layer=act_layer)
+        layers: Any = {"norm_layer": norm_layer, "act_layer": act_layer}
         block = partial(SoftGatedResidual, channels, gate=gate, **layers)
         self.skip = skip_transform(skip, channels, gate=gate, **layers)
         self.low = block()
@@ -192,7 +192,7 @@ class GatedHourglass(StackedNetwork):
         width, stacks = config.width, config.stacks
         super().__init__(config.num_keypoints, config.in_channels, width, stacks, config.depth)
         self.config = config
-        layers = NormAct(norm_layer=config.norm_layer, act_layer=config.act_layer)
+        layers: Any = {"norm_layer": config.norm_layer, "act_layer": config.act_layer}
         self.stem = nn.Sequential(
             OrderedDict(
                 conv=nn.Conv2d(config.in_channels, STEM_WIDTH, 7, 2, 3, bias=False),
@@ -206,7 +206,7 @@ class GatedHourglass(StackedNetwork):
         self.add_heads()
 
     @staticmethod
-    def _stack(config: GatedHourglassConfig, layers: NormAct) -> nn.Sequential:
+    def _stack(config: GatedHourglassConfig, layers: Any) -> nn.Sequential:
         width, gate = config.width, config.gate
         hourglass = HybridHourglass(
             width, config.depth, gate=gate, merge=config.merge, skip=config.skip, **layers

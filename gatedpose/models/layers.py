@@ -9,7 +9,7 @@ tables.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +21,6 @@ Gate: TypeAlias = Literal["channel", "scalar"] | float
 Layer: TypeAlias = str | Callable[..., nn.Module]  # timm's name, or what builds the layer
 Merge: TypeAlias = Literal["concat", "grouped", "sum"]
 Skip: TypeAlias = Literal["conv1x1", "conv3x3", "block", "identity"]
-
-
-class NormAct(TypedDict):
-    """Layers that a block is made of besides convolutions."""
-
-    norm_layer: Layer
-    act_layer: Layer
 
 
 MERGES: tuple[Merge, ...] = ("concat", "grouped", "sum")
