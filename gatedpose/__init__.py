@@ -32,30 +32,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "COCO17",
-    "LSP14",
-    "MPII16",
-    "PEOPLE19",
-    "GatedHourglass",
-    "GatedHourglassConfig",
-    "HybridHourglass",
-    "Pose",
-    "Predictor",
-    "Profile",
-    "Skeleton",
-    "SoftGate",
-    "SoftGatedResidual",
-    "UnknownModelError",
-    "WeightsError",
-    "create_model",
-    "draw",
-    "gate_shortcuts",
-    "list_models",
-    "load_weights",
-    "optimize",
-    "predict",
-    "profile",
-]
+    "COCO17", "LSP14", "MPII16", "PEOPLE19", "GatedHourglass", "GatedHourglassConfig",
+    "HybridHourglass", "Pose", "Predictor", "Profile", "Skeleton", "SoftGate", "SoftGatedResidual",
+    "UnknownModelError", "WeightsError", "create_model", "draw", "gate_shortcuts", "list_models",
+    "load_weights", "optimize", "predict", "profile",
+]  # fmt: skip
 
 _HOMES = {
     "engines.optimize": ("optimize",),
