@@ -17,16 +17,17 @@ from gatedpose.data.annotations import Row
 from gatedpose.data.coco_table import (
     Table,
     Tally,
+    as_table,
     given_box,
     is_crowd,
     joint_categories,
     joint_names,
     joint_numbers,
-    load_table,
     picture_size,
 )
 from gatedpose.data.samples import Sample, check_split
 from gatedpose.errors import DatasetError
+from gatedpose.files.typed_json import read_json
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.skeleton import COCO17, Skeleton, plain_name
 
@@ -62,7 +63,7 @@ def read_coco_json(file: Path, images: Path) -> list[Sample]:
 
     Ids are "coco/image id/annotation id"; the folder of the images is not looked at.
     """
-    table = load_table(file)
+    table = as_table(file, read_json(file))
     categories = joint_categories(table)
     names = tuple(map(plain_name, joint_names(categories[0])))
     if names != COCO17.joints:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gatedpose.data.annotations import Row, plain_id, rows
 from gatedpose.data.bare_names import bare_names
 from gatedpose.errors import DatasetError, in_range
-from gatedpose.files.typed_json import MOST_DIGITS, read_json
+from gatedpose.files.typed_json import MOST_DIGITS
 from gatedpose.geometry import FARTHEST
 from gatedpose.skeleton import COCO17
 
@@ -40,17 +40,12 @@ class Table:
         return self.images[annotation.values["image_id"]]
 
 
-def load_table(file: Path, folders: Sequence[Path] = ()) -> Table:
-    """Reads a table, whose pictures may be in some folders.
+def as_table(file: Path, content: Any, folders: Sequence[Path] = ()) -> Table:
+    """The table that a file holds, whose pictures may be in some folders.
 
     A picture that is in none of them is looked for there by its bare name, which programs write
     encoded or behind folders of their own.
     """
-    return as_table(file, read_json(file), folders)
-
-
-def as_table(file: Path, content: Any, folders: Sequence[Path] = ()) -> Table:
-    """The table that a file holds; see `load_table`."""
     data = Row(file, "the file", content)
     images, categories, annotations = (
         by_id(rows(file, kind, data.get(kind))) for kind in ("images", "categories", "annotations")

@@ -9,11 +9,12 @@ from pathlib import Path
 from gatedpose.data.agreement import require_pictures
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco import read_people
-from gatedpose.data.coco_table import as_table, joint_categories, joint_names, load_table
+from gatedpose.data.coco_table import as_table, joint_categories, joint_names
 from gatedpose.data.joints import guess_flip_pairs, in_order, warn_of_unpaired
 from gatedpose.data.samples import Sample
 from gatedpose.data.yolo import yolo_splits, yolo_table
 from gatedpose.errors import DatasetError
+from gatedpose.files.typed_json import read_json
 from gatedpose.skeleton import MPII16, SKELETONS, Skeleton, plain_name
 
 LOG = logging.getLogger(__name__)
@@ -61,10 +62,9 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     """
     held = split.lower() in ALIASES[1] and not has_validation(folder)
     place = _place(Path(folder), "train" if held else split)
-    if place.file.suffix == ".json":
-        table = load_table(place.file, place.images)
-    else:
-        table = as_table(place.file, yolo_table(place.file, place.images[0]))
+    yolo = place.file.suffix != ".json"
+    content = yolo_table(place.file, place.images[0]) if yolo else read_json(place.file)
+    table = as_table(place.file, content, place.images)
     categories = joint_categories(table)
     skeleton = _skeleton(categories[0])
     warn_of_unpaired(skeleton, place.file)
@@ -87,12 +87,7 @@ class Place:
     images: tuple[Path, ...]  # folders that its pictures may be in, the likeliest first
 
 
-def splits_in(folder: str | Path) -> tuple[str, ...]:
-    """Names of the splits that a folder of a user's own data holds."""
-    return tuple(_places(Path(folder)))
-
-
-def _places(folder: Path) -> dict[str, Place]:
+def splits_in(folder: Path) -> dict[str, Place]:
     """The splits of a folder by name, in each of the layouts that `own` knows."""
     found: dict[str, Place] = {}
     images = folder / "images"
@@ -144,7 +139,7 @@ def _yolo_file(folder: Path) -> Path | None:
 
 def has_validation(folder: str | Path) -> bool:
     """Whether a folder of a user's own data has a table for "val"."""
-    return bool(set(ALIASES[1]) & {name.lower() for name in _places(Path(folder))})
+    return bool(set(ALIASES[1]) & {name.lower() for name in splits_in(Path(folder))})
 
 
 def _held_out(people: list[Sample], file: Path, images: Path) -> list[Sample]:
@@ -178,7 +173,7 @@ def _place(folder: Path, split: str) -> Place:
     if not folder.is_dir():
         instead = "is a file: give the folder that holds it" if folder.exists() else "is not there"
         raise DatasetError(f"{folder} {instead}")
-    places = _places(folder)
+    places = splits_in(folder)
     lower = {name.lower(): place for name, place in reversed(places.items())}
     meant = next((names for names in ALIASES if split.lower() in names), ())
     place = places.get(split)

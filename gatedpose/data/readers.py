@@ -26,7 +26,7 @@ READERS: dict[str, Callable[..., list[Sample]]] = {
 
 def splits_of(name: str, folder: str | Path) -> tuple[str, ...]:
     """The splits to look at: "train" and "val", or all there are of own data that has neither."""
-    there = splits_in(folder) if name.partition(":")[0] == "own" else ()
+    there = tuple(splits_in(Path(folder))) if name.partition(":")[0] == "own" else ()
     usual = {"train", "val", "valid", "validation"} & {split.lower() for split in there}
     return there if there and not usual else ("train", "val")
 

@@ -49,15 +49,14 @@ def yolo_splits(file: Path) -> dict[str, Path]:
 
 def yolo_table(file: Path, images: Path) -> dict[str, Any]:
     """The labels of a folder of pictures as "images", "categories" and "annotations" of COCO."""
-    facts = _facts(file)
-    joints, numbers = _shape(Row(file, "the file", facts))
-    names = facts.get("names") or ["object"]
+    facts = Row(file, "the file", _facts(file))
+    joints, numbers = _shape(facts)
+    names = facts.values.get("names") or ["object"]
     if not isinstance(names, (Mapping, list)):
-        raise Row(file, "the file", facts).error("names", f"must be a list, got {names!r:.80}")
+        raise facts.error("names", f"must be a list, got {names!r:.80}")
     classes = names if isinstance(names, Mapping) else dict(enumerate(names))
     categories = [
-        {"id": i, "name": str(name), **_joints(Row(file, "the file", facts), i, joints)}
-        for i, name in classes.items()
+        {"id": i, "name": str(name), **_joints(facts, i, joints)} for i, name in classes.items()
     ]
     table: dict[str, Any] = {"images": [], "categories": categories, "annotations": []}
     for picture in find_images(Path(glob.escape(str(images)), "**", "*")):

@@ -204,7 +204,7 @@ def test_layouts_of_programs(
 
 def test_val_is_called_valid_by_roboflow(tmp_path: Path) -> None:
     folder = roboflow(tmp_path)
-    assert splits_in(folder) == ("train", "valid")
+    assert list(splits_in(folder)) == ["train", "valid"]
     for split in ("val", "valid", "Validation"):
         assert own(folder, split)[0].box.tolist() == [9.0, 5.0, 31.0, 34.0]
     with pytest.raises(DatasetError, match=r"has the splits train, valid, not 'test'$"):

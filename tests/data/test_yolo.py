@@ -49,7 +49,7 @@ def test_both_layouts_and_kinds_of_joints(
     tmp_path: Path, roboflow: bool, line: str, numbers: int
 ) -> None:
     write(tmp_path, roboflow=roboflow, line=line, numbers=numbers)
-    assert splits_in(tmp_path) == ("train", "val")
+    assert list(splits_in(tmp_path)) == ["train", "val"]
     [person] = own(tmp_path, "train")
     assert person.image.name == "a.jpg"
     assert person.skeleton.joints == ("nose", "left ear", "right ear")
