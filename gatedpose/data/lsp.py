@@ -15,7 +15,6 @@ Both are published for research with a request to cite. Splits of this package:
 
 import logging
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +95,7 @@ def near_duplicates() -> set[str]:
 
     Found by a perceptual hash: `python examples/find_near_duplicates.py` reprints the list.
     """
-    text = resources.files("gatedpose.data").joinpath("near_duplicates.txt").read_text("utf-8")
-    return set(text.split())
+    return set(Path(__file__).with_name("near_duplicates.txt").read_text("utf-8").split())
 
 
 def load_joints(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

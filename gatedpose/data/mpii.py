@@ -17,7 +17,6 @@ What the files say, checked against Tompson's own ground truth (its `jnt_missing
 
 import logging
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +175,7 @@ def _with_tompsons_truth(people: list[Sample], file: Path) -> list[Sample]:
 
 def validation_people() -> set[tuple[int, int]]:
     """The validation people as (annolist index, person index), both from 1."""
-    text = resources.files("gatedpose.data").joinpath("mpii_val.txt").read_text("utf-8")
+    text = Path(__file__).with_name("mpii_val.txt").read_text("utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     pairs = [word.split("/") for word in " ".join(lines).split()]
     return {(int(index), int(person)) for index, person in pairs}
