@@ -88,19 +88,14 @@ def peaks_of_cells(maps: Tensor) -> Tensor:
 
 
 def decode_boxes(maps: Tensor, min_score: float) -> list[tuple[Tensor, Tensor]]:
-    """Boxes of the peaks of centre maps; of two that overlap by more than half the surer one.
+    """Boxes of peaks of at least `min_score`; of two that overlap by more than half the surer one.
 
     All cells about a peak have learnt its box. So its box is the mean of theirs, of those that
     overlap the peak's own by half or more, weighted by their centre scores (box voting: Gidaris &
     Komodakis, ICCV 2015).
 
-    Args:
-        maps: (B, 5, h, w), raw.
-        min_score: Peaks below it are left out.
-
-    Returns:
-        For each picture its boxes (N, 4) in pixels, which may reach outside, and scores (N,), the
-        surest first; N is from 0 to `MOST`.
+    Returns for each picture of raw maps (B, 5, h, w) its boxes (N, 4) in pixels, which may reach
+    outside, and scores (N,), the surest first; N is from 0 to `MOST`.
     """
     maps = maps.float()
     found = []

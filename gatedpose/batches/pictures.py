@@ -51,9 +51,6 @@ def read_labelled(folder: Path, split: str) -> list[Labelled]:
             height as shares of the picture, perhaps with joints, or the corners of a polygon. Or
             SPLIT.json, COCO's annotations, and "images".
         split: "train", "val" or "test"; YOLO's "valid" is found as "val".
-
-    Raises:
-        DatasetError: If the folder holds neither, or a line is none of these.
     """
     names = [split, "valid"] if split == "val" else [split]
     for form in ("{}/{}", "{1}/{0}"):

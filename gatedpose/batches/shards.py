@@ -34,7 +34,7 @@ def pack_shards(
     quality: int = 95,
     shard_bytes: int = 60 * 2**20,
 ) -> list[Path]:
-    """Cuts every person out of their image into shards; shows a progress bar.
+    """Cuts every person out of their image into shards, `split`-00000.safetensors and so on.
 
     The same people give the same bytes. If anything fails, the shards written are removed again.
 

@@ -117,8 +117,7 @@ class PoseFinder:
         Args:
             photo: Anything that `gatedpose.media.images.read_image` reads.
             name: One of `names`.
-            box: (x0, y0, x1, y1) about a person, in pixels of the photo; people are looked for if
-                empty or all None.
+            box: (x0, y0, x1, y1) about a person, in pixels; people are looked for if all are None.
             flip: Average with the prediction on the mirrored photo.
             min_score: Joints below it are drawn hollow or not at all.
             whole: Whether, without a box, the whole photo is one person.

@@ -38,8 +38,7 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
     """What `make` gave the last time that it was called for the same facts, or gives now.
 
     Of several programs that ask at once one makes the parts, and the others wait for them. The
-    facts, of JSON's kinds, are all that the parts depend on, versions too; the file is called
-    `name` and a short hash of them.
+    facts, of JSON's kinds, are all that the parts depend on, versions too.
     """
     digest = hashlib.sha256(to_json(facts, sort_keys=True).encode()).hexdigest()
     with ExitStack() as stack:

@@ -125,13 +125,8 @@ def evaluate_finder(
 ) -> dict[str, Any]:
     """Scores a finder on pictures with people's boxes, from whole files, as users use it.
 
-    Args:
-        name: Any name that `create_model` loads.
-        folder: See `gatedpose.batches.pictures.read_labelled`.
-        split: Of the folder.
-        least: See `match`.
-        precision: At which the recall is to be told.
-        min_score: Score of boxes that count; the finder's own if None.
+    The folder is as for `gatedpose.batches.pictures.read_labelled`, `least` as for `match`; the
+    recall is told at a `precision`, and both at a `min_score`, the finder's own if None.
     """
     finder = PersonFinder(name, min_score=LOWEST)
     found: list[Found] = []

@@ -30,21 +30,9 @@ def torso_pck(
     """PCK of people whose half may be out of sight: the normaliser is the torso's diagonal.
 
     That is left shoulder - right hip as for LSP, or right shoulder - left hip where the first is
-    not labelled. People with neither are not counted.
-
-    Args:
-        pred: (N, K, 2) predicted; NaN counts as a miss.
-        target: (N, K, 2) annotated.
-        mask: (N, K) bool, True where a joint counts.
-        skeleton: The K joints, with shoulders, elbows, wrists, hips, knees and ankles.
-        threshold: Share of the normaliser.
-
-    Returns:
-        The mean over all counted joints; the columns Head (whatever of neck and head top there is),
-        those of the limbs, Limbs (the twelve together) and Total.
-
-    Raises:
-        ValueError: For shapes that do not fit, or if nothing is left to count.
+    not labelled. People with neither are not counted. Arguments are as of `lsp_pck`, of K joints
+    with the limbs'. The columns are Head (whatever of neck and head top there is), those of the
+    limbs, Limbs (the twelve together) and Total.
     """
     target, mask = np.asarray(target, dtype=float), np.asarray(mask, dtype=bool)
     normaliser = torso_lengths(target, mask, skeleton)
@@ -60,15 +48,9 @@ def torso_pck(
 def mean_oks(pred: Array, target: Array, mask: Mask, areas: Array, skeleton: Skeleton) -> float:
     """COCO's object keypoint similarity over the twelve joints of the limbs, mean over people.
 
-    Args:
-        pred: (N, K, 2) predicted; what is not finite has a similarity of 0.
-        target: (N, K, 2) annotated.
-        mask: (N, K) bool, True where a joint counts; people without such a joint do not count.
-        areas: (N,) of the people, in square pixels.
-        skeleton: The K joints, with the limbs'.
-
-    Returns:
-        Per cent; NaN if nobody counts.
+    Arrays are (N, K, 2), the mask (N, K) bool, areas (N,) in square pixels. What is predicted and
+    not finite has a similarity of 0; people without a joint that counts do not count. Returns per
+    cent, NaN if nobody counts.
     """
     limbs = limb_columns(skeleton)
     joints = [k for pair in limbs.values() for k in pair]

@@ -24,13 +24,13 @@ class JsonLines:
     """A file of JSON objects, one a line, that keeps what was added when the program is killed.
 
     It is locked while it is open: two programs cannot add to it at once. `rows` are all its
-    objects, without "made_by".
+    objects, without "made_by", what made them, which the first line says.
 
     Args:
         path: The folder must exist.
         resume: Whether to go on with what a file holds, but for a last line that was cut off; else
             it is begun anew.
-        made_by: What made the lines: the first one says so, under "made_by".
+        made_by: See above; InputError to resume what something else has made.
         keep: Whether a line that is there already still holds; the others are taken out.
         check: Whether a line has what a line needs.
     """

@@ -76,11 +76,9 @@ Fields = TypeVar("Fields")
 def from_json(kind: type[Fields], values: Any, where: str, base: Fields | None = None) -> Fields:
     """An instance of a dataclass from what `dataclasses.asdict` and JSON make of one.
 
-    Args:
-        kind: The dataclass; its fields may be dataclasses, or tuples of them.
-        values: Object of JSON. It may leave fields out that have a default or that `base` has.
-        where: Its name, for messages.
-        base: What the fields that are left out are taken from.
+    `values` may leave fields out that have a default or that `base` has; `where` is what messages
+    call them. Fields may be dataclasses, or tuples of them. InputError names the field that is
+    wrong.
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{where} must be an object of JSON, got {values!r:.80}")

@@ -46,11 +46,7 @@ def read_config(source: str, place: str, cache_dir: str | Path | None = None) ->
 
 
 def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Reads a safetensors file whole, verifies it and strips what a wrapper put before every key.
-
-    Raises:
-        WeightsError: If the file is absent, of another format, or not what `sha256` says.
-    """
+    """Reads a safetensors file whole, verifies it and drops what wrappers put before every key."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise WeightsError(

@@ -141,10 +141,10 @@ class PersonFinder:
 
 
 def letterbox(height: int, width: int, side: int, multiple: int) -> tuple[Tensor, tuple[int, int]]:
-    """How a whole picture is put into a network's input, whose sides `multiple` divides.
+    """The (2, 3) transform of a whole picture into a network's input, and its (height, width).
 
-    Returns the (2, 3) transform from picture to input, which makes the longer side `side` and keeps
-    the aspect and the middle, and the input's (height, width), as small as holds the picture.
+    The longer side becomes `side`, aspect and middle stay; the input is as small as holds the
+    picture and `multiple` divides.
     """
     scale = side / max(height, width)
     fit = [max(1, round(length * scale)) for length in (height, width)]

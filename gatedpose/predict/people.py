@@ -24,17 +24,11 @@ SPARE = 1.5  # pixels of a smaller picture to one of the crop that is made of it
 
 
 def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
-    """Checks boxes of people, with scores or without.
+    """Checks boxes of people, with scores or without; returns (N, 5) float32, scores NaN if none.
 
-    Args:
-        boxes: (N, 4), each (x0, y0, x1, y1) in pixels; (N, 5) with a score behind, from 0 to 1 or
-            NaN; a single one, (4,) or (5,); or none at all. Torchvision's BoundingBoxes say
-            themselves how they are written.
-        height: Rows of the image.
-        width: Columns of the image.
-
-    Returns:
-        (N, 5) float32; the score is NaN where there is none.
+    They are (N, 4), each (x0, y0, x1, y1) in pixels; (N, 5) with a score behind, from 0 to 1 or
+    NaN; a single one, (4,) or (5,); or none at all. Torchvision's BoundingBoxes say themselves how
+    they are written.
     """
     rows: Tensor = _as_corners(as_numbers(boxes), boxes)
     if rows.numel() == 0 and rows.dim() in (1, 2):
@@ -138,9 +132,7 @@ def spare_for_crops(people: Tensor, size: tuple[int, int]) -> float:
 def find_people(detector: Detector, image: Tensor) -> Tensor:
     """People (N, 5) float32 that a detector finds in an image, see `as_people`; N may be 0.
 
-    Raises:
-        DetectorError: If it returns no sequence of boxes (x0, y0, x1, y1), or one that is not
-            finite, has no area or lies outside the image (3, H, W).
+    DetectorError if what it returns are no boxes, or one lies outside of the image (3, H, W).
     """
     found = detector(image)
     try:

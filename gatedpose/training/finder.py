@@ -44,20 +44,13 @@ def train_finder(
     watch_every: int = 10_000,
     resume: bool = False,
 ) -> Path:
-    """Trains a finder on the "train" splits of folders; their "val" splits watch it.
+    """Trains a finder of the zoo on the "train" splits of folders; their "val" splits watch it.
 
-    Args:
-        name: A finder of the zoo.
-        recipe: See `FinderRecipe`.
-        folders: Of "complete" pictures, in which all people have a box, of "stretched" ones, which
-            are complete but not of the camera's aspect, of "partly" labelled and of "empty" ones;
-            see `gatedpose.batches.pictures`.
-        out: Folder for packed pictures, checkpoints, log and weights.
-        watch_every: Pictures between two looks.
-        resume: Go on with the training in `out`, if there is one.
-
-    Returns:
-        Folder of the trained network, to be used as "local-dir:" model.
+    Folders are of "complete" pictures, in which all people have a box, of "stretched" ones, which
+    are complete but not of the camera's aspect, of "partly" labelled and of "empty" ones; see
+    `gatedpose.batches.pictures`. `out` gets packed pictures, checkpoints, log and weights: the
+    folder of the trained network, to be used as "local-dir:" model, is returned. There are
+    `watch_every` pictures between two looks.
     """
     check_variant(name)
     check_folder(out, resume, itertools.chain(*folders.values()))

@@ -172,11 +172,7 @@ class Start:
 
 
 def check_recipe(what: str, recipe: Any, **more: bool) -> None:
-    """Raises InputError that calls a recipe `what`, unless all fields are right.
-
-    Numbers must be finite and in their ranges, drops in order, there must be a phase, and weights
-    to start from where some are kept. `more` says of further fields whether they are right.
-    """
+    """Raises InputError that calls a recipe `what`, unless all fields and `more` are right."""
     ranges = {name: limits for name, limits in RANGES.items() if hasattr(recipe, name)}
     check_ranges(what, recipe, ranges)
     starts = [start for start, _ in recipe.drops]

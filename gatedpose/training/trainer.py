@@ -31,17 +31,8 @@ CALIBRATION_BATCH, WATCH_BATCH = 64, 16
 class Trainer(Loop[Batch]):
     """Trains one network of joints, see `Loop`; writes samples.png, too: predictions.
 
-    Args:
-        accelerator: See `make_accelerator`.
-        model: Network of `skeleton.num_keypoints` heatmaps, freshly made.
-        crops: Training people.
-        draws: (N,) how often each of them is drawn, in relation to the others.
-        val: People to watch the training by.
-        skeleton: The joints.
-        recipe: See `Recipe`.
-        out: Folder, made if it is not there.
-        teacher: Trained network of the same joints, see `Recipe.teaching`.
-        watch_every: Images between two checkpoints with a look at `val`.
+    `draws` (N,) say how often each person of `crops` is drawn, in relation to the others; `val` are
+    people to watch the training by, `teacher` is a trained network of the same joints.
     """
 
     recipe: Recipe
