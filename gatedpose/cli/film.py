@@ -24,22 +24,9 @@ def predict_video(
     overwrite: bool,
 ) -> None:
     """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C."""
-    target = out or Path("poses.mp4")
-    if target.is_dir() or not target.suffix:  # a folder, as of pictures
-        check_makeable(target)
-        target = target / (f"{Path(source).stem}.mp4" if source else "poses.mp4")
-        if job.drawn:
-            target.parent.mkdir(parents=True, exist_ok=True)
-    check_apart("--out", target, Path(source) if source else None)
-    if job.drawn:
-        check_writable(target.parent)
-    if job.drawn and out and target.is_file() and not overwrite:
-        raise click.ClickException(
-            f"{target} is there and would be written over: name another place by --out, or give "
-            "--overwrite"
-        )
+    target = _target(source, out, overwrite) if job.drawn else None
     video = read_video(source) if source else read_camera(camera or 0)
-    writer = VideoWriter(target, video.rate) if job.drawn else None
+    writer = VideoWriter(target, video.rate) if target else None
     tracker = Tracker(
         job.predictor,
         job.detector,
@@ -69,3 +56,19 @@ def predict_video(
         nobody = f", in {empty} of them nobody found" if empty else ""
         shown = f" -> {target}" if writer else ""
         click.echo(f"{frames} frames, {len(tracks)} people{nobody}{shown}")
+
+
+def _target(source: str | None, out: Path | None, overwrite: bool) -> Path:
+    target = out or Path("poses.mp4")
+    if target.is_dir() or not target.suffix:  # a folder, as of pictures
+        check_makeable(target)
+        target = target / (f"{Path(source).stem}.mp4" if source else "poses.mp4")
+        target.parent.mkdir(parents=True, exist_ok=True)
+    check_apart("--out", target, Path(source) if source else None)
+    check_writable(target.parent)
+    if out and target.is_file() and not overwrite:
+        raise click.ClickException(
+            f"{target} is there and would be written over: name another place by --out, or give "
+            "--overwrite"
+        )
+    return target
