@@ -22,6 +22,7 @@ import difflib
 import importlib
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, field, fields, is_dataclass
 from typing import Any, TypeAlias
 
 # Lowest and highest number that is good; of whole numbers if both are.
@@ -124,14 +125,21 @@ def check_range(what: str, value: object, limits: Range, count: int | None = Non
         )
 
 
-def check_ranges(what: str, fields: object, ranges: Mapping[str, Range]) -> None:
-    """Raises InputError that names all numbers among an object's fields that are out of range.
+def ranged(limits: Range, default: Any = MISSING) -> Any:
+    """A dataclass's field whose numbers `check_ranges` holds against limits."""
+    return field(default=default, metadata={"range": limits})
+
+
+def check_ranges(what: str, recipe: Any) -> None:
+    """Raises InputError that names all numbers among a dataclass's fields that are out of range.
 
     Of a field that holds several numbers each must be in range; None is.
     """
+    kinds = [kind for kind in reversed(type(recipe).__mro__) if is_dataclass(kind)]
+    declared = [one for kind in kinds for one in fields(kind) if "range" in one.metadata]
     wrong = []
-    for name, limits in ranges.items():
-        value = getattr(fields, name)
+    for name, limits in {one.name: one.metadata["range"] for one in declared}.items():
+        value = getattr(recipe, name)
         each: Sequence[object] = (value,)
         if isinstance(value, Mapping):
             each = list(value.values())

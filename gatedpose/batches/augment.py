@@ -10,7 +10,7 @@ from torch import Tensor
 from gatedpose.batches.crops import FILL, PACK_MARGIN, Crops
 from gatedpose.batches.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, Range, check_ranges
+from gatedpose.errors import InputError, ranged
 from gatedpose.geometry import (
     compose,
     crop_matrices,
@@ -28,15 +28,6 @@ PARTS = (  # words in joints' names: upper body to the hips, to the chest, to th
     HEAD,
     ("hip", "pelvis", "knee", "ankle"),
 )
-RANGES: dict[str, Range] = {
-    "rotation": (0.0, 180.0),
-    "rotate": SHARE,
-    "scale": (0.1, 10.0),
-    "shift": SHARE,
-    "flip": SHARE,
-    "half_body": SHARE,
-    "parts": (0.0, 1e6),
-}
 
 
 @dataclass(frozen=True)
@@ -47,19 +38,18 @@ class Augmentation(Looks):
     which none is ever taken.
     """
 
-    rotation: float = 30.0  # largest turn in degrees, either way (the hourglass line's 30)
-    rotate: float = 0.6  # probability that an image is turned at all
-    scale: tuple[float, float] = (0.75, 1.25)  # of magnification (the hourglass line's)
-    shift: float = 0.0  # largest shift, as a share of the crop without its margin
-    flip: float = 0.5  # probability of a mirrored image
-    half_body: float = 0.0  # probability of a crop about a part of the body, as in portraits
+    rotation: float = ranged((0.0, 180.0), 30.0)  # degrees, either way, of the hourglass line
+    rotate: float = ranged(SHARE, 0.6)  # probability that an image is turned at all
+    scale: tuple[float, float] = ranged((0.1, 10.0), (0.75, 1.25))  # of magnification, likewise
+    shift: float = ranged(SHARE, 0.0)  # largest, as a share of the crop without its margin
+    flip: float = ranged(SHARE, 0.5)  # probability of a mirrored image
+    half_body: float = ranged(SHARE, 0.0)  # probability of a crop about a part of the body
     # How often that part is the upper body to the hips, to the chest, to the shoulders, or the
     # legs, in relation to each other.
-    parts: tuple[float, float, float, float] = (0.7, 0.0, 0.0, 0.3)
+    parts: tuple[float, float, float, float] = ranged((0.0, 1e6), (0.7, 0.0, 0.0, 0.3))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges("augmentation", self, RANGES)
         if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
             raise InputError(f"augmentation: scale must be (smallest, largest), got {self.scale}")
         if len(self.parts) != len(PARTS) or not sum(self.parts):

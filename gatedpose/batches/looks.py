@@ -1,13 +1,13 @@
 """How a picture looks, changed at random: colours, light, sharpness, what hides the person."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import jpeg
 
-from gatedpose.errors import Range, check_ranges
+from gatedpose.errors import Range, check_ranges, ranged
 
 SMALLEST = 4.0  # a blurred picture comes from one of at least this fraction of its side
 POOR = (10, 45)  # JPEG qualities of strong compression
@@ -19,16 +19,16 @@ SHARE: Range = (0.0, 1.0)
 class Looks:
     """How far and how often looks change; InputError for a number that is not within 0 and 1."""
 
-    colour: float = 0.2  # largest change of brightness, contrast and saturation
-    grey: float = 0.0  # probability of a picture without colours
-    dark: float = 0.0  # probability of a badly lit picture
-    blur: float = 0.0  # probability of a picture that was smaller, by up to 4
-    compress: float = 0.0  # probability of a strongly compressed JPEG
-    occlude: float = 0.0  # probability of a grey patch that hides part of the person
-    neighbour: float = 0.0  # probability of a strip at one side that shows another person
+    colour: float = ranged(SHARE, 0.2)  # largest change of brightness, contrast and saturation
+    grey: float = ranged(SHARE, 0.0)  # probability of a picture without colours
+    dark: float = ranged(SHARE, 0.0)  # probability of a badly lit picture
+    blur: float = ranged(SHARE, 0.0)  # probability of a picture that was smaller, by up to 4
+    compress: float = ranged(SHARE, 0.0)  # probability of a strongly compressed JPEG
+    occlude: float = ranged(SHARE, 0.0)  # probability of a grey patch on the person
+    neighbour: float = ranged(SHARE, 0.0)  # probability of a strip with another person
 
     def __post_init__(self) -> None:
-        check_ranges("looks", self, {field.name: SHARE for field in fields(Looks)})
+        check_ranges(type(self).__name__.lower(), self)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

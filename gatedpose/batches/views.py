@@ -9,33 +9,22 @@ from gatedpose.batches.looks import SHARE, Draw, Looks, change_looks
 from gatedpose.batches.pictures import PAD, Pictures
 from gatedpose.boxmaps import BOX_STRIDE, cell_centres
 from gatedpose.data.preprocessing import Preprocessing
-from gatedpose.errors import InputError, Range, check_ranges
+from gatedpose.errors import InputError, ranged
 from gatedpose.geometry import transform_points, warp
-
-RANGES: dict[str, Range] = {
-    "zoom": (0.05, 20.0),
-    "close": SHARE,
-    "closest": (1.0, 20.0),
-    "aspect": (1.0, 10.0),
-    "restretch": (1.0, 10.0),
-    "flip": SHARE,
-    "seen": SHARE,
-    "least": (0.0, 1e4),
-}
 
 
 @dataclass(frozen=True)
 class Views(Looks):
     """Ranges of the random changes."""
 
-    zoom: tuple[float, float] = (0.7, 1.5)  # of a picture, over that at which it fits the input
-    close: float = 0.15  # probability of a zoom of up to `closest`: large people, or none
-    closest: float = 3.0
-    aspect: float = 1.2  # largest factor by which a picture is stretched, either way
-    restretch: float = 1.6  # the same for pictures whose own aspect is not known
-    flip: float = 0.5  # probability of a mirrored picture
-    seen: float = 0.35  # share of a box that must be in view for it to be learnt
-    least: float = 14.0  # pixels, of the longer side of the smallest box to be learnt
+    zoom: tuple[float, float] = ranged((0.05, 20.0), (0.7, 1.5))  # 1 is a picture that fits
+    close: float = ranged(SHARE, 0.15)  # probability of a zoom of up to `closest`
+    closest: float = ranged((1.0, 20.0), 3.0)
+    aspect: float = ranged((1.0, 10.0), 1.2)  # largest stretching, either way
+    restretch: float = ranged((1.0, 10.0), 1.6)  # of pictures whose own aspect is not known
+    flip: float = ranged(SHARE, 0.5)  # probability of a mirrored picture
+    seen: float = ranged(SHARE, 0.35)  # share of a box that must be in view for it to be learnt
+    least: float = ranged((0.0, 1e4), 14.0)  # pixels, longer side of the smallest box to learn
     colour: float = 0.25
     grey: float = 0.08
     dark: float = 0.08
@@ -43,7 +32,6 @@ class Views(Looks):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges("views", self, RANGES)
         if len(self.zoom) != 2 or self.zoom[0] > self.zoom[1]:
             raise InputError(f"views: zoom must be (smallest, largest), got {self.zoom}")
 

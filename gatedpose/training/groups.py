@@ -4,42 +4,16 @@ Fields keep plain names (`lr`, not `optimisation.lr`), in Python, in recipe.json
 groups are there to be read, and for functions that need one of them only.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from gatedpose.batches.augment import Augmentation
-from gatedpose.errors import InputError, Range, check_ranges, in_range
+from gatedpose.errors import InputError, Range, check_ranges, in_range, ranged
 from gatedpose.training.losses import Loss
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
 
 LR: Range = (1e-12, 100.0)
-PHASE_RANGES: dict[str, Range] = {
-    "size": (64, 4096),
-    "images": (1, 10**12),
-    "batch_size": (1, 10**6),
-    "sigma": (0.01, 100.0),
-}
-RANGES: dict[str, Range] = {
-    "datasets": (1e-9, 1e9),
-    "options": (-1e9, 1e9),
-    "lr": LR,
-    "weight_decay": (0.0, 10.0),
-    "warmup": (0, 10**9),
-    "clip": (1e-9, 1e9),
-    "ema": (0.0, 1 - 1e-9),
-    "keep": (0.0, 1 - 1e-9),
-    "calibrate": (0, 10**9),
-    "accumulate": (1, 10**6),
-    "whole": (0.0, 1 - 1e-9),
-    "teaching": (0.0, 1.0),
-    "seed": (0, 2**40),
-    "epochs": (1e-6, 1e6),
-    "limit": (1, 10**9),
-    "boxes": (0.0, 1e6),
-    "draws": (1e-9, 1e9),
-    "empty": (0.0, 0.9),
-}
 
 
 @dataclass(frozen=True)
@@ -49,12 +23,12 @@ class FinderPhase:
     InputError for a number out of its range, or a size that 64 does not divide.
     """
 
-    size: int  # height and width of the input in pixels; a multiple of 64
-    images: int  # to see, repeats counted
-    batch_size: int  # images a step, over all processes
+    size: int = ranged((64, 4096))  # height and width of the input in pixels; a multiple of 64
+    images: int = ranged((1, 10**12))  # to see, repeats counted
+    batch_size: int = ranged((1, 10**6))  # images a step, over all processes
 
     def __post_init__(self) -> None:
-        check_ranges("a phase", self, {f.name: PHASE_RANGES[f.name] for f in fields(self)})
+        check_ranges("a phase", self)
         if self.size % 64:
             raise InputError(f"a phase needs a size that 64 divides, got {self.size}")
 
@@ -68,7 +42,7 @@ class FinderPhase:
 class Phase(FinderPhase):
     """A part of the training of a pose network."""
 
-    sigma: float  # of the target Gaussian, in heatmap cells
+    sigma: float = ranged((0.01, 100.0))  # of the target Gaussian, in heatmap cells
 
 
 @dataclass(frozen=True)
@@ -77,12 +51,12 @@ class Work:
 
     name: str  # short name of the recipe
     # Training sets that it is for, and how often a person of each is drawn.
-    datasets: dict[str, float]
+    datasets: dict[str, float] = field(metadata={"range": (1e-9, 1e9)})
     phases: tuple[Phase, ...]  # run one after the other, from coarse to fine
     loss: Loss = "softmax"  # see `gatedpose.training.losses.heatmap_loss`
     # Parts that each process works off its share of a batch in, to save memory. The gradient is
     # that of the whole, but for batch norm, whose statistics are a part's.
-    accumulate: int = 1
+    accumulate: int = ranged((1, 10**6), 1)
 
 
 @dataclass(frozen=True)
@@ -90,16 +64,17 @@ class Optimisation:
     """How weights are learnt."""
 
     optimizer: str = "adamw"  # a name of `timm.optim.create_optimizer_v2`
-    options: dict[str, float] = field(default_factory=dict)  # more of its arguments
+    # More arguments of it.
+    options: dict[str, float] = field(default_factory=dict, metadata={"range": (-1e9, 1e9)})
     # Highest learning rate. It rises over `warmup` steps, then falls linearly to 0 with the share
     # of the whole work that is done.
-    lr: float = 1e-3
+    lr: float = ranged(LR, 1e-3)
     # In place of the linear fall: pairs of the share of the work that is done, and the rate from
     # there on.
     drops: tuple[tuple[float, float], ...] = ()
-    weight_decay: float = 0.02  # of weights; norms, biases and gates are not decayed
-    warmup: int = 200  # steps
-    clip: float | None = 5.0  # largest norm of the gradient; no limit if None
+    weight_decay: float = ranged((0.0, 10.0), 0.02)  # of all but norms, biases and gates
+    warmup: int = ranged((0, 10**9), 200)  # steps
+    clip: float | None = ranged((1e-9, 1e9), 5.0)  # largest norm of the gradient; no limit if None
 
 
 @dataclass(frozen=True)
@@ -107,15 +82,15 @@ class Averaging:
     """How the result is made of the weights that were learnt."""
 
     # Decay of the averaged weights, which are the result; 0 for the last weights themselves.
-    ema: float = 0.999
+    ema: float = ranged((0.0, 1 - 1e-9), 0.999)
     # Share of the weights to start from in the result, for a short training of a trained network: a
     # point between the two is often better than either (Wortsman et al., "Robust fine-tuning of
     # zero-shot models", CVPR 2022). Needs `init`; 0 for none.
-    keep: float = 0.0
+    keep: float = ranged((0.0, 1 - 1e-9), 0.0)
     # Images that the averaged network's batch norm takes its statistics from anew, before each look
     # at the validation data and in the end; 0 for the averages of training, which lag behind and
     # come from small batches.
-    calibrate: int = 1024
+    calibrate: int = ranged((0, 10**9), 1024)
     # "last" for the averaged weights in the end; "best" for those of the look, of all phases, that
     # scored best on the validation data. The finest input is not always the best where there are
     # few people.
@@ -145,13 +120,13 @@ class People:
     joints: str | None = None
     # Share of the draws that show a person by the whole picture, as if no box were known, see
     # `gatedpose.batches.sources.Source.whole_pictures`.
-    whole: float = 0.0
+    whole: float = ranged((0.0, 1 - 1e-9), 0.0)
     # File of `gatedpose data clean`, or "lspet" for the packaged one, to correct labels by.
     corrections: str | None = None
     # Passes over the people. The phases then see as many images in proportion, whatever their own
     # numbers add up to; these count if None.
-    epochs: float | None = None
-    limit: int | None = None  # train on so many of the people, drawn by the seed; on all if None
+    epochs: float | None = ranged((1e-6, 1e6), None)
+    limit: int | None = ranged((1, 10**9), None)  # train on so many people, drawn by the seed
 
 
 @dataclass(frozen=True)
@@ -160,7 +135,7 @@ class Teaching:
 
     # Trained model whose heatmaps are learnt, too: "gated_hg_4s_144.lsp" or a "local-dir:" model.
     teacher: str | None = None
-    teaching: float = 0.5  # their share of the targets
+    teaching: float = ranged((0.0, 1.0), 0.5)  # their share of the targets
 
 
 @dataclass(frozen=True)
@@ -168,13 +143,12 @@ class Start:
     """Where a training starts."""
 
     init: str | None = None  # see `gatedpose.training.start.starting_model`
-    seed: int = 0  # of initialisation, order and augmentation
+    seed: int = ranged((0, 2**40), 0)  # of initialisation, order and augmentation
 
 
 def check_recipe(what: str, recipe: Any, **more: bool) -> None:
     """Raises InputError that calls a recipe `what`, unless all fields and `more` are right."""
-    ranges = {name: limits for name, limits in RANGES.items() if hasattr(recipe, name)}
-    check_ranges(what, recipe, ranges)
+    check_ranges(what, recipe)
     starts = [start for start, _ in recipe.drops]
     steps = (in_range(share, (0.0, 1.0)) and in_range(rate, LR) for share, rate in recipe.drops)
     if recipe.keep and recipe.init is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gatedpose.batches.augment import Augmentation
 from gatedpose.batches.views import Views
-from gatedpose.errors import InputError, did_you_mean
+from gatedpose.errors import InputError, did_you_mean, ranged
 from gatedpose.files.typed_json import from_json, read_json
 from gatedpose.skeleton import SKELETONS
 from gatedpose.training.groups import (
@@ -84,13 +84,14 @@ class FinderRecipe(Start, Machine, Averaging, Optimisation):
         FinderPhase(256, 60_000, 32),
         FinderPhase(320, 30_000, 32),
     )
-    boxes: float = 2.0  # weight of the boxes' loss beside that of the centres
+    boxes: float = ranged((0.0, 1e6), 2.0)  # weight of the boxes' loss beside that of the centres
     views: Views = field(default_factory=Views)  # random changes of the pictures
     # How often a picture of a folder is drawn, by the folder's name; 1 if it has none.
     draws: dict[str, float] = field(
-        default_factory=lambda: {"sports22": 0.6, "ccp": 0.5, "yoga5": 0.8}
+        default_factory=lambda: {"sports22": 0.6, "ccp": 0.5, "yoga5": 0.8},
+        metadata={"range": (1e-9, 1e9)},
     )
-    empty: float = 0.1  # share of the draws that pictures without people get
+    empty: float = ranged((0.0, 0.9), 0.1)  # share of the draws that pictures without people get
 
     def __post_init__(self) -> None:
         check_recipe("finder recipe", self)

@@ -3,20 +3,19 @@
 import json
 import math
 import re
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from gatedpose.batches import augment, looks
 from gatedpose.batches.augment import Augmentation
 from gatedpose.batches.views import Views
 from gatedpose.cli import main
 from gatedpose.data.readers import READERS
 from gatedpose.errors import DatasetError, InputError
-from gatedpose.training import groups
 from gatedpose.training.recipes import (
     FINETUNE,
     LSP,
@@ -108,21 +107,27 @@ def test_wrong_fields(text: str, message: str) -> None:
 
 NUMBERS = {
     field.name
-    for kind in (Recipe, FinderRecipe, Phase, Augmentation)
+    for kind in (Recipe, FinderRecipe, Phase, Augmentation, Views)
     for field in fields(kind)
     if re.search(r"\b(int|float)\b", str(field.type))
 }
 
 
 def test_every_number_has_a_range() -> None:
-    looked = {field.name for field in fields(looks.Looks)}
-    known = {*groups.RANGES, *groups.PHASE_RANGES, *augment.RANGES, *looked}
-    assert known | {"drops"} == NUMBERS
+    declared = [kind.__mro__ for kind in (Recipe, FinderRecipe, Phase, Augmentation, Views)]
+    ranges = {
+        field.name
+        for kind in chain(*declared)
+        if is_dataclass(kind)
+        for field in fields(kind)
+        if "range" in field.metadata
+    }
+    assert ranges | {"drops"} == NUMBERS
 
 
 @pytest.mark.parametrize("name", sorted(NUMBERS - {"drops"}))
 def test_numbers_out_of_range(name: str) -> None:
-    owners = (LSP, FinderRecipe(), LSP.phases[0], LSP.augmentation)
+    owners = (LSP, FinderRecipe(), LSP.phases[0], LSP.augmentation, Views())
     owner: Any = next(owner for owner in owners if hasattr(owner, name))
     old = getattr(owner, name)
     negative = -2e9 if name == "options" else -1.0
