@@ -23,7 +23,7 @@ import gatedpose
 from gatedpose.batches.pictures import Labelled, read_empty, read_labelled
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import MIN_SCORE, PersonFinder
-from gatedpose.predict.looks import DOUBT, LIKELY, UNSURE, FirstLook, LookAgain, sureness
+from gatedpose.predict.looks import DOUBT, LIKELY, UNSURE, LookAgain, sureness
 
 LIKELIES = (0.0, 0.7, 0.8, 0.9, 1.0, 1.1)
 LIMITS = (0.5, 0.54, 0.58, 0.62, 0.66, 0.7, 0.74, 0.78, 0.82)
@@ -55,7 +55,7 @@ def see(again: LookAgain, pictures: Iterable[Labelled]) -> list[Seen]:
         boxes, scores = again.finder.find(image, UNSURE)
         found = torch.cat((boxes, scores[:, None]), dim=1)
         known = found[scores >= again.finder.min_score]
-        joints = torch.tensor(sureness(again.look.predictor, image, known)) / again.look.sure
+        joints = torch.tensor(sureness(again.predictor, image, known)) / again.whole
         joints[known[:, 4] >= DOUBT] = torch.inf
         left = bool((joints >= LIKELY).any()) or not len(found)
         box, surest = (found[:0], 0.0) if left else again.twice(image, found[:1])
@@ -84,7 +84,7 @@ def main(
     predictor = gatedpose.Predictor(
         gatedpose.optimize(model, engine="openvino", precision="float32")
     )
-    again = LookAgain(PersonFinder(min_score=min_score), FirstLook(predictor), 0.0)
+    again = LookAgain(PersonFinder(min_score=min_score), predictor)
     people = see(again, read_labelled(folder, split)[:limit])
     nobody = {one: see(again, read_empty(one)) for one in empty}
     total = ", ".join(f"{len(seen)} of {one.name}" for one, seen in nobody.items())

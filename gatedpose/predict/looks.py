@@ -36,7 +36,7 @@ def default_detector(predictor: "Predictor") -> Detector:
     finder = PersonFinder(min_score=predictor.min_person, device=predictor.device)
     if predictor.min_person is not None:
         return finder
-    return LookAgain(finder, FirstLook(predictor), SURE_AGAIN if predictor.calibration else SURE)
+    return LookAgain(finder, predictor)
 
 
 class LookAgain:
@@ -46,13 +46,15 @@ class LookAgain:
     more: at the surest box that does not count, and at the box about the joints that a first look
     at the whole picture shows. There is a person if the joints of both are sure enough on average;
     the box of the surer joints is returned. `sure` is the mean score of the joints from which on
-    there is a person.
+    there is a person then, `whole` that of a whole picture.
     """
 
-    def __init__(self, finder: PersonFinder, look: "FirstLook", sure: float) -> None:
-        self.finder, self.look, self.sure = finder, look, sure
+    def __init__(self, finder: PersonFinder, predictor: "Predictor") -> None:
+        self.finder, self.predictor = finder, predictor
+        calibrated = predictor.calibration is not None
+        self.whole, self.sure = (SURE_CALIBRATED, SURE_AGAIN) if calibrated else (SURE, SURE)
         # The closer looks are at parts of the picture.
-        self.longest_side = max(finder.longest_side, 2 * look.longest_side)
+        self.longest_side = max(finder.longest_side, 2 * max(predictor.size))
 
     def __call__(self, image: Tensor) -> Tensor:
         """Boxes with scores, (N, 5); N is 0 where both find nobody."""
@@ -68,19 +70,20 @@ class LookAgain:
         """Those of the boxes (N, 5) that the finder is sure of, or the joints in them speak for."""
         kept = found[:, 4] >= DOUBT
         if not bool(kept.all()):
-            means = sureness(self.look.predictor, image, found[~kept])
-            kept[~kept] = torch.tensor(means) >= LIKELY * self.look.sure
+            means = sureness(self.predictor, image, found[~kept])
+            kept[~kept] = torch.tensor(means) >= LIKELY * self.whole
         return found[kept]
 
     def twice(self, image: Tensor, unsure: Tensor) -> tuple[Tensor, float]:
         """The surer of the finder's box and the look's, (1, 5), and the mean sureness of both."""
-        seen = self.look(image)
-        if not len(seen):
-            return seen, 0.0
-        both = torch.cat((unsure, seen))
-        means = sureness(self.look.predictor, image, both)
+        pose = first_look(self.predictor, image)
+        about = box_about(pose, image)
+        if about is None or float(pose.scores.mean()) < self.whole:
+            return unsure[:0], 0.0
+        both = torch.stack((unsure[0, :4], about))
+        means = sureness(self.predictor, image, both)
         best = means.index(max(means))
-        box = torch.cat((both[best, :4], both.new_tensor([min(1.0, means[best])])))
+        box = torch.cat((both[best], both.new_tensor([min(1.0, means[best])])))
         return box[None], sum(means) / 2
 
 
@@ -114,29 +117,6 @@ class CloserLook:
         count = max(1, int((scores >= self.finder.min_score).sum()))  # the surest come first
         areas = (boxes[:count, 2:] - boxes[:count, :2]).prod(dim=1)
         return boxes[int(areas.argmax())] if len(boxes) else None
-
-
-class FirstLook:
-    """A detector of one person, made of the pose network itself; nothing else is needed.
-
-    The network takes the whole picture as a person. If the joints' mean score is `sure`, the box
-    about them is returned, for a closer look; if not, there is nobody. Of several people at most
-    one is found.
-    """
-
-    def __init__(self, predictor: "Predictor", sure: float | None = None) -> None:
-        if sure is None:
-            sure = SURE if predictor.calibration is None else SURE_CALIBRATED
-        self.predictor, self.sure = predictor, sure
-        self.longest_side = max(predictor.size)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """The person's box with the mean score, (1, 5), or none, (0, 5)."""
-        pose = first_look(self.predictor, image)
-        score, box = float(pose.scores.mean()), box_about(pose, image)
-        if score < self.sure or box is None:
-            return torch.zeros(0, 5)
-        return torch.cat((box, box.new_tensor([min(1.0, score)])))[None]
 
 
 def sureness(predictor: "Predictor", image: Tensor, boxes: Tensor) -> list[float]:
