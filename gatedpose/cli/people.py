@@ -1,7 +1,6 @@
 """What `gatedpose predict` is asked for, whether of pictures or of video."""
 
 import hashlib
-import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -118,11 +117,6 @@ class Job:
         if self.whole:
             return WHOLE
         return self.listed.of(file) if self.listed else self.boxes
-
-    @property
-    def least(self) -> float:
-        """Longest side of a picture that drawing needs."""
-        return self.max_side or math.inf
 
     def draw(
         self, image: Tensor, poses: list[Pose], scale: int | None = None, shrink: int = 1

@@ -1,6 +1,7 @@
 """`gatedpose predict` on pictures: one, or a folder of them that can be resumed."""
 
 import logging
+import math
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -285,5 +286,6 @@ class _Reader:
         boxes, job = self.job.people(source.file), self.job
         name = "standard input" if source.name == STDIN else in_line(source.name)
         photo = job.predictor.read(source.load(), boxes, name=name)
-        canvas = photo.finer(max(photo.size) / job.least) if job.drawn else photo
+        drawn_side = job.max_side or math.inf
+        canvas = photo.finer(max(photo.size) / drawn_side) if job.drawn else photo
         return photo, canvas, boxes

@@ -34,11 +34,6 @@ class Detections:
         return self.hits.cumsum(0) / torch.arange(1, len(self.hits) + 1)
 
     @property
-    def recall(self) -> Tensor:
-        """(D,), of all boxes up to each."""
-        return self.hits.cumsum(0) / max(1, self.people)
-
-    @property
     def ends(self) -> Tensor:
         """(D,) bool, whether the next score is lower: nobody can ask for a part of equal ones."""
         return torch.cat((self.scores.diff() < 0, torch.ones_like(self.hits[:1])))
@@ -54,7 +49,8 @@ class Detections:
         good = (self.ends & (self.precision >= precision)).nonzero().flatten()
         if not len(good):
             return 0.0, 1.0
-        return float(self.recall[good[-1]]), float(self.scores[good[-1]])
+        score = float(self.scores[good[-1]])
+        return self.at(score)[0], score
 
     def best_score(self) -> float:
         """The score to ask for that makes the harmonic mean of recall and precision highest."""

@@ -121,7 +121,8 @@ def _train_alike(
         score = evaluate(Predictor(model, flip_test=True, size=(size, size)), samples).score
         row: dict[str, Any] = {"choice": label, "config": config, "metric": score.metric}
         row["params"] = count_parameters(model)
-        row["images"] = _images(find_recipe(str(place / "recipe.json")))
+        phases = find_recipe(str(place / "recipe.json")).phases
+        row["images"] = ", ".join(f"{p.images:,} images of {p.size} px" for p in phases)
         rows.append({**row, "mean": round(score.mean, 2)})
     return rows
 
@@ -151,10 +152,6 @@ def comparison_text(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     columns = "model", "parameters:", "conv GMACs:", f"{rows[0]['metric']}:"
     return f"{head}\n\n{markdown(columns, lines)}"
-
-
-def _images(recipe: Recipe) -> str:
-    return ", ".join(f"{phase.images:,} images of {phase.size} px" for phase in recipe.phases)
 
 
 def _bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
