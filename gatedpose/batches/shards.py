@@ -34,18 +34,12 @@ def pack_shards(
     quality: int = 95,
     shard_bytes: int = 60 * 2**20,
 ) -> list[Path]:
-    """Cuts every person out of their image into shards, `split`-00000.safetensors and so on.
+    """Cuts every person of a split out of their image into shards; shows a progress bar.
 
     The same people give the same bytes. If anything fails, the shards written are removed again.
-
-    Args:
-        samples: People of one split, of the same joints.
-        dataset: Its name, for messages.
-        split: What the files are named after.
-        folder: Where to write; made if it is not there. DatasetError if it holds the split.
-        size: Side P of the crops in pixels.
-        quality: Of the JPEG files, to 100.
-        shard_bytes: What no shard exceeds, unless a single person does.
+    The files are named after the split; DatasetError if the folder, made if need be, holds it.
+    Crops have a side of `size` pixels, JPEG files a `quality` of 100 at most; a shard exceeds
+    `shard_bytes` only for a single person.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -35,15 +35,9 @@ LOG = logging.getLogger(__name__)
 
 
 def coco(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
-    """Reads the COCO 2017 keypoints.
+    """Reads the COCO 2017 keypoints, "train" or "val"; see `read_people`.
 
-    Args:
-        folder: Holds annotations/person_keypoints_train2017.json and train2017/, or those of val.
-        split: "train" or "val".
-        check_images: Whether the images must be there.
-
-    Returns:
-        People in the order of the file; see `read_people`.
+    The folder holds annotations/person_keypoints_train2017.json and train2017/, or those of val.
     """
     check_split("coco", split, ("train", "val"))
     images = Path(folder) / f"{split}2017"

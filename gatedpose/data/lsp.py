@@ -34,21 +34,11 @@ LSP_SPLITS = {"train": range(800), "val": range(800, 1000), "test": range(1000, 
 
 
 def lsp(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
-    """Reads LSP.
+    """Reads LSP: "train", "val" or "test" of joints.mat and images/im0001.jpg to im2000.jpg.
 
-    Args:
-        folder: Holds joints.mat and images/im0001.jpg to im2000.jpg (a half suffices for its
-            splits).
-        split: "train", "val" or "test".
-        check_images: Whether the images must be there.
-
-    Returns:
-        People in the order of the images. Every joint is labelled (the published flag marks
-        occlusion); the box is the tight box of the joints.
-
-    Raises:
-        DatasetError: For an unknown split, a folder without joints.mat, one of another shape, or
-            missing or unexpected images, which are named.
+    A half suffices for its splits. People are in the order of the images. Every joint is labelled
+    (the published flag marks occlusion); the box is the tight box of the joints. DatasetError names
+    missing and unexpected images.
     """
     check_split("lsp", split, LSP_SPLITS)
     joints = load_joints(Path(folder), (3, 14, 2000)).transpose(2, 1, 0)  # (2000, 14, 3)
@@ -58,19 +48,10 @@ def lsp(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
 
 
 def lspet(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
-    """Reads LSP-extended.
+    """Reads LSP-extended: "train" or "val" of joints.mat and images/im00001.jpg to im10000.jpg.
 
-    Args:
-        folder: Holds joints.mat and images/im00001.jpg to im10000.jpg.
-        split: "train" or "val".
-        check_images: Whether the images must be there.
-
-    Returns:
-        People in the order of the images; joints without a label are masked, and people without two
-        labelled joints, who give no box, are left out of "train".
-
-    Raises:
-        DatasetError: As `lsp`.
+    People are in the order of the images; joints without a label are masked, and people without two
+    labelled joints, who give no box, are left out of "train".
     """
     check_split("lspet", split, ("train", "val"))
     joints = load_joints(Path(folder), (14, 3, 10000)).transpose(2, 0, 1)  # (10000, 14, 3)

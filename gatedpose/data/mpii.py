@@ -37,7 +37,7 @@ HRNET = {"train": "train.json", "val": "valid.json"}
 
 
 def mpii(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sample]:
-    """Reads MPII.
+    """Reads MPII, "train" or "val".
 
     Args:
         folder: Holds images/ and, itself or in annot/, the annotations; the first of these is
@@ -51,11 +51,6 @@ def mpii(folder: str | Path, split: str, *, check_images: bool = True) -> list[S
 
     Returns:
         22,246 or 2,958 people in the order of the release, that of the published predictions.
-
-    Raises:
-        DatasetError: For an unknown split, missing files, or a row that is wrong: the message names
-            file, row and field.
-        ImportError: For the .mat file without SciPy.
     """
     check_split("mpii", split, ("train", "val"))
     names = (MAT, *HOURGLASS, HRNET[split])

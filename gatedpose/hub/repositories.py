@@ -38,8 +38,7 @@ def write_repository(
 
     Returns:
         The folder with model.safetensors (the packaged file, byte for byte), config.json in timm's
-        schema, README.md and poses.png, or people.png of a finder; of a network of one's own
-        without a picture.
+        schema, README.md and, of packaged weights, poses.png or people.png.
     """
     source, place, _ = parse_name(name)
     if source == "local-dir":

@@ -209,19 +209,9 @@ class HeatmapNetwork(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The way timm has to the features of chosen stacks.
+        """Features (B, C, H/4, W/4) of chosen stacks, as timm has them; `norm` is not used.
 
-        Args:
-            images: (B, C, H, W).
-            indices: Stacks to return: a list, or the number of last stacks; all if None.
-            norm: Not used: features are already normalised.
-            stop_early: Do not run the stacks behind the last one asked for.
-            output_fmt: Only "NCHW".
-            intermediates_only: Return only the list.
-
-        Returns:
-            The list of features (B, C, H/4, W/4), preceded by the last features computed unless
-            `intermediates_only`.
+        They come behind the last features computed, unless `intermediates_only`.
         """
         from timm.models._features import feature_take_indices
 

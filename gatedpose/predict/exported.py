@@ -37,10 +37,6 @@ class ExportedNetwork(EngineNetwork):
         digest: Sha256 of the file and, beside an .xml, its .bin, in hexadecimal.
 
     Shape: (B, 3, H, W) normalised images, H and W as in the file -> (B, 1, K, H/4, W/4) float32.
-
-    Raises:
-        WeightsError: If the file is missing, damaged, or does not say how it is to be fed.
-        ImportError: If its engine is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:
