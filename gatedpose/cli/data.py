@@ -188,12 +188,9 @@ def _draw_changed(samples: Sequence["Sample"], found: "Corrections", picture: Pa
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality."
 )
 @click.option(
-    "--shard-mb",
-    type=click.IntRange(1, 65_536),
-    default=60,
-    show_default=True,
+    "--shard-mb", type=click.IntRange(1, 65_536), default=60, show_default=True,
     help="Size of a file in MB.",
-)
+)  # fmt: skip
 @pixels_option
 @json_option
 def pack(

@@ -60,10 +60,9 @@ OF_NETWORKS = (
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror, and average.")
 @decoder_option
 @click.option(
-    "--size",
-    type=click.IntRange(1, LARGEST_SIDE),
+    "--size", type=click.IntRange(1, LARGEST_SIDE),
     help="Side of the input in pixels. [the model's own]",
-)
+)  # fmt: skip
 @click.option(
     "--weights", type=FILE, help="Weights to score in the model NAME, a .safetensors file."
 )

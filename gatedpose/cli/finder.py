@@ -80,12 +80,9 @@ def train(name: str, out: Path, **options: Any) -> None:
     help="People below this share of the picture's height do not count.",
 )  # fmt: skip
 @click.option(
-    "--precision",
-    type=SHARE,
-    default=0.8,
-    show_default=True,
+    "--precision", type=SHARE, default=0.8, show_default=True,
     help="Tell the recall at this precision.",
-)
+)  # fmt: skip
 @click.option("--min-score", type=SHARE, help="Score of boxes that count. [the finder's own]")
 @pixels_option
 @json_option

@@ -215,20 +215,14 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 decoder_option = click.option(
-    "--decoder",
-    type=click.Choice(DECODERS),
-    default=DEFAULT_DECODER,
-    show_default=True,
+    "--decoder", type=click.Choice(DECODERS), default=DEFAULT_DECODER, show_default=True,
     help="How a heatmap becomes a point.",
-)
+)  # fmt: skip
 check_device = checked(lambda name: str(find_device(name)))
 device_option = click.option(
     "--device", callback=check_device, help="cpu, cuda or cuda:1. [cuda if there is one]"
 )
 size_option = click.option(
-    "--size",
-    default="256x256",
-    show_default=True,
-    callback=checked(parse_size),
+    "--size", default="256x256", show_default=True, callback=checked(parse_size),
     help="HEIGHTxWIDTH of the input.",
-)
+)  # fmt: skip

@@ -32,81 +32,62 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--demo", is_flag=True, help="Use a photograph that scikit-image ships.")
 @click.option(
-    "--camera",
-    type=click.IntRange(0, 255),
-    metavar="N",
+    "--camera", type=click.IntRange(0, 255), metavar="N",
     help="Use webcam /dev/videoN, until Ctrl-C.",
-)
+)  # fmt: skip
 @click.option(
-    "--model",
-    default=DEFAULT_WORD,
-    show_default=True,
-    metavar="NAME",
+    "--model", default=DEFAULT_WORD, show_default=True, metavar="NAME",
     help="fast, balanced, best, a name that `gatedpose list --pretrained` shows, or an exported "
     ".onnx or .xml file.",
-)
+)  # fmt: skip
 @click.option(
-    "--box",
-    "boxes",
-    multiple=True,
-    metavar="X0,Y0,X1,Y1",
+    "--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1",
     help="Box of a person in pixels of the picture; once for each.",
-)
+)  # fmt: skip
 @click.option(
-    "--boxes",
-    "table",
-    type=Path,
-    metavar="FILE",
+    "--boxes", "table", type=Path, metavar="FILE",
     help='People of each picture: JSON {"a.jpg": [[x0, y0, x1, y1], ...], ...}, or COCO\'s.',
-)
+)  # fmt: skip
 @click.option("--whole", is_flag=True, help="Take each picture as one person.")
 @click.option(
-    "--detector",
-    "detector_name",
-    metavar="NAME",
+    "--detector", "detector_name", metavar="NAME",
     help="Find people by this detector of torchvision, ssdlite320_mobilenet_v3_large for example; "
     "it is downloaded if it is not there. [gated_finder_320]",
-)
+)  # fmt: skip
 @click.option("--detect", is_flag=True, help=f"The same as --detector {DETECTOR}.")
 @click.option("--detector-weights", type=Path, metavar="FILE", help="Its weights. [download]")
 @click.option(
-    "--min-person",
-    type=SHARE,
+    "--min-person", type=SHARE,
     help="Detected people below this score are left out. [finder 0.45, others 0.7]",
-)
+)  # fmt: skip
 @click.option(
     "--out",
     help="Picture or video to write, or folder for drawings and poses.jsonl. [poses.jpg or .png, "
     "poses.mp4, of many poses/]",
 )
 @click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["jpg", "png"]),
+    "--format", "kind", type=click.Choice(["jpg", "png"]),
     help="Format of the drawings. [JPEG for JPEGs, PNG for others]",
-)
+)  # fmt: skip
 @click.option(
-    "--max-side",
-    type=click.IntRange(16, 100_000),
+    "--max-side", type=click.IntRange(16, 100_000),
     help="Longest side of drawings in pixels. [the photo's]",
-)
+)  # fmt: skip
 @click.option("--no-pictures", is_flag=True, help="Draw nothing.")
 @click.option(
     "--resume", is_flag=True, help="Go on with OUT: pictures in OUT/poses.jsonl are done."
 )
 @click.option(
-    "--overwrite",
-    is_flag=True,
+    "--overwrite", is_flag=True,
     help="Begin OUT/poses.jsonl anew, and write over what OUT is or holds.",
-)
+)  # fmt: skip
 @click.option("--coco", type=Path, metavar="FILE", help="Write COCO's results, too, at the end.")
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
 @click.option(
-    "--min-score",
-    type=SHARE,
+    "--min-score", type=SHARE,
     help="Joints below are drawn hollow, below half of it not at all. [0.4; where scores are no "
     "chances 0.2]",
-)
+)  # fmt: skip
 @device_option
 @fast_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored image (half as fast).")
@@ -117,12 +98,9 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
     "model's own]",
 )  # fmt: skip
 @click.option(
-    "--batch-size",
-    type=BATCH,
-    default=8,
-    show_default=True,
+    "--batch-size", type=BATCH, default=8, show_default=True,
     help="People at once; about as many photos wait in memory.",
-)
+)  # fmt: skip
 @pixels_option
 @json_option
 def predict(

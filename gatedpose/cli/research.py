@@ -56,18 +56,16 @@ PEERS = ("hourglass_8s_256", "cu_net_8", "hrnet_w32")
 @click.option("--against", help="What ratios refer to. [the first]")
 @click.option("--roofline", is_flag=True, help="Tell the share of the device's own rates.")
 @click.option(
-    "--pipeline",
-    is_flag=True,
+    "--pipeline", is_flag=True,
     help="Time the way from photos to keypoints, and the network alone, instead.",
-)
+)  # fmt: skip
 @click.option(
     "--scaling", is_flag=True, help="Time against batch, input size and number of stacks instead."
 )
 @click.option(
-    "--cpu-seconds",
-    is_flag=True,
+    "--cpu-seconds", is_flag=True,
     help="Count the processor's seconds, if others use it, too; with OMP_NUM_THREADS=1.",
-)
+)  # fmt: skip
 @click.option("--plot", type=PICTURE, help="Draw images per second, or the scaling (.png).")
 @click.option("--plot-scores", type=PICTURE, help="Draw scores over milliseconds (.png).")
 @json_option

@@ -71,12 +71,9 @@ def recipe_options(command: Command) -> Command:
 @click.argument("name")
 @recipe_options
 @click.option(
-    "--watch-every",
-    type=COUNT,
-    default=20_000,
-    show_default=True,
+    "--watch-every", type=COUNT, default=20_000, show_default=True,
     help="Images between looks at the validation people.",
-)
+)  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the training in --out, if there is one.")
 @json_option
 def train(
