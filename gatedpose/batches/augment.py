@@ -34,13 +34,13 @@ PARTS = (  # words in joints' names: upper body to the hips, to the chest, to th
 class Augmentation(Looks):
     """Ranges of the random changes; the paper names the kinds, its ranges are lost.
 
-    Raises InputError for a number out of its range, a scale that is largest first, or parts of
-    which none is ever taken.
+    Those of rotation and scale are the hourglass line's. Raises InputError for a number out of its
+    range, a scale that is largest first, or parts of which none is ever taken.
     """
 
-    rotation: float = ranged((0.0, 180.0), 30.0)  # degrees, either way, of the hourglass line
+    rotation: float = ranged((0.0, 180.0), 30.0)  # largest turn in degrees, either way
     rotate: float = ranged(SHARE, 0.6)  # probability that an image is turned at all
-    scale: tuple[float, float] = ranged((0.1, 10.0), (0.75, 1.25))  # of magnification, likewise
+    scale: tuple[float, float] = ranged((0.1, 10.0), (0.75, 1.25))  # least and most magnification
     shift: float = ranged(SHARE, 0.0)  # largest, as a share of the crop without its margin
     flip: float = ranged(SHARE, 0.5)  # probability of a mirrored image
     half_body: float = ranged(SHARE, 0.0)  # probability of a crop about a part of the body

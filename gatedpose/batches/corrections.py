@@ -51,7 +51,7 @@ def load_corrections(name: str | Path) -> Corrections:
 
 
 def corrected(crops: Crops, corrections: Corrections, skeleton: Skeleton) -> Crops:
-    """Crops with their labels corrected; DatasetError if none of the people or a joint is known."""
+    """Crops with labels corrected; DatasetError if nobody of them is here or a joint is unknown."""
     named = corrections.names
     place: dict[str, list[int]] = defaultdict(list)
     for i, name in enumerate(crops.ids):

@@ -52,7 +52,8 @@ class Crops(Packed):
     def with_joints(self, groups: Groups) -> "Crops":
         """The same people with means of their joints, see `gatedpose.data.joints`.
 
-        A joint is labelled, or absent, where all that it is the mean of are, and these are any.
+        A joint is labelled, or absent, where all that it is the mean of are; neither if these are
+        none.
         """
         if groups == tuple((joint,) for joint in range(self.labelled.shape[1])):
             return self
