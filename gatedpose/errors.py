@@ -22,7 +22,7 @@ import difflib
 import importlib
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any, TypeAlias
 
 # Lowest and highest number that is good; of whole numbers if both are.
@@ -125,8 +125,8 @@ def check_range(what: str, value: object, limits: Range, count: int | None = Non
         )
 
 
-def ranged(limits: Range, default: Any = MISSING) -> Any:
-    """A dataclass's field whose numbers `check_ranges` holds against limits."""
+def ranged(limits: Range, default: Any) -> Any:
+    """A field of a dataclass whose numbers `check_ranges` holds against limits."""
     return field(default=default, metadata={"range": limits})
 
 

@@ -23,9 +23,9 @@ class FinderPhase:
     InputError for a number out of its range, or a size that 64 does not divide.
     """
 
-    size: int = ranged((64, 4096))  # height and width of the input in pixels; a multiple of 64
-    images: int = ranged((1, 10**12))  # to see, repeats counted
-    batch_size: int = ranged((1, 10**6))  # images a step, over all processes
+    size: int = field(metadata={"range": (64, 4096)})  # height and width, in pixels
+    images: int = field(metadata={"range": (1, 10**12)})  # to see, repeats counted
+    batch_size: int = field(metadata={"range": (1, 10**6)})  # images a step, over all processes
 
     def __post_init__(self) -> None:
         check_ranges("a phase", self)
@@ -42,7 +42,7 @@ class FinderPhase:
 class Phase(FinderPhase):
     """A part of the training of a pose network."""
 
-    sigma: float = ranged((0.01, 100.0))  # of the target Gaussian, in heatmap cells
+    sigma: float = field(metadata={"range": (0.01, 100.0)})  # of the target Gaussian, in cells
 
 
 @dataclass(frozen=True)
