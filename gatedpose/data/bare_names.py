@@ -1,6 +1,7 @@
 r"""Pictures whose names in a table are encoded, or behind folders that are not there.
 
-Label Studio writes "/data/upload/1/a.jpg", "..\..\upload\1\a.jpg" or "my%20photo.jpg".
+Label Studio writes "/data/upload/1/a.jpg", "..\..\upload\1\a.jpg" or "my%20photo.jpg"; macOS
+writes an accent as a letter of its own (Unicode's NFD), where others have one for both (NFC).
 """
 
 import logging
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os.path import isfile  # unlike Path's for names that no file can have, too
 from pathlib import Path
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from gatedpose.data.annotations import Row
@@ -34,9 +36,9 @@ def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict
     taken = {home / names[i] for i in there[home]}
     files: dict[str, list[Path]] = {}
     for file in set(home.rglob("*")) - taken:
-        files.setdefault(file.name, []).append(file.relative_to(home))
+        files.setdefault(normalize("NFC", file.name), []).append(file.relative_to(home))
     bare = {
-        i: unquote(name).replace("\\", "/").rpartition("/")[2]
+        i: normalize("NFC", unquote(name)).replace("\\", "/").rpartition("/")[2]
         for i, name in names.items()
         if i not in there[home]
     }

@@ -5,8 +5,10 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
+from unicodedata import normalize
 
 import numpy as np
 
@@ -84,10 +86,16 @@ class BoxTable:
         return None if key is None else self.ids.get(key)
 
     def _key(self, image: Path) -> str | int | None:
-        keys: list[str | int] = ["/".join(image.parts[i:]) for i in range(len(image.parts))]
+        parts = [normalize("NFC", part) for part in image.parts]
+        keys: list[str | int] = ["/".join(parts[i:]) for i in range(len(parts))]
         if image.stem.isdecimal():
             keys.append(int(image.stem))
-        return next((key for key in keys if key in self.by_image), None)
+        return next((self._names[key] for key in keys if key in self._names), None)
+
+    @cached_property
+    def _names(self) -> dict[str | int, str | int]:
+        """The table's names by their Unicode NFC: macOS writes accents apart."""
+        return {normalize("NFC", k) if isinstance(k, str) else k: k for k in self.by_image}
 
 
 def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> BoxTable:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
@@ -25,6 +26,14 @@ def test_plain_boxes(tmp_path: Path) -> None:
     assert table.of(Path("c.jpg")) == []
     assert Path("sub/b.jpg") in table
     assert Path("c.jpg") not in table
+
+
+@pytest.mark.parametrize(("told", "file"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_written_apart(told: str, file: str, tmp_path: Path) -> None:
+    """As macOS writes them: one name, two spellings."""
+    name = "Zoë/été.jpg"
+    table = read_boxes(write(tmp_path / "boxes.json", {normalize(told, name): [[1, 2, 3, 4]]}))
+    assert table.of(Path(normalize(file, f"photos/{name}"))) == [[1, 2, 3, 4]]
 
 
 COCO = {

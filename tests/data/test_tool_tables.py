@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -583,6 +584,18 @@ def test_names_that_label_studio_writes(tmp_path: Path, caplog: pytest.LogCaptur
     names[1] = "/data/upload/2/a.jpg"  # two of one bare name are not told apart
     with pytest.raises(DatasetError, match="must lie in the folder of images"):
         own(one_table(tmp_path, names, {"keypoints": JOINTS}), "train")
+
+
+@pytest.mark.parametrize(("told", "file"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_written_apart(told: str, file: str, tmp_path: Path) -> None:
+    """As macOS writes them: one name, two spellings."""
+    names = ["a.jpg", "Zoë/été.jpg"]
+    for name in names:
+        picture(tmp_path / "images" / normalize(file, name))
+    people = own(
+        one_table(tmp_path, [normalize(told, n) for n in names], {"keypoints": JOINTS}), "train"
+    )
+    assert [person.image.is_file() for person in people] == [True, True]
 
 
 def test_a_picture_is_not_taken_for_that_of_another_folder(tmp_path: Path) -> None:
