@@ -1,7 +1,7 @@
 """Pictures from the web, for those who name an address: http and https only, within limits."""
 
+import asyncio
 import re
-import time
 from urllib.parse import unquote, urlsplit
 
 from gatedpose.errors import ImageError
@@ -33,21 +33,10 @@ def download(url: str) -> bytes:
 
     if url.partition("://")[0].lower() not in SCHEMES:
         raise ImageError(f"{url} is no address of {' or '.join(SCHEMES)}, nor is there such a file")
-    until, parts, length = time.monotonic() + SECONDS, [], 0
     try:
-        # Pictures are packed already; unpacked, a few kB could fill the memory.
-        plain = {"Accept-Encoding": "identity"}
-        with httpx.stream(
-            "GET", url, headers=plain, follow_redirects=True, timeout=SILENCE
-        ) as answer:
-            answer.raise_for_status()
-            for part in answer.iter_raw():
-                length += len(part)
-                parts.append(part)
-                if length > LARGEST:
-                    raise ImageError(f"{url} has more than {LARGEST:,} bytes")
-                if time.monotonic() > until:
-                    raise ImageError(f"{url} takes longer than {SECONDS:g} seconds")
+        return asyncio.run(asyncio.wait_for(_download(url), SECONDS))
+    except asyncio.TimeoutError as error:  # in Python 3.10 no TimeoutError
+        raise ImageError(f"{url} takes longer than {SECONDS:g} seconds") from error
     except httpx.UnsupportedProtocol as error:
         raise ImageError(f"{url} leads elsewhere: only http and https are followed") from error
     except httpx.TimeoutException as error:
@@ -56,4 +45,19 @@ def download(url: str) -> bytes:
         raise ImageError(f"{url} answers {error.response.status_code}, not a picture") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ImageError(f"{url} cannot be had: {error}") from error
-    return b"".join(parts)
+
+
+async def _download(url: str) -> bytes:
+    import httpx
+
+    data = bytearray()
+    # Pictures are packed already; unpacked, a few kB could fill the memory.
+    plain = {"Accept-Encoding": "identity"}
+    client = httpx.AsyncClient(headers=plain, follow_redirects=True, timeout=SILENCE)
+    async with client, client.stream("GET", url) as answer:
+        answer.raise_for_status()
+        async for part in answer.aiter_raw():
+            data += part
+            if len(data) > LARGEST:
+                raise ImageError(f"{url} has more than {LARGEST:,} bytes")
+    return bytes(data)

@@ -74,11 +74,15 @@ class Answers(BaseHTTPRequestHandler):
         data = {"/a%20b.jpg": jpeg(), "/page.html": b"<html>", "/large": bytes(5000)}.get(path)
         data = PACKED_TWICE if path == "/packed.jpg" else data
         data = jpeg()[:200] if path == "/cut.jpg" else data
-        self.send_response(200 if data or path == "/slow" else 404)
+        self.send_response(200 if data or path in ("/slow", "/drips") else 404)
         if path == "/cut.jpg":
             self.send_header("Content-Length", str(len(jpeg())))
         if path == "/packed.jpg":
             self.send_header("Content-Encoding", "gzip, gzip")
+        for _ in range(40 if path == "/drips" else 0):
+            self.send_header("X", "x")
+            self.flush_headers()
+            time.sleep(0.05)
         self.end_headers()
         if path == "/slow":
             for _ in range(40):
@@ -140,8 +144,9 @@ def test_limits_of_size_and_time(server: str, monkeypatch: pytest.MonkeyPatch) -
         download(f"{server}/large")
     monkeypatch.setattr(web, "SECONDS", 0.3)
     start = time.monotonic()
-    with pytest.raises(ImageError, match=r"/slow takes longer than 0\.3 seconds"):
-        download(f"{server}/slow")
+    for path in ("/slow", "/drips"):  # bytes, headers
+        with pytest.raises(ImageError, match=rf"{path} takes longer than 0\.3 seconds"):
+            download(server + path)
     assert time.monotonic() - start < 1.5
     with pytest.raises(ImageError, match="cannot be had"):
         download("http://127.0.0.1:9/a.jpg")
