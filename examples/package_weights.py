@@ -25,6 +25,7 @@ or, with `--engine openvino`, by float32 code whose heatmaps are the same to 1e-
 import hashlib
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import click
@@ -109,21 +110,18 @@ def pack(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return packed
 
 
-def written(tensors: dict[str, torch.Tensor], target: Path, packed: bool = False) -> dict[str, Any]:
-    """Writes weights; returns what the table says of the file."""
-    data = save(pack(tensors) if packed else tensors)
-    write_whole(target, data)
-    digest = hashlib.sha256(data).hexdigest()
-    return {"file": target.name, "size": len(data), "sha256": digest}
+def file_facts(target: Path, data: bytes) -> dict[str, Any]:
+    """What the table says of a file of weights."""
+    return {"file": target.name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def packaged(run: Path, target: Path, packed: bool, tag: str) -> dict[str, Any]:
-    """Writes a training's weights; returns what the table says of them."""
+def packaged(run: Path, tag: str, file: dict[str, Any]) -> dict[str, Any]:
+    """What the table says of a training and of its file."""
     trained = gatedpose.create_model(f"local-dir:{run / 'model'}", pretrained=True)
     skeleton = skeleton_of(trained)
     assert skeleton is not None
     return {
-        **written(rounded(run / "model" / "model.safetensors"), target, packed),
+        **file,
         "num_keypoints": skeleton.num_keypoints,
         "skeleton": skeleton.name,
         "hub": None,
@@ -171,18 +169,23 @@ def main(
     table = WEIGHTS_DIR / "weights.json"
     entries = json.loads(table.read_text("utf-8")) if table.exists() else {}
     if run == AGAIN:
-        entry = entries[full]
+        entry, data = entries[full], target.read_bytes()
         if packed:
-            entry |= written(load_file(target), target, packed)
+            data = save(pack(load_file(target)))
+            entry |= file_facts(target, data)
             entry["recipe"]["note"] += "; convolutions rounded to ten bits afterwards"
     elif commit is None:
         raise click.UsageError("--commit says which code has trained the weights")
     else:
-        entry = packaged(run, target, packed, tag)
+        tensors = rounded(run / "model" / "model.safetensors")
+        data = save(pack(tensors) if packed else tensors)
+        entry = packaged(run, tag, file_facts(target, data))
         entry["recipe"] |= {"commit": commit, "note": note}
     skeleton = SKELETONS[entry["skeleton"]]
     joints = skeleton.num_keypoints
-    model = gatedpose.create_model(name, num_keypoints=joints, checkpoint_path=target)
+    with TemporaryDirectory() as there:  # the weights stay as they are until all is scored
+        (file := Path(there) / target.name).write_bytes(data)
+        model = gatedpose.create_model(name, num_keypoints=joints, checkpoint_path=file)
     fast = gatedpose.optimize(model, engine=engine, precision="float32") if engine else model
     predictor = gatedpose.Predictor(fast, skeleton, flip_test=True)
     if calibrate:
@@ -206,6 +209,7 @@ def main(
         predictions[f"{short}_keypoints"] = result.keypoints.round(2)
         predictions[f"{short}_scores"] = result.scores.round(3)
         click.echo(f"{split} {facts['mean']} {facts['columns']}")
+    write_whole(target, data)
     np.savez_compressed(WEIGHTS_DIR / f"{full}.predictions.npz", **predictions)
     entries[full] = {**entry, "scores": scores}
     # The first of a variant is its default: .lsp, of the paper's comparison, comes last.
