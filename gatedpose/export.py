@@ -23,6 +23,7 @@ from gatedpose.engines.engine import check_installed
 from gatedpose.engines.kept import Parts
 from gatedpose.engines.quantise import quantised, stored_ranges
 from gatedpose.engines.runtimes import (
+    any_batch,
     compile_openvino,
     convert_onnx,
     convert_openvino,
@@ -181,7 +182,7 @@ def export(
     made: Any = {"generator": generator, "dtype": torch.float32}  # whatever the default is
     noise = [torch.randn(b, model.in_channels, *size, **made) for b in batches]
     exact = LastStack(model, with_decode=True)
-    shapes = {"images": {0: torch.export.Dim("batch")} if dynamic_batch else None}
+    shapes = {"images": {0: any_batch()} if dynamic_batch else None}
     facts = to_json(input_facts(model, skeleton, size))
     points_name = "boxes" if isinstance(model, GatedFinder) else "keypoints"
     names = ("heatmaps", points_name, "scores")[: 3 if with_decode else 1]

@@ -153,10 +153,15 @@ def convert_onnx(
         )
 
 
+def any_batch() -> Any:
+    """An axis of any length, for `convert_onnx`; PyTorch 2.7 needs a greatest one."""
+    return torch.export.Dim("batch", max=2**31 - 1)
+
+
 def to_onnx(graph: nn.Module, shape: Shape) -> Parts:
     """A module converted for any number of images of one size."""
     images = torch.zeros(shape, dtype=torch.float32)
-    program = convert_onnx(graph, images, ({0: torch.export.Dim("batch")},))
+    program = convert_onnx(graph, images, ({0: any_batch()},))
     return {"onnx": program.model_proto.SerializeToString()}
 
 
