@@ -143,7 +143,7 @@ def export(
     format: Format = "onnx",
     *,
     skeleton: Skeleton | None = None,
-    size: tuple[int, int] = (256, 256),
+    size: tuple[int, int] | None = None,
     half: bool = False,
     int8: bool = False,
     dynamic_batch: bool = False,
@@ -157,7 +157,7 @@ def export(
             ".xml", beside which there will be a ".bin".
         format: "onnx", checked in onnxruntime, "torch-export" or "openvino".
         skeleton: The joints, to be written inside; the model's own, if known, if None.
-        size: (height, width) of the input, fixed in the file.
+        size: (height, width) of the input, fixed in the file; the model's own if None.
         half: Weights and arithmetic in half precision; inputs and outputs stay float32.
         int8: Weights and activations in eight bits, of the zoo's weights and for OpenVINO only.
         dynamic_batch: Any number of images; one if not. Not with `int8`.
@@ -175,6 +175,7 @@ def export(
     flags = {"half": half, "int8": int8, "dynamic_batch": dynamic_batch, "with_decode": with_decode}
     check_flags("export", **flags)
     _check_asked(format, Path(path), half, int8, dynamic_batch)
+    size = size or Preprocessing.of(model).size
     check_range("export: size, (height, width),", size, (1, LARGEST_SIDE), count=2)
     model = copy.deepcopy(model).cpu().float().eval()
     batches = (1, 3, 8) if dynamic_batch else (1,)

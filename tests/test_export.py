@@ -138,7 +138,8 @@ def test_says_inside_how_to_feed_it(
 ) -> None:
     path = tmp_path / "x"
     network.skeleton = TRIO
-    export(network, path, format, size=SIZE)
+    network.pretrained_cfg = {"input_size": (3, *SIZE)}  # the size that it learnt at
+    export(network, path, format)
     if format == "onnx":
         session = onnxruntime.InferenceSession(path.read_bytes())
         text = session.get_modelmeta().custom_metadata_map[METADATA]

@@ -109,7 +109,7 @@ def export(
         path,
         kind,  # type: ignore[arg-type]
         skeleton=skeleton_of(model),
-        size=size or model.pretrained_cfg["input_size"][1:],
+        size=size,
         **asked,
     )
     if as_json:
