@@ -44,10 +44,10 @@ def as_people(boxes: Boxes, height: int, width: int) -> Tensor:
         scores = rows.new_full((len(rows), 1), math.nan)
     else:
         scores = rows[:, 4:]
-        if not bool(((scores >= 0) & (scores <= 1) | scores.isnan()).all()):
+        if wrong := ((scores < 0) | (scores > 1)).flatten().nonzero().flatten().tolist():
             raise BoxError(
-                "boxes of shape (N, 5) are (x0, y0, x1, y1, score) with a score from 0 to 1; got "
-                f"{[round(value, 4) for value in rows[0].tolist()]}"
+                "boxes of shape (N, 5) are (x0, y0, x1, y1, score) with a score from 0 to 1; box "
+                f"{wrong[0]} is {[round(value, 4) for value in rows[wrong[0]].tolist()]}"
             )
     try:
         return torch.cat((as_boxes(rows[:, :4], height, width), scores), dim=1)

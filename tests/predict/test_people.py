@@ -66,7 +66,7 @@ def test_turned_boxes_are_refused() -> None:
     ("boxes", "message"),
     [
         ([[1, 2, 30]], r"or \(N, 5\) with a score behind; got shape \(1, 3\)"),
-        ([[1, 2, 30, 40, 50]], r"a score from 0 to 1; got \[1.0, 2.0, 30.0, 40.0, 50.0\]"),
+        ([[1, 2, 3, 9, 0.5], [1, 2, 30, 40, 50]], r"box 1 is \[1.0, 2.0, 30.0, 40.0, 50.0\]"),
         ([[0.9, 1, 2, 30, 40]], "a score from 0 to 1"),
         ([[50, 20, 10, 5]], r"no area.*If they are \(x, y, width, height\), .*\(50, 20, 60, 25\)"),
         ([[50, 20, 10, 5, 0.5]], r"no area.*\(x, y, width, height\), .*\(50, 20, 60, 25\)"),
