@@ -132,14 +132,14 @@ def _look_onnx(parts: Parts) -> Looked:
     """The shape of a file's input and number of maps (None: any), its note, what it computes in."""
     session = onnxruntime_session(parts["onnx"])
     [images], [maps, *_] = session.get_inputs(), session.get_outputs()
-    note = session.get_modelmeta().custom_metadata_map.get(METADATA, "null")
+    note = session.get_modelmeta().custom_metadata_map.get(METADATA, "{}")
     shape = [side if isinstance(side, int) else None for side in images.shape]
     return shape, maps.shape[1], note, "float32"
 
 
 def _look_openvino(parts: Parts) -> Looked:
     model = openvino_core().read_model(parts["xml"], parts["bin"])
-    note = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "null"
+    note = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else "{}"
     rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
     shape, maps = (
         [None if side.is_dynamic else side.get_length() for side in port.partial_shape]

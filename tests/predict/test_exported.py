@@ -165,6 +165,10 @@ def test_what_a_file_says_is_held_against_it(
     path.write_bytes(file.SerializeToString())
     with pytest.raises(WeightsError, match=message):
         ExportedNetwork(path)
+    del file.metadata_props[:]  # as another converter leaves it
+    path.write_bytes(file.SerializeToString())
+    with pytest.raises(WeightsError, match=r"\(no 'skeleton'\): export it anew"):
+        ExportedNetwork(path)
 
 
 @pytest.mark.slow
