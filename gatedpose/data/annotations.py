@@ -75,7 +75,7 @@ class Row:
         """The field `key`, which must be one of `allowed`."""
         value = self.get(key)
         if value not in allowed:
-            raise self.error(key, f"must be one of {allowed}, got {value!r:.80}")
+            raise self.error(key, f"must be {' or '.join(map(str, allowed))}, got {value!r:.80}")
         return value
 
     def file_name(self, key: str = "file_name") -> str:

@@ -77,16 +77,17 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
     Args:
         truth: File of annotations, such as person_keypoints_val2017.json.
-        results: COCO's result format: for each detection image_id, category_id, keypoints (51
-            numbers, 0-based pixel indices as in the annotations) and score.
+        results: COCO's result format: for each detection image_id, category_id (1, whatever number
+            people have in the annotations), keypoints (51 numbers, 0-based pixel indices as in the
+            annotations) and score.
 
     Returns:
         "AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)", as
         shares from 0 to 1; -1 where there is nothing to score.
 
     Raises:
-        ValueError: If there are no results, one is not of 17 joints or not finite, or one names an
-            image or category that the annotations lack.
+        ValueError: If there are no results, one is not of 17 joints or not finite, of another
+            category, or names an image that the annotations lack.
     """
     require("pycocotools.coco", "OKS needs pycocotools", "gatedpose[train]")
     from pycocotools.coco import COCO

@@ -309,7 +309,7 @@ DAMAGED_ROWS = {
     "img_paths elsewhere": ("img_paths", "../a.jpg", r"must lie in the folder of images"),
     "img_paths absolute": ("img_paths", "/a.jpg", r"must lie in the folder of images"),
     "isValidation absent": ("isValidation", None, "is missing"),
-    "isValidation 2": ("isValidation", 2, r"must be one of \(0, 1\), got 2"),
+    "isValidation 2": ("isValidation", 2, "must be 0 or 1, got 2"),
     "joint_self ragged": ("joint_self", [[1, 2, 1], [1, 2]], "must be numbers of shape"),
     "joint_self flag": ("joint_self", [[1, 2, 2]] * 16, "must be 0 or 1"),
     "objpos short": ("objpos", [1], r"shape \(2,\), got \(1,\)"),

@@ -102,7 +102,7 @@ GOOD = {"image_id": 785, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5
     [
         ({}, "'results' must be a list of objects, got dict"),
         ([GOOD, {**GOOD, "keypoints": [1]}], r"results\[1\], field 'keypoints': must have shape"),
-        ([{**GOOD, "category_id": 2}], "field 'category_id': must be one of"),
+        ([{**GOOD, "category_id": 2}], "field 'category_id': must be 1, got 2"),
         ([{k: v for k, v in GOOD.items() if k != "score"}], "field 'score': is missing"),
         ([{**GOOD, "score": float("nan")}], "field 'score': holds values that are not finite"),
     ],
