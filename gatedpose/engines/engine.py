@@ -127,7 +127,11 @@ class EngineNetwork(nn.Module):
 
 def installed() -> list[Engine]:
     """The engines whose packages are here."""
-    return [engine for engine in NEEDS if not _missing(engine)]
+    return [
+        engine
+        for engine, (packages, _) in NEEDS.items()
+        if all(importlib.util.find_spec(name) for name in packages)
+    ]
 
 
 def check_installed(engine: Engine, run_only: bool = False) -> None:
@@ -135,18 +139,11 @@ def check_installed(engine: Engine, run_only: bool = False) -> None:
 
     With `run_only` the one that runs converted networks is enough.
     """
-    if missing := _missing(engine, run_only):
-        raise MissingPackageError(
-            f"engine {engine!r} needs {', '.join(missing)}: {NEEDS[engine][1]}"
-        )
-
-
-def _missing(engine: Engine, run_only: bool = False) -> list[str]:
-    packages = NEEDS[engine][0][: 1 if run_only else None]
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if "onnxscript" in packages and torch.__version__ < "2.7":  # cannot convert batch norm
-        missing.append(f"PyTorch 2.7 or later, not {torch.__version__}")
-    return missing
+    packages, command = NEEDS[engine]
+    needed = packages[:1] if run_only else packages
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(f"engine {engine!r} needs {', '.join(missing)}: {command}")
 
 
 def to_engine(

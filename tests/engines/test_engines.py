@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.torch_version import TorchVersion
 
 import gatedpose
 from gatedpose.catalogue import WEIGHTS_DIR, weights_table
@@ -28,7 +27,6 @@ from gatedpose.engines.quantise import (
     stored_ranges,
 )
 from gatedpose.errors import InputError, WeightsError
-from gatedpose.export import export
 from gatedpose.geometry import CROP_MARGIN
 from gatedpose.media.demo import demo_image
 from gatedpose.media.images import read_image
@@ -207,17 +205,6 @@ def test_missing_engine(small: GatedHourglass, monkeypatch: pytest.MonkeyPatch) 
         gatedpose.optimize(small, engine="openvino")
     with pytest.raises(ImportError, match=r'needs onnxruntime: pip install "gatedpose\[export\]"'):
         gatedpose.optimize(small, engine="onnxruntime")
-
-
-def test_onnx_needs_a_newer_pytorch(
-    small: GatedHourglass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """2.6 converts no batch norm. It runs what others exported."""
-    monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0"))
-    assert engines.installed() == ["openvino"]
-    engines.check_installed("onnxruntime", run_only=True)
-    with pytest.raises(ImportError, match=r"needs PyTorch 2\.7 or later, not 2\.6\.0: pip install"):
-        export(small, tmp_path / "a.onnx")
 
 
 def test_chosen_once(
