@@ -34,9 +34,9 @@ class BoxChance:
     are a logistic regression on human-val (`python examples/fit_box_chance.py`).
     """
 
-    bias: float = 2.796  # log-odds of a box as large as the picture, of a peak of one half
-    peak: float = 2.553  # times the peak's log-odds, above 0
-    share: float = 0.503  # times the logarithm of the box's share of the picture's area
+    bias: float = 2.721  # log-odds of a box as large as the picture, of a peak of one half
+    peak: float = 2.494  # times the peak's log-odds, above 0
+    share: float = 0.496  # times the logarithm of the box's share of the picture's area
 
     def __call__(self, peaks: Tensor, boxes: Tensor, area: float) -> Tensor:
         """Chances (N,) of boxes (N, 4) in a picture of that area, in pixels."""
