@@ -27,6 +27,7 @@ from gatedpose.data.samples import Sample
 from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.files.whole import write_whole
 from gatedpose.media.images import image_size, read_image
+from gatedpose.pose import TRUST_CALIBRATED
 from gatedpose.predict.looks import CloserLook
 
 
@@ -53,7 +54,9 @@ def whole(image: Tensor) -> Tensor:
 @click.command(help=__doc__)
 @click.argument("name")
 @click.argument("sets", nargs=-1, required=True)
-@click.option("--threshold", "thresholds", multiple=True, default=(0.4,), show_default=True)
+@click.option(
+    "--threshold", "thresholds", multiple=True, default=(TRUST_CALIBRATED,), show_default=True
+)
 @click.option("--size", type=int)
 @click.option("--engine", type=click.Choice(["openvino"]), help="Float32 in a third of the time.")
 @click.option("--plot", type=Path, help="Reliability plot (.png).")

@@ -15,7 +15,7 @@ from gatedpose.skeleton import COCO17, Skeleton, same_joints
 
 # The least score of a joint that counts as found: of heatmaps' peaks, and of calibrated scores
 # (chosen in docs/research/people.md).
-TRUST, TRUST_CALIBRATED = 0.2, 0.4
+TRUST, TRUST_CALIBRATED = 0.2, 0.46
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 @click.option("--smooth", is_flag=True, help="Steady the joints of a video in time.")
 @click.option(
     "--min-score", type=SHARE,
-    help="Joints below are drawn hollow, below half of it not at all. [0.4; where scores are no "
+    help="Joints below are drawn hollow, below half of it not at all. [0.46; where scores are no "
     "chances 0.2]",
 )  # fmt: skip
 @device_option

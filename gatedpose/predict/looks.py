@@ -22,13 +22,13 @@ SURE = 0.38
 SURE_CALIBRATED = 0.5  # the same where scores are the joints' chances to be right
 UNSURE = 0.03  # score from which on a finder's box is worth a closer look, where there is no other
 # A box that the finder is less sure of counts only if its joints are `LIKELY` enough on average.
-# With gated_hg_2s_128.people that leaves out the boxes in 11 of the 74 pictures of nobody in which
+# With gated_hg_2s_128.people that leaves out the boxes in 19 of the 67 pictures of nobody in which
 # the finder finds somebody, and 1 of 473 people of Stanford 40 (`examples/second_look.py`).
 DOUBT = 0.7
-LIKELY = 0.9  # times what a whole picture needs
-# Mean score in two more looks where no box is left. 3 of 11 such pictures of Stanford 40 reach it,
-# all with a box that fits, and 2 of 359 pictures without people (the same command).
-SURE_AGAIN = 0.82
+LIKELY = 1.0  # times what a whole picture needs
+# Mean score in two more looks where no box is left. 3 of 13 such pictures of Stanford 40 reach it,
+# all with a box that fits, and 8 of 374 pictures without people (the same command).
+SURE_AGAIN = 0.78
 
 
 def default_detector(predictor: "Predictor") -> Detector:

@@ -198,7 +198,7 @@ def test_of_two_boxes_of_one_person_the_surer_is_taken(
     [
         ((0.8, 0.75), 0.3, 0.5, [0.8, 0.75]),  # the finder is sure of both
         ((0.8, 0.6), 0.3, 0.5, [0.8]),  # of one, and the joints do not speak for the other
-        ((0.8, 0.6), 0.35, 0.5, [0.8, 0.6]),  # as they do here
+        ((0.8, 0.6), 0.4, 0.5, [0.8, 0.6]),  # as they do here
         ((0.6, 0.4), 0.33, 0.5, []),  # it is in doubt about both, and rightly
         ((0.6, 0.2), 0.9, 0.5, [0.6]),
         ((0.2, 0.15), 0.9, 0.5, [0.9]),  # of none, but the joints are
