@@ -580,5 +580,5 @@ def test_the_camera(page: Any, film: tuple[Path, list[Image.Image]]) -> None:
     wait_for(page, lambda: len(shown(page)) == 19, page.locator("body").inner_text)
     wanted = [found_on(picture).to_numpy() for picture in film[1]]
     # The camera's frame is compressed again: a joint in doubt may jump.
-    near = (np.abs(shown(page) - rows)[rows[:, 2] > 0.7].max(axis=1) < 6 for rows in wanted)
+    near = (np.abs(shown(page) - rows)[rows[:, 2] > 0.9].max(axis=1) < 6 for rows in wanted)
     assert max(each.mean() for each in near) > 0.8
