@@ -194,12 +194,12 @@ def given_box(row: Row) -> npt.NDArray[np.float64] | None:
     return np.array((x, y, x + width, y + height))
 
 
-def scorable(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+def scorable(file: Path, data: Mapping[str, Any]) -> tuple[dict[str, Any], set[int | str]]:
     """The people of a file's data with all fields that pycocotools scores by; rows are copies.
 
-    Numbers of labelled joints are counted, and whatever category people are of becomes category 1.
-    Who has no box gets the tight one of the labelled joints, who has no area that of the box: the
-    log says how many.
+    Numbers of labelled joints are counted, and whatever category people are of becomes category 1;
+    the ids that it had come with them. Who has no box gets the tight one of the labelled joints,
+    who has no area that of the box: the log says how many.
     """
     annotations = [Row(file, f"annotation {row['id']}", row) for row in data["annotations"]]
     categories = rows(file, "categories", data["categories"])
@@ -209,13 +209,13 @@ def scorable(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
         people = {row.values["id"] for row in joint_categories(table)}
     tally, found = Tally(), []
     for row in annotations:
-        if row.values["category_id"] in people:
+        if matching_id(row.values["category_id"], people) in people:
             found.append(_scorable(row, tally))
         else:
             tally.left_out["of another category"] += 1
     if text := tally.text(file, len(found), "people to score by"):
         LOG.warning(text)
-    return {**data, "annotations": found, "categories": [{"id": 1, "name": "person"}]}
+    return {**data, "annotations": found, "categories": [{"id": 1, "name": "person"}]}, people
 
 
 def _scorable(row: Row, tally: Tally) -> dict[str, Any]:

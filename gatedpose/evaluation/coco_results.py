@@ -4,13 +4,14 @@ import contextlib
 import io
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gatedpose.data.annotations import rows
+from gatedpose.data.annotations import Row, rows
 from gatedpose.data.coco_table import matching_id, scorable
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError, InputError, require
@@ -50,22 +51,31 @@ def save_results(results: Sequence[Result], path: Path) -> None:
 
 
 def load_results(path: Path) -> list[Result]:
-    """Reads results made here or elsewhere; DatasetError names the row and field that is wrong."""
+    """Reads results made here or elsewhere; `oks_ap` says which row and field is wrong."""
     if path.suffix.lower() != ".json":
         raise DatasetError(f"{path}: predictions for COCO are a .json file of COCO's results")
-    return _checked(path, read_json(path))
+    return [dict(row.values) for row in rows(path, "results", read_json(path))]
 
 
-def _checked(file: Path, results: Any) -> list[Result]:
-    """Results that pycocotools can take."""
+def _of_people(listed: Sequence[Row], people: Collection[Any]) -> list[Result]:
+    """The results that are of people, as pycocotools takes them."""
+    kinds = [row.identity("category_id") for row in listed]
+    if set(kinds) != {1}:  # else of people, whatever number these have in the annotations
+        mine = [matching_id(kind, people) in people for kind in kinds]
+        if not any(mine):
+            text = f"people are of category {', '.join(map(str, people))}"
+            raise InputError(f"oks_ap: no result is of people; {text}, results of {kinds[0]!r}")
+        if others := mine.count(False):
+            LOG.warning(f"{others} of {len(kinds)} results are of other categories: not scored")
+        listed = list(compress(listed, mine))
     return [
         {
             "image_id": row.identity("image_id"),
-            "category_id": row.choice("category_id", (1,)),
+            "category_id": 1,
             "keypoints": row.numbers("keypoints", (3 * COCO17.num_keypoints,)).tolist(),
             "score": float(row.numbers("score")),
         }
-        for row in rows(file, "results", results)
+        for row in listed
     ]
 
 
@@ -77,17 +87,18 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
     Args:
         truth: File of annotations, such as person_keypoints_val2017.json.
-        results: COCO's result format: for each detection image_id, category_id (1, whatever number
-            people have in the annotations), keypoints (51 numbers, 0-based pixel indices as in the
-            annotations) and score.
+        results: COCO's result format: for each detection image_id, category_id, keypoints (51
+            numbers, 0-based pixel indices as in the annotations) and score. Those of the category
+            that people have in the annotations count, and the log says how many others there are;
+            all count if all are of category 1.
 
     Returns:
         "AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)", as
         shares from 0 to 1; -1 where there is nothing to score.
 
     Raises:
-        ValueError: If there are no results, one is not of 17 joints or not finite, of another
-            category, or names an image that the annotations lack.
+        ValueError: If there are no results of people, one is not of 17 joints or not finite, or
+            names an image that the annotations lack.
     """
     require("pycocotools.coco", "OKS needs pycocotools", "gatedpose[train]")
     from pycocotools.coco import COCO
@@ -103,11 +114,11 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
         annotated = COCO(str(truth))
-        annotated.dataset = scorable(Path(truth), annotated.dataset)
+        annotated.dataset, people = scorable(Path(truth), annotated.dataset)
         for number, person in enumerate(annotated.dataset["annotations"], 1):
             person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()
-        found = _checked(Path("oks_ap"), list(results))
+        found = _of_people(rows(Path("oks_ap"), "results", list(results)), people)
         found = [{**result, "image_id": image_of(result)} for result in found]
         run = COCOeval(annotated, annotated.loadRes(found), "keypoints")
         run.evaluate()

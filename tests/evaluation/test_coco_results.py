@@ -102,15 +102,16 @@ GOOD = {"image_id": 785, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5
     [
         ({}, "'results' must be a list of objects, got dict"),
         ([GOOD, {**GOOD, "keypoints": [1]}], r"results\[1\], field 'keypoints': must have shape"),
-        ([{**GOOD, "category_id": 2}], "field 'category_id': must be 1, got 2"),
+        ([{**GOOD, "category_id": None}], "'category_id': must be a number or a name, got None"),
         ([{k: v for k, v in GOOD.items() if k != "score"}], "field 'score': is missing"),
         ([{**GOOD, "score": float("nan")}], "field 'score': holds values that are not finite"),
     ],
 )
 def test_bad_results_are_named(content: object, message: str, tmp_path: Path) -> None:
+    coco_truth(tmp_path / "truth.json")
     (tmp_path / "r.json").write_text(json.dumps(content))
     with pytest.raises(DatasetError, match=message):
-        load_results(tmp_path / "r.json")
+        score_results(tmp_path / "truth.json", load_results(tmp_path / "r.json"))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +307,25 @@ def test_image_ids_of_other_kinds(kind: type, tmp_path: Path) -> None:
     results = results_of(coco_truth(tmp_path / "truth.json", people=3), 0)
     made = [{**row, "image_id": kind(row["image_id"])} for row in results]
     assert oks_ap(tmp_path / "truth.json", made)["AP"] == 1
+
+
+def test_results_of_people_among_others_are_scored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a network of several categories, by the numbers that the annotations have for them."""
+    path = tmp_path / "truth.json"
+    people = results_of(coco_truth(path, people=3), 0)
+    truth = json.loads(path.read_text())
+    for row in (*truth["annotations"], *people):
+        row["category_id"] = 2
+    truth["annotations"][0]["category_id"] = "2"  # as some programs write it
+    dog, person = {"id": 1, "name": "dog"}, {**truth["categories"][0], "id": 2}
+    path.write_text(json.dumps({**truth, "categories": [dog, person]}))
+    bark = {"image_id": 1, "category_id": 1, "keypoints": [5, 5, 2], "score": 1.0}
+    assert oks_ap(path, [bark, *people])["AP"] == 1
+    assert "1 of 4 results are of other categories: not scored" in caplog.text
+    with pytest.raises(ValueError, match="people are of category 2, results of 3"):
+        oks_ap(path, [{**bark, "category_id": 3}])
 
 
 def test_results_of_another_truth_are_named(tmp_path: Path) -> None:
