@@ -73,7 +73,7 @@ def _read_yolo(images: Path, labels: Path) -> list[Labelled]:
         if not file.is_file():
             raise DatasetError(f"{path} has no labels: there is no {file}")
         boxes = []
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
             if line.strip():
                 boxes.append(_yolo_box(line, f"{file}, line {number}"))
         stacked = torch.stack(boxes) if boxes else torch.zeros(0, 4)

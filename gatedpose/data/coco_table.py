@@ -7,7 +7,7 @@ and what it took for granted.
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,14 @@ def as_table(file: Path, content: Any, folders: Sequence[Path] = ()) -> Table:
     for image in images.values():
         image.file_name()  # which must be one
     found = []
-    for number, row in annotations.items():
+    for number, told in annotations.items():
+        row = Row(file, f"annotation {number}", told.values)
         meant = {
             "image_id": known_id(row, "image_id", "images", images),
             "category_id": known_id(row, "category_id", "categories", categories),
             "id": number,
         }
-        found.append(Row(file, f"annotation {number}", {**row.values, **meant}))
+        found.append(replace(row, values={**row.values, **meant}))
     return Table(file, images, list(categories.values()), found)
 
 

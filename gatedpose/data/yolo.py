@@ -61,7 +61,7 @@ def yolo_table(file: Path, images: Path) -> dict[str, Any]:
     table: dict[str, Any] = {"images": [], "categories": categories, "annotations": []}
     for picture in find_images(Path(glob.escape(str(images)), "**", "*")):
         labels = _labels_of(picture)
-        lines = labels.read_text("utf-8", "replace").splitlines() if labels.is_file() else []
+        lines = labels.read_text("utf-8-sig", "replace").splitlines() if labels.is_file() else []
         if not any(map(str.strip, lines)):
             continue
         try:
@@ -75,6 +75,9 @@ def yolo_table(file: Path, images: Path) -> dict[str, Any]:
                 place = f"{labels}, line {number}"
                 person = _annotation(place, line, joints, numbers, (width, height))
                 table["annotations"].append({"id": f"{name}:{number}", "image_id": name, **person})
+    if not table["annotations"]:
+        where = _labels_of(images / "*")
+        raise DatasetError(f"{file}: no picture in {images} has labels, as {where}")
     return table
 
 
@@ -121,12 +124,7 @@ def _joints(row: Row, category: Any, count: int) -> dict[str, Any]:
 
 def _labels_of(picture: Path) -> Path:
     """Where ultralytics looks for a picture's labels: the last "images" of the path is "labels"."""
-    parts = list(picture.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    return Path("/labels/".join(picture.as_posix().rsplit("/images/", 1))).with_suffix(".txt")
 
 
 def _annotation(
@@ -135,8 +133,8 @@ def _annotation(
     """An annotation of COCO's from a line of labels."""
     try:
         kind, *words = line.split()
-        category, values = int(float(kind)), [float(word) for word in words]
-    except (ValueError, OverflowError) as error:
+        category, values = float(kind), [float(word) for word in words]
+    except ValueError as error:
         raise DatasetError(f"{place}: {error}") from error
     if len(values) != 4 + numbers * joints:
         raise DatasetError(

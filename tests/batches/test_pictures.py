@@ -113,6 +113,11 @@ def test_a_folder_without_labels_is_named(yolo: Path, tmp_path: Path) -> None:
         read_labelled(yolo, "train")
 
 
+def test_names_of_classes_in_another_encoding(yolo: Path) -> None:
+    (yolo / "train" / "labels" / "a.txt").write_bytes(b"k\xe4se 0.5 0.5 1 1\n")
+    assert read_labelled(yolo, "train")[0].boxes.tolist() == [[0, 0, 1, 1]]
+
+
 @pytest.mark.parametrize(
     "line",
     [

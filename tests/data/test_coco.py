@@ -150,7 +150,7 @@ DAMAGE = {
         put("images", 0, "file_name", "../x.jpg"), r"images\[0\].* must lie in the folder",
     ),
     "image unknown": (
-        put(*ROW, "image_id", 9), r"annotations\[0\], field 'image_id': 9 is the id of none of the",
+        put(*ROW, "image_id", 9), FIRST + r"'image_id': 9 is the id of none of the images",
     ),
     "category unknown": (put(*ROW, "category_id", 2), "field 'category_id': 2 is the id of none"),
     "keypoints short": (

@@ -60,6 +60,12 @@ def test_both_layouts_and_kinds_of_joints(
     assert [p.image.name for p in own(tmp_path, "val")] == ["b.jpg"]
 
 
+def test_labels_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As Windows' Notepad saves them."""
+    [person] = own(write(tmp_path, roboflow=False, line=f"\ufeff{THREE}"), "train")
+    assert person.box.tolist() == [20, 10, 60, 30]
+
+
 def test_a_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
     folder = write(tmp_path / "cats [v2]", roboflow=False)
     assert [p.image.name for p in own(folder, "train")] == ["a.jpg"]
@@ -131,7 +137,9 @@ def test_what_is_wrong_is_named(old: str, new: str, message: str, tmp_path: Path
     [
         ("0 0.5 0.5 0.5 0.5 0.1 0.2 2", r"a\.txt, line 1: .* are 14 numbers, got 8"),
         (THREE.replace("0.25", "left"), r"a\.txt, line 1: could not convert"),
-        (THREE.replace("0 0.5", "7 0.5", 1), r"'category_id': 7 is the id of none"),
+        (THREE.replace("0 0.5", "7 0.5", 1), r"a\.jpg:1, field 'category_id': 7.0 is the id of"),
+        (THREE.replace("0 0.5", "0.7 0.5", 1), r"a\.jpg:1, field 'category_id': 0.7 is the id of"),
+        ("", r"no picture in .*images/train has labels, as .*/labels/train/\*\.txt"),
         (THREE.replace("0.5 2", "0.5 3"), "the visibility, must be 0, 1 or 2, got 3"),
     ],
 )
