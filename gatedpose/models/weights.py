@@ -151,8 +151,12 @@ def require_described(
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Shapes in words; batch norm's counts may be floats: whoever halves all weights halves them."""
     kind = {True: "", False: "integer "}
-    return {k: f"{kind[t.is_floating_point()]}{tuple(t.shape)}" for k, t in tensors.items()}
+    return {
+        key: f"{kind[t.is_floating_point() or 'num_batches' in key]}{tuple(t.shape)}"
+        for key, t in tensors.items()
+    }
 
 
 def _looks_like(tensors: Mapping[str, Tensor]) -> str:

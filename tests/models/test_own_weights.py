@@ -93,6 +93,13 @@ def test_files_that_do_not_fit_change_nothing(
     assert same(model.state_dict(), before)
 
 
+def test_halved_with_all_that_batch_norm_counts(tmp_path: Path, tiny, same) -> None:
+    state = tiny().state_dict()
+    save_file({key: tensor.half() for key, tensor in state.items()}, tmp_path / "half.safetensors")
+    zoo.load_weights(model := tiny(), tmp_path / "half.safetensors")
+    assert same(model.state_dict(), {k: t.half().to(t.dtype) for k, t in state.items()})
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
