@@ -22,11 +22,6 @@ TINY = replace(FINETUNE, phases=(Phase(64, 8, 4, 1.0),), init=None, calibrate=0,
 SMALL: dict[str, Any] = {"width": 8, "depth": 2}
 
 
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
-
-
 def trained(people: Path, out: Path, resume: bool = False, recipe: Recipe = TINY) -> Path | None:
     return train("gated_hg_1s_68", recipe, {"own": people}, out, config=SMALL, resume=resume)
 
@@ -34,9 +29,7 @@ def trained(people: Path, out: Path, resume: bool = False, recipe: Recipe = TINY
 @pytest.fixture(scope="module")
 def done(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("done") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "1")
-        trained(people, out)
+    trained(people, out)
     return out
 
 
@@ -152,7 +145,6 @@ def test_a_full_disk_at_the_end(
     assert not [path.name for path in out.iterdir() if path.name.startswith((".", "model"))]
     full_disk()
     monkeypatch.undo()
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     assert trained(people, out, resume=True) == out / "model"
 
 

@@ -52,7 +52,7 @@ def folders(tmp_path: Path) -> dict[str, list[Path]]:
     return {"stretched": [all_of_them], "partly": [some], "empty": [nobody]}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of 8 channels instead of 68."""
 
@@ -62,7 +62,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatedpose.training.finder.create_model", create)
 
 
-@pytest.mark.usefixtures("tiny")
 def test_a_finder_is_trained_and_scored(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     out = tmp_path / "run"
     model = train_finder("gated_finder_320", TINY, folders, out, watch_every=4)
@@ -91,7 +90,6 @@ def test_pictures_of_nobody_get_a_share() -> None:
     assert with_empty(torch.tensor([1.0, 0.5]), 0.25).tolist() == [1.0, 0.5]
 
 
-@pytest.mark.usefixtures("tiny")
 def test_a_training_that_was_stopped_ends_alike(
     folders: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +128,6 @@ def read_log(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("tiny")
 def test_what_is_packed_is_of_the_labels(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     out = tmp_path / "run"
     train_finder("gated_finder_320", TINY, folders, out)
@@ -153,7 +150,6 @@ def test_what_is_packed_is_of_the_labels(folders: dict[str, list[Path]], tmp_pat
         train_finder("gated_finder_320", TINY, folders, out)
 
 
-@pytest.mark.usefixtures("tiny")
 def test_a_folder_is_for_one_training(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()
@@ -166,7 +162,6 @@ def test_a_folder_is_for_one_training(folders: dict[str, list[Path]], tmp_path: 
         train_finder("gated_finder_320", TINY, folders, folders["partly"][0])
 
 
-@pytest.mark.usefixtures("tiny")
 def test_a_finder_goes_on_from_a_finder(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     first = train_finder("gated_finder_320", TINY, folders, tmp_path / "run")
     still = replace(TINY, init=f"local-dir:{first}", lr=1e-12)
@@ -179,7 +174,6 @@ def test_a_finder_goes_on_from_a_finder(folders: dict[str, list[Path]], tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("tiny")
 def test_a_finder_learns_where_people_are(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     recipe = replace(TINY, phases=(FinderPhase(64, 1600, 8),), warmup=5, lr=1e-2, ema=0.9)
     train_finder("gated_finder_320", recipe, folders, tmp_path / "run", watch_every=800)
@@ -188,7 +182,10 @@ def test_a_finder_learns_where_people_are(folders: dict[str, list[Path]], tmp_pa
     assert float(last["some_any"]) == 100
 
 
-def test_what_cannot_be_trained_is_refused(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_what_cannot_be_trained_is_refused(
+    folders: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # whole networks, whose weights are packaged
     with pytest.raises(InputError, match="not a finder"):
         train_finder("gated_hg_1s_68", TINY, folders, tmp_path / "a")
     with pytest.raises(InputError, match="train gated_finder_320 --init people"):

@@ -66,6 +66,14 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
+def trained(*arguments: object) -> str:
+    """What a training on the user's own joints logs."""
+    words = ["train", "gated_hg_1s_68", "--recipe", "finetune", *map(str, arguments)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
 def test_a_misspelt_joint_is_named_before_training(tmp_path: Path) -> None:
     """The recipe has nineteen joints; labels of any other name would be lost."""
     write_split(tmp_path, "train", 2, seed=0)
@@ -86,10 +94,7 @@ def test_a_misspelt_joint_is_named_before_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_own_joints_are_learnt_scored_and_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+def test_own_joints_are_learnt_scored_and_found(tmp_path: Path) -> None:
     data, out = tmp_path / "kites", tmp_path / "run"
     write_split(data, "train", 100, seed=0)
     write_split(data, "val", 20, seed=1)
@@ -114,20 +119,15 @@ def test_own_joints_are_learnt_scored_and_found(
     assert gatedpose.Predictor(model).skeleton.limbs == ((0, 1), (1, 2), (2, 0))
 
 
-def test_pictures_are_kept_for_validation_where_there_is_no_val(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_are_kept_for_validation_where_there_is_no_val(tmp_path: Path) -> None:
     """Of twelve pictures two: nobody is learnt from who validates, and evaluate takes the same."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     data, out = tmp_path / "kites", tmp_path / "run"
     write_split(data, "train", 12, seed=0)
-    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--data", f"own={data}"]
-    result = CliRunner().invoke(main, [*arguments, "--phase", "64,4,2,1", "--out", str(out)])
-    assert result.exit_code == 0, result.output
-    assert "has no val.json: 2 of the 12 pictures of train.json are kept" in result.stderr
-    assert "kite: flip pairs: right tip - left tip\n" in result.stderr
+    told = trained("--data", f"own={data}", "--phase", "64,4,2,1", "--out", out)
+    assert "has no val.json: 2 of the 12 pictures of train.json are kept" in told
+    assert "kite: flip pairs: right tip - left tip\n" in told
     assumed = "people read: 12; assumed: 12 without a box have the tight one of their joints"
-    assert f"{data / 'train.json'}: {assumed}\n" in result.stderr
+    assert f"{data / 'train.json'}: {assumed}\n" in told
     learnt, watched = (load_crops(out / f"own-{split}.safetensors") for split in ("train", "val"))
     assert (learnt, watched) == (10, 2)
     held = {person.image.name for person in own(data, "val")}
@@ -135,8 +135,8 @@ def test_pictures_are_kept_for_validation_where_there_is_no_val(
     assert held == {person.image.name for person in own(data, "validation")}
     assert len(own(data, "train")) == 12
     name = f"local-dir:{out / 'model'}"
-    told = json.loads(run("evaluate", name, "--dataset", "own", "--data", data, "--json"))
-    assert told["people"] == 2
+    scored = json.loads(run("evaluate", name, "--dataset", "own", "--data", data, "--json"))
+    assert scored["people"] == 2
 
     (data / "train.json").rename(data / "result.json")  # as Label Studio calls it
     assert {person.image.name for person in own(data, "val")} == held
@@ -147,21 +147,19 @@ def test_pictures_are_kept_for_validation_where_there_is_no_val(
 
 
 def test_each_set_keeps_pictures_for_validation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of twelve pictures each ten are learnt from, though the first set alone is watched."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
-    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--phase", "64,4,2,1"]
+    arguments: list[object] = ["--phase", "64,4,2,1", "--out", tmp_path / "run"]
     for name in ("a", "b"):
         write_split(tmp_path / name, "train", 12, seed=0)
         arguments += ["--data", f"own:{name}={tmp_path / name}"]
-    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "run")])
-    assert result.exit_code == 0, result.output
+    told = trained(*arguments)
     for name in ("a", "b"):
-        assert f"{tmp_path / name} has no val.json: 2 of the 12 pictures" in result.stderr
+        assert f"{tmp_path / name} has no val.json: 2 of the 12 pictures" in told
         assert load_crops(tmp_path / "run" / f"own-{name}-train.safetensors") == 10
     assert not (tmp_path / "run" / "own-b-val.safetensors").exists()
-    assert "scores on val are too high" not in result.stderr  # the copies in b are left out, too
+    assert "scores on val are too high" not in told  # the copies in b are left out, too
 
     shutil.copytree(tmp_path / "b", tmp_path / "c")
     write_split(tmp_path / "c", "val", 1, seed=1)
@@ -171,9 +169,8 @@ def test_each_set_keeps_pictures_for_validation(
     assert told in caplog.text
 
 
-def test_what_spoils_a_training_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_spoils_a_training_is_said(tmp_path: Path) -> None:
     """Two of three pictures validate, too; nobody has a label of the head."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     data, out = tmp_path / "kites", tmp_path / "run"
     write_split(data, "train", 3, seed=0)
     table = json.loads((data / "train.json").read_text())
@@ -181,32 +178,30 @@ def test_what_spoils_a_training_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     (data / "val.json").write_text(json.dumps(table))
     unlabelled = [{**a, "keypoints": [*a["keypoints"][:6], 0, 0, 0]} for a in table["annotations"]]
     (data / "train.json").write_text(json.dumps({**table, "annotations": unlabelled}))
-    data_option = ("--data", f"own={data}")
-    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", *data_option]
-    arguments += ["--phase", "64,4,2,1", "--out", str(out)]
-    twice = CliRunner().invoke(main, [*arguments, *data_option])
+    arguments = ("--data", f"own={data}", "--phase", "64,4,2,1", "--out", out)
+    words = ["train", "gated_hg_1s_68", *map(str, arguments), *arguments[:2]]
+    twice = CliRunner().invoke(main, words)
     assert twice.exit_code == 2
     assert "--data: own comes twice; call them own:a and own:b, for example" in twice.output
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
+    told = trained(*arguments)
     shared = f"{data}: 2 of the 2 people of train are in pictures of val: scores on val are too"
-    assert shared in result.stderr
-    assert "not learnt, since nobody to train on has a label of it: head\n" in result.stderr
-    assert shared in run("data", "check", "--dataset", "own", *data_option[:1], data)
+    assert shared in told
+    assert "not learnt, since nobody to train on has a label of it: head\n" in told
+    assert shared in run("data", "check", "--dataset", "own", "--data", data)
 
     text = (data / "val.json").read_text().replace('"head"', '"tail"')
     (data / "val.json").write_text(text)
     name = f"local-dir:{out / 'model'}"
-    arguments = ["evaluate", name, "--dataset", "own", "--data", str(data)]
-    result = CliRunner().invoke(main, arguments)
+    where = ("--dataset", "own", "--data", str(data))
+    result = CliRunner().invoke(main, ["evaluate", name, *where])
     assert "not scored, since the network does not predict it: tail\n" in result.stderr
     saved = str(tmp_path / "saved.npz")
-    kept = json.loads(run(*arguments, "--save", saved, "--json"))
-    scored = json.loads(run("evaluate", "--predictions", saved, *arguments[2:], "--json"))
+    kept = json.loads(run("evaluate", name, *where, "--save", saved, "--json"))
+    scored = json.loads(run("evaluate", "--predictions", saved, *where, "--json"))
     assert "not scored, since the network does not predict it: tail" in scored["notes"]
     assert scored["mean"] == kept["mean"]
     best = ["--weights", str(out / "best.safetensors"), "--no-flip"]
-    assert "2 people" in run("evaluate", "gated_hg_1s_68", *arguments[2:], *best)
+    assert "2 people" in run("evaluate", "gated_hg_1s_68", *where, *best)
 
 
 def load_crops(file: Path) -> int:
@@ -217,7 +212,6 @@ def load_crops(file: Path) -> int:
 
 def test_the_best_of_all_phases_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look at 64 px scores best: the network has its weights and its size, and is pushed."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     data, out = tmp_path / "kites", tmp_path / "run"
     for split in ("train", "val"):
         write_split(data, split, 3, seed=0)
@@ -228,12 +222,9 @@ def test_the_best_of_all_phases_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
         return replace(score, mean=next(scores)), sheet
 
     monkeypatch.setattr("gatedpose.training.trainer.watch", fake)
-    arguments = ["train", "gated_hg_1s_68", "--recipe", "finetune", "--data", f"own={data}"]
-    for size in (64, 128):
-        arguments += ["--phase", f"{size},4,2,1"]
-    result = CliRunner().invoke(main, [*arguments, "--out", str(out)])
-    assert result.exit_code == 0, result.output
-    assert "kept the weights that scored best: 40.00 at 64 px" in result.stderr
+    phases = ("--phase", "64,4,2,1", "--phase", "128,4,2,1")
+    told = trained("--data", f"own={data}", *phases, "--out", out)
+    assert "kept the weights that scored best: 40.00 at 64 px" in told
     name = f"local-dir:{out / 'model'}"
     model = gatedpose.create_model(name, pretrained=True)
     assert gatedpose.Predictor(model).size == (64, 64)

@@ -81,9 +81,8 @@ def new_trainer(*args: Any, **options: Any) -> Trainer:
 
 
 @pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Accelerate takes no accelerator, and SIGTERM ends the tests again after each of them."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the tests again after each of them."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -222,9 +221,7 @@ def trainer_of(out: Path, recipe: Recipe = SHORT, **interruption: object) -> Int
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor]]:
     out = tmp_path_factory.mktemp("uninterrupted") / "made" / "here"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "1")
-        return out, trainer_of(out).run().state_dict()
+    return out, trainer_of(out).run().state_dict()
 
 
 def test_files(uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
