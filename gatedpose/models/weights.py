@@ -94,7 +94,8 @@ def load_tensors(
     origin: object,
     new_keypoints: bool = False,
 ) -> None:
-    """Loads tensors that fit a model, all of them or none; see `check_fit` and `load_weights`."""
+    """Loads tensors, all of them or none; see `check_fit` and `load_weights`."""
+    check_fit(model, tensors, origin, new_keypoints)
     state = model.state_dict()
     fresh = _fresh(model, new_keypoints)
     kept = {key: value for key, value in state.items() if key.startswith(fresh)}
@@ -151,7 +152,7 @@ def require_described(
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Shapes in words; batch norm's counts may be floats: whoever halves all weights halves them."""
+    """Shapes in words; batch norm's counts may be floats: who halves all weights halves them."""
     kind = {True: "", False: "integer "}
     return {
         key: f"{kind[t.is_floating_point() or 'num_batches' in key]}{tuple(t.shape)}"
@@ -196,9 +197,7 @@ def load_weights(
         WeightsError: If the file is absent, damaged, no safetensors, or of another network; the
             message has the first keys that are missing, unexpected or of another shape.
     """
-    tensors = read_tensors(path, sha256)
-    check_fit(model, tensors, path, new_keypoints)
-    load_tensors(model, tensors, path, new_keypoints)
+    load_tensors(model, read_tensors(path, sha256), path, new_keypoints)
 
 
 def unpack(tensors: Mapping[str, Tensor], origin: object) -> dict[str, Tensor]:

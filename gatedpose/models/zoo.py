@@ -115,7 +115,9 @@ def create_model(
     num_keypoints = config.pop("num_classes", None)
     source, place, tag = parse_name(name)
     if source:
-        _check_architecture(source, place, config.get("cache_dir"))
+        found = read_config(source, place, config.get("cache_dir"))["architecture"]
+        if found not in BY_NAME:
+            raise UnknownModelError(f"{name} is a {found!r}, not a network of this zoo")
     elif tag or place not in BY_NAME:
         find_weights(name)
     check_flags("create_model", pretrained=pretrained)
@@ -153,12 +155,6 @@ def _in_timms_words(options: dict[str, Any]) -> dict[str, Any]:
             if mine != timms:
                 raise InputError(f"{ours} and {theirs} are the same, got {mine!r} and {timms!r}")
     return options
-
-
-def _check_architecture(source: str, place: str, cache_dir: str | Path | None) -> None:
-    found = read_config(source, place, cache_dir)["architecture"]
-    if found not in BY_NAME:
-        raise UnknownModelError(f"{source}:{place} is a {found!r}, not a network of this zoo")
 
 
 def _timm_cfg(variant: Variant, weights: Weights | None = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from gatedpose.files.whole import held
 from gatedpose.models.finder import GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass
 from gatedpose.models.saved import save_model
-from gatedpose.models.weights import check_fit, load_tensors
+from gatedpose.models.weights import load_tensors
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.finder import PersonFinder
 from gatedpose.training.devices import make_accelerator
@@ -134,7 +134,6 @@ def _model(name: str, init: str | None) -> GatedFinder:
     if init and not own:
         start = create_model(init, pretrained=True)
         if isinstance(start, GatedFinder):
-            check_fit(model, start.state_dict(), init)
             load_tensors(model, start.state_dict(), init)
         elif isinstance(start, GatedHourglass):
             start_from_pose(model, start)
