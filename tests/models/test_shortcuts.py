@@ -55,9 +55,11 @@ def network(name: str) -> tuple[nn.Module, torch.Tensor]:
 @torch.no_grad()
 def test_nothing_changes_until_gates_learn(name: str) -> None:
     model, images = network(name)
-    before, keys = model(images), list(model.state_dict())
+    half = torch.autocast("cpu", torch.bfloat16)
+    before, halved, keys = model(images), half(model)(images), list(model.state_dict())
     assert gate_shortcuts(model) is model
     assert torch.equal(model(images), before)
+    assert torch.equal(half(model)(images), halved)
     gates = list_gates(model)
     assert (len(gates), sum(gate.alpha.numel() for gate in gates.values())) == NETWORKS[name]
     assert [key for key in model.state_dict() if "gate" not in key] == keys
