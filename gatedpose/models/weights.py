@@ -28,6 +28,7 @@ from gatedpose.models.variants import VARIANTS
 
 FIRST_CONV = "stem.conv"
 PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
+COUNTED = "num_batches_tracked"  # by batch norm, for nothing that is used here
 LOW, HIGH, SCALE = ":low", ":high", ":scale"  # parts of packed weights
 
 
@@ -98,7 +99,7 @@ def load_tensors(
     check_fit(model, tensors, origin, new_keypoints)
     state = model.state_dict()
     fresh = _fresh(model, new_keypoints)
-    kept = {key: value for key, value in state.items() if key.startswith(fresh)}
+    kept = {k: t for k, t in state.items() if k.startswith(fresh) or k not in tensors}
     cast = {key: tensor.to(state[key].dtype) for key, tensor in tensors.items()}
     require_finite(cast, origin)
     model.load_state_dict({**cast, **kept})
@@ -119,7 +120,8 @@ def check_fit(
     fresh = _fresh(model, new_keypoints)
     have, want = _shapes(tensors), _shapes(state)
     problems = {
-        "missing": [key for key in want if key not in have],
+        # Batch norm that timm froze counts no batches any more.
+        "missing": [key for key in want if key not in have and not key.endswith(COUNTED)],
         "unexpected": sorted(key for key in have if key not in want),
         "of another shape": [
             f"{key} {have[key]} for {want[key]}"
@@ -155,7 +157,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Shapes in words; batch norm's counts may be floats: who halves all weights halves them."""
     kind = {True: "", False: "integer "}
     return {
-        key: f"{kind[t.is_floating_point() or 'num_batches' in key]}{tuple(t.shape)}"
+        key: f"{kind[t.is_floating_point() or key.endswith(COUNTED)]}{tuple(t.shape)}"
         for key, t in tensors.items()
     }
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-import timm
+import timm.utils
 import torch
 
 import gatedpose
@@ -48,6 +48,15 @@ def test_networks_that_were_made_without_a_name_are_saved_and_optimised(tmp_path
     with torch.no_grad():
         assert torch.equal(again(images), model(images))
         torch.testing.assert_close(fast(images), model(images))
+
+
+def test_networks_of_which_timm_froze_a_part_come_back(tmp_path: Path) -> None:
+    model = kite_model().eval()
+    timm.utils.freeze(model, ["stem", "stacks"])  # their batch norms are of another class then
+    save_model(model, tmp_path / "saved", KITE)
+    again = gatedpose.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
+    images = torch.randn(2, 3, 64, 128)
+    torch.testing.assert_close(again(images), model(images))
 
 
 def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
