@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from gatedpose.boxmaps import BoxTargets, boxes_of_cells
-from gatedpose.errors import check_choice
+from gatedpose.errors import InputError, check_choice
 from gatedpose.heatmaps import STRIDE, encode
 
 Loss: TypeAlias = Literal["mse", "softmax"]
@@ -65,9 +65,18 @@ def heatmap_loss(
         A scalar.
 
     Raises:
-        ValueError: For another loss.
+        ValueError: For another loss, or shapes that do not fit.
     """
     check_choice("heatmap_loss: loss", loss, get_args(Loss))
+    people, joints = heatmaps.shape[0], heatmaps.shape[-3]
+    fit = heatmaps.dim() == 5 and keypoints.shape == (people, joints, 2)
+    if not fit or labelled.shape != (people, joints) or labelled.dtype != torch.bool:
+        raise InputError(
+            "heatmap_loss: heatmaps must be (B, S, K, h, w), which unsqueeze(1) makes of those of "
+            "one stack, keypoints (B, K, 2), labelled (B, K) bool; got "
+            f"{tuple(heatmaps.shape)}, {tuple(keypoints.shape)}, {tuple(labelled.shape)} "
+            f"{labelled.dtype}"
+        )
     heatmaps = heatmaps.float()
     size = (heatmaps.shape[-2], heatmaps.shape[-1])
     target, inside = targets(keypoints, labelled, size, sigma)

@@ -219,6 +219,22 @@ def test_loss_is_least_where_the_heatmap_is_the_blend(loss: Loss) -> None:
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("maps", "points", "labelled"),
+    [
+        (predictions()[:, 0], KEYPOINTS, LABELLED),  # of one stack: would be broadcast
+        (predictions()[:, :, :1], KEYPOINTS, LABELLED),
+        (predictions(), torch.zeros(2, 3, 3), LABELLED),  # with COCO's visibility
+        (predictions(), KEYPOINTS, 2 * LABELLED),  # COCO's visibility: some would count twice
+    ],
+)
+def test_shapes_that_would_be_learnt_wrongly(
+    maps: Tensor, points: Tensor, labelled: Tensor
+) -> None:
+    with pytest.raises(InputError, match=r"heatmaps must be \(B, S, K, h, w\), .*; got \("):
+        heatmap_loss(maps, points, labelled, SIGMA, "mse")
+
+
 def test_another_loss_is_refused() -> None:
     with pytest.raises(InputError, match="loss must be one of 'mse', 'softmax', got 'MSE'"):
         heatmap_loss(predictions(), KEYPOINTS, LABELLED, SIGMA, "MSE")  # type: ignore[arg-type]
