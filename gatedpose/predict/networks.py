@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gatedpose.boxmaps import BOX_CHANNELS, BOX_STRIDE
 from gatedpose.engines.optimize import OptimizedNetwork
 from gatedpose.errors import InputError, InputTypeError, WeightsError, check_range
+from gatedpose.heatmaps import STRIDE
 from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.saved import check_skeleton, skeleton_of
 from gatedpose.models.zoo import create_model
@@ -120,6 +121,18 @@ def warn_of_untrained(model: nn.Module) -> None:
             f"Predictor: this {type(model).__name__} is untrained, its keypoints mean nothing: "
             "create_model(name, pretrained=True) loads weights",
             stacklevel=3,
+        )
+
+
+def check_maps(maps: Tensor, size: Sequence[int], joints: int, model: nn.Module) -> None:
+    """Raises InputError unless heatmaps are of so many joints, a cell for 4 pixels of `size`."""
+    height, width = (STRIDE * cells for cells in maps.shape[-2:])
+    fit = abs(height - size[0]) < STRIDE and abs(width - size[1]) < STRIDE
+    if maps.dim() != 4 or maps.shape[1] != joints or not fit:
+        raise InputError(
+            f"Predictor: {describe(model)} must give heatmaps (B, stacks, {joints}, "
+            f"{size[0] // STRIDE}, {size[1] // STRIDE}) of inputs of {size[0]} x {size[1]}, the "
+            f"last stack of which counts; that is {tuple(maps.shape)}"
         )
 
 

@@ -71,6 +71,18 @@ def finder() -> DotFinder:
 
 
 @pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("shape", [(3, 24, 32), (1, 4, 24, 32), (2, 3, 12, 16)])
+def test_networks_of_ones_own_whose_maps_would_be_misread(flip: bool, shape: list[int]) -> None:
+    """Without stacks, of another number of joints, or of cells of 8 pixels."""
+    model = nn.Conv2d(3, 1, 1)
+    model.num_keypoints = 3  # type: ignore[assignment]
+    model.register_forward_hook(lambda module, images, out: torch.zeros(len(out), *shape))
+    predictor = Predictor(model, THREE, size=(96, 128), flip_test=flip)
+    with pytest.raises(InputError, match=r"must give heatmaps \(B, stacks, 3, 24, 32\) of inputs"):
+        predictor(torch.zeros(3, 40, 60, dtype=torch.uint8), "whole")
+
+
+@pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("box", [None, [50.0, 40.0, 150.0, 140.0], [-30.0, 20.0, 170.0, 150.0]])
 @pytest.mark.parametrize("size", [(256, 256), (256, 192)])
 def test_dots_are_found_where_they_are(
