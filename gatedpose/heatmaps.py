@@ -163,5 +163,10 @@ def flip_back(heatmaps: Tensor, permutation: tuple[int, ...]) -> Tensor:
         The same shape, mirrored, with left and right channels exchanged. In this package's
         coordinates no shift is needed.
     """
+    if len(permutation) != heatmaps.shape[-3]:
+        raise InputError(
+            f"flip_back: the permutation is of {len(permutation)} joints, there are heatmaps of "
+            f"{heatmaps.shape[-3]}"
+        )
     index = torch.tensor(permutation, device=heatmaps.device)
     return heatmaps.flip(-1).index_select(-3, index)

@@ -241,6 +241,8 @@ def test_flip_back_by_hand() -> None:
         [[3, 2, 1, 0], [7, 6, 5, 4]],
         [[19, 18, 17, 16], [23, 22, 21, 20]],
     ]
+    with pytest.raises(ValueError, match="permutation is of 2 joints, there are heatmaps of 3"):
+        flip_back(maps, (1, 0))
 
 
 @laws
