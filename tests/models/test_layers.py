@@ -230,31 +230,13 @@ def test_upsample_by_hand() -> None:
     assert upsample2(x)[1, 2].tolist() == [[1.0, 1.0, 2.0, 2.0, 3.0, 3.0]] * 2
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (
-            partial(SoftGatedResidual, 8, 7),
-            "out_channels must be an even integer of at least 4, got 7",
-        ),
-        (partial(SoftGatedResidual, 2), "at least 4, got 2"),
-        (partial(SoftGatedResidual, 8, 8.0), "got 8.0"),
-        (partial(SoftGatedResidual, 7, 8, groups=2), r"2 groups must divide in_channels \(7\)"),
-        (partial(SoftGatedResidual, 12, 6, groups=2), r"half of out_channels \(3\)"),
-        (partial(SkipMerge, 6, "grouped"), "2 groups must divide"),
-        (
-            partial(SkipMerge, 8, "add"),
-            "merge must be one of 'concat', 'grouped', 'sum', got 'add'",
-        ),
-        (
-            partial(skip_transform, "conv5x5", 8),
-            "skip must be one of 'conv1x1', 'conv3x3', 'block', 'identity', got 'conv5x5'",
-        ),
-    ],
-)
-def test_build_errors(build, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()
+def test_merges_and_skips_that_there_are_not() -> None:
+    with pytest.raises(ValueError, match="2 groups must divide"):
+        SkipMerge(6, "grouped")
+    with pytest.raises(ValueError, match=r"merge must be one of 'concat', .*, got 'add'"):
+        SkipMerge(8, "add")
+    with pytest.raises(ValueError, match=r"skip must be one of 'conv1x1', .*, got 'conv5x5'"):
+        skip_transform("conv5x5", 8)
 
 
 @pytest.mark.parametrize("gate", ["sigmoid", True, None, float("inf"), float("nan"), "1.0"])
@@ -303,8 +285,13 @@ def test_hourglass_passes_norm_and_activation_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "message"),
+    ("arguments", "message"),
     [
+        ({"out_channels": 7}, "out_channels must be an even integer of at least 4, got 7"),
+        ({"in_channels": 2}, "at least 4, got 2"),
+        ({"out_channels": 8.0}, "got 8.0"),
+        ({"in_channels": 7, "out_channels": 8, "groups": 2}, r"must divide in_channels \(7\)"),
+        ({"in_channels": 12, "out_channels": 6, "groups": 2}, r"half of out_channels \(3\)"),
         ({"norm_layer": "batchnrm"}, "timm knows no norm_layer 'batchnrm'"),
         ({"act_layer": "relo"}, "timm knows no act_layer 'relo'"),
         ({"norm_layer": None}, "timm knows no norm_layer None"),
@@ -317,6 +304,6 @@ def test_hourglass_passes_norm_and_activation_on() -> None:
         ({"groups": 0}, r"groups must be a whole number from 1 .*got 0"),
     ],
 )
-def test_what_no_block_is_made_of(layers, message: str) -> None:
+def test_what_no_block_is_made_of(arguments, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SoftGatedResidual(**{"in_channels": 8, **layers})
+        SoftGatedResidual(**{"in_channels": 8, **arguments})

@@ -347,11 +347,11 @@ def test_full_disk_keeps_the_last_checkpoint(
 
 def test_one_picture_of_128_pixels_can_be_learnt_from(tmp_path: Path) -> None:
     one, out = dotted_people(1, seed=0), tmp_path / "out"
-    args = one, torch.ones(1), one, LSP14
     recipe = replace(SHORT, phases=(Phase(128, 2, 1, 1.5),))
-    new_trainer(tiny_network(), *args, recipe, out).run()
+    args = tiny_network(), one, torch.ones(1), one, LSP14, recipe, out
+    new_trainer(*args).run()
     with pytest.raises(InputError, match="watch_every must be a whole number from 1 to"):
-        new_trainer(tiny_network(), *args, recipe, out, watch_every=0)
+        new_trainer(*args, watch_every=0)
 
 
 def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
