@@ -195,32 +195,43 @@ def given_box(row: Row) -> npt.NDArray[np.float64] | None:
     return np.array((x, y, x + width, y + height))
 
 
-def scorable(file: Path, data: Mapping[str, Any]) -> tuple[dict[str, Any], set[int | str]]:
-    """The people of a file's data with all fields that pycocotools scores by; rows are copies.
+def scorable(file: Path, content: Any) -> tuple[dict[str, Any], set[int | str]]:
+    """The people of a file's content with all fields that pycocotools scores by; rows are copies.
 
-    Numbers of labelled joints are counted, and whatever category people are of becomes category 1;
-    the ids that it had come with them. Who has no box gets the tight one of the labelled joints,
-    who has no area that of the box: the log says how many.
+    They are numbered anew, numbers of labelled joints are counted, and whatever category people are
+    of becomes category 1; the ids that it had come with them. Who has no box gets the tight one of
+    the labelled joints, who has no area that of the box: the log says how many.
     """
-    annotations = [Row(file, f"annotation {row['id']}", row) for row in data["annotations"]]
-    categories = rows(file, "categories", data["categories"])
-    people = {row.values["category_id"] for row in annotations}
+    data = Row(file, "the file", content)
+    images, categories, annotations = (
+        rows(file, kind, data.get(kind)) for kind in ("images", "categories", "annotations")
+    )
+    pictures = {row.identity(): row.values for row in images}
+    people = {row.identity("category_id") for row in annotations}
     if any(row.values.get("keypoints") for row in categories):
         table = Table(file, {}, categories, annotations)
-        people = {row.values["id"] for row in joint_categories(table)}
-    tally, found = Tally(), []
+        people = {row.identity() for row in joint_categories(table)}
+    tally = Tally()
+    found: list[dict[str, Any]] = []
     for row in annotations:
-        if matching_id(row.values["category_id"], people) in people:
-            found.append(_scorable(row, tally))
+        if matching_id(row.get("category_id"), people) in people:
+            image = known_id(row, "image_id", "images", pictures)
+            numbers = {"id": len(found) + 1, "image_id": image, "category_id": 1}
+            found.append({**row.values, **_scorable(row, tally), **numbers})
         else:
             tally.left_out["of another category"] += 1
     if text := tally.text(file, len(found), "people to score by"):
         LOG.warning(text)
-    return {**data, "annotations": found, "categories": [{"id": 1, "name": "person"}]}, people
+    scored = {
+        "images": [{**values, "id": number} for number, values in pictures.items()],
+        "annotations": found,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    return scored, people
 
 
 def _scorable(row: Row, tally: Tally) -> dict[str, Any]:
-    made: dict[str, Any] = {"category_id": 1, "iscrowd": int(is_crowd(row))}
+    made: dict[str, Any] = {"iscrowd": int(is_crowd(row))}
     numbers = np.zeros((COCO17.num_keypoints, 3))
     if row.values.get("keypoints"):
         numbers = joint_numbers(row, COCO17.num_keypoints)
@@ -236,4 +247,4 @@ def _scorable(row: Row, tally: Tally) -> dict[str, Any]:
         made["area"] = float(np.prod(box[2:] - box[:2]))
         if len(points):
             tally.assumed["without an area have that of their box"] += 1
-    return {**row.values, **made}
+    return made

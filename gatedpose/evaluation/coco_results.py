@@ -106,20 +106,15 @@ def oks_ap(truth: str | Path, results: Sequence[Mapping[str, Any]]) -> dict[str,
 
     if not results:
         raise InputError("oks_ap: there are no results to score")
-
-    def image_of(entry: Mapping[str, Any]) -> int | str:
-        if (image := matching_id(entry["image_id"], annotated.imgs)) is None:
-            raise InputError(f"oks_ap: {truth} has no image {entry['image_id']}")
-        return image
-
+    annotated = COCO()
+    annotated.dataset, people = scorable(Path(truth), read_json(Path(truth)))
+    found = _of_people(rows(Path("oks_ap"), "results", list(results)), people)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
-        annotated = COCO(str(truth))
-        annotated.dataset, people = scorable(Path(truth), annotated.dataset)
-        for number, person in enumerate(annotated.dataset["annotations"], 1):
-            person |= {"id": number, "image_id": image_of(person)}
         annotated.createIndex()
-        found = _of_people(rows(Path("oks_ap"), "results", list(results)), people)
-        found = [{**result, "image_id": image_of(result)} for result in found]
+        for result in found:
+            if (image := matching_id(result["image_id"], annotated.imgs)) is None:
+                raise InputError(f"oks_ap: {truth} has no image {result['image_id']}")
+            result["image_id"] = image
         run = COCOeval(annotated, annotated.loadRes(found), "keypoints")
         run.evaluate()
         run.accumulate()

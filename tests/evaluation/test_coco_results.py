@@ -328,6 +328,24 @@ def test_results_of_people_among_others_are_scored(
         oks_ap(path, [{**bark, "category_id": 3}])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"categories": None}, r"truth\.json: 'categories' must be a list of objects, got None"),
+        ({"images": [{"id": 1}]}, r"annotations\[3\], field 'image_id': 2 is the id of none of"),
+        ({"annotations": [{"id": 3}]}, r"annotations\[0\], field 'category_id': is missing"),
+    ],
+)
+def test_what_is_wrong_with_the_truth_is_named(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "truth.json"
+    results = results_of(coco_truth(path), 0)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DatasetError, match=message):
+        oks_ap(path, results)
+
+
 def test_results_of_another_truth_are_named(tmp_path: Path) -> None:
     path = tmp_path / "truth.json"
     good = results_of(coco_truth(path), 0)[0]
