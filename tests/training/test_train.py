@@ -80,6 +80,13 @@ def new_trainer(*args: Any, **options: Any) -> Trainer:
     return Trainer(make_accelerator(recipe.precision), *args, **options)
 
 
+def toy_trainer(recipe: Recipe, out: Path, count: int = 12, **options: Any) -> Trainer:
+    """Of people who also watch the training."""
+    people = dotted_people(count, seed=0)
+    network = options.pop("network", None) or tiny_network()
+    return new_trainer(network, people, torch.ones(count), people, LSP14, recipe, out, **options)
+
+
 @pytest.fixture(autouse=True)
 def ended_by_sigterm() -> Iterator[None]:
     """SIGTERM ends the tests again after each of them."""
@@ -92,9 +99,8 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> None:
-    people = dotted_people(12, seed=0)
     recipe = replace(SHORT, phases=SHORT.phases[:1], ema=0.0, clip=None, calibrate=0)
-    trainer = new_trainer(tiny_network(), people, torch.ones(12), people, LSP14, recipe, tmp_path)
+    trainer = toy_trainer(recipe, tmp_path)
     averaged, last = trainer.run().state_dict(), trainer.model.state_dict()
     for name, tensor in averaged.items():
         torch.testing.assert_close(tensor, last[name])
@@ -346,12 +352,10 @@ def test_full_disk_keeps_the_last_checkpoint(
 
 
 def test_one_picture_of_128_pixels_can_be_learnt_from(tmp_path: Path) -> None:
-    one, out = dotted_people(1, seed=0), tmp_path / "out"
     recipe = replace(SHORT, phases=(Phase(128, 2, 1, 1.5),))
-    args = tiny_network(), one, torch.ones(1), one, LSP14, recipe, out
-    new_trainer(*args).run()
+    toy_trainer(recipe, tmp_path / "out", 1).run()
     with pytest.raises(InputError, match="watch_every must be a whole number from 1 to"):
-        new_trainer(*args, watch_every=0)
+        toy_trainer(recipe, tmp_path / "out", 1, watch_every=0)
 
 
 def assert_same_end(out: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
@@ -372,10 +376,9 @@ def test_another_recipe_or_network_does_not_resume(
     with pytest.raises(InputError, match=r"another recipe \(lr 0.002 -> 0.001, seed 5 -> 6\)"):
         trainer_of(out, replace(SHORT, lr=1e-3, seed=6))
     assert json.loads((out / "recipe.json").read_text())["seed"] == 5
-    people = dotted_people(12, seed=0)
     wider = GatedHourglass(GatedHourglassConfig(width=12, stacks=1, num_keypoints=14))
     with pytest.raises(InputError, match=r"of another network \(width 8 -> 12\): resume it with"):
-        new_trainer(wider, people, torch.ones(12), people, LSP14, SHORT, out)
+        toy_trainer(SHORT, out, network=wider)
 
 
 def test_other_people_labels_or_draws_do_not_resume(
@@ -448,10 +451,8 @@ def test_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return replace(score, mean=next(scores)), sheet
 
     monkeypatch.setattr(trainer_module, "watch", fake)
-    people = dotted_people(12, seed=0)
     recipe = replace(SHORT, phases=(Phase(64, 4, 4, 1.0), Phase(128, 12, 4, 1.0)))
-    args = people, torch.ones(12), people, LSP14, recipe, tmp_path
-    new_trainer(tiny_network(), *args, watch_every=4).run()
+    toy_trainer(recipe, tmp_path, watch_every=4).run()
     assert len(seen) == 4
     with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
         told = file.metadata()
@@ -546,7 +547,7 @@ def test_ways_to_save_memory_learn_the_same(changes: dict[str, object], tmp_path
 
 
 def test_a_teacher_is_learnt_from_and_stays_as_it_is(tmp_path: Path) -> None:
-    people, teacher = dotted_people(8, seed=0), tiny_network()
+    teacher = tiny_network()
     torch.manual_seed(1)
     student = GatedHourglass(teacher.config)
     with torch.no_grad():  # one value everywhere; Gaussians have a mean of 0.03
@@ -557,8 +558,8 @@ def test_a_teacher_is_learnt_from_and_stays_as_it_is(tmp_path: Path) -> None:
         SHORT, loss="mse", teacher="local-dir:x", teaching=1.0, ema=0.0, lr=1e-2,
         phases=(Phase(64, 240, 8, 1.0),),
     )  # fmt: skip
-    args = people, torch.ones(8), people, LSP14, recipe, tmp_path / "out"
-    averaged = new_trainer(student, *args, teacher=teacher).run()
+    trainer = toy_trainer(recipe, tmp_path / "out", 8, network=student, teacher=teacher)
+    averaged = trainer.run()
     assert averaged(torch.zeros(1, 3, 64, 64)).mean().item() == pytest.approx(0.3, abs=0.12)
     for name, tensor in teacher.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -806,9 +807,8 @@ def test_the_papers_recipe_for_lsp(lsp_folder: Path, lspet_folder: Path, tmp_pat
 
 
 def test_batch_norm_is_calibrated_on_training_people(tmp_path: Path) -> None:
-    people = dotted_people(70, seed=0)
     recipe = replace(SHORT, phases=SHORT.phases[:1], calibrate=128)
-    trainer = new_trainer(tiny_network(), people, torch.ones(70), people, LSP14, recipe, tmp_path)
+    trainer = toy_trainer(recipe, tmp_path, 70)
     seen: list[Tensor] = []
     stem = trainer.ema.module.stem.conv
     hook = stem.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
@@ -826,11 +826,10 @@ def test_batch_norm_is_calibrated_on_training_people(tmp_path: Path) -> None:
 
 
 def test_calibration_in_bfloat16_sees_the_same_people(tmp_path: Path) -> None:
-    people, seen = dotted_people(70, seed=0), []
+    seen = []
     for precision in ("no", "bf16"):
         recipe = replace(SHORT, calibrate=128, precision=precision)
-        common = torch.ones(70), people, LSP14, recipe, tmp_path / precision
-        trainer = new_trainer(tiny_network(), people, *common)
+        trainer = toy_trainer(recipe, tmp_path / precision, 70)
         images, features = [], []
         stem = trainer.ema.module.stem.conv
         stem.register_forward_pre_hook(lambda module, inputs, to=images: to.append(inputs[0]))
