@@ -121,7 +121,7 @@ def check_range(what: str, value: object, limits: Range, count: int | None = Non
         whole = "whole " if isinstance(limits[0], int) else ""
         many = f"a {whole}number" if count is None else f"{count} {whole}numbers"
         raise InputError(
-            f"{what} must be {many} from {limits[0]:g} to {limits[1]:g}, got {value!r:.80}"
+            f"{what} must be {many} from {limits[0]:.7g} to {limits[1]:.7g}, got {value!r:.80}"
         )
 
 
