@@ -97,7 +97,7 @@ def _draw_person(
     min_score: float,
 ) -> None:
     """Draws the joints that are sure, the limbs between them, and rings for joints half as sure."""
-    sides = [next((s for s in COLOURS if s in joint), "middle") for joint in skeleton.joints]
+    sides = _sides(skeleton)
     joints = list(zip(points, scores, sides, strict=True))
     for point, score, side in joints:
         if min_score / 2 <= score < min_score:
@@ -113,6 +113,15 @@ def _draw_person(
         layers = (1.9 * width, EDGE), (1.6 * width, EMPTY), (core, COLOURS[side])
         for radius, colour in layers if score >= min_score else ():
             draw.ellipse(_disc(point, radius), fill=colour)
+
+
+def _sides(skeleton: Skeleton) -> list[str]:
+    """The side of each joint: by its name, else, in another language, by its flip pair."""
+    sides = [next((s for s in COLOURS if s in joint), "middle") for joint in skeleton.joints]
+    for right, left in skeleton.flip_pairs:
+        if sides[right] == sides[left]:
+            sides[right], sides[left] = "right", "left"
+    return sides
 
 
 def _disc(centre: Array, radius: float) -> list[float]:

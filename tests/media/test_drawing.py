@@ -69,6 +69,16 @@ def test_draws_joints_and_limbs_where_they_are(scene: Scene) -> None:
     assert (columns.double().mean() + 35.5).item() == pytest.approx(40.5, abs=0.05)
 
 
+@pytest.mark.parametrize("names", ["left b,right a,c", "RightA,LeftB,c", "rechte a,linke b,c"])
+def test_sides_are_those_of_names_else_of_flip_pairs(names: str, scene: Scene) -> None:
+    image, first, _ = scene
+    own = replace(CHAIN, joints=tuple(names.split(",")))
+    picture = draw_people(image, [replace(first, skeleton=own)], scale=1)
+    sides = ["left", "right", "middle"] if names[0] == "l" else ["right", "left", "middle"]
+    for (x, y), side in zip(((10, 20), (40, 50), (30, 20)), sides, strict=True):
+        assert tuple(picture[:, y, x].tolist()) == drawing.COLOURS[side]
+
+
 @pytest.mark.parametrize("bad", ["unsure", "NaN score", "NaN point", "infinite point"])
 def test_joints_left_out(bad: str, scene: Scene) -> None:
     image, *poses = scene
