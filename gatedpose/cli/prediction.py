@@ -166,15 +166,14 @@ def _is_video(sources: tuple[str, ...], out: Path | None) -> bool:
     """
     from gatedpose.media import animations
     from gatedpose.media.download import is_url
-    from gatedpose.media.video import READ_SUFFIXES, SUFFIXES
+    from gatedpose.media.images import VIDEOS
+    from gatedpose.media.video import SUFFIXES
 
     suffixes = {Path(source).suffix.lower() for source in sources}
     animated = len(sources) == 1 and suffixes <= animations.SUFFIXES
     if animated and out and out.suffix.lower() in SUFFIXES:
         return True
-    videos = [
-        s for s in sources if Path(s).suffix.lower() in READ_SUFFIXES and not Path(s).is_dir()
-    ]
+    videos = [s for s in sources if Path(s).suffix.lower() in VIDEOS and not Path(s).is_dir()]
     patterns = [v for v in videos if glob.has_magic(v) and not Path(v).exists()]
     if patterns:
         raise click.UsageError(

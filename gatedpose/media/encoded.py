@@ -20,6 +20,8 @@ def encoded_image(source: Any) -> tuple[Path | bytes, str] | None:
     try:
         source.seek(0)
         data = source.read()
+    except UnicodeDecodeError:
+        data = None  # of a file in text mode
     except (OSError, ValueError) as error:  # closed, not to be read, a pipe
         raise ImageError(f"the open file {name} cannot be read: {error}") from error
     if not isinstance(data, bytes):

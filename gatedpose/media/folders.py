@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gatedpose.media.images import HEIF, heif_hint, readable
+from gatedpose.media.images import HEIF, hints, readable
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of pictures in use
@@ -45,7 +45,7 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     passed = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
     if len(named) > len(images):
         passed.append(f"{len(named) - len(images)} that links lead to again")
-    there = ", ".join(passed) + heif_hint(suffix for suffix, count in others.items() if count)
+    there = ", ".join(passed) + hints(suffix for suffix, count in others.items() if count)
     if not images:
         text = f"no image in {path}; image files end in {', '.join(known)}"
         raise FileNotFoundError(f"{text}; there are {there}" if passed else text)

@@ -31,6 +31,14 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image w
 # Others, such as EPS, would be given to programs of this computer.
 READ = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 HEIF = (".heic", ".heif", ".hif")  # endings of photos that need pillow-heif
+VIDEOS = (  # of files that commands take for videos: cameras and recorders name them so
+    ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+)  # fmt: skip
+HINTS = {
+    HEIF: "; for HEIC: pip install pillow-heif",
+    VIDEOS: "; of videos: gatedpose predict FILE, one each, or gatedpose.media.video.read_video",
+}
 PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
 MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted
 LARGER = (
@@ -175,10 +183,10 @@ def readable() -> list[str]:
     return [name for name in READ if name in Image.OPEN]
 
 
-def heif_hint(names: Iterable[str]) -> str:
-    """What to install, if there is one of Apple's photos among files that cannot be read."""
-    there = any(name.lower().endswith(HEIF) for name in names)
-    return "; for HEIC: pip install pillow-heif" if there else ""
+def hints(names: Iterable[str]) -> str:
+    """What to do, if there are Apple's photos or videos among files that cannot be read."""
+    there = [name.lower() for name in names]
+    return "".join(hint for ends, hint in HINTS.items() if any(n.endswith(ends) for n in there))
 
 
 @contextmanager
@@ -190,7 +198,7 @@ def _named_errors(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = f"{name} is not a whole image that Pillow can read: "
-        unknown = f"it is none of {', '.join(readable())}{heif_hint([name])}"
+        unknown = f"it is none of {', '.join(readable())}{hints([name])}"
         text += unknown if isinstance(error, UnidentifiedImageError) else str(error)
         if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
             text += LARGER

@@ -22,10 +22,6 @@ from gatedpose.media.images import ImageSource, read_image, to_pil
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")  # of files that are written
-READ_SUFFIXES = (  # of files that commands take for videos: cameras and recorders name them so
-    *SUFFIXES, ".3g2", ".3gp", ".asf", ".flv", ".m2ts", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
-    ".ts", ".vob", ".wmv",
-)  # fmt: skip
 CODECS = {".avi": ("mpeg4",), ".webm": ("libvpx-vp9", "libvpx")}  # the first that ffmpeg has
 WIDEST = 8  # a pixel, as a multiple of its height; DVDs' are up to 1.5
 # Hardly to be told from the original; players guess other colours of large videos unless told.

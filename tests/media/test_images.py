@@ -4,7 +4,7 @@ import math
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO, StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
@@ -218,10 +218,10 @@ def test_no_image_at_all(data: bytes, text: str, tmp_path: Path) -> None:
 
 
 def test_files_of_other_kinds_are_told_in_plain_words(tmp_path: Path) -> None:
-    (tmp_path / "walk.mp4").write_bytes(b"a film")
+    (tmp_path / "walk.MP4").write_bytes(b"a film")
     (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypnone")
     for name, text in (
-        ("walk.mp4", r"is none of .*BMP, GIF,.*WEBP$"),
+        ("walk.MP4", r"is none of .*BMP, GIF,.*WEBP; of videos: .*read_video$"),
         ("a.HEIC", r"is none of .*WEBP; for HEIC: pip install pillow-heif$"),
     ):
         with pytest.raises(ImageError, match=text) as caught:
@@ -287,6 +287,7 @@ BAD_SOURCES = {
     "no name": ("", "'' is no file's name"),
     "NUL": ("\0.jpg", "is no file's name"),
     "text mode": (StringIO("a"), "is open in text mode"),
+    "JPEG in text mode": (TextIOWrapper(BytesIO(b"\xff\xd8")), "is open in text mode"),
     "bool": (torch.zeros(3, H, W, dtype=torch.bool), "bool.*wrong dtype"),
     "NaN": (np.full((H, W, 3), math.nan), "values from nan"),
     "one NaN": (torch.eye(W).div(torch.eye(W)).expand(3, -1, -1), "values from nan"),
