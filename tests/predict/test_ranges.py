@@ -100,6 +100,7 @@ def test_numbers_of_functions(value: float, model: HeatmapNetwork, tmp_path: Pat
         lambda: PersonFinder(min_score=value),
         lambda: load_detector(min_score=value),
         lambda: read_boxes(tmp_path / "boxes.json", value),
+        lambda: gatedpose.draw(PICTURE, [], min_score=value),
     ):
         with pytest.raises(InputError, match="min_score must be a number from 0 to 1, got"):
             find()
