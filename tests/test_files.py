@@ -172,6 +172,7 @@ def test_a_journal_says_what_made_it(tmp_path: Path) -> None:
         (b"[" * 100_000, "cannot be read as JSON: (maximum recursion|Stack overflow)"),
         (b"", "cannot be read as JSON"),
         (b"{", "cannot be read as JSON"),
+        (b'[{"a": 1, "b": 2, "a": 3}]', "cannot be read as JSON: an object has 'a' twice"),
         (b"\xff\xfe\x00", "cannot be read as JSON"),
     ],
 )

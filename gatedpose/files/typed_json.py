@@ -17,13 +17,24 @@ MOST_DIGITS = 308  # of a whole number: a float holds as large ones
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
-    """What JSON holds; a whole number of more digits than a float can have becomes infinite."""
+    """What JSON holds; a whole number of more digits than a float can have becomes infinite.
+
+    JsonError for what is none, and for a name that an object has twice: one would be lost.
+    """
 
     def whole(digits: str) -> int | float:
         return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
+    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"an object has {twice!r} twice, of which one would be lost")
+        return table
+
     try:
-        return json.loads(data, parse_int=whole)
+        return json.loads(data, parse_int=whole, object_pairs_hook=named)
     except (ValueError, RecursionError) as error:
         raise JsonError(f"{where} cannot be read as JSON: {error}") from error
 
