@@ -20,11 +20,15 @@ def predict_video(
     source: str | None,
     camera: int | None,
     out: Path | None,
+    folder: bool,
     smooth: bool,
     overwrite: bool,
 ) -> None:
-    """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C."""
-    target = _target(source, out, overwrite) if job.drawn else None
+    """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C.
+
+    `out` is the video to write, or the `folder` for it.
+    """
+    target = _target(source, out, folder, overwrite) if job.drawn else None
     video = read_video(source) if source else read_camera(camera or 0)
     writer = VideoWriter(target, video.rate) if target else None
     tracker = Tracker(
@@ -58,9 +62,9 @@ def predict_video(
         click.echo(f"{frames} frames, {len(tracks)} people{nobody}{shown}")
 
 
-def _target(source: str | None, out: Path | None, overwrite: bool) -> Path:
+def _target(source: str | None, out: Path | None, folder: bool, overwrite: bool) -> Path:
     target = out or Path("poses.mp4")
-    if target.is_dir() or not target.suffix:  # a folder, as of pictures
+    if folder:
         check_makeable(target)
         target = target / (f"{Path(source).stem}.mp4" if source else "poses.mp4")
         target.parent.mkdir(parents=True, exist_ok=True)

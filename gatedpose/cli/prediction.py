@@ -136,7 +136,8 @@ def predict(
     place = Path(out) if out else None
     video = camera is not None or _is_video(sources, place)
     several = not (video or demo or _is_one(sources))
-    many = several or (not video and (resume or _is_folder(out)))
+    folder = _is_folder(out)
+    many = several or (not video and (resume or folder))
     _check_together(click.get_current_context().params, video, many)
     if detect or options["detector_weights"] is not None:
         options["detector_name"] = options["detector_name"] or DETECTOR
@@ -148,7 +149,7 @@ def predict(
     )
     if video:
         film = sources[0] if sources else None
-        return predict_video(job, film, camera, place, smooth, overwrite)
+        return predict_video(job, film, camera, place, folder, smooth, overwrite)
     pictures = [Source(str(demo_image()), demo_image())] if demo else find_sources(sources)
     files = [picture.file for picture in pictures if not picture.remote]
     check_apart("--coco", coco, options["table"], *files)

@@ -539,8 +539,9 @@ def test_pictures_that_a_file_of_boxes_does_not_name(
 def test_a_video_into_a_folder_and_an_animation_into_a_video(
     film_file: Path, tmp_path: Path
 ) -> None:
-    run(film_file, "--whole", "--out", tmp_path / "drawn")
-    assert (tmp_path / "drawn" / f"{film_file.stem}.mp4").is_file()
+    for folder in ("drawn", "v1.0/"):
+        run(film_file, "--whole", "--out", f"{tmp_path}/{folder}")
+        assert (tmp_path / folder / f"{film_file.stem}.mp4").is_file()
     frames = [Image.new("RGB", (64, 48), (40 * i, 90, 30)) for i in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
     told = run(tmp_path / "a.gif", "--whole", "--out", tmp_path / "b.mp4")
