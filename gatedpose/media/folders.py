@@ -4,7 +4,7 @@ import glob
 import logging
 import os
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -79,18 +79,17 @@ def _glob_once(pattern: str) -> list[str]:
 
 def _folders(start: str) -> Iterator[str]:
     """A folder and all below it that are not hidden, each real one once; links come last."""
-    seen: set[str] = set()
-    folders, links = deque([start]), deque[str]()
-    while folders or links:
-        folder = (folders or links).popleft()
-        if (real := os.path.realpath(folder)) in seen or not os.path.isdir(folder):
-            continue
-        seen.add(real)
-        yield folder
-        try:
-            names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-        except OSError as error:
-            LOG.warning(f"{folder} cannot be looked into: {error.strerror}")
-            continue
-        for inner in (os.path.join(folder, name) for name in names):
-            (links if os.path.islink(inner) else folders).append(inner)
+    seen, starts = set[str](), [start]
+
+    def tell(error: OSError) -> None:
+        LOG.warning(f"{error.filename} cannot be looked into: {error.strerror}")
+
+    for top in starts:
+        for folder, names, _ in os.walk(top, onerror=tell):  # does not enter links
+            if (real := os.path.realpath(folder)) in seen:
+                names.clear()
+                continue
+            seen.add(real)
+            yield folder
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            starts += filter(os.path.islink, (os.path.join(folder, name) for name in names))
