@@ -62,7 +62,10 @@ def check_replaced(option: str, out: Path | None, kind: str, *signs: bytes) -> N
 def check_apart(option: str, out: Path | None, *inputs: Path | None) -> None:
     """Raises BadParameter if what is written is one of the files or folders that are read."""
     for path in inputs:
-        if out is not None and path is not None and _same(out, path):
+        if out is None or path is None:
+            continue
+        linked = out.exists() and path.exists() and out.samefile(path)
+        if linked or out.resolve() == path.resolve():
             raise click.BadParameter(
                 f"{out} is what is read: it would be written over", param_hint=option
             )
@@ -86,12 +89,6 @@ def check_unused(way: str, names: Sequence[str]) -> None:
         given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
         if parameter.name in names and given:
             raise click.UsageError(f"{parameter.opts[0]} does not go with {way}")
-
-
-def _same(one: Path, other: Path) -> bool:
-    if one.exists() and other.exists():
-        return os.path.samefile(one, other)
-    return one.resolve() == other.resolve()
 
 
 def checked(convert: Callable[[str], Value]) -> Callable[..., Value | None]:

@@ -28,7 +28,6 @@ from gatedpose.media.photos import Photo
 from gatedpose.pose import Pose
 from gatedpose.predict.predictor import People
 from gatedpose.predict.queues import ahead
-from gatedpose.skeleton import Skeleton
 
 RESULTS = "poses.jsonl"
 LOG = logging.getLogger(__name__)
@@ -81,7 +80,13 @@ def predict_pictures(
     asked = {real_name(source.name) for source in sources}
     rows = [row for row in rows if real_name(row["image"]) in asked]
     if coco:
-        _write_coco(rows, image_ids(sources, job.listed), job.predictor.skeleton, coco)
+        ids, skeleton = image_ids(sources, job.listed), job.predictor.skeleton
+        people = [
+            Pose.from_dict(facts, skeleton).to_coco(ids[real_name(row["image"])])
+            for row in rows
+            for facts in row["poses"]
+        ]
+        save_results(people, coco)
     if not (single or job.as_json):
         click.echo(f"{_count(rows)} -> {log.path if log else ''}")
     if reader.failures:
@@ -213,16 +218,6 @@ def image_ids(sources: Sequence[Source], table: BoxTable | None) -> dict[str, in
             )
         ids[real_name(source.name)], owners[number] = number, file
     return ids
-
-
-def _write_coco(
-    rows: Sequence[Facts], ids: Mapping[str, int | str], skeleton: Skeleton, path: Path
-) -> None:
-    results = []
-    for row in rows:
-        poses = [Pose.from_dict(facts, skeleton) for facts in row["poses"]]
-        results += [pose.to_coco(ids[real_name(row["image"])]) for pose in poses]
-    save_results(results, path)
 
 
 def _pictures(

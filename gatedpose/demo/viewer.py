@@ -165,13 +165,12 @@ class PoseFinder:
 
 
 def _person_at(poses: Sequence[Pose], x: float, y: float, otherwise: int) -> int:
-    boxes = [(index, *pose.box.tolist()) for index, pose in enumerate(poses)]
-    hit = [
-        ((x1 - x0) * (y1 - y0), index)
-        for index, x0, y0, x1, y1 in boxes
-        if x0 <= x <= x1 and y0 <= y <= y1
-    ]
-    return min(hit)[1] if hit else otherwise
+    areas = {}
+    for index, pose in enumerate(poses):
+        x0, y0, x1, y1 = pose.box.tolist()
+        if x0 <= x <= x1 and y0 <= y <= y1:
+            areas[index] = (x1 - x0) * (y1 - y0)
+    return min(areas, key=areas.__getitem__, default=otherwise)
 
 
 def picture_of(

@@ -3,6 +3,7 @@
 Anything else that finds people will do, too, see `gatedpose.predict.people`.
 """
 
+import functools
 import logging
 import os
 from pathlib import Path
@@ -83,11 +84,7 @@ def load_detector(
         message = " ".join(str(error).split())
         raise WeightsError(f"{path} does not fit {name}: {message:.300}") from error
     model.to(find_device(device)).eval()
-
-    def detect(image: Tensor) -> Tensor:
-        return detect_people(model, image, min_score)
-
-    return detect
+    return functools.partial(detect_people, model, min_score=min_score)
 
 
 def _downloaded(name: str, download: bool) -> Path:
