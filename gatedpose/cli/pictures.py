@@ -72,21 +72,14 @@ def predict_pictures(
         bar = tqdm(found, "predicting", len(sources), unit="image", disable=single)
         bar.update(len(sources) - len(reader.sources))
         for facts in bar:
-            if log:
-                log.add(facts)
-            else:
-                rows.append(facts)
+            (log.add if log else rows.append)(facts)
             _tell(bar, facts, job.as_json, len(sources) == 1)
     asked = {real_name(source.name) for source in sources}
     rows = [row for row in rows if real_name(row["image"]) in asked]
     if coco:
         ids, skeleton = image_ids(sources, job.listed), job.predictor.skeleton
-        people = [
-            Pose.from_dict(facts, skeleton).to_coco(ids[real_name(row["image"])])
-            for row in rows
-            for facts in row["poses"]
-        ]
-        save_results(people, coco)
+        people = ((ids[real_name(row["image"])], facts) for row in rows for facts in row["poses"])
+        save_results([Pose.from_dict(facts, skeleton).to_coco(i) for i, facts in people], coco)
     if not (single or job.as_json):
         click.echo(f"{_count(rows)} -> {log.path if log else ''}")
     if reader.failures:
