@@ -8,22 +8,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gatedpose.media.images import HEIF, hints, readable
+from PIL import Image
+
+from gatedpose.media.images import READ, hints, readable
 
 LOG = logging.getLogger(__name__)
-SUFFIXES = (  # of the files that are taken from folders: what Pillow reads of pictures in use
-    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
-    ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
 
 
 def find_images(source: str | os.PathLike[str]) -> list[Path]:
     """Lists the images that a file, a folder or a glob pattern stands for, at least one.
 
     A file is taken whatever its suffix. Of a folder's own files (not those of folders in it) and
-    of a pattern's, such as "photos/**/*", those are taken that end in one of `SUFFIXES`, or with
-    pillow-heif of `HEIF`, and are not hidden; the log counts the others. A file that links lead to
-    twice is taken once. Numbers in names are sorted by value: im2.jpg comes before im10.jpg.
+    of a pattern's, such as "photos/**/*", those are taken whose suffix is a picture's and that are
+    not hidden; the log counts the others. A file that links lead to twice is taken once. Numbers in
+    names are sorted by value: im2.jpg comes before im10.jpg.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
@@ -37,7 +35,8 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     if not glob.has_magic(pattern):
         raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
     files = [file for file in map(Path, _glob_once(pattern)) if file.is_file()]
-    known = (*SUFFIXES, *HEIF) if "HEIF" in readable() else SUFFIXES
+    readable()  # has Pillow know the kinds
+    known = sorted(end for end, kind in Image.registered_extensions().items() if kind in READ)
     named = [file for file in files if file.suffix.lower() in known]
     images = _real_files(named)
     others = Counter(file.suffix.lower() or "without suffix" for file in files)

@@ -29,14 +29,15 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 LOG = logging.getLogger(__name__)
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what write_image writes
 # Others, such as EPS, would be given to programs of this computer.
-READ = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-HEIF = (".heic", ".heif", ".hif")  # endings of photos that need pillow-heif
+READ = (
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP",
+)  # fmt: skip
 VIDEOS = (  # of files that commands take for videos: cameras and recorders name them so
     ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 )  # fmt: skip
 HINTS = {
-    HEIF: "; for HEIC: pip install pillow-heif",
+    (".heic", ".heif", ".hif"): "; for HEIC: pip install pillow-heif",
     VIDEOS: "; of videos: gatedpose predict FILE, one each, or gatedpose.media.video.read_video",
 }
 PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
