@@ -48,10 +48,11 @@ def build_page(finder: PoseFinder) -> Any:
 def _photo_tab(gr: Any, page: Any, finder: PoseFinder) -> None:
     with gr.Row():
         with gr.Column():
-            photo = _photo(gr)
+            photo = _photo(gr, "Photo", type="filepath", height=400, buttons=["fullscreen"])
             example = gr.Button("Try the example photo", elem_id="example")
         with gr.Column():
-            picture, text = _picture(gr), gr.Markdown(elem_id="times")
+            picture = _drawn(gr, "picture", height=400, buttons=["download", "fullscreen"])
+            text = gr.Markdown(elem_id="times")
     with gr.Row():
         with gr.Column():
             variant, flip, score, whole, person, mode, box = _settings(gr, finder)
@@ -94,22 +95,8 @@ def _photo_tab(gr: Any, page: Any, finder: PoseFinder) -> None:
 
 def _live_tab(gr: Any, finder: PoseFinder) -> None:
     with gr.Row():
-        camera = gr.Image(
-            label="Camera",
-            sources=["webcam"],
-            streaming=True,
-            webcam_options=gr.WebcamOptions(mirror=False),
-            elem_id="camera",
-        )
-        camera.async_move_resource_to_block_cache = own_files(camera)
-        drawn = gr.Image(
-            label="Keypoints",
-            format="jpeg",
-            interactive=False,
-            streaming=True,
-            buttons=["fullscreen"],
-            elem_id="live",
-        )
+        camera = _photo(gr, "Camera", sources=["webcam"], streaming=True)
+        drawn = _drawn(gr, "live", streaming=True, buttons=["fullscreen"])
     variant = gr.Dropdown(list(finder.names), value=finder.chosen, label="Variant of the live view")
     start = finder.trust(finder.chosen)
     score = gr.Slider(0, 1, start, step=0.05, label="Draw live joints from this score")
@@ -125,18 +112,16 @@ def _live_tab(gr: Any, finder: PoseFinder) -> None:
     )
 
 
-def _photo(gr: Any) -> Any:
-    photo = gr.Image(
-        label="Photo",
-        type="filepath",
-        height=400,
-        # A mirrored snapshot would exchange left and right.
-        webcam_options=gr.WebcamOptions(mirror=False),
-        buttons=["fullscreen"],
-        elem_id="photo",
-    )
+def _photo(gr: Any, label: str, **options: Any) -> Any:
+    # A mirrored snapshot would exchange left and right.
+    camera = gr.WebcamOptions(mirror=False)
+    photo = gr.Image(label=label, elem_id=label.lower(), webcam_options=camera, **options)
     photo.async_move_resource_to_block_cache = own_files(photo)
     return photo
+
+
+def _drawn(gr: Any, name: str, **options: Any) -> Any:
+    return gr.Image(label="Keypoints", elem_id=name, format="jpeg", interactive=False, **options)
 
 
 def _settings(gr: Any, finder: PoseFinder) -> tuple[Any, ...]:
@@ -154,17 +139,6 @@ def _settings(gr: Any, finder: PoseFinder) -> tuple[Any, ...]:
     with gr.Row():
         box = [gr.Number(label=name, min_width=110) for name in ("x0", "y0", "x1", "y1")]
     return variant, flip, score, whole, person, mode, box
-
-
-def _picture(gr: Any) -> Any:
-    return gr.Image(
-        label="Keypoints",
-        format="jpeg",
-        height=400,
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        elem_id="picture",
-    )
 
 
 def _table(gr: Any) -> Any:
