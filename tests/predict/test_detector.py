@@ -160,15 +160,8 @@ def test_nobody_is_an_empty_list(nobody: Any, image: Tensor) -> None:
     ("answer", "message"),
     [
         (None, "a NoneType: boxes must have shape"),
-        (3, "a int: boxes must have shape"),
-        ("people", "a str: boxes must be numbers"),
-        ([[1, 2, 3]], r"a list: boxes must have shape \(N, 4\)"),
-        (np.zeros((2, 3, 4)), "a ndarray: boxes must have shape"),
-        ([[1, 2, float("nan"), 4]], "a list: .*not finite"),
-        ([[30, 2, 20, 40]], "a list: .*has no area"),
         ([[200, 2, 220, 40]], "a list: .*outside the image of 90 x 60"),
         ({"boxes": [[1, 2, 30, 40]]}, "a dict: boxes must be numbers"),
-        (torch.tensor(1.0), "a Tensor: boxes must have shape"),
     ],
 )
 def test_nonsense_is_named(answer: object, message: str, image: Tensor) -> None:

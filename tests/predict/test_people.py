@@ -74,6 +74,7 @@ def test_turned_boxes_are_refused() -> None:
         ([[0.1, 0.2, 0.5, 0.9]], "in pixels, not in shares of the image$"),
         (np.zeros((2, 3, 4)), "must have shape"),
         ("people", "must be numbers"),
+        (torch.tensor(1.0), "must have shape"),
         (SimpleNamespace(xyxy=[[1, 2, 30, 40]]), "got SimpleNamespace: give its xyxy$"),
     ],
 )  # fmt: skip
