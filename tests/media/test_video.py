@@ -343,10 +343,8 @@ def test_damage_within_is_named(tmp_path: Path) -> None:
     """The bytes of the pictures are overwritten, the index at the end is kept."""
     path = write(tmp_path / "film.mp4", 30)
     data = bytearray(path.read_bytes())
-    start = data.index(b"mdat") + 4
-    data[start : data.index(b"moov") - 4] = bytes(
-        255 for _ in range(start, data.index(b"moov") - 4)
-    )
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = b"\xff" * (end - start)
     path.write_bytes(data)
     with pytest.raises(VideoError, match=r"film\.mp4 (cannot be decoded after 0|holds no) frames"):
         list(read_video(path))
