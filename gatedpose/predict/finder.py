@@ -154,10 +154,7 @@ def letterbox(height: int, width: int, side: int, multiple: int) -> tuple[Tensor
     return matrix, (rows, columns)
 
 
-@functools.cache
-def default_finder() -> PersonFinder:
-    """The finder that comes with the package, loaded once."""
-    return PersonFinder()
+default_finder = functools.cache(PersonFinder)  # that of the package, loaded once
 
 
 def find_people(image: ImageSource, *, channels: str = "rgb") -> tuple[Tensor, Tensor]:

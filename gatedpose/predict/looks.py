@@ -8,7 +8,6 @@ from torch import Tensor
 from gatedpose.geometry import keypoints_to_box
 from gatedpose.pose import Pose
 from gatedpose.predict.finder import PersonFinder
-from gatedpose.predict.people import Detector
 
 if TYPE_CHECKING:
     from gatedpose.predict.predictor import Predictor
@@ -29,14 +28,6 @@ LIKELY = 1.0  # times what a whole picture needs
 # Mean score in two more looks where no box is left. 3 of 13 such pictures of Stanford 40 reach it,
 # all with a box that fits, and 8 of 374 pictures without people (the same command).
 SURE_AGAIN = 0.78
-
-
-def default_detector(predictor: "Predictor") -> Detector:
-    """The packaged finder; unless `min_person` is given the predictor's network looks after it."""
-    finder = PersonFinder(min_score=predictor.min_person, device=predictor.device)
-    if predictor.min_person is not None:
-        return finder
-    return LookAgain(finder, predictor)
 
 
 class LookAgain:

@@ -6,10 +6,7 @@ from typing import Any
 from gatedpose.catalogue import DEFAULT_WORD
 from gatedpose.predict.predictor import Predictor
 
-
-@functools.lru_cache(maxsize=2)
-def _predictor(model: str) -> Predictor:
-    return Predictor(model)
+_predictor = functools.lru_cache(maxsize=2)(Predictor)
 
 
 def predict(

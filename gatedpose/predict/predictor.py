@@ -20,7 +20,8 @@ from gatedpose.media.photos import Photo, as_rgb, read_photo
 from gatedpose.models.saved import calibration_of
 from gatedpose.pose import TRUST, TRUST_CALIBRATED, Pose
 from gatedpose.predict import networks
-from gatedpose.predict.looks import CloserLook, default_detector
+from gatedpose.predict.finder import PersonFinder
+from gatedpose.predict.looks import CloserLook, LookAgain
 from gatedpose.predict.people import (
     WHOLE,
     Detector,
@@ -112,7 +113,8 @@ class Predictor:
         """What finds people where no boxes are given; None if the whole picture is taken."""
         if self.detector or self._own_joints:
             return self.detector
-        return default_detector(self)
+        finder = PersonFinder(min_score=self.min_person, device=self.device)
+        return LookAgain(finder, self) if self.min_person is None else finder
 
     @functools.cached_property
     def _closer_look(self) -> Detector:
