@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 
-from gatedpose.errors import InputError, InputTypeError, MissingPackageError, require
+from gatedpose.errors import (
+    InputError,
+    InputTypeError,
+    MissingPackageError,
+    check_range,
+    require,
+)
 from gatedpose.media.images import ImageSource, to_pil
 from gatedpose.skeleton import COCO17, Skeleton, same_joints
 
@@ -169,6 +175,8 @@ def draw(
     from gatedpose.media.drawing import draw_people
     from gatedpose.media.photos import as_rgb
 
+    if min_score is not None:
+        check_range("draw: min_score", min_score, (0.0, 1.0))
     people, rgb = _people("draw", poses), as_rgb(image, channels)
     return to_pil(draw_people(rgb, people, boxes=boxes, min_score=min_score, scale=1))
 

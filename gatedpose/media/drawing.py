@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from gatedpose.errors import check_range
 from gatedpose.media.images import Array, ImageSource, read_image, to_pil
 from gatedpose.skeleton import Skeleton
 
@@ -45,8 +44,6 @@ def draw_people(
     Returns:
         Picture (3, scale * H, scale * W), uint8.
     """
-    if min_score is not None:
-        check_range("draw: min_score", min_score, (0.0, 1.0))
     pixels = read_image(image)
     scale = enlargement(pixels.shape[1:]) if scale is None else scale
     picture = to_pil(pixels)
