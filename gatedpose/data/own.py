@@ -205,7 +205,8 @@ def _skeleton(category: Row) -> Skeleton:
     joints = _known_names(joint_names(category))
     flips = guess_flip_pairs(joints)
     if category.values.get("flip_pairs") is not None:
-        flips = tuple(_pairs(category, "flip_pairs", joint_names(category)))
+        pairs = _pairs(category, "flip_pairs", joint_names(category))
+        flips = tuple((b, a) if (b, a) in flips else (a, b) for a, b in pairs)  # right first
     for known in SKELETONS.values():  # then limbs and metrics are those of its joints
         same = in_order(known, joints)
         if same and set(map(frozenset, flips)) == set(map(frozenset, same.flip_pairs)):

@@ -607,7 +607,7 @@ def test_cocos_joints_with_their_limbs_are_cocos(tmp_path: Path) -> None:
     assert person.skeleton is COCO17
     other = {"keypoints": joints, "flip_pairs": [["left_eye", "right_eye"]]}
     [person] = own(one_table(tmp_path, ["a.jpg"], other), "train")
-    assert person.skeleton.flip_pairs == ((1, 2),)
+    assert person.skeleton.flip_pairs == ((2, 1),)  # (right, left), however they are given
 
 
 @pytest.mark.parametrize(

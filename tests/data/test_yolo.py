@@ -53,7 +53,7 @@ def test_both_layouts_and_kinds_of_joints(
     [person] = own(tmp_path, "train")
     assert person.image.name == "a.jpg"
     assert person.skeleton.joints == ("nose", "left ear", "right ear")
-    assert person.skeleton.flip_pairs == ((1, 2),)
+    assert person.skeleton.flip_pairs == ((2, 1),)
     assert person.box.tolist() == [20, 10, 60, 30]
     assert person.labelled.tolist() == [True, True, False]
     np.testing.assert_allclose(person.keypoints[:2], [[20.5, 20.5], [40.5, 10.5]])
