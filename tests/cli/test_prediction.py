@@ -290,7 +290,9 @@ def test_poses_do_not_depend_on_the_batch(photos: Path, box_file: Path) -> None:
         out = photos.parent / f"out{size}"
         result = run(photos, "--boxes", box_file, "--out", out, "--batch-size", size, "--json")
         assert "001.png: nobody found" in result.stderr
-        assert "005.png: nobody found" in result.stderr  # not in the file
+        assert "005.png: nobody found" in result.stderr
+        assert "does not name 1 of the 5 pictures, in which nobody is looked for" in result.stderr
+        assert "they are called 005.png" in result.stderr
         rows = lines(result.stdout)
         assert [len(row["poses"]) for row in rows] == [0, 1, 2, 3, 0]
         assert rows[3]["poses"][1]["box"] == [50.5, 20, 280, 260]
@@ -307,13 +309,6 @@ def test_bad_boxes_of_one_picture_are_reported(photos: Path, tmp_path: Path) -> 
     assert "002.png: box 0 (900, 5, 990, 90) lies outside the image" in result.output
     assert "003.png: box 0 (9, 9, 9, 99) has no area" in result.output
     assert [len(row["poses"]) for row in lines((out / "poses.jsonl").read_text())] == [1, 0, 0]
-
-
-def test_boxes_of_other_pictures(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "boxes.json").write_text(json.dumps({"x.jpg": [[1, 2, 3, 4]]}))
-    result = run(photos, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "out", code=1)
-    named = "names none of the 5 pictures: it names 'x.jpg', and they are called 001.png"
-    assert named in result.output
 
 
 def test_real_people_by_coco_annotations(fixtures: Path, tmp_path: Path) -> None:
@@ -480,6 +475,7 @@ def test_ctrl_c_leaves_no_part_of_a_video(
         (["{photos}", "--coco", "{folder}/none/c.json"], "there is no folder"),
         (["{photos}", "--coco", "poses/poses.jsonl"], "poses.jsonl is where the poses go"),
         (["{photos}", "--boxes", "{folder}/absent.json"], "absent.json cannot be read as JSON"),
+        (["{photos}", "--boxes", "{folder}/b.json"], "names none of the 5 pictures: it names 'x.j"),
         (["{film}", "--out", "{folder}/bad.mp4"], "bad.mp4 is there and would be written over"),
         (["{photos}/001.png", "--out", "{photos}/002.png"], "002.png is there and would be drawn"),
         ([""], "an empty name stands for no picture"),
@@ -495,6 +491,7 @@ def test_bad_input_is_one_line(
     arguments: list[str], message: str,
 ) -> None:  # fmt: skip
     (tmp_path / "bad.mp4").write_bytes(b"no film")
+    (tmp_path / "b.json").write_text('{"x.jpg": [[1, 2, 3, 4]]}')
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -524,16 +521,6 @@ def test_another_size_of_the_input(photos: Path, tmp_path: Path) -> None:
     assert row["poses"] == [pose.to_dict()]
     again = run(photo, *options, "--whole", "--resume", code=1)
     assert "was made otherwise (size [192, 128] -> None)" in again.output
-    wrong = run(photo, "--no-pictures", "--size", "200x200", code=1)
-    assert "must be multiples of 64, got 200 x 200" in wrong.output
-
-
-def test_pictures_that_a_file_of_boxes_does_not_name(
-    photos: Path, box_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run(photos, "--boxes", box_file, "--out", photos.parent / "out", "--no-pictures")
-    assert "does not name 1 of the 5 pictures, in which nobody is looked for" in caplog.text
-    assert "they are called 005.png" in caplog.text
 
 
 def test_a_video_into_a_folder_and_an_animation_into_a_video(
