@@ -38,7 +38,7 @@ VIDEOS = (  # of files that commands take for videos: cameras and recorders name
 )  # fmt: skip
 HINTS = {
     (".heic", ".heif", ".hif"): "; for HEIC: pip install pillow-heif",
-    VIDEOS: "; of videos: gatedpose predict FILE, one each, or gatedpose.media.video.read_video",
+    VIDEOS: "; for videos: gatedpose predict FILE, one each, or gatedpose.media.video.read_video",
 }
 PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
 MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted

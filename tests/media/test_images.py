@@ -216,7 +216,7 @@ def test_files_of_other_kinds_are_told_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "walk.MP4").write_bytes(b"a film")
     (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypnone")
     for name, text in (
-        ("walk.MP4", r"is none of .*BMP, .*WEBP; of videos: .*read_video$"),
+        ("walk.MP4", r"is none of .*BMP, .*WEBP; for videos: .*read_video$"),
         ("a.HEIC", r"is none of .*WEBP; for HEIC: pip install pillow-heif$"),
     ):
         with pytest.raises(ImageError, match=text) as caught:
