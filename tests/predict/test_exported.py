@@ -58,9 +58,12 @@ def test_same_as_in_pytorch(
     ):
         exported(torch.zeros(1, 3, 64, 64))
     photo = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
-    [pose] = gatedpose.Predictor(exported)(photo)
     [same] = gatedpose.Predictor(network, TRIO, size=(64, 128))(photo)
-    assert np.abs(pose.keypoints - same.keypoints).max() < 0.1
+    for model in (exported, str(tmp_path / name)):
+        [pose] = gatedpose.Predictor(model)(photo)
+        assert np.abs(pose.keypoints - same.keypoints).max() < 0.1
+    with pytest.raises(InputError, match=r"x\.\w+ runs on the CPU, not on 'cuda'"):
+        gatedpose.Predictor(tmp_path / name, device="cuda")
     with pytest.raises(InputTypeError, match=r"images are torch.uint8 and must be floats"):
         exported(torch.zeros(1, 3, 64, 128, dtype=torch.uint8))
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 import gatedpose
 from gatedpose.errors import BoxError, ImageError, InputError, InputTypeError, WeightsError
-from gatedpose.export import export
 from gatedpose.geometry import crop_matrices, transform_points
 from gatedpose.heatmaps import encode
 from gatedpose.media.demo import demo_image
@@ -509,19 +508,6 @@ def test_finders_are_no_networks_of_joints() -> None:
         InputError, match=r"gated_finder_320\.people finds people, not their joints"
     ):
         Predictor("gated_finder_320")
-
-
-def test_an_exported_file_is_a_model(tmp_path: Path) -> None:
-    model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=14, width=8)
-    export(model, tmp_path / "a.xml", "openvino", skeleton=LSP14, size=(64, 64))
-    photo = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
-    with pytest.warns(UserWarning, match="untrained"):
-        [wanted] = Predictor(model, size=(64, 64))(photo, [[0, 0, 70, 90]])
-    for name in (tmp_path / "a.xml", str(tmp_path / "a.xml")):
-        [found] = Predictor(name)(photo, [[0, 0, 70, 90]])
-        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)
-    with pytest.raises(InputError, match=r"a\.xml runs on the CPU, not on 'cuda'"):
-        Predictor(tmp_path / "a.xml", device="cuda")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="0 is a GPU here")
