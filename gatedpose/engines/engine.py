@@ -173,12 +173,12 @@ def to_engine(
     }
 
     def convert() -> Parts:
-        log.info("preparing the network for %s, once for this machine ...", engine)
+        log.info("preparing the network for %s ...", engine)
         start = time.perf_counter()
         with torch.autocast("cpu", enabled=False):  # its rounding would be kept, too
             graph = FoldedNetwork(model) if ranges is None else quantised(model, ranges)
             parts = CONVERTERS[engine](graph, (2, *shape[1:]))
-        log.info("prepared in %.1f s and kept", time.perf_counter() - start)
+        log.info("prepared in %.1f s", time.perf_counter() - start)
         return parts
 
     name = f"{model.pretrained_cfg.get('architecture', 'network')}.{engine}.{kind}"

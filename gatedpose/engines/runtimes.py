@@ -55,7 +55,12 @@ def openvino_parts(model: Any) -> Parts:
     """What OpenVINO writes of a model: its "xml" and its "bin"."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.xml"
-        openvino().save_model(model, path, compress_to_fp16=False)
+        try:
+            openvino().save_model(model, path, compress_to_fp16=False)
+        except RuntimeError as error:  # "iostream error"
+            raise OSError(
+                f"OpenVINO cannot write into {folder}, is it full? TMPDIR names another ({error})"
+            ) from error
         return {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
 
 

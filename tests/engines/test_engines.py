@@ -163,12 +163,29 @@ def test_kept_and_made_anew_where_damaged(
 
 
 def test_without_a_place_for_the_cache(
-    small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: GatedHourglass,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "gatedpose")
     (tmp_path / "file").touch()
     monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path / "file"))
     fast = gatedpose.optimize(small, engine="openvino", example_shape=SHAPE)
     assert fast(torch.zeros(SHAPE)).shape == (2, 1, 3, 16, 32)
+    assert "not kept for the next time" in caplog.text
+    assert "and kept" not in caplog.text
+
+
+def test_without_room_for_openvinos_files(
+    small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: Any
+) -> None:
+    monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
+    full_disk(1000)
+    with pytest.raises(OSError, match="OpenVINO cannot write into .*TMPDIR names another"):
+        gatedpose.optimize(small, engine="openvino", **EXACT)
+    full_disk()
+    assert not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_after_two_openvino_networks() -> None:
