@@ -98,6 +98,7 @@ class OptimizedNetwork(nn.Module):
         like = next(self.network.parameters())
         if kind != (like.device, like.dtype):
             self._forget("moved or cast")
+            self.dtype = like.dtype
         return self
 
     @torch.inference_mode()

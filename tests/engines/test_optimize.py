@@ -38,6 +38,15 @@ def test_eager_gives_the_same_heatmaps(model, dtype, tolerance: float) -> None:
     assert next(model.parameters()).dtype == torch.float32  # a copy was changed
 
 
+def test_a_cast_network_computes_in_what_it_was_cast_to(model) -> None:
+    images = torch.randn(2, 3, 128, 64)
+    fast = gatedpose.optimize(model, dtype=torch.float32, compile=False)
+    for dtype, tolerance in ((torch.bfloat16, 0.05), (torch.float64, 0.05)):
+        found = fast.to(dtype)(images)
+        assert fast.dtype == dtype
+        torch.testing.assert_close(found, heatmaps(model, images), atol=tolerance, rtol=0)
+
+
 def test_grey_images() -> None:
     model = gatedpose.create_model("gated_hg_1s_68", num_keypoints=3, in_channels=1).eval()
     images = torch.randn(2, 1, 128, 64)
