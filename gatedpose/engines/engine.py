@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gatedpose.engines.folding import FoldedNetwork
+from gatedpose.engines.folding import FoldedNetwork, PredictsOnly
 from gatedpose.engines.kept import Parts, keep
 from gatedpose.engines.quantise import Ranges, quantised, weights_digest
 from gatedpose.engines.runtimes import (
@@ -45,7 +45,7 @@ PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
 log = logging.getLogger(__name__)
 
 
-class EngineNetwork(nn.Module):
+class EngineNetwork(PredictsOnly):
     """A network that OpenVINO or onnxruntime runs on the CPU, made by `to_engine`.
 
     It can be copied and pickled, and called from several threads at once; it holds no parameters.
@@ -102,23 +102,12 @@ class EngineNetwork(nn.Module):
                 self._runs[shape] = SESSIONS[self.engine](self.parts, self.precision, shape)
             return self._runs[shape]
 
-    def prepare(self) -> "EngineNetwork":
-        """Makes the first call as fast as the others."""
-        self(torch.zeros(self.compiled_for))
-        return self
-
     def to(self, *args: Any, **kwargs: Any) -> "EngineNetwork":
         """Refuses other devices; dtypes are the engine's."""
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type != "cpu":
             raise InputError(f"{self.engine} runs networks on the CPU, not on {str(device)!r}")
         return self
-
-    def train(self, mode: bool = True) -> "EngineNetwork":
-        """Refuses training mode."""
-        if mode:
-            raise RuntimeError("an optimised network only predicts; train the one it is made from")
-        return super().train(mode)
 
     def extra_repr(self) -> str:
         """What `print` shows."""

@@ -24,6 +24,16 @@ from gatedpose.models.hourglass import HybridHourglass
 from gatedpose.models.layers import NormActConv, SkipMerge, SoftGate, SoftGatedResidual, upsample2
 
 
+class PredictsOnly(nn.Module):
+    """A network without what training needs."""
+
+    def train(self, mode: bool = True) -> "PredictsOnly":
+        """Refuses training mode: there are no losses of earlier stacks to learn from any more."""
+        if mode:
+            raise RuntimeError("an optimised network only predicts; train the one it is made from")
+        return super().train(mode)
+
+
 class FoldedNetwork(nn.Module):
     """The last stack's heatmaps of a trained network, for prediction only.
 

@@ -5,7 +5,6 @@ anew; where nothing can be written, programs go on without.
 """
 
 import hashlib
-import io
 import logging
 import os
 import zipfile
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from gatedpose.files.typed_json import to_json
-from gatedpose.files.whole import held, write_whole
+from gatedpose.files.whole import held, whole_file
 
 Facts: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, bytes]
@@ -55,7 +54,9 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
         if parts is None:
             parts = make()
             try:
-                write_whole(path, _zipped(parts))
+                with whole_file(path) as part, zipfile.ZipFile(part, "w") as file:
+                    for name, content in parts.items():
+                        file.writestr(name, content)
             except OSError as error:
                 _warn_of_place(error)
         return parts
@@ -81,11 +82,3 @@ def _kept(path: Path) -> Parts | None:
         log.warning("%s is damaged (%s) and is made anew", path, error)
         path.unlink(missing_ok=True)
         return None
-
-
-def _zipped(parts: Parts) -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as file:
-        for part, content in parts.items():
-            file.writestr(part, content)
-    return data.getvalue()

@@ -13,7 +13,7 @@ from gatedpose.catalogue import ENGINES, PRECISIONS
 from gatedpose.device import find_device, keep_freed_memory
 from gatedpose.engines.choice import Choice, choose_engine, fast_precision
 from gatedpose.engines.engine import EngineNetwork, check_installed, to_engine
-from gatedpose.engines.folding import FoldedNetwork
+from gatedpose.engines.folding import FoldedNetwork, PredictsOnly
 from gatedpose.engines.quantise import Ranges, check_ranges, stored_ranges
 from gatedpose.engines.rates import matrix_rate
 from gatedpose.engines.runtimes import Precision, Shape
@@ -30,7 +30,7 @@ APART: Any = (
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-class OptimizedNetwork(nn.Module):
+class OptimizedNetwork(PredictsOnly):
     """A network made ready for prediction by `optimize`, which describes it.
 
     Attributes:
@@ -136,12 +136,6 @@ class OptimizedNetwork(nn.Module):
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         return self.network(images).float()  # type: ignore[no-any-return]
 
-    def train(self, mode: bool = True) -> "OptimizedNetwork":
-        """Refuses training mode: there are no losses of earlier stacks to learn from any more."""
-        if mode:
-            raise RuntimeError("an optimised network only predicts; train the one it is made from")
-        return super().train(mode)
-
     def extra_repr(self) -> str:
         """What `print` shows."""
         how = f"compiled for {self.compiled_for}" if self.compiled_for else f"eager: {self.reason}"
@@ -231,7 +225,9 @@ def optimize(
     keep_freed_memory()
     precision = fast_precision(engine) if precision == "auto" else precision
     ranges = (ranges or stored_ranges(model)) if precision == "int8" else None
-    return to_engine(model, engine, precision, shape, ranges).prepare()
+    fast = to_engine(model, engine, precision, shape, ranges)
+    fast(torch.zeros(shape))  # the first call takes longer
+    return fast
 
 
 def _choose(
