@@ -12,6 +12,7 @@ import timm
 import torch
 
 import gatedpose
+from gatedpose.catalogue import markdown
 from gatedpose.models.shortcuts import fold_gates, list_gates
 
 NAMES = (
@@ -20,8 +21,8 @@ NAMES = (
 )  # fmt: skip
 
 
-def row(name: str) -> str:
-    """A line of the table."""
+def row(name: str) -> list[str]:
+    """A row of the table."""
     torch.manual_seed(0)
     size = {"img_size": 64} if name.startswith("vit") else {}
     model = timm.create_model(name, **size).eval()
@@ -36,17 +37,13 @@ def row(name: str) -> str:
         bool(gate.alpha.grad is not None and gate.alpha.grad.any()) for gate in gates.values()
     )
     foldable = fold_gates(copy.deepcopy(model))
-    return f"| {name} | {len(gates)} | {added:,} | {difference:g} | {reached} | {foldable} |"
+    return [name, f"{len(gates)}", f"{added:,}", f"{difference:g}", f"{reached}", str(foldable)]
 
 
 def main() -> None:
     """See the top of the file."""
-    print(
-        "| network | gates | parameters added | largest difference | gradient reaches | foldable |"
-    )
-    print("|---|---:|---:|---:|---:|---:|")
-    for name in NAMES:
-        print(row(name))
+    columns = "gates:", "parameters added:", "largest difference:", "gradient reaches:", "foldable:"
+    print(markdown(("network", *columns), map(row, NAMES)))
 
 
 if __name__ == "__main__":

@@ -50,12 +50,12 @@ def main(names: tuple[str, ...], dataset: str, data: Path, people: int) -> None:
         pairs = ((samples[i].image, samples[i].box[None]) for i in chosen)
         list(gatedpose.Predictor(seen, batch_size=8).stream(pairs))
         ranges = find_ranges(model, seen.batches, openvino_graph)
-        save_ranges(model, ranges, ranges_file(model))  # rounded: what is stored is what is scored
+        save_ranges(model, ranges)  # rounded: what is stored is what is scored
         fast = gatedpose.optimize(model, engine="openvino", precision="int8")
         predictor = gatedpose.Predictor(fast, batch_size=8, flip_test=True)
         score = evaluate(predictor, read_dataset(dataset, data, "val")).score.mean
         scores = {"lsp-val" if dataset == "lsp" else "people-val": round(score, 6)}
-        save_ranges(model, ranges, ranges_file(model), scores)
+        save_ranges(model, ranges, scores)
         click.echo(f"{name}: {len(ranges)} ranges in {ranges_file(model)}, {scores}")
 
 

@@ -27,6 +27,7 @@ from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 import gatedpose
+from gatedpose.catalogue import markdown
 from gatedpose.data.joints import group_means, joint_groups
 from gatedpose.data.readers import read_dataset
 from gatedpose.data.samples import Sample
@@ -133,15 +134,12 @@ def milliseconds(ways: Sequence[Way]) -> list[float]:
 
 def table(rows: dict[str, Any]) -> str:
     """Markdown, fastest first."""
+    keys = ("ms", "people-val", "people-val OKS", "lsp-val")
     lines = [
-        "| network | precision | ms | people-val | OKS | lsp-val |",
-        "|---|---|---:|---:|---:|---:|",
+        [*key.split(), *(str(row.get(one, "-")) for one in keys)]
+        for key, row in sorted(rows.items(), key=lambda item: item[1]["ms"])
     ]
-    for key, row in sorted(rows.items(), key=lambda item: item[1]["ms"]):
-        name, precision = key.split()
-        cells = (row.get(k, "-") for k in ("ms", "people-val", "people-val OKS", "lsp-val"))
-        lines.append(f"| {name} | {precision} | {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+    return markdown(("network", "precision", "ms:", "people-val:", "OKS:", "lsp-val:"), lines)
 
 
 def draw(rows: dict[str, Any]) -> bytes:

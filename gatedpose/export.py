@@ -241,15 +241,12 @@ def _write_onnx(
     program = convert_onnx(graph, images, shapes, names)
     program.model.metadata_props[METADATA] = facts
     data = program.model_proto.SerializeToString()
-    return {"": data}, onnx_session(data)
-
-
-def onnx_session(data: bytes) -> Run:
-    """A function from images to the outputs of an ONNX file, in onnxruntime on the CPU."""
     session = onnxruntime_session(data)
-    return lambda images: [
-        torch.from_numpy(out) for out in session.run(None, {"images": images.numpy()})
-    ]
+
+    def run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(out) for out in session.run(None, {"images": images.numpy()})]
+
+    return {"": data}, run
 
 
 def _write_torch(

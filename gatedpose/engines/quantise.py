@@ -195,12 +195,12 @@ def rounded_scores(name: str) -> dict[str, float]:
 
 
 def save_ranges(
-    model: HeatmapNetwork, ranges: Ranges, path: Path, scores: dict[str, float] | None = None
+    model: HeatmapNetwork, ranges: Ranges, scores: dict[str, float] | None = None
 ) -> None:
     """Writes ranges for `stored_ranges`, and scores for `rounded_scores`."""
     short = {name: [float(f"{end:.4g}") for end in ends] for name, ends in ranges.items()}
     facts = {"weights": weights_digest(model), "scores": scores or {}, "ranges": short}
-    write_whole(path, to_json(facts) + "\n")
+    write_whole(ranges_file(model), to_json(facts) + "\n")
 
 
 def stored_ranges(model: HeatmapNetwork) -> Ranges:

@@ -182,7 +182,7 @@ def test_without_room_for_openvinos_files(
 ) -> None:
     monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
     full_disk(1000)
-    with pytest.raises(OSError, match="OpenVINO cannot write into .*TMPDIR names another"):
+    with pytest.raises(OSError, match=r"OpenVINO cannot write into .*TMPDIR names another"):
         gatedpose.optimize(small, engine="openvino", **EXACT)
     full_disk()
     assert not list(tmp_path.iterdir())
@@ -244,7 +244,7 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(WeightsError, match="small has no ranges of activations for eight bits"):
         gatedpose.optimize(small, **ROUNDED)
     monkeypatch.setattr(quantise, "WEIGHTS_DIR", tmp_path)
-    save_ranges(small, ranges, ranges_file(small))
+    save_ranges(small, ranges)
     stored = stored_ranges(small)
     assert stored.keys() == ranges.keys()
     fast = gatedpose.optimize(small, ranges=stored, **ROUNDED)
