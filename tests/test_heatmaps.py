@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gatedpose.catalogue import DECODERS, DEFAULT_DECODER, Decoder
+from gatedpose.catalogue import DECODERS, Decoder
 from gatedpose.geometry import crop_matrices, invert, mirror, transform_points
 from gatedpose.heatmaps import decode, encode, flip_back
 from gatedpose.skeleton import Skeleton
@@ -82,12 +82,6 @@ def test_exact_at_cell_centres(method: Decoder) -> None:
     points, scores = decode(encode(crop_points(cells), SIZE, 1.5), method)
     torch.testing.assert_close(points, crop_points(cells), atol=1e-3, rtol=0)
     assert scores.tolist() == [[1.0] * 3] * 2
-
-
-def test_default_decoder_is_the_one_that_scored_best() -> None:
-    maps = encode(crop_points(torch.tensor([[[9.3, 7.6]]])), SIZE, 1.5)
-    assert torch.equal(decode(maps)[0], decode(maps, "softargmax")[0])
-    assert DEFAULT_DECODER == "softargmax"
 
 
 def test_dark_follows_a_peak_just_outside_the_map() -> None:
