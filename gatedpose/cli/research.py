@@ -160,7 +160,9 @@ def _timings(
 def _chosen(names: Sequence[str]) -> list[str]:
     """Each once; a pattern stands for what it fits in the zoo."""
     found = (gatedpose.list_models(name) if "*" in name else [name] for name in names)
-    return list(dict.fromkeys(itertools.chain(*found)))
+    if not (chosen := list(dict.fromkeys(itertools.chain(*found)))):
+        raise click.BadParameter(f"no model fits {' '.join(names)}", param_hint="NAMES")
+    return chosen
 
 
 def _sentence(row: dict[str, Any]) -> str:

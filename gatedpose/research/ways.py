@@ -137,7 +137,11 @@ def _file_run(path: Path, mode: Mode, precision: Precision, shape: Shape) -> Run
     """Runs an ONNX file of any input on noise of its own size, as often as makes a batch."""
     if not path.is_file():
         raise InputError(f"benchmark: there is no file {path}")
-    session = onnxruntime_session(path)
+    check_installed("onnxruntime", run_only=True)
+    try:
+        session = onnxruntime_session(path)
+    except Exception as error:  # engines raise anything
+        raise InputError(f"benchmark: {path} is no network in ONNX: {error}") from error
     [told, *others] = session.get_inputs()
     if others or len(told.shape) != 4:
         raise InputError(f"benchmark: {path} takes more, or else, than one batch of images")

@@ -46,6 +46,12 @@ def test_what_no_way_can_run_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["bench", str(tmp_path / "x.onnx")])
     assert done.exit_code == 1
     assert "x.onnx runs in onnx, openvino, openvino-float32, not in eager, optimized" in done.output
+    (tmp_path / "x.onnx").write_bytes(b"no network")
+    for words, message in (
+        ([str(tmp_path / "x.onnx"), "--mode", "onnx"], "x.onnx is no network in ONNX: "),
+        (["resnet_*"], "no model fits resnet_*"),
+    ):
+        assert message in CliRunner().invoke(main, ["bench", *words]).output
 
 
 @pytest.mark.slow
