@@ -7,7 +7,6 @@ networks alone. Without a photo, noise of 640 x 480.
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import click
 import torch
 
 import gatedpose
+from gatedpose.engines.rates import timer
 from gatedpose.media.images import read_image
 from gatedpose.predict.finder import FINDER, PersonFinder
 
@@ -23,14 +23,9 @@ POSE = "gated_hg_1s_68"
 
 def milliseconds(calls: dict[str, Callable[[], object]], times: int) -> dict[str, float]:
     """Median of each call, which take turns so that a busy machine is unfair to none."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(times + 3):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn >= 3:  # warm
-                taken[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(each) for name, each in taken.items()}
+    timers = [timer(call) for call in calls.values()]
+    turns = [[1000 * t.timeit(1).mean for t in timers] for _ in range(times + 3)][3:]  # warm
+    return dict(zip(calls, map(statistics.median, zip(*turns, strict=True)), strict=True))
 
 
 @click.command(help=__doc__)
