@@ -89,6 +89,9 @@ def check_runnable(names: Sequence[str], modes: Sequence[Mode]) -> None:
 def way_of(name: str, mode: Mode, network: nn.Module, shape: Shape) -> Way:
     """A network made ready to run one way, for batches of one shape."""
     if name.endswith(".onnx"):
+        check_installed("onnxruntime", run_only=True)  # tells the input's size, too
+        if mode != "onnx":
+            check_installed("openvino")
         precision = fast_precision("openvino") if mode == "openvino" else "float32"
         run, start = _started(lambda: _file_run(Path(name), mode, precision, shape), shape)
         return Way(name, mode, network, run, start, None, precision)
@@ -137,7 +140,6 @@ def _file_run(path: Path, mode: Mode, precision: Precision, shape: Shape) -> Run
     """Runs an ONNX file of any input on noise of its own size, as often as makes a batch."""
     if not path.is_file():
         raise InputError(f"benchmark: there is no file {path}")
-    check_installed("onnxruntime", run_only=True)
     try:
         session = onnxruntime_session(path)
     except Exception as error:  # engines raise anything

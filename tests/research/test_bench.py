@@ -42,7 +42,7 @@ def test_networks_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch, conv_macs) 
     assert timings[0].roofline > 0
 
 
-def test_what_no_way_can_run_is_refused(tmp_path: Path) -> None:
+def test_what_no_way_can_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(main, ["bench", str(tmp_path / "x.onnx")])
     assert done.exit_code == 1
     assert "x.onnx runs in onnx, openvino, openvino-float32, not in eager, optimized" in done.output
@@ -52,6 +52,11 @@ def test_what_no_way_can_run_is_refused(tmp_path: Path) -> None:
         (["resnet_*"], "no model fits resnet_*"),
     ):
         assert message in CliRunner().invoke(main, ["bench", *words]).output
+    for engine in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, engine, None)
+        words = ["bench", str(tmp_path / "x.onnx"), "--mode", "openvino"]
+        done = CliRunner().invoke(main, words)
+        assert f"engine {engine!r} needs {engine}: pip install" in done.output
 
 
 @pytest.mark.slow
