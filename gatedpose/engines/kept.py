@@ -58,11 +58,11 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
                     for name, content in parts.items():
                         file.writestr(name, content)
             except OSError as error:
-                _warn_of_place(error)
+                _warn_of_place(f"{path}: {error}")
         return parts
 
 
-def _warn_of_place(error: OSError) -> None:
+def _warn_of_place(error: object) -> None:
     log.warning(
         "not kept for the next time: %s; GATEDPOSE_CACHE names a folder to keep such files in",
         error,

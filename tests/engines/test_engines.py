@@ -305,6 +305,22 @@ def test_kept_parts(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert len(list(kept.cache_folder().iterdir())) == 2
 
 
+def test_parts_without_room_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    full_disk: Any,
+) -> None:
+    monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
+    parts = {"a": bytes(10_000)}
+    full_disk(1000)
+    found = kept.keep("x", {}, lambda: parts)
+    full_disk()
+    assert found == parts
+    assert f"not kept for the next time: {tmp_path}" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_makes_what_several_ask_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GATEDPOSE_CACHE", str(tmp_path))
     made: list[int] = []
