@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gatedpose.catalogue import weights_table
+from gatedpose.catalogue import WORDS, weights_table
 from gatedpose.engines.quantise import rounded_scores
 from gatedpose.evaluation.plots import new_figure, png
 from gatedpose.research.ways import MODES
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 SCORES = {"lsp-val": "lsp", "people-val": "people"}  # and the tag of the weights that have it
 
 
-def scores_of(variant: str, rounded: bool) -> dict[str, float]:
-    """PCK of a variant's weights on each of `SCORES` that was measured; in eight bits if asked."""
+def scores_of(model: str, rounded: bool) -> dict[str, float]:
+    """PCK of a network's weights on each of `SCORES` that was measured; in eight bits if asked."""
+    variant, _, asked = WORDS.get(model, model).partition(".")
     found: dict[str, float] = {}
     for name, tag in SCORES.items():
-        if not (weights := weights_table().get(f"{variant}.{tag}")):
+        if not (weights := weights_table().get(f"{variant}.{asked or tag}")):
             continue
         exact = {split: score["mean"] for split, score in weights.scores.items()}
         scores = rounded_scores(weights.name) if rounded else exact

@@ -104,6 +104,9 @@ def test_scores_stand_beside_speed() -> None:
     }
     assert scores_of("gated_hg_1s_68", True)["lsp-val"] > 81.8
     assert scores_of("hrnet_w32", False) == {}
+    own = weights_table()["gated_hg_1s_68.people"].scores["lsp-val"]["mean"]
+    for name in ("fast", "gated_hg_1s_68.people"):
+        assert scores_of(name, False) == {"lsp-val": own, "people-val": people}
     row = Timing("gated_hg_1s_68", "eager", "float32", 8, (256, 256), 10.0, 800.0, 1.5, 0.02, None)
     assert draw_scores([row, replace(row, model="hrnet_w32")]).startswith(b"\x89PNG")
 
