@@ -90,7 +90,7 @@ def test_whole_numbers_of_numpy_are_whole(model: HeatmapNetwork) -> None:
 @pytest.mark.parametrize("value", [NAN, INF, -1.0, 1e30])
 def test_numbers_of_functions(value: float, model: HeatmapNetwork, tmp_path: Path) -> None:
     points = np.zeros((2, 3, 2))
-    with pytest.raises(InputError, match="threshold must be a number from 0 to 1e"):
+    with pytest.raises(InputError, match="threshold must be a number from 0 to 1000000"):
         pck(points, points, np.ones(2), threshold=value)
     with pytest.raises(VideoError, match="frames a second"):
         VideoWriter(tmp_path / "a.mp4", value)
