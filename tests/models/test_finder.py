@@ -7,8 +7,9 @@ import timm
 import torch
 
 import gatedpose
+from gatedpose.engines.runtimes import onnxruntime_session
 from gatedpose.errors import InputError
-from gatedpose.export import export, onnx_session
+from gatedpose.export import export
 from gatedpose.models.finder import FinderConfig, GatedFinder, start_from_pose
 from gatedpose.models.hourglass import GatedHourglass, GatedHourglassConfig
 from gatedpose.models.saved import save_model, skeleton_of
@@ -94,7 +95,9 @@ def test_an_exported_finder_gives_boxes(tmp_path) -> None:
     assert done.outputs == ("heatmaps", "boxes", "scores")
     assert done.heatmap_difference < 1e-4
     assert done.keypoint_difference < 1e-2
-    maps, boxes, scores = onnx_session(done.path.read_bytes())(torch.zeros(2, 3, 64, 96))
+    session = onnxruntime_session(done.path)
+    images = torch.zeros(2, 3, 64, 96).numpy()
+    maps, boxes, scores = map(torch.from_numpy, session.run(None, {"images": images}))
     assert maps.shape == (2, 5, 8, 12)
     assert boxes.shape == (2, 96, 4)
     assert scores.shape == (2, 96)
