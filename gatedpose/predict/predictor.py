@@ -238,8 +238,7 @@ class Predictor:
             return image if isinstance(image, Photo) else self.read(image, boxes, channels=channels)
 
         batches = Batches(self._poses, self.batch_size)
-        pairs = map(networks.as_pair, images)
-        chosen = ((image, self._chosen(boxes)) for image, boxes in pairs)
+        chosen = ((image, self._chosen(boxes)) for image, boxes in map(networks.as_pair, images))
         room = lambda: min(max(1, self.workers), self.batch_size - len(batches.waiting))  # noqa: E731
         for source, reading, boxes in ahead(begun(chosen, pool, read), room):
             crops: tuple[int, Iterable[Crop]] = 0, ()
@@ -270,8 +269,7 @@ class Predictor:
         edge = torch.tensor(photo.size[::-1], device=self.device)  # width, height
         each = matrices.new_tensor((photo.shrink, photo.shrink, 1.0))
         for matrix, person in zip(matrices, people, strict=True):
-            crop = pool.submit(self._crop, pixels, matrix * each)
-            yield crop.result, matrix, person, edge
+            yield pool.submit(self._crop, pixels, matrix * each).result, matrix, person, edge
 
     def _crop(self, pixels: Tensor, matrix: Tensor) -> Tensor:
         return crop_image(pixels, matrix, self.size, self.mean).sub_(self.mean).div_(self.std)
