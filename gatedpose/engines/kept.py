@@ -55,8 +55,8 @@ def keep(name: str, facts: Facts, make: Callable[[], Parts]) -> Parts:
             parts = make()
             try:
                 with whole_file(path) as part, zipfile.ZipFile(part, "w") as file:
-                    for name, content in parts.items():
-                        file.writestr(name, content)
+                    for kind, content in parts.items():
+                        file.writestr(kind, content)
             except OSError as error:
                 _warn_of_place(f"{path}: {error}")
         return parts

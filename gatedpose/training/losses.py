@@ -68,15 +68,7 @@ def heatmap_loss(
         ValueError: For another loss, or shapes that do not fit.
     """
     check_choice("heatmap_loss: loss", loss, get_args(Loss))
-    people, joints = heatmaps.shape[0], heatmaps.shape[-3]
-    fit = heatmaps.dim() == 5 and keypoints.shape == (people, joints, 2)
-    if not fit or labelled.shape != (people, joints) or labelled.dtype != torch.bool:
-        raise InputError(
-            "heatmap_loss: heatmaps must be (B, S, K, h, w), which unsqueeze(1) makes of those of "
-            "one stack, keypoints (B, K, 2), labelled (B, K) bool; got "
-            f"{tuple(heatmaps.shape)}, {tuple(keypoints.shape)}, {tuple(labelled.shape)} "
-            f"{labelled.dtype}"
-        )
+    _check_shapes(heatmaps, keypoints, labelled)
     heatmaps = heatmaps.float()
     size = (heatmaps.shape[-2], heatmaps.shape[-1])
     target, inside = targets(keypoints, labelled, size, sigma)
@@ -91,6 +83,20 @@ def heatmap_loss(
     wanted = (SHARPNESS * target).flatten(2).softmax(dim=-1).unsqueeze(1)  # (B, 1, K, h w)
     surprise = -(wanted * (SHARPNESS * heatmaps).flatten(3).log_softmax(dim=-1)).sum(dim=-1)
     return ((surprise.mean(dim=1) * inside).sum() + level) / count
+
+
+def _check_shapes(heatmaps: Tensor, keypoints: Tensor, labelled: Tensor) -> None:
+    """Raises InputError for what broadcasting would learn wrongly."""
+    people, _, joints = (*heatmaps.shape[:3], 0, 0, 0)[:3]
+    wanted = [(people, joints, 2), (people, joints)]
+    right = heatmaps.dim() == 5 and [tuple(keypoints.shape), tuple(labelled.shape)] == wanted
+    if not right or labelled.dtype != torch.bool:
+        raise InputError(
+            "heatmap_loss: heatmaps must be (B, S, K, h, w), which unsqueeze(1) makes of those of "
+            "one stack, keypoints (B, K, 2), labelled (B, K) bool; got "
+            f"{tuple(heatmaps.shape)}, {tuple(keypoints.shape)}, {tuple(labelled.shape)} "
+            f"{labelled.dtype}"
+        )
 
 
 def finder_loss(maps: Tensor, targets: BoxTargets) -> tuple[Tensor, Tensor]:

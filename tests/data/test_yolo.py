@@ -66,6 +66,12 @@ def test_labels_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert person.box.tolist() == [20, 10, 60, 30]
 
 
+def test_the_folder_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures' paths begin with "images"."""
+    monkeypatch.chdir(write(tmp_path, roboflow=False))
+    assert [p.image.name for p in own(".", "train")] == ["a.jpg"]
+
+
 def test_a_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
     folder = write(tmp_path / "cats [v2]", roboflow=False)
     assert [p.image.name for p in own(folder, "train")] == ["a.jpg"]

@@ -223,6 +223,7 @@ def test_loss_is_least_where_the_heatmap_is_the_blend(loss: Loss) -> None:
     ("maps", "points", "labelled"),
     [
         (predictions()[:, 0], KEYPOINTS, LABELLED),  # of one stack: would be broadcast
+        (predictions()[0, 0, 0], KEYPOINTS, LABELLED),
         (predictions()[:, :, :1], KEYPOINTS, LABELLED),
         (predictions(), torch.zeros(2, 3, 3), LABELLED),  # with COCO's visibility
         (predictions(), KEYPOINTS, 2 * LABELLED),  # COCO's visibility: some would count twice
