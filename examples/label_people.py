@@ -244,7 +244,7 @@ def people(source: Path, split: str, find: bool, thunder: Run, light: Run) -> It
 
 
 def write(
-    seen: list[Seen], near: set[Path], head: np.ndarray, out: Path, split: str
+    seen: list[Seen], near: set[Path], head: np.ndarray, source: Path, out: Path, split: str
 ) -> Counter[str]:
     """Writes OUT/SPLIT.json and the pictures; returns what became of the people."""
     votes: dict[Path, dict[float, float]] = defaultdict(lambda: defaultdict(float))
@@ -270,7 +270,8 @@ def write(
             name = f"{split}_{number:06d}.jpg"
             image.save(out / "images" / name, quality=92)
             size = {"width": image.width, "height": image.height}
-            images[one.picture] = {"id": number, "file_name": name, **size}
+            origin = one.picture.relative_to(source).as_posix()
+            images[one.picture] = {"id": number, "file_name": name, "source": origin, **size}
         told = images[one.picture]
         row = annotation(one, good, aspect, head, (told["width"], told["height"]))
         rows.append({"id": len(rows) + 1, "image_id": told["id"], **row})
@@ -307,7 +308,7 @@ def main(
     pictures = sorted({one.picture for one in seen})
     far = nearest(pictures, others)[0] if others else np.full(len(pictures), 64)
     near = {path for path, bits in zip(pictures, far, strict=True) if bits <= NEAR}
-    print(dict(write(seen, near, fit_head(lsp), out, split)))
+    print(dict(write(seen, near, fit_head(lsp), source, out, split)))
 
 
 if __name__ == "__main__":

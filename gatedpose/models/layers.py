@@ -88,8 +88,12 @@ def check_channels(what: str, x: Tensor, channels: int) -> None:
 
 @torch.fx.wrap
 def scale_channels(x: Tensor, alpha: Tensor) -> Tensor:
-    """Features (B, C, *) times factors (C,) or (1,)."""
-    return alpha.view(-1, *[1] * (x.dim() - 2)) * x
+    """Features (B, C, *) times factors (C,) or (1,), in the features' precision.
+
+    Under autocast factors are rounded as the weights of convolutions are: were they not, all that
+    follows would be computed in float32.
+    """
+    return alpha.to(x.dtype).view(-1, *[1] * (x.dim() - 2)) * x
 
 
 class SoftGate(nn.Module):

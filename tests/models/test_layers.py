@@ -46,6 +46,22 @@ def residual_by_hand(block, x):
     return torch.cat(parts, dim=1)
 
 
+@pytest.mark.parametrize("channels", [(8, 8), (6, 8)])
+@pytest.mark.parametrize("gate", ["channel", "scalar", 0.5])
+def test_blocks_keep_half_precision_under_autocast(channels, gate) -> None:
+    block = randomised(SoftGatedResidual(*channels, gate=gate)).train()
+    x = torch.rand(2, channels[0], 4, 6).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = block(x)
+    assert y.dtype == torch.bfloat16
+    y.float().square().sum().backward()
+    halved = {name: value.grad for name, value in block.named_parameters()}
+    block.zero_grad()
+    block(x.float()).square().sum().backward()
+    for name, value in block.named_parameters():
+        assert (halved[name] - value.grad).norm() < 0.05 * value.grad.norm(), name
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (3, 2), (2, 3, 2)])
 @pytest.mark.parametrize(
     ("gate", "alpha"),
