@@ -123,8 +123,9 @@ def input_facts(
         f"the whole picture, its aspect kept, in the middle; outside of it is the mean. {SHRINKING}"
     )
     calibration = calibration_of(model, skeleton)
+    channels = "RGB" if model.in_channels == 3 else f"{model.in_channels} channels"
     return {
-        "input": "images: NCHW float32, RGB, (value / 255 - mean) / std",
+        "input": f"images: NCHW float32, {channels}, (value / 255 - mean) / std",
         "size": list(size),
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),

@@ -3,9 +3,11 @@
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import Any
 
 import click
@@ -38,7 +40,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; bad input ends with exit code 1 and the message."""
         try:
-            with notes_shown():
+            with notes_shown(), _cleaned_up_on_sigterm():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -47,6 +49,23 @@ class Commands(click.Group):
             if gone or ctx.meta.get(DEBUG):  # click ends quietly where the reader has gone
                 raise
             raise click.ClickException(_message(error)) from error
+
+
+@contextmanager
+def _cleaned_up_on_sigterm() -> Iterator[None]:
+    """SIGTERM, of `docker stop` for example, ends the command as Ctrl-C does: no part is left."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _debug_option() -> click.Option:

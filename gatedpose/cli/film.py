@@ -24,7 +24,7 @@ def predict_video(
     smooth: bool,
     overwrite: bool,
 ) -> None:
-    """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C.
+    """Predicts, draws and prints frame by frame: of a file, or of a webcam until Ctrl-C or SIGTERM.
 
     `out` is the video to write, or the `folder` for it.
     """
@@ -38,7 +38,7 @@ def predict_video(
         smooth=joint_filter if smooth else None,
     )
     frames, empty, tracks, odd = 0, 0, set(), False
-    stop = nullcontext() if camera is None else suppress(KeyboardInterrupt)
+    stop = nullcontext() if camera is None else suppress(KeyboardInterrupt, SystemExit)
     with writer or nullcontext(), stop:
         bar = tqdm(video, "predicting", video.count, unit="frame")
         for time, image in bar:

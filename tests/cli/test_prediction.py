@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -424,9 +425,10 @@ def test_odd_sides_are_told(tmp_path: Path) -> None:
 
 
 class Webcam(Iterator[Frame]):
-    """Frames of a file; then somebody presses Ctrl-C."""
+    """Frames of a file; then somebody presses Ctrl-C, or the program is told to end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, told: int = signal.SIGINT) -> None:
+        self.told = told
         video = read_video(path)
         self.rate, self.count = video.rate, None
         self.frames = itertools.islice(video, 5)
@@ -434,23 +436,34 @@ class Webcam(Iterator[Frame]):
     def __next__(self) -> Frame:
         for frame in self.frames:
             return frame
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), self.told)
+        raise AssertionError("it went on")
 
 
-def test_webcam_until_ctrl_c(
-    film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def told(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    yield request.param
+    assert signal.getsignal(signal.SIGTERM) == before[1]
+    signal.signal(signal.SIGINT, before[0])
+
+
+def test_webcam_until_told_to_end(
+    told: int, film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(film, "read_camera", lambda number: Webcam(film_file))
+    monkeypatch.setattr(film, "read_camera", lambda number: Webcam(film_file, told))
     result = run("--camera", 0, "--whole", "--out", tmp_path / "drawn.mp4")
     assert result.stdout == f"5 frames, 1 people -> {tmp_path / 'drawn.mp4'}\n"
     assert len(list(read_video(tmp_path / "drawn.mp4"))) == 5
 
 
-def test_ctrl_c_leaves_no_part_of_a_video(
-    film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_command_that_ends_leaves_no_part_of_a_video(
+    told: int, film_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(film, "read_video", Webcam)
-    run(film_file, "--whole", "--out", tmp_path / "drawn.mp4", code=1)
+    monkeypatch.setattr(film, "read_video", lambda path: Webcam(path, told))
+    code = 1 if told == signal.SIGINT else 128 + told
+    run(film_file, "--whole", "--out", tmp_path / "drawn.mp4", code=code)
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
