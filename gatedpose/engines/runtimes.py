@@ -79,7 +79,8 @@ def compile_openvino(model: Any, precision: Precision) -> Any:
     """A model made ready for the CPU. Around eight bits there is bfloat16 where it is native.
 
     All threads work on one batch: of several streams OpenVINO 2026.4 prepares the weights at the
-    same time, and now and then mixes up those of eight bits.
+    same time, and now and then mixes up those of eight bits. They are not tied to processors: of
+    several programs with a thread each all would be tied to the first.
     """
     here = capabilities()
     if precision == "int8" and "INT8" not in here:
@@ -88,6 +89,7 @@ def compile_openvino(model: Any, precision: Precision) -> Any:
     config = {
         "INFERENCE_PRECISION_HINT": "bf16" if low else "f32",
         "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }

@@ -1,11 +1,13 @@
 """Kept engines give what PyTorch gives, whole, copied, in threads; what happens where one lacks."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,21 @@ def test_without_room_for_openvinos_files(
         gatedpose.optimize(small, engine="openvino", **EXACT)
     full_disk()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="tells where threads may run")
+def test_threads_are_not_tied_to_processors(small: GatedHourglass) -> None:
+    fast = gatedpose.optimize(small, engine="openvino", **EXACT)
+    here, tied = os.sched_getaffinity(0), []
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(lambda: [fast(torch.rand(SHAPE)) for _ in range(20)])
+        while not done.done():
+            for task in Path("/proc/self/task").iterdir():
+                with suppress(ProcessLookupError):  # it has ended
+                    tied.append(os.sched_getaffinity(int(task.name)) != here)
+    assert len(done.result()) == 20
+    assert tied
+    assert not any(tied)
 
 
 def test_ctrl_c_after_two_openvino_networks() -> None:
