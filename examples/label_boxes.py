@@ -43,7 +43,7 @@ HELD_OUT = 150  # of so many pictures one is for val.json, which a training watc
 Detector = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def centernet(path: Path) -> Detector:
+def centernet(path: Path, least: float = UNSURE) -> Detector:
     """Boxes (N, 4) and scores (N,) of the people in a picture (3, H, W), the surest first."""
     compiled = openvino.compile_model(path, "CPU")
 
@@ -52,7 +52,7 @@ def centernet(path: Path) -> Detector:
         photo = Image.fromarray(image.permute(1, 2, 0).numpy())
         pixels = np.asarray(photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
         rows = torch.from_numpy(compiled(pixels[None])[0][0].copy())
-        rows = rows[(rows[:, 5] == 0) & (rows[:, 4] >= UNSURE)]  # class 0: person
+        rows = rows[(rows[:, 5] == 0) & (rows[:, 4] >= least)]  # class 0: person
         boxes = (rows[:, :4] * torch.tensor([width, height] * 2) / SIDE).clamp_min(0)
         boxes = boxes.minimum(torch.tensor([width, height] * 2))
         kept = nms(boxes, rows[:, 4], 0.6)
