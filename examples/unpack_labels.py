@@ -1,13 +1,10 @@
 """Makes a folder of the dataset `own` of labels in `labels/` and the pictures that they tell of.
 
     python examples/unpack_labels.py examples/labels/human.json.gz HUMAN OUT/human
-    python examples/unpack_labels.py examples/labels/har.json.gz HAR OUT/har
-    python examples/unpack_labels.py examples/labels/sports100.json.gz SPORTS OUT/sports100
 
-HUMAN, HAR and SPORTS are clones of public repositories: brianhuster/human-dataset,
-umareddy123/Human_activity_recognition and Vigneshraj15/SportsActivityDetection. The labels are this
-project's own, made by `label_people.py`. OUT/human then holds train.json and the pictures, which
-are as wide as the camera saw them; to be read as "own:human".
+HUMAN is a clone of the public repository brianhuster/human-dataset. The labels are this project's
+own, made by `label_people.py`. OUT/human then holds train.json and the pictures, as wide as the
+camera saw them; it is read as "own:human".
 """
 
 from pathlib import Path
