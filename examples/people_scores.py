@@ -7,7 +7,9 @@ Each NAME=FOLDER is read as dataset "own", split "val", of 19 joints. Prints
 - the expected calibration error of the scores;
 - how many joints have a score below the threshold, of those out of the picture and of the labelled;
 - PCK of people who fill at least half of their picture's height: from the box, from the whole
-  picture, and as "whole" does it, see `gatedpose.predict.looks.CloserLook`.
+  picture, and as "whole" does it, see `gatedpose.predict.looks.CloserLook`; the same of those of
+  them in whose picture the finder finds one person or nobody: where it finds several, no rule can
+  tell which of them the labels list.
 """
 
 from collections.abc import Callable
@@ -28,6 +30,7 @@ from gatedpose.evaluation.run import evaluate, score_people
 from gatedpose.files.whole import write_whole
 from gatedpose.media.images import image_size, read_image
 from gatedpose.pose import TRUST_CALIBRATED
+from gatedpose.predict.finder import PersonFinder
 from gatedpose.predict.looks import CloserLook
 
 
@@ -44,6 +47,18 @@ def find_tall(samples: list[Sample]) -> list[int]:
 def boxed(sample: Sample, find: Callable[[Tensor], Tensor]) -> Sample:
     """The same person in the box that a detector finds."""
     return replace(sample, box=find(read_image(sample.image))[0].numpy())
+
+
+def alone(samples: list[Sample]) -> list[int]:
+    """Numbers of the people in whose pictures the finder finds one person or nobody."""
+    finder = PersonFinder()
+    return [i for i, sample in enumerate(samples) if len(finder(read_image(sample.image))) <= 1]
+
+
+def told_ways(samples: list[Sample], ways: dict[str, np.ndarray], chosen: list[int]) -> str:
+    """The scores of some people's keypoints (N, K, 2) by each way."""
+    scores = {way: score_people(samples, found[chosen]).mean for way, found in ways.items()}
+    return ", ".join(f"{way} {score:.2f}" for way, score in scores.items())
 
 
 def whole(image: Tensor) -> Tensor:
@@ -91,12 +106,13 @@ def main(
             gone = f"{low[absent].mean():.1%} of {absent.sum()}" if absent.any() else "none"
             click.echo(f"  below {threshold}: absent {gone}; labelled {low[labelled].mean():.1%}")
         tall = find_tall(samples)
-        scores = [score_people([samples[i] for i in tall], result.keypoints[tall]).mean]
-        for find in (whole, CloserLook(predictor)):
-            found = [boxed(samples[i], find) for i in tall]
-            scores.append(evaluate(predictor, found, False).score.mean)
-        box, picture, twice = (f"{score:.2f}" for score in scores)
-        click.echo(f"  {len(tall)} tall people: box {box}, picture {picture}, whole {twice}")
+        people, ways = [samples[i] for i in tall], {"box": result.keypoints[tall]}
+        for way, find in (("picture", whole), ("whole", CloserLook(predictor))):
+            found = [boxed(person, find) for person in people]
+            ways[way] = evaluate(predictor, found, False).keypoints
+        for who, chosen in (("tall people", range(len(tall))), ("of them alone", alone(people))):
+            told = told_ways([people[i] for i in chosen], ways, list(chosen))
+            click.echo(f"  {len(chosen)} {who}: {told}")
     if plot:
         write_whole(plot, plot_reliability(honest))
 

@@ -252,6 +252,9 @@ def _entry(variant: Variant) -> Callable[..., nn.Module]:
             pretrained_cfg = _timm_cfg(variant)
         cfg = resolve_pretrained_cfg(variant.name, pretrained_cfg, pretrained_cfg_overlay)
         options = _in_timms_words(options)
+        kind = options.get("feature_cls")
+        if isinstance(kind, str) and kind not in ("getter", "fx"):
+            raise InputError(f"{variant.name}: feature_cls is 'getter' or 'fx', got {kind!r}")
         config = replace(variant.config, stacks=options.get("stacks", variant.config.stacks))
         cfg = replace(cfg, classifier=keypoint_modules(config))
 

@@ -1,10 +1,13 @@
 """The zoo: its table, names, options and timm's doors."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import timm
 import torch
 
+from gatedpose.errors import InputError
 from gatedpose.models import zoo
 from gatedpose.models.variants import list_models
 
@@ -173,13 +176,21 @@ def test_the_networks_of_timm() -> None:
         timm.create_model("cu_net_2", gate="scalar")
 
 
-@pytest.mark.parametrize(("wanted", "stacks"), [(None, (0, 1, 2)), ((1,), (1,)), ((0, 1), (0, 1))])
-def test_features_only(wanted: tuple[int, ...] | None, stacks: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("options", "stacks"),
+    [
+        ({}, (0, 1, 2)),
+        ({"out_indices": (1,)}, (1,)),
+        ({"out_indices": (0, 1)}, (0, 1)),
+        ({"feature_cls": "fx", "out_indices": (0, 2)}, (0, 2)),
+    ],
+)
+def test_features_only(options: dict[str, Any], stacks: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     whole = timm.create_model("gated_hg_2s_68", stacks=3, **TINY).eval()
     torch.manual_seed(0)
     model = timm.create_model(
-        "gated_hg_2s_68", features_only=True, out_indices=wanted, stacks=3, **TINY
+        "gated_hg_2s_68", features_only=True, stacks=3, **options, **TINY
     ).eval()
     images = torch.randn(2, 3, 32, 16)
     expected = whole.forward_intermediates(images, indices=list(stacks), intermediates_only=True)
@@ -187,3 +198,9 @@ def test_features_only(wanted: tuple[int, ...] | None, stacks: tuple[int, ...]) 
     assert model.feature_info.reduction() == [4] * len(stacks)
     assert [f.shape[1] for f in found] == model.feature_info.channels() == [8] * len(stacks)
     assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["hook", "list", "dict", "other"])
+def test_features_only_by_hooks_or_children(kind: str) -> None:
+    with pytest.raises(InputError, match=f"feature_cls is 'getter' or 'fx', got '{kind}'"):
+        timm.create_model("gated_hg_2s_68", features_only=True, feature_cls=kind, **TINY)
