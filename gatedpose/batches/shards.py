@@ -10,10 +10,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from gatedpose.batches.crops import PACK_MARGIN, PACK_SIZE, Crops, coded, digest
-from gatedpose.batches.packs import read_pack, write_pack
+from gatedpose.batches.packs import by_threads, read_pack, write_pack
 from gatedpose.data.samples import Sample, first_five
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json
@@ -47,7 +45,7 @@ def pack_shards(
     about |= {"people": len(samples), "size": size, "margin": PACK_MARGIN, "quality": quality}
     about["annotations"] = digest(samples, size, quality)
     about["skeleton"] = asdict(samples[0].skeleton)
-    crops = (coded(s, size, quality) for s in tqdm(samples, desc="packing crops", unit="person"))
+    crops = by_threads(samples, lambda s: coded(s, size, quality), "packing crops", "person")
     files: list[Path] = []
     done = 0
     with (

@@ -1,10 +1,12 @@
 """Pictures coded as JPEG stand in for a tensor."""
 
+import threading
+
 import pytest
 import torch
 
 from gatedpose.batches.crops import Crops
-from gatedpose.batches.packs import JpegImages
+from gatedpose.batches.packs import AHEAD, JpegImages, by_threads
 
 
 def pictures(count: int, side: int) -> torch.Tensor:
@@ -43,3 +45,27 @@ def test_crops_join(coded: bool) -> None:
     taken = taken.to(torch.device("cpu"))
     assert (taken.images.int() - right[[3, 1]].int()).abs().max() <= 4
     assert not taken.absent.any()
+
+
+def test_threads_work_at_once_and_keep_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    both = threading.Barrier(2, timeout=20)  # nobody passes alone
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        both.wait()
+        return item * item
+
+    results = by_threads(range(2 * AHEAD), work, "working", "item")
+    assert next(results) == 0
+    assert len(begun) <= AHEAD  # no more waits in memory
+    assert list(results) == [item * item for item in range(1, 2 * AHEAD)]
+
+
+def test_an_error_in_a_thread_ends_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    results = by_threads([1, 0, 2], lambda item: 6 // item, "working", "item")
+    assert next(results) == 6
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert "1/3" in capsys.readouterr().err  # the bar
