@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict[int | str, Row]:
     """The pictures that are in the likeliest folder by the last part of their name, so renamed.
 
+    Of several files with that last part it is the one whose whole name differs in spelling alone.
     A file that another picture has by its whole name is not taken for it.
     """
     told = {i: str(row.values.get("file_name", "")) for i, row in images.items()}
@@ -37,17 +38,20 @@ def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict
     files: dict[str, list[Path]] = {}
     for file in set(home.rglob("*")) - taken:
         files.setdefault(normalize("NFC", file.name), []).append(file.relative_to(home))
-    bare = {
-        i: normalize("NFC", unquote(name)).replace("\\", "/").rpartition("/")[2]
+    whole = {
+        i: normalize("NFC", unquote(name)).replace("\\", "/")
         for i, name in names.items()
         if i not in there[home]
     }
+    bare = {i: name.rpartition("/")[2] for i, name in whole.items()}
     count = Counter(bare.values())
-    found = {
-        i: replace(images[i], values={**images[i].values, "file_name": places[0].as_posix()})
-        for i, name in bare.items()
-        if len(places := files.get(name, [])) == count[name] == 1
-    }
+    found = {}
+    for i, name in bare.items():
+        places = files.get(name, [])
+        same = [place for place in places if normalize("NFC", place.as_posix()) == whole[i]]
+        if len(place := same or places) == 1 and (same or count[name] == 1):
+            values = {**images[i].values, "file_name": place[0].as_posix()}
+            found[i] = replace(images[i], values=values)
     if found:
         first = next(iter(found))
         text = f"{told[first]!r:.80} is {found[first].values['file_name']!r}, for example"

@@ -569,13 +569,15 @@ def test_names_that_label_studio_writes(tmp_path: Path, caplog: pytest.LogCaptur
 @pytest.mark.parametrize(("told", "file"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_accents_written_apart(told: str, file: str, tmp_path: Path) -> None:
     """As macOS writes them: one name, two spellings."""
-    names = ["a.jpg", "Zoë/été.jpg"]
-    for name in names:
-        picture(tmp_path / "images" / normalize(file, name))
+    names = ["a.jpg", "Zoë/été.jpg", "Noël/été.jpg"]
+    there = [normalize(file, name) for name in names]
+    for name in there:
+        picture(tmp_path / "images" / name)
     people = own(
         one_table(tmp_path, [normalize(told, n) for n in names], {"keypoints": JOINTS}), "train"
     )
-    assert [person.image.is_file() for person in people] == [True, True]
+    found = [person.image.relative_to(tmp_path / "images").as_posix() for person in people]
+    assert found == there
 
 
 def test_a_picture_is_not_taken_for_that_of_another_folder(tmp_path: Path) -> None:
