@@ -109,6 +109,16 @@ class Packed:
         names = vars(parts[0])
         return replace(parts[0], **{n: _joined([vars(part)[n] for part in parts]) for n in names})
 
+    def in_one_block(self: P) -> P:
+        """The same, coded pictures end to end in memory.
+
+        Small files that stay, each where a picture was decoded, leave no room to decode the next:
+        a process that had packed 8,000 people held up to ten gigabytes.
+        """
+        files = self.images.files
+        one = torch.cat(files).split([len(file) for file in files])
+        return replace(self, images=replace(self.images, files=one))
+
     def tensors(self) -> dict[str, Tensor]:
         """What a pack holds of coded pictures: everything but tuples."""
         files, side = self.images.files, torch.tensor(self.images.side)
@@ -153,10 +163,17 @@ def pack_each(items: Sequence[T], read: Callable[[T], P], what: str, unit: str) 
         if isinstance(part, ImageError):
             wrong[str(part)] = None
         else:
-            parts.append(part)
+            gather(parts, part)
     if wrong:
         raise ImageError(first_five(list(wrong), "\n"))
     return Packed.join(parts)
+
+
+def gather(parts: list[P], one: P) -> None:
+    """Adds a picture to `parts`, to be joined; each time that `AHEAD` are single, joins those."""
+    parts.append(one)
+    if len(parts) >= AHEAD and len(parts[-AHEAD]) == 1:
+        parts[-AHEAD:] = [Packed.join(parts[-AHEAD:]).in_one_block()]
 
 
 def by_threads(items: Sequence[T], work: Callable[[T], R], what: str, unit: str) -> Iterator[R]:

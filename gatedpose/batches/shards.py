@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gatedpose.batches.crops import PACK_MARGIN, PACK_SIZE, Crops, coded, digest
-from gatedpose.batches.packs import by_threads, read_pack, write_pack
+from gatedpose.batches.packs import by_threads, gather, read_pack, write_pack
 from gatedpose.data.samples import Sample, first_five
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import to_json
@@ -72,7 +72,7 @@ def _filled(crops: Iterable[Crops], room: int) -> Iterator[Crops]:
         if shard and used + need > room:
             yield Crops.join(shard)
             shard, used = [], 0
-        shard.append(one)
+        gather(shard, one)
         used += need
     yield Crops.join(shard)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gatedpose.batches.crops import Crops
-from gatedpose.batches.packs import AHEAD, JpegImages, by_threads
+from gatedpose.batches.packs import AHEAD, JpegImages, by_threads, gather
 
 
 def pictures(count: int, side: int) -> torch.Tensor:
@@ -69,3 +69,17 @@ def test_an_error_in_a_thread_ends_the_work(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert "1/3" in capsys.readouterr().err  # the bar
+
+
+def test_single_pictures_come_to_lie_in_blocks() -> None:
+    right = pictures(AHEAD + 2, 16)
+    joints, labelled = torch.rand(AHEAD + 2, 3, 2), torch.ones(1, 3, dtype=torch.bool)
+    parts: list[Crops] = []
+    for i, picture in enumerate(right):
+        images = JpegImages.of([picture], 16)
+        gather(parts, Crops(images, joints[i : i + 1], labelled))  # type: ignore[arg-type]
+    assert [len(part) for part in parts] == [AHEAD, 1, 1]
+    assert len({file.untyped_storage().data_ptr() for file in parts[0].images.files}) == 1
+    whole = Crops.join(parts)
+    assert torch.equal(whole.keypoints, joints)
+    assert (whole.images[torch.arange(AHEAD + 2)].int() - right.int()).abs().max() <= 8
