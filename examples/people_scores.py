@@ -55,8 +55,9 @@ def alone(samples: list[Sample]) -> list[int]:
     return [i for i, sample in enumerate(samples) if len(finder(read_image(sample.image))) <= 1]
 
 
-def told_ways(samples: list[Sample], ways: dict[str, np.ndarray], chosen: list[int]) -> str:
-    """The scores of some people's keypoints (N, K, 2) by each way."""
+def told_ways(people: list[Sample], ways: dict[str, np.ndarray], chosen: list[int]) -> str:
+    """The scores of the chosen of N people, by each way's keypoints (N, K, 2)."""
+    samples = [people[i] for i in chosen]
     scores = {way: score_people(samples, found[chosen]).mean for way, found in ways.items()}
     return ", ".join(f"{way} {score:.2f}" for way, score in scores.items())
 
@@ -110,9 +111,10 @@ def main(
         for way, find in (("picture", whole), ("whole", CloserLook(predictor))):
             found = [boxed(person, find) for person in people]
             ways[way] = evaluate(predictor, found, False).keypoints
-        for who, chosen in (("tall people", range(len(tall))), ("of them alone", alone(people))):
-            told = told_ways([people[i] for i in chosen], ways, list(chosen))
-            click.echo(f"  {len(chosen)} {who}: {told}")
+        for who, chosen in (
+            ("tall people", list(range(len(people)))), ("of them alone", alone(people)),
+        ):  # fmt: skip
+            click.echo(f"  {len(chosen)} {who}: {told_ways(people, ways, chosen)}")
     if plot:
         write_whole(plot, plot_reliability(honest))
 

@@ -113,7 +113,7 @@ class Packed:
         """The same, coded pictures end to end in memory.
 
         Small files that stay, each where a picture was decoded, leave no room to decode the next:
-        a process that had packed 8,000 people held up to ten gigabytes.
+        a process that packs thousands would come to hold gigabytes.
         """
         files = self.images.files
         one = torch.cat(files).split([len(file) for file in files])

@@ -49,8 +49,10 @@ def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict
     for i, name in bare.items():
         places = files.get(name, [])
         same = [place for place in places if normalize("NFC", place.as_posix()) == whole[i]]
-        if len(place := same or places) == 1 and (same or count[name] == 1):
-            values = {**images[i].values, "file_name": place[0].as_posix()}
+        if not same and count[name] == 1:
+            same = places
+        if len(same) == 1:
+            values = {**images[i].values, "file_name": same[0].as_posix()}
             found[i] = replace(images[i], values=values)
     if found:
         first = next(iter(found))
