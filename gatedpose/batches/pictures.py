@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gatedpose.batches.packs import JpegImages, Packed, kept, pack_each
 from gatedpose.data.boxes import read_boxes
 from gatedpose.data.samples import first_five
+from gatedpose.data.yolo import numbers_of_joints
 from gatedpose.errors import DatasetError, InputError
 from gatedpose.files.typed_json import to_json
 from gatedpose.media.folders import find_images
@@ -48,8 +49,9 @@ def read_labelled(folder: Path, split: str) -> list[Labelled]:
     Args:
         folder: Holds SPLIT/images and SPLIT/labels, or images/SPLIT and labels/SPLIT, a .txt a
             picture, whose lines are people: a class, which is not looked at, and x, y, width and
-            height as shares of the picture, perhaps with joints, or the corners of a polygon. Or
-            SPLIT.json, COCO's annotations, and "images".
+            height as shares of the picture, perhaps with joints, or the corners of a polygon; a
+            data.yaml with `kpt_shape` says how many numbers joints have. Or SPLIT.json, COCO's
+            annotations, and "images".
         split: "train", "val" or "test"; YOLO's "valid" is found as "val".
     """
     names = [split, "valid"] if split == "val" else [split]
@@ -57,7 +59,7 @@ def read_labelled(folder: Path, split: str) -> list[Labelled]:
         for name in names:
             images, labels = (folder / form.format(name, kind) for kind in ("images", "labels"))
             if labels.is_dir():
-                return _read_yolo(images, labels)
+                return _read_yolo(images, labels, numbers_of_joints(folder))
     if (folder / f"{split}.json").is_file():
         return _read_coco(folder, split)
     raise DatasetError(
@@ -66,7 +68,7 @@ def read_labelled(folder: Path, split: str) -> list[Labelled]:
     )
 
 
-def _read_yolo(images: Path, labels: Path) -> list[Labelled]:
+def _read_yolo(images: Path, labels: Path, joints: int) -> list[Labelled]:
     found = []
     for path in find_images(images):
         file = labels / f"{path.stem}.txt"
@@ -75,20 +77,21 @@ def _read_yolo(images: Path, labels: Path) -> list[Labelled]:
         boxes = []
         for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
             if line.strip():
-                boxes.append(_yolo_box(line, f"{file}, line {number}"))
+                boxes.append(_yolo_box(line, joints, f"{file}, line {number}"))
         stacked = torch.stack(boxes) if boxes else torch.zeros(0, 4)
         found.append(Labelled(path, stacked, shares=True))
     return found
 
 
-def _yolo_box(line: str, where: str) -> Tensor:
-    """The box, as shares of the picture, of a line of a YOLO file."""
+def _yolo_box(line: str, joints: int, where: str) -> Tensor:
+    """The box, as shares of the picture, of a line, with so many numbers of joints or a polygon."""
     try:
         numbers = line.split()[1:]
         values = torch.tensor([float(number) for number in numbers])
         seen = values[6::3]  # of each joint, if there are three numbers for each behind a box
         flags = len(seen) > 2 and bool(torch.isin(seen, torch.arange(3.0)).all())
-        if len(values) % 3 == 1 and (len(values) % 2 or flags):  # of even joints else a polygon
+        odd = len(values) % 2 == 1  # of an even number of joints else a polygon
+        if len(values) == 4 + joints or (len(values) % 3 == 1 and (odd or flags)):
             values = values[:4]
         if not bool((values.abs() <= LARGEST_SHARE).all()):
             raise InputError("shares of the picture are from 0 to 1")

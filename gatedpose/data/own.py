@@ -12,7 +12,7 @@ from gatedpose.data.coco import read_people
 from gatedpose.data.coco_table import as_table, joint_categories, joint_names
 from gatedpose.data.joints import guess_flip_pairs, in_order, warn_of_unpaired
 from gatedpose.data.samples import Sample
-from gatedpose.data.yolo import yolo_splits, yolo_table
+from gatedpose.data.yolo import yolo_file, yolo_splits, yolo_table
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import read_json
 from gatedpose.skeleton import MPII16, SKELETONS, Skeleton, plain_name
@@ -101,7 +101,7 @@ def splits_in(folder: Path) -> dict[str, Place]:
     for file in sorted(folder.glob(f"*/{ROBOFLOW}")):
         name = file.parent.name
         found.setdefault(name, Place(name, file, (file.parent, file.parent / "images")))
-    if not found and (facts := _yolo_file(folder)):
+    if not found and (facts := yolo_file(folder)):
         found = {name: Place(name, facts, (place,)) for name, place in yolo_splits(facts).items()}
     return {name: place for name, place in found.items() if not name.startswith(".")}
 
@@ -119,22 +119,6 @@ def _is_table(file: Path) -> bool:
     except OSError:
         return True  # whoever reads it says what is wrong
     return all(key in data for key in (b'"images"', b'"annotations"'))
-
-
-def _yolo_file(folder: Path) -> Path | None:
-    """The YAML file of YOLO's keypoints, if there is one: data.yaml before any other."""
-    files = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
-    for some in (True, False):
-        found = [file for file in files if (file.stem == "data") is some and yolo_splits(file)]
-        if len(found) > 1:
-            names = ", ".join(file.name for file in found)
-            raise DatasetError(
-                f"{folder} has several files of YOLO's keypoints, {names}: call the one to read "
-                "data.yaml, and keep no other of that name"
-            )
-        if found:
-            return found[0]
-    return None
 
 
 def has_validation(folder: str | Path) -> bool:

@@ -22,6 +22,29 @@ from gatedpose.skeleton import COCO17
 SPLITS = ("train", "val", "test")
 
 
+def yolo_file(folder: Path) -> Path | None:
+    """The YAML file of YOLO's keypoints, if there is one: data.yaml before any other."""
+    files = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+    for some in (True, False):
+        found = [file for file in files if (file.stem == "data") is some and yolo_splits(file)]
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise DatasetError(
+                f"{folder} has several files of YOLO's keypoints, {names}: call the one to read "
+                "data.yaml, and keep no other of that name"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def numbers_of_joints(folder: Path) -> int:
+    """How many numbers of joints follow a box in the labels of a folder; 0 if it does not say."""
+    file = yolo_file(folder)
+    joints, each = _shape(Row(file, "the file", _facts(file))) if file else (0, 0)
+    return joints * each
+
+
 def yolo_splits(file: Path) -> dict[str, Path]:
     """Folders of pictures by split of a data.yaml of keypoints; none for any other file.
 

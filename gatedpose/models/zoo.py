@@ -226,6 +226,8 @@ def _trained(
     require_described(tensors, path, keypoints, channels)
     wanted = sizes.get("in_channels", channels)
     if stem in tensors and wanted != channels:
+        if channels != 3:  # what timm can turn into others
+            raise InputError(f"create_model: {path} has {channels} input channels, not {wanted}")
         from timm.models import adapt_input_conv
 
         tensors[stem] = adapt_input_conv(wanted, tensors[stem])

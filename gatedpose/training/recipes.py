@@ -204,8 +204,8 @@ def find_recipe(name: str, *takers: str) -> Recipe:
     """The recipe called `name`, or that of a .json file.
 
     A file holds fields of `Recipe`, and may name under "base" the recipe that it takes all others
-    from. The recipe.json that a training writes is such a file. `takers` are files that take their
-    fields from this one.
+    from, a file beside it for example. The recipe.json that a training writes is such a file.
+    `takers` are files that take their fields from this one.
     """
     if name in takers:
         raise InputError(f"{name} has itself as its base, by way of {', '.join(takers)}")
@@ -218,5 +218,9 @@ def find_recipe(name: str, *takers: str) -> Recipe:
     if not isinstance(fields, dict):
         raise InputError(f"{path} must hold an object with the fields of a recipe")
     fields = {"name": path.stem, **fields}
-    base = find_recipe(str(fields.pop("base")), *takers, name) if "base" in fields else None
+    base = None
+    if "base" in fields:
+        called = str(fields.pop("base"))
+        called = str(path.parent / called) if called.endswith(".json") else called
+        base = find_recipe(called, *takers, name)
     return from_json(Recipe, fields, name, base)

@@ -64,6 +64,15 @@ def test_yolo_boxes_and_polygons_are_read(yolo: Path) -> None:
     assert second.pixels(160, 96).shape == (0, 4)
 
 
+def test_joints_of_two_numbers_are_told_from_corners_by_data_yaml(yolo: Path) -> None:
+    corners = "0 0.5 0.5 0.2 0.4 0.45 0.35 0.5 0.4"
+    (yolo / "valid" / "labels" / "a.txt").write_text(f"{corners} 0.55 0.6 0.5 0.65\n{corners}")
+    (yolo / "data.yaml").write_text("train: train/images\nval: valid/images\nkpt_shape: [4, 2]\n")
+    person, polygon = read_labelled(yolo, "val")[0].boxes.tolist()
+    assert person == pytest.approx([0.4, 0.3, 0.6, 0.7])
+    assert polygon == pytest.approx([0.2, 0.35, 0.5, 0.5])
+
+
 @pytest.mark.parametrize("joints", [["0.3 0.4 1", "0 0 0"] * 2, ["0.3 0.4 2"] * 14])
 def test_joints_of_even_number_are_no_corners(yolo: Path, joints: list[str]) -> None:
     line = " ".join(("0 0.375 0.5 0.25 0.5", *joints))

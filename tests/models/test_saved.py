@@ -8,7 +8,7 @@ import timm.utils
 import torch
 
 import gatedpose
-from gatedpose.errors import WeightsError
+from gatedpose.errors import InputError, WeightsError
 from gatedpose.models.saved import save_model
 from gatedpose.skeleton import LSP14, Skeleton
 
@@ -35,6 +35,14 @@ def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
             assert torch.equal(again.state_dict()[name], tensor), name
         assert gatedpose.Predictor(again).skeleton == KITE
     assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)  # as it was
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3, 5])
+def test_only_three_input_channels_become_others(tmp_path: Path, wanted: int) -> None:
+    save_model(kite_model(in_channels=4), tmp_path / "saved", KITE)
+    name = f"local-dir:{tmp_path / 'saved'}"
+    with pytest.raises(InputError, match=f"has 4 input channels, not {wanted}"):
+        gatedpose.create_model(name, pretrained=True, in_channels=wanted)
 
 
 def test_networks_that_were_made_without_a_name_are_saved_and_optimised(tmp_path: Path) -> None:

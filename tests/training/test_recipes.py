@@ -52,6 +52,13 @@ def test_a_file_with_a_base(tmp_path: Path) -> None:
     assert find_recipe(written(tmp_path, fields)) == expected
 
 
+def test_a_base_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text('{"base": "lsp", "lr": 1}')
+    (tmp_path / "mine.json").write_text('{"base": "base.json", "seed": 5}')
+    recipe = find_recipe(str(tmp_path / "mine.json"))
+    assert (recipe.lr, recipe.seed, recipe.name) == (1, 5, "mine")
+
+
 def test_a_file_without_a_base(tmp_path: Path) -> None:
     phase = {"size": 128, "images": 60, "batch_size": 4, "sigma": 1}
     fields = {"datasets": {}, "phases": [phase], "drops": [[0.5, 1e-4]], "clip": None}
