@@ -92,7 +92,6 @@ def export(
     """Writes the model NAME for another runtime and compares it there with PyTorch."""
     from gatedpose.export import export as run
     from gatedpose.models.finder import GatedFinder
-    from gatedpose.models.saved import skeleton_of
     from gatedpose.models.variants import find_word
 
     name = find_word(name)
@@ -104,14 +103,7 @@ def export(
         raise click.BadParameter(f"{path} does not end in {suffix}", param_hint="--out")
     if kind == "openvino":
         check_replaced("--out", path, "network of OpenVINO's", b"<net")
-    done = run(
-        model,
-        path,
-        kind,  # type: ignore[arg-type]
-        skeleton=skeleton_of(model),
-        size=size,
-        **asked,
-    )
+    done = run(model, path, kind, size=size, **asked)  # type: ignore[arg-type]
     if as_json:
         precision = {"half": asked["half"], "int8": asked["int8"]}
         click.echo(to_json({**vars(done), "path": str(done.path), "model": name, **precision}))

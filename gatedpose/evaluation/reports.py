@@ -1,5 +1,6 @@
 """What the commands and the documentation print of models and scores: plain facts, then text."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -89,7 +90,7 @@ def plot_models(rows: Sequence[Facts]) -> bytes:
 
 
 def plot_scores(panels: Mapping[str, Sequence[Facts]]) -> bytes:
-    """Scores over parameters and over MACs, as PNG: a line for each family of networks.
+    """Scores over parameters and over MACs, as PNG: a line for each family of networks and tag.
 
     `panels` has rows of "name", "params", "conv_gmacs" and "mean" for each label of scores.
     """
@@ -97,26 +98,27 @@ def plot_scores(panels: Mapping[str, Sequence[Facts]]) -> bytes:
     axes = figure.subplots(len(panels), 2, squeeze=False, sharex="col", sharey="row")
     for line, (label, rows) in zip(axes, panels.items(), strict=True):
         for ax, (key, scale, unit) in zip(line, COSTS, strict=True):
-            points = [
-                (row[key] * scale, row["mean"], row["name"].partition(".")[0]) for row in rows
-            ]
+            points = [(row[key] * scale, row["mean"], row["name"]) for row in rows]
             _draw_families(ax, points)
             ax.set_xlabel(unit)
         line[0].set_title(label, loc="left", fontsize=9)
-    axes[0][0].legend(fontsize=8, loc="lower right")
+        line[0].legend(fontsize=8, loc="lower right")
     return png(figure)
 
 
 def _draw_families(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    for prefix, (family, colour) in FAMILIES.items():
-        mine = sorted(point for point in points if point[2].startswith(prefix))
-        if not mine:
+    tags = sorted({name.partition(".")[2] for _, _, name in points}, reverse=True)
+    for (prefix, (family, colour)), tag in itertools.product(FAMILIES.items(), tags):
+        alike = (p for p in points if p[2].startswith(prefix) and p[2].partition(".")[2] == tag)
+        if not (mine := sorted(alike)):
             continue
         costs, means = [cost for cost, _, _ in mine], [mean for _, mean, _ in mine]
-        axes.plot(costs, means, marker="o", color=colour, label=family)
+        label = f"{family}, .{tag}" if tag else family
+        axes.plot(costs, means, "o-" if tag == tags[0] else "s--", color=colour, label=label)
         for cost, mean, name in mine:
             # slanted below the line, which rises: names of close points do not meet
-            text = axes.annotate(name, (cost, mean), (3, -3), textcoords="offset points")
+            place = name.partition(".")[0], (cost, mean), (3, -3)
+            text = axes.annotate(*place, textcoords="offset points")
             text.set(fontsize=6, rotation=-45, rotation_mode="anchor", ha="left", va="top")
     axes.set_xscale("log", subs=(2, 3, 5))
     axes.xaxis.set_major_formatter("{x:g}")

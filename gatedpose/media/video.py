@@ -113,7 +113,8 @@ class _Animation(Video):
     def __init__(self, path: Path) -> None:
         times = animations.frame_times(path)
         self.name, self.count = str(path), len(times) - 1
-        self.rate = Fraction(self.count / times[-1]).limit_denominator(1000)
+        rate = Fraction(self.count / times[-1]).limit_denominator(1000)
+        self.rate = max(rate, Fraction(1, 1000))
         self._frames = map(Frame, times[:-1], animations.frame_images(path))
 
 

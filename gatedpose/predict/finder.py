@@ -133,7 +133,8 @@ class PersonFinder:
         corners = transform_points(invert(matrix[None]), boxes.view(1, -1, 2)).view(-1, 2, 2)
         limit = corners.new_tensor((width, height))
         inside = corners.clamp_min(0).minimum(limit).view(-1, 4)
-        there = (inside[:, 2:] > inside[:, :2]).all(dim=1)
+        sides = inside[:, 2:] - inside[:, :2]
+        there = (sides.amin(dim=1) > 0) & (sides.amax(dim=1) >= 1)  # as boxes must be
         inside = inside[there]
         scores, order = self.chance(peaks[there], inside, height * width).sort(descending=True)
         sure = scores >= least

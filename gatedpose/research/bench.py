@@ -195,6 +195,8 @@ def measure_pipeline(
     Photos are noise of 512 x 512 in memory, each taken for one person; `share` is the rate of
     photos in relation to that of the network.
     """
+    if name in PEERS or is_finder(name) or name.endswith(".onnx"):
+        raise InputError(f"measure_pipeline: {name} is no network of the zoo that finds keypoints")
     model = create_model(name, num_keypoints=KEYPOINTS)
     network = prepared(model, mode, device, (batch, 3, 256, 256))
     predictor = Predictor(network, LSP14, batch_size=batch)
@@ -255,13 +257,14 @@ def draw(timings: Sequence[Timing]) -> bytes:
     names = list(dict.fromkeys(t.model for t in timings))
     modes = [mode for mode in MODES if any(t.mode == mode for t in timings)]
     figure = new_figure(6 * len(batches), 1 + 0.3 * len(names) * len(modes))
+    step = 0.8 / max(3, len(modes))  # models are 1 apart
     [panels] = figure.subplots(1, len(batches), squeeze=False)
     for batch, axes in zip(batches, panels, strict=True):
         for shift, mode in enumerate(modes):
             mine = [t for t in timings if (t.mode, t.batch) == (mode, batch)]
-            places = [names.index(t.model) + (shift - (len(modes) - 1) / 2) * 0.27 for t in mine]
+            places = [names.index(t.model) + (shift - (len(modes) - 1) / 2) * step for t in mine]
             rates = [t.images_per_second for t in mine]
-            bars = axes.barh(places, rates, 0.25, color=MODES[mode], label=mode)
+            bars = axes.barh(places, rates, 0.92 * step, color=MODES[mode], label=mode)
             axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()

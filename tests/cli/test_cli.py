@@ -146,7 +146,7 @@ def test_plot_has_panels_for_splits_and_costs(monkeypatch: pytest.MonkeyPatch) -
     reports.plot_models([
         row("gated_hg_2s_128.a", 3_000_000, 4.0, one=85.0, two=61.0),
         row("gated_hg_1s_68.a", 500_000, 0.8, one=82.0, two=59.0),
-        row("hourglass_2s_256.a", 6_000_000, 8.0, one=84.0),
+        row("hourglass_2s_256.b", 6_000_000, 8.0, one=84.0),
         {"name": "cu_net_2", "params": 1_900_000, "conv_gmacs": 2.8, "weights": {}},
     ])  # fmt: skip
     panels = [
@@ -154,10 +154,10 @@ def test_plot_has_panels_for_splits_and_costs(monkeypatch: pytest.MonkeyPatch) -
         for axes in drawn[0].axes
     ]
     assert panels == [
-        {"soft-gated": [[0.5, 82.0], [3.0, 85.0]], "hourglass": [[6.0, 84.0]]},
-        {"soft-gated": [[0.8, 82.0], [4.0, 85.0]], "hourglass": [[8.0, 84.0]]},
-        {"soft-gated": [[0.5, 59.0], [3.0, 61.0]]},
-        {"soft-gated": [[0.8, 59.0], [4.0, 61.0]]},
+        {"soft-gated, .a": [[0.5, 82.0], [3.0, 85.0]], "hourglass, .b": [[6.0, 84.0]]},
+        {"soft-gated, .a": [[0.8, 82.0], [4.0, 85.0]], "hourglass, .b": [[8.0, 84.0]]},
+        {"soft-gated, .a": [[0.5, 59.0], [3.0, 61.0]]},
+        {"soft-gated, .a": [[0.8, 59.0], [4.0, 61.0]]},
     ]
 
 

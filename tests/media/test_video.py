@@ -321,6 +321,13 @@ def test_animations_lose_no_frame(suffix: str, durations: Any, tmp_path: Path) -
     assert len(list(read_video(tmp_path / "b.mp4"))) == 5
 
 
+def test_an_animation_of_hours_has_a_rate(tmp_path: Path) -> None:
+    first, other = (Image.new("RGB", (48, 32), colour) for colour in ("red", "blue"))
+    path = tmp_path / "slow.webp"
+    first.save(path, save_all=True, append_images=[other], duration=3_000_000)
+    assert read_video(path).rate == Fraction(1, 1000)
+
+
 def test_animations_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.gif").write_bytes(b"no film")
     with pytest.raises(VideoError, match=r"cannot read the animation: .*a\.gif is not a whole"):

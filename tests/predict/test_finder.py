@@ -119,6 +119,13 @@ def test_a_box_outside_of_the_picture_is_left_out(told: PersonFinder) -> None:
     assert scores.shape == (0,)
 
 
+def test_a_box_smaller_than_a_pixel_is_nobody(told: PersonFinder) -> None:
+    told.model.sides = torch.full((4,), 0.05)  # of cells: boxes of 0.8 pixels of the input
+    image = torch.zeros(3, 480, 640, dtype=torch.uint8)
+    assert told.find(image)[0][0].tolist() == pytest.approx([119.2, 71.2, 120.8, 72.8])
+    assert len(told.find(image[:, ::4, ::4])[0]) == 0
+
+
 def test_nobody_is_an_empty_list() -> None:
     finder = PersonFinder(gatedpose.create_model(NAME, width=8, depth=3))
     image = torch.randint(0, 255, (3, 90, 60), dtype=torch.uint8)

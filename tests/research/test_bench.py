@@ -1,11 +1,13 @@
 """What is timed, counted and printed; no test depends on how fast this machine is."""
 
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from gatedpose.catalogue import weights_table
 from gatedpose.cli import main
 from gatedpose.device import keep_freed_memory
 from gatedpose.engines.optimize import make_fast
+from gatedpose.errors import InputError
 from gatedpose.research import bench
 from gatedpose.research.bench import Timing, benchmark, peak_mb, table
 from gatedpose.research.peers import PEERS
@@ -136,6 +139,23 @@ def test_ratios_come_from_the_reference_in_its_fastest_mode() -> None:
     assert cells[0][5:] == ["10.0", "800.0", "1.5", "2 %", "100", "46 %", "- / -"]
     assert cells[2][9] == "-"
     assert bench.draw(rows).startswith(b"\x89PNG")
+
+
+def test_bars_of_many_modes_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(bench, "png", lambda figure: drawn.append(figure) or b"")
+    one = Timing("a", "eager", "float32", 8, (256, 256), 10.0, 800.0, 1.5, 0.02, None)
+    bench.draw([replace(one, model=name, mode=mode) for name in "ab" for mode in bench.MODES])
+    [axes] = drawn[0].axes
+    ends = sorted((bar.get_y(), bar.get_y() + bar.get_height()) for bar in axes.patches)
+    assert len(ends) == 2 * len(bench.MODES)
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(ends))
+
+
+@pytest.mark.parametrize("name", ["hrnet_w32", "gated_finder_320", "x.onnx"])
+def test_photos_are_for_networks_of_keypoints_of_the_zoo(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} is no network of the zoo that finds keypoints"):
+        bench.measure_pipeline(name, "eager", 2)
 
 
 @pytest.mark.parametrize("mode", ["eager", "openvino-int8"])
