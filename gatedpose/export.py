@@ -215,6 +215,9 @@ def _check_asked(format: Format, path: Path, half: bool, int8: bool, dynamic_bat
     """Raises unless a format is known, has its packages and can hold what is asked for."""
     check_choice("export: format", format, FORMATS)
     target_of(path)  # before a minute of work
+    weights = path.with_suffix(".bin")  # of OpenVINO's
+    if format == "openvino" and weights.exists() and not path.exists():
+        raise InputError(f"export: {weights} is there, and not of {path}: it would be lost")
     if (half and format == "openvino") or (int8 and format != "openvino"):
         raise InputError(f"export: {format} has no {'half' if half else 'int8'}")
     if int8 and dynamic_batch:

@@ -188,6 +188,16 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_weights_of_others_are_not_lost(tmp_path: Path) -> None:
+    weights = tmp_path / "pytorch_model.bin"
+    weights.write_bytes(b"x")
+    options = ["--format", "openvino", "--out", str(weights.with_suffix(".xml"))]
+    failed = CliRunner().invoke(main, ["export", "gated_hg_1s_68", *options])
+    assert failed.exit_code == 1
+    assert f"{weights} is there, and not of" in failed.output
+    assert weights.read_bytes() == b"x"
+
+
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained weights as ONNX, with keypoints."""

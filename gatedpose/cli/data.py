@@ -1,5 +1,6 @@
 """`gatedpose data`: what concerns datasets."""
 
+import shlex
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -73,7 +74,7 @@ def check(
         with notes_kept() as told[split]:
             samples = people[split] = read_dataset(dataset, folder, split)
             if split == "val" and "train" in people:
-                apart(dataset, folder, people["train"], samples)
+                people["train"] = apart(dataset, folder, people["train"], samples)
     for split, samples in people.items():
         facts = {"dataset": dataset, "split": split, **check_people(samples, not as_json)}
         facts["notes"] = [note for note in told[split] if note not in facts["doubts"]]
@@ -205,7 +206,7 @@ def pack(
 ) -> None:
     """Cuts out all people into a few files, to copy and to train from."""
     from gatedpose.batches.shards import pack_shards, require_free
-    from gatedpose.data.readers import apart, read_dataset
+    from gatedpose.data.readers import apart, lends_validation, read_dataset
 
     # All splits are looked at before the first is packed: errors come at once.
     check_apart("--out", out, folder)
@@ -213,8 +214,9 @@ def pack(
     for split in splits:
         require_free(out, split)
     people = {split: read_dataset(dataset, folder, split) for split in splits}
-    if {"train", "val"} <= set(people):
-        people["train"] = apart(dataset, folder, people["train"], people["val"])
+    if "train" in people and ("val" in people or lends_validation(dataset, folder)):
+        held = people.get("val") or read_dataset(dataset, folder, "val")
+        people["train"] = apart(dataset, folder, people["train"], held)
     for split, samples in people.items():
         shards = pack_shards(
             samples, dataset, split, out, size=size, quality=quality, shard_bytes=shard_mb * 2**20
@@ -226,4 +228,6 @@ def pack(
         text = f"{len(samples)} people in {files}, {total / 2**20:.1f} MB"
         click.echo(to_json(facts) if as_json else f"{dataset} {split}: {text}")
     if not as_json:
-        click.echo(f"train on them with\n  gatedpose train NAME --data {dataset}={out} --out run")
+        recipe = " --recipe finetune" if dataset.partition(":")[0] == "own" else ""
+        data = shlex.quote(f"{dataset}={out}")
+        click.echo(f"train on them with\n  gatedpose train NAME{recipe} --data {data} --out run")

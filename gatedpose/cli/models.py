@@ -163,7 +163,10 @@ def push(
         raise click.UsageError("give --repo ORG/NAME, or --dry-run DIR")
     if repo:
         check_repository(repo)
-    text = card.read_text("utf-8") if card else None
+    try:
+        text = card.read_text("utf-8-sig") if card else None
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{card} is not UTF-8: {error}", param_hint="--card") from error
     called = repo or "ORGANISATION/NAME"
     with TemporaryDirectory() as place:
         target = dry_run or Path(place) / "repository"

@@ -1,6 +1,7 @@
 """`gatedpose train`, `gatedpose ablate` and `gatedpose compare`."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -106,10 +107,10 @@ def train(
     done = json.loads((out / "recipe.json").read_text("utf-8"))
     facts = {"model": f"local-dir:{model}", "recipe": done}
     first, folder = next(iter(datasets.items()))
-    pictures = "FOLDER" if holds_shards(folder) else folder  # shards have crops alone
+    pictures = "FOLDER" if holds_shards(folder) else shlex.quote(str(folder))  # else crops alone
     text = (
         f"wrote {model}; score it with\n"
-        f"  gatedpose evaluate local-dir:{model} --dataset {first} --data {pictures}"
+        f"  gatedpose evaluate {shlex.quote(facts['model'])} --dataset {first} --data {pictures}"
     )
     click.echo(to_json(facts) if as_json else text)
 

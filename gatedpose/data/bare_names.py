@@ -49,8 +49,9 @@ def bare_names(images: Mapping[int | str, Row], folders: Sequence[Path]) -> dict
     for i, name in bare.items():
         places = files.get(name, [])
         same = [place for place in places if normalize("NFC", place.as_posix()) == whole[i]]
-        if not same and count[name] == 1:
-            same = places
+        if not same and count[name] == 1:  # not a file of that name in a folder of another name
+            same = [place for place in places if f"/{whole[i]}".endswith(f"/{place.as_posix()}")]
+            same = same if "/" in whole[i] else places
         if len(same) == 1:
             values = {**images[i].values, "file_name": same[0].as_posix()}
             found[i] = replace(images[i], values=values)

@@ -243,7 +243,8 @@ def _scorable(row: Row, tally: Tally) -> dict[str, Any]:
             tally.assumed["without a box have the tight one of their joints"] += 1
             box = np.concatenate((points.min(axis=0), points.max(axis=0) + 1))
     made["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
-    if not in_range(row.values.get("area"), (0.0, 1e15)):
+    area = row.values.get("area")
+    if not in_range(area, (0.0, 1e15)) or (len(points) and not area):  # 0 is what scores are by
         made["area"] = float(np.prod(box[2:] - box[:2]))
         if len(points):
             tally.assumed["without an area have that of their box"] += 1

@@ -66,7 +66,7 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     content = yolo_table(place.file, place.images[0]) if yolo else read_json(place.file)
     table = as_table(place.file, content, place.images)
     categories = joint_categories(table)
-    skeleton = _skeleton(categories[0])
+    skeleton = _skeleton(max(categories, key=lambda row: row.values.get("flip_pairs") is not None))
     warn_of_unpaired(skeleton, place.file)
     names = {table.image_of(row).file_name() for row in table.annotations}
     images = _image_folder(place, names) if check_images else place.images[0]
@@ -186,6 +186,8 @@ def _image_folder(place: Place, names: set[str]) -> Path:
 
 
 def _skeleton(category: Row) -> Skeleton:
+    name = str(category.values.get("name", "own"))
+    name = "own" if name in SKELETONS else name  # the package's names stand for its own joints
     joints = _known_names(joint_names(category))
     flips = guess_flip_pairs(joints)
     if category.values.get("flip_pairs") is not None:
@@ -196,14 +198,14 @@ def _skeleton(category: Row) -> Skeleton:
         if same and set(map(frozenset, flips)) == set(map(frozenset, same.flip_pairs)):
             if same == known != MPII16:  # PCKh needs head boxes: tables have none
                 return known
-            return replace(same, name=str(category.values.get("name", "own")))
+            return replace(same, name=name)
     limbs: tuple[tuple[int, int], ...] = ()
     if (given := category.values.get("skeleton")) is not None:  # some programs count from 0
         from_0 = isinstance(given, list) and any(isinstance(p, list) and 0 in p for p in given)
         numbers = range(len(joints)) if from_0 else range(1, len(joints) + 1)
         limbs = tuple(_pairs(category, "skeleton", numbers))
     try:
-        return Skeleton(str(category.values.get("name", "own")), joints, flips, limbs)
+        return Skeleton(name, joints, flips, limbs)
     except ValueError as error:
         raise DatasetError(f"{category.file}, {category.name}: {error}") from error
 

@@ -77,9 +77,15 @@ def _check_names(
 
 def _check_skeleton(skeleton: Skeleton, keypoints: int | None) -> None:
     """Sees that joints are as many as heatmaps, and those that their name stands for."""
-    joints, known_as = skeleton.num_keypoints, SKELETONS.get(skeleton.name, skeleton)
+    joints = skeleton.num_keypoints
     if keypoints not in (None, joints):
         raise InputError(f"num_classes is {keypoints}, the skeleton has {joints} joints")
+    check_name(skeleton)
+
+
+def check_name(skeleton: Skeleton) -> None:
+    """Raises InputError for another skeleton under the name of one of the package."""
+    known_as = SKELETONS.get(skeleton.name, skeleton)
     pairs = (sorted(map(sorted, one.flip_pairs)) for one in (skeleton, known_as))
     if skeleton.joints != known_as.joints or len(set(map(str, pairs))) > 1:
         raise InputError(f"its skeleton is not the one that is known as {skeleton.name!r}")

@@ -63,7 +63,10 @@ def activation(layer: Layer) -> nn.Module:
         return nn.ReLU()
     from timm.layers import get_act_layer
 
-    return _build("act_layer", get_act_layer, layer)
+    made = _build("act_layer", get_act_layer, layer)
+    if getattr(made, "inplace", False):  # a block's shortcut reads what its activation has read
+        made.inplace = False  # type: ignore[assignment]
+    return made
 
 
 def _build(what: str, factory: Callable[[Layer], Layer], layer: Layer, *size: int) -> nn.Module:

@@ -18,8 +18,9 @@ from torch import nn
 from gatedpose.catalogue import HUB_FILE, weights_table
 from gatedpose.errors import InputError, InputTypeError, WeightsError
 from gatedpose.files.whole import whole_folder
-from gatedpose.models.base import HeatmapNetwork
+from gatedpose.models.base import HeatmapNetwork, check_network
 from gatedpose.models.calibration import Calibration
+from gatedpose.models.configs import check_name
 from gatedpose.models.variants import BY_NAME, NETWORKS, VARIANTS
 from gatedpose.models.weights import read_config
 from gatedpose.skeleton import SKELETONS, Skeleton
@@ -48,14 +49,18 @@ def save_model(
     Raises:
         FileExistsError: If the folder holds other files, which would be lost.
         FileNotFoundError: If it has no parent.
-        ValueError: If the skeleton has another number of joints than the model.
+        TypeError: If it is no network of the zoo, or one within another module.
+        ValueError: If the skeleton has another number of joints than the model, or the name of one
+            of the package's and other joints.
     """
     from timm.models import save_for_hf
 
+    check_network("save_model", model)
     model.check_head("save_model")
     told = {}
     if skeleton is not None:
         check_skeleton("save_model", skeleton, model.num_keypoints)
+        check_name(skeleton)  # as whoever reads it does
         told["skeleton"] = asdict(skeleton)
     if calibration is not None:
         told["calibration"] = asdict(calibration)

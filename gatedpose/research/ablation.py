@@ -19,7 +19,7 @@ from gatedpose.models.variants import Variant, find_variant
 from gatedpose.models.zoo import create_model
 from gatedpose.predict.predictor import Predictor
 from gatedpose.training.recipes import Recipe, find_recipe
-from gatedpose.training.run import train
+from gatedpose.training.run import check_start, train
 
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
     "gates": {  # Table II
@@ -109,6 +109,8 @@ def _train_alike(
     out: Path,
 ) -> list[dict[str, Any]]:
     """Trains and scores networks, variant and configuration by label; [] but on one process."""
+    for name, config in networks.values():  # all of them before the first is trained
+        check_start(name, recipe, config)
     first, folder = next(iter(folders.items()))
     samples = read_dataset(first, folder, "val")
     size = recipe.phases[-1].size

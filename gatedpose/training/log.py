@@ -61,7 +61,7 @@ class Journal:
         if not self.writer:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.start)
+            self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.start + 1)
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 

@@ -83,7 +83,7 @@ def train(
     """
     check_folder(out, resume, folders.values())
     accelerator = make_accelerator(recipe.precision)
-    _check_start(name, recipe, config or {})
+    check_start(name, recipe, config or {})
     teacher = create_model(recipe.teacher, pretrained=True) if recipe.teacher else None
     corrections = load_corrections(recipe.corrections) if recipe.corrections else None
     sources, watched, skeleton = _open(recipe, folders)
@@ -122,7 +122,7 @@ def train(
     return out / "model"
 
 
-def _check_start(name: str, recipe: Recipe, config: Mapping[str, Any]) -> None:
+def check_start(name: str, recipe: Recipe, config: Mapping[str, Any]) -> None:
     """Meets names, files and optimisers that there are not before data is read."""
     check_variant(name)
     file = recipe.init if recipe.init and recipe.init.endswith(".safetensors") else None

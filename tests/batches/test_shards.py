@@ -358,7 +358,7 @@ def test_command_packs_both_splits(kites: Path, tmp_path: Path) -> None:
     text = run("--data", kites, "--out", out)
     assert "own train: 4 people in 1 shard, 0.1 MB" in text
     assert "own val: 1 people in 1 shard, 0.0 MB" in text
-    assert f"gatedpose train NAME --data own={out} --out run" in text
+    assert f"gatedpose train NAME --recipe finetune --data own={out} --out run" in text
     train, skeleton = load_shards(out, "train", "own")
     assert train.images.shape == (4, 3, 320, 320)
     assert train.ids == tuple(f"own/{i}/{i}" for i in range(4))
@@ -373,6 +373,10 @@ def test_command_packs_nobody_twice(kites: Path, tmp_path: Path) -> None:
     train, val = (set(load_shards(tmp_path, split, "own")[0].ids) for split in ("train", "val"))
     assert train | val == {f"own/{i}/{i}" for i in range(4)}
     assert not train & val
+    alone = tmp_path / "alone"
+    told = run("--data", kites, "--out", alone, "--split", "train")
+    assert set(load_shards(alone, "train", "own")[0].ids) == train
+    assert f"train NAME --recipe finetune --data own={alone}" in told
 
 
 def test_command_obeys_its_options(kites: Path, tmp_path: Path) -> None:

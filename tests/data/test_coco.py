@@ -15,7 +15,7 @@ from gatedpose.data.coco import coco, read_coco_json
 from gatedpose.data.own import guess_flip_pairs, own
 from gatedpose.data.samples import Sample
 from gatedpose.errors import DatasetError
-from gatedpose.skeleton import COCO17
+from gatedpose.skeleton import COCO17, MPII16
 
 NAMES = [name.replace(" ", "_") for name in COCO17.joints]
 NOSE = [10, 20, 2] + [0, 0, 0] * 15 + [30, 40, 1]  # and the right ankle, occluded
@@ -192,6 +192,28 @@ def test_unreadable_coco(tmp_path: Path) -> None:
 
 
 # A user's own joints
+
+
+@pytest.mark.parametrize("name", ["lsp14", "mpii16"])
+def test_the_packages_names_stand_for_its_own_joints(name: str, tmp_path: Path) -> None:
+    category = {**OWN_FILE["categories"][0], "name": name}
+    if name == "mpii16":
+        category = {"id": 1, "name": name, "keypoints": MPII16.joints}
+    row = person(1, 4, [10, 20, 2] * len(category["keypoints"]))
+    write(tmp_path / "x.json", {**OWN_FILE, "annotations": [row], "categories": [category]})
+    [one] = own(tmp_path, "x", check_images=False)
+    assert one.skeleton.name == "own"
+    assert one.skeleton.joints == tuple(category["keypoints"])
+
+
+def test_flip_pairs_of_any_category_count(tmp_path: Path) -> None:
+    """Of two with the same joints the second says which change places."""
+    names = ["front", "one side", "other side"]
+    flips = [["one side", "other side"]]
+    alike = [{"id": 1, "name": "a", "keypoints": names}, {"id": 2, "name": "b", "keypoints": names}]
+    categories = [alike[0], {**alike[1], "flip_pairs": flips}]
+    write(tmp_path / "x.json", {**OWN_FILE, "categories": categories})
+    assert own(tmp_path, "x", check_images=False)[0].skeleton.flip_pairs == ((1, 2),)
 
 
 def test_own_by_hand(tmp_path: Path) -> None:

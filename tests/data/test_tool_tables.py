@@ -566,6 +566,15 @@ def test_names_that_label_studio_writes(tmp_path: Path, caplog: pytest.LogCaptur
         own(one_table(tmp_path, names, {"keypoints": JOINTS}), "train")
 
 
+def test_a_file_in_a_folder_of_another_name_is_another_picture(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "cam2" / "0.jpg")
+    with pytest.raises(DatasetError, match="pictures are missing"):
+        own(one_table(tmp_path, ["cam1/0.jpg"], {"keypoints": JOINTS}), "train")
+    for name in ("upload/cam2/0.jpg", "0.jpg"):
+        [person] = own(one_table(tmp_path, [name], {"keypoints": JOINTS}), "train")
+        assert person.image == tmp_path / "images" / "cam2" / "0.jpg"
+
+
 @pytest.mark.parametrize(("told", "file"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_accents_written_apart(told: str, file: str, tmp_path: Path) -> None:
     """As macOS writes them: one name, two spellings."""

@@ -256,6 +256,21 @@ def test_tables_as_programs_write_them_are_scored(
     assert caplog.messages == [f"{path}: {read}; assumed: 4 without an area have that of their box"]
 
 
+def test_an_area_of_0_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "truth.json"
+    noised = results_of(coco_truth(path, people=4), 6.0)
+    truth = json.loads(path.read_text())
+    for row in truth["annotations"]:
+        row["area"] = row["bbox"][2] * row["bbox"][3]
+    path.write_text(json.dumps(truth))
+    expected = oks_ap(path, noised)
+    for row in truth["annotations"]:
+        row["area"] = 0
+    path.write_text(json.dumps(truth))
+    assert oks_ap(path, noised) == pytest.approx(expected)
+    assert "4 without an area have that of their box" in caplog.text
+
+
 def test_real_annotations_noised_score_what_pycocotools_prints(
     fixtures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -289,6 +289,14 @@ def test_norm_and_activation_are_timms(norm_layer) -> None:
     torch.testing.assert_close(block(x)[:1], block(x[:1]), rtol=0, atol=1e-3)
 
 
+def test_an_activation_leaves_what_the_shortcut_reads() -> None:
+    changes = partial(nn.ReLU, inplace=True)
+    x = torch.randn(2, 8, 6, 4)
+    before = x.clone()
+    SoftGatedResidual(8, norm_layer=nn.Identity, act_layer=changes)(x)
+    assert torch.equal(x, before)
+
+
 def test_hourglass_passes_norm_and_activation_on() -> None:
     for skip, merge in (("block", "sum"), ("conv1x1", "concat")):
         hourglass = HybridHourglass(

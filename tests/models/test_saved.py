@@ -45,6 +45,17 @@ def test_only_three_input_channels_become_others(tmp_path: Path, wanted: int) ->
         gatedpose.create_model(name, pretrained=True, in_channels=wanted)
 
 
+def test_what_could_not_be_read_back_is_not_saved(tmp_path: Path) -> None:
+    for model, skeleton, message in (
+        (kite_model(), Skeleton("lsp14", ("a", "b", "c"), (), ()), "known as 'lsp14'"),
+        (torch.compile(kite_model()), KITE, "takes a network of the zoo"),
+        (torch.nn.Linear(1, 1), KITE, "takes a network of the zoo"),
+    ):
+        with pytest.raises((InputError, TypeError), match=message):
+            save_model(model, tmp_path / "saved", skeleton)
+        assert not list(tmp_path.iterdir())
+
+
 def test_networks_that_were_made_without_a_name_are_saved_and_optimised(tmp_path: Path) -> None:
     config = gatedpose.GatedHourglassConfig(width=8, stacks=1, num_keypoints=3, depth=2)
     model = gatedpose.GatedHourglass(config).eval()
