@@ -1,5 +1,7 @@
 """The public surface, the packaging and the price of the import."""
 
+import copy
+import pickle
 import re
 import runpy
 import shutil
@@ -50,6 +52,11 @@ def test_the_tree_of_errors_is_the_one_drawn() -> None:
     assert made == set(re.findall(r"^ .*?(\w+Error)\b", errors.__doc__, re.MULTILINE))
     usual = (ValueError, RuntimeError, OSError, ImportError, ArithmeticError)
     assert all(issubclass(kind, usual) for kind in below(root) - {root})
+
+
+def test_predict_can_be_sent_to_other_processes() -> None:
+    assert pickle.loads(pickle.dumps(gatedpose.predict)) is gatedpose.predict
+    assert copy.deepcopy(gatedpose.predict) is gatedpose.predict
 
 
 def test_installed_version_is_the_packages() -> None:

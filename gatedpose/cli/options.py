@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 LARGEST_SIDE = 4096  # of a network's input, in pixels
 PNG = b"\x89PNG"
-RESULTS = "file of results", b'"image_id"', b"[\n\n]"  # COCO's; of nobody
+RESULTS = "file of results", b'[\n{"image_id"', b"[\n\n]"  # COCO's, as they are written; of nobody
 
 
 class Number(click.FloatRange):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +68,7 @@ def predict_pictures(
             raise InputError(
                 f"{log.path} has {twice[0]} {done[twice[0]]} times: begin anew with --overwrite"
             )
+        _check_others_drawings(rows, pictures)
         reader = _Reader([source for source in sources if real_name(source.name) not in done], job)
         found = _predict(job, reader, pictures)
         bar = tqdm(found, "predicting", len(sources), unit="image", disable=single)
@@ -108,6 +110,10 @@ def _check_files(job: Job, sources: Sequence[Source], coco: Path | None, made: P
         folder = coco.resolve().parent
         if not (folder.is_dir() or (made and made.resolve() == folder)):
             raise click.BadParameter(f"there is no folder {coco.parent}", param_hint="--coco")
+        if folder.is_dir():
+            check_writable(folder, "--coco")
+        if coco.is_dir():
+            raise click.BadParameter(f"{coco} is a folder", param_hint="--coco")
         if made and coco.resolve() == made.resolve() / RESULTS:
             raise click.BadParameter(f"{coco} is where the poses go", param_hint="--coco")
         image_ids(sources, job.listed)  # before any work
@@ -163,6 +169,18 @@ def _check_free(pictures: Mapping[str, Path]) -> None:
         )
 
 
+def _check_others_drawings(rows: Sequence[Facts], pictures: Mapping[str, Path]) -> None:
+    """Raises ClickException if a drawing would replace that of another photo that is kept."""
+    owners = {os.path.abspath(row["picture"]): row["image"] for row in rows if "picture" in row}
+    for name, file in pictures.items():
+        owner = owners.get(os.path.abspath(file), name)
+        if real_name(owner) != real_name(name):
+            raise click.ClickException(
+                f"{file} is the drawing of {owner}, and that of {name} would replace it: name "
+                "another folder by --out"
+            )
+
+
 def _open_results(
     job: Job, folder: Path, keep: bool | None, pictures: Mapping[str, Path]
 ) -> JsonLines:
@@ -172,7 +190,7 @@ def _open_results(
             f"{path} holds results: go on with --resume, begin anew with --overwrite, or name "
             "another folder by --out"
         )
-    if keep is None:
+    if keep is None or (keep and not path.exists()):  # then there is nothing to resume
         _check_free(pictures)
     folder.mkdir(parents=True, exist_ok=True)
     return JsonLines(

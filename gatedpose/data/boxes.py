@@ -2,6 +2,7 @@
 
 import logging
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,16 +87,20 @@ class BoxTable:
         return None if key is None else self.ids.get(key)
 
     def _key(self, image: Path) -> str | int | None:
-        parts = [normalize("NFC", part) for part in image.parts]
-        keys: list[str | int] = ["/".join(parts[i:]) for i in range(len(parts))]
+        path = Path(normalize("NFC", os.path.abspath(image)))
+        ends = ("/".join(path.parts[i:]) for i in range(1, len(path.parts)))
+        keys: list[str | int] = [path.as_posix(), *ends]
         if image.stem.isdecimal():
             keys.append(int(image.stem))
         return next((self._names[key] for key in keys if key in self._names), None)
 
     @cached_property
     def _names(self) -> dict[str | int, str | int]:
-        """The table's names by their Unicode NFC: macOS writes accents apart."""
-        return {normalize("NFC", k) if isinstance(k, str) else k: k for k in self.by_image}
+        """The table's names by their Unicode NFC, macOS writes accents apart, and without "./"."""
+        return {
+            normalize("NFC", posixpath.normpath(k)) if isinstance(k, str) else k: k
+            for k in self.by_image
+        }
 
 
 def read_boxes(file: str | os.PathLike[str], min_score: float = MIN_PERSON) -> BoxTable:

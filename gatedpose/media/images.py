@@ -40,7 +40,7 @@ HINTS = {
     (".heic", ".heif", ".hif"): "; for HEIC: pip install pillow-heif",
     VIDEOS: "; for videos: gatedpose predict FILE, one each, or gatedpose.media.video.read_video",
 }
-PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
+PILLOWS_LIMIT = 2**28 // 3  # its own; others have been chosen
 MAX_PIXELS = 64_000_000  # of a file: 8000 x 8000, some 800 MB while it is converted
 LARGER = (
     " Make it smaller or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS; commands take "

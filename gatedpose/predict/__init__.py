@@ -6,6 +6,7 @@
 a name; calling the package calls the function.
 """
 
+import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,9 @@ class _Door(ModuleType):
         from gatedpose.predict.oneline import predict
 
         return predict(*args, **options)
+
+    def __reduce__(self) -> Any:
+        return importlib.import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Door

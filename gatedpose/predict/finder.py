@@ -20,7 +20,7 @@ from gatedpose.media.photos import as_rgb
 from gatedpose.models.base import HeatmapNetwork
 from gatedpose.models.configs import LARGEST_SIDE
 from gatedpose.models.zoo import create_model
-from gatedpose.predict.networks import finds_boxes, input_dtype
+from gatedpose.predict.networks import check_evaluating, finds_boxes, input_dtype
 
 FINDER = "gated_finder_320"
 MIN_SCORE = 0.45  # a compromise of people missed and somebody found where nobody is
@@ -119,6 +119,7 @@ class PersonFinder:
         """
         least = self.min_score if min_score is None else min_score
         check_range("PersonFinder.find: min_score", least, (0.0, 1.0))
+        check_evaluating("PersonFinder", self.model)
         pixels = read_image(as_rgb(image, channels))
         height, width = pixels.shape[1:]
         matrix, shape = letterbox(height, width, self.size, self.model.size_multiple)

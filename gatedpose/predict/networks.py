@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,28 @@ def as_pair(item: Any) -> tuple[Any, Any]:
     return item[0], item[1]
 
 
+def check_evaluating(what: str, model: nn.Module) -> None:
+    """Raises InputError in training mode, in which norms go by the batch and are changed by it."""
+    if model.training:
+        raise InputError(f"{what}: its model is in training mode; call model.eval() before it")
+
+
 def check_many(images: object) -> None:
     """Raises InputTypeError for one picture, or none, where several are asked for."""
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
         raise InputTypeError(
             f"Predictor.stream: takes several images, got a lone {type(images).__name__}; call the "
             "predictor itself for one, or write [image]"
+        )
+    if isinstance(images, Mapping):
+        raise InputTypeError(
+            "Predictor.stream: takes images, and pairs of an image and its boxes, got a mapping; "
+            "give it .items()"
+        )
+    if getattr(images, "ndim", 1) in (2, 3):
+        raise InputTypeError(
+            "Predictor.stream: takes several images, got an array of one; call the predictor "
+            "itself for one, or write [image]"
         )
     if not isinstance(images, Iterable):
         raise InputTypeError(

@@ -220,6 +220,7 @@ class Predictor:
     @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
         """Heatmaps (B, K, H/4, W/4) of normalised crops (B, 3, H, W), with the flip test if set."""
+        networks.check_evaluating("Predictor", self.model)
         maps: Tensor = self.model(crops)[:, -1]
         networks.check_maps(maps, crops.shape[-2:], self.skeleton.num_keypoints, self.model)
         if self.flip_test:

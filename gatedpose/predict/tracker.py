@@ -170,8 +170,8 @@ class Tracker:
         boxes = torch.stack([track.box for track in tracks])
         poses = self.predictor(pixels, boxes)
         if self._frame % WIDER_EVERY == WIDER_EVERY - 1:
-            wider = self.predictor(pixels, _grown(boxes, WIDER))
-            poses = [max(pair, key=_confidence) for pair in zip(poses, wider, strict=True)]
+            looks = zip(poses, self.predictor(pixels, _grown(boxes, WIDER)), strict=True)
+            poses = [max(p, replace(w, box=p.box), key=_confidence) for p, w in looks]
         pairs = zip(tracks, poses, strict=True)
         seen = [(*pair, self._next_box(*pair, *pixels.shape[1:])) for pair in pairs]
         doubles, found = _doubles(seen), {}

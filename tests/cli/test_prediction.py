@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -152,6 +153,33 @@ def test_resume_does_what_is_left(photos: Path, tmp_path: Path) -> None:
     log.write_bytes(kept[0] + b"nonsense\n" + kept[1])
     failed = run(photos, "--whole", "--out", out, "--resume", code=1)
     assert "poses.jsonl, line 2: no JSON object but b'nonsense'" in failed.output
+
+
+def test_resume_loses_no_other_picture(photos: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    (out / "001.png").write_bytes(b"another photo")
+    failed = run(photos, "--whole", "--out", out, "--resume", code=1)  # nothing to go on with
+    assert "is there and would be drawn over" in failed.output
+    (out / "001.png").unlink()
+    run(photos, "--whole", "--out", out)
+    shutil.copytree(photos, other)
+    drawn = (out / "001.png").read_bytes()
+    failed = run(other, "--whole", "--out", out, "--resume", code=1)
+    assert "that of" in failed.output
+    assert "would replace it" in failed.output
+    assert (out / "001.png").read_bytes() == drawn
+
+
+def test_coco_replaces_results_only(photos: Path, tmp_path: Path) -> None:
+    options = (photos, "--whole", "--no-pictures", "--out", tmp_path / "out", "--coco")
+    labels = tmp_path / "labels.json"
+    for text in ('{"annotations": [{"id": 1, "image_id": 7}]}', '[{"image_id": 7, "bbox": []}]'):
+        labels.write_text(text)
+        assert "it would be lost" in run(*options, labels, code=2).output
+        assert labels.read_text() == text
+    assert "is a folder" in run(*options, photos, code=2).output
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_lone_photo_into_a_folder(

@@ -28,6 +28,17 @@ def test_plain_boxes(tmp_path: Path) -> None:
     assert Path("c.jpg") not in table
 
 
+def test_names_are_those_of_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"/x/a.jpg": [[1, 2, 3, 4]], "./b.jpg": [[5, 6, 7, 8]], "in/c.jpg": [[0, 0, 1, 1]]}
+    table = read_boxes(write(tmp_path / "boxes.json", data))
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    assert table.of(Path("/x/a.jpg")) == [[1, 2, 3, 4]]
+    assert Path("/y/a.jpg") not in table
+    assert table.of(Path("b.jpg")) == table.of(Path("../b.jpg")) == [[5, 6, 7, 8]]
+    assert table.of(Path("c.jpg")) == [[0, 0, 1, 1]]
+
+
 @pytest.mark.parametrize(("told", "file"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_accents_written_apart(told: str, file: str, tmp_path: Path) -> None:
     """As macOS writes them: one name, two spellings."""

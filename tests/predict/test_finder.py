@@ -31,7 +31,7 @@ def told() -> PersonFinder:
     told = Told(maps)
     told.sides = torch.tensor([3.0, 6.0, 3.0, 6.0])  # cells to left, top, right, bottom
     told.size_multiple = model.size_multiple
-    finder.model = told
+    finder.model = told.eval()
     return finder
 
 

@@ -134,10 +134,25 @@ def test_sources_agree_and_batches_do_not_matter(
         np.testing.assert_allclose(keypoints, np.broadcast_to(expected, keypoints.shape), atol=1e-3)
 
 
+def test_a_model_in_training_mode_is_refused(finder: DotFinder) -> None:
+    predictor, image = Predictor(finder, THREE), Image.new("RGB", (9, 8))
+    finder.train()
+    with pytest.raises(ValueError, match=r"in training mode; call model\.eval\(\)"):
+        predictor(image, "whole")
+    finder.eval()
+    assert len(predictor(image, "whole")) == 1
+
+
 def test_stream_yields_as_it_goes(dots: tuple[Image.Image, np.ndarray], finder: DotFinder) -> None:
     for lone in ("photo.jpg", Path("photo.jpg"), Image.new("RGB", (9, 8))):
         with pytest.raises(TypeError, match=r"stream: takes several images, got a lone"):
             list(Predictor(finder, THREE).stream(lone))  # type: ignore[arg-type]
+    for wrong, message in (
+        ({"a.jpg": [[0, 0, 9, 9]]}, "a mapping"),
+        (torch.zeros(3, 9, 8), "of one"),
+    ):
+        with pytest.raises(TypeError, match=f"stream: .*{message}"):
+            list(Predictor(finder, THREE).stream(wrong))  # type: ignore[arg-type]
     assert list(Predictor(finder, THREE).stream([])) == []
     image, _ = dots
     read = []

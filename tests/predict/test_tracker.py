@@ -226,6 +226,15 @@ def test_a_box_on_half_a_person_finds_back_to_the_whole(predictor: Predictor) ->
     assert frames[-1].box[3] > 140
 
 
+def test_the_box_keeps_its_size_where_a_wider_one_is_looked_at(predictor: Predictor) -> None:
+    tracker = Tracker(predictor, boxes=around((200.0, 120.0)))
+    sizes = [
+        pose.box[2:] - pose.box[:2]
+        for [pose] in (tracker(scene((200.0, 120.0))) for _ in range(10))
+    ]
+    assert np.ptp(sizes[1:], axis=0).max() < 0.1 * sizes[1].max()
+
+
 def test_who_is_lost_does_not_take_over_another(predictor: Predictor) -> None:
     """The first walks to where the second was at the beginning, and the second is gone."""
     second = (250.0, 120.0)

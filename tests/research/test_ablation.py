@@ -103,7 +103,7 @@ def test_other_networks_are_refused_before_any_training(tmp_path: Path) -> None:
     data = ["--data", "lsp=nowhere", "--data", "lspet=nowhere", "--out", str(tmp_path / "out")]
     for arguments, hint in (
         (["compare", "gated_hg_1s_68", "cu_net_3"], "unknown model .* did you mean cu_net_"),
-        (["compare", "gated_hg_1s_68", "cu_net_2", "--set", "init=lsp"], "cu_net_2 has no weights"),
+        (["compare", "gated_hg_1s_68", "cu_net_2", "--set", "init=lsp"], "tag 'lsp' of cu_net_2"),
         (["compare", "gated_hg_1s_68.lsp"], "unknown model .* did you mean gated_hg_1s_68 or"),
         (
             ["ablate", "merges", "--model", "gated_hg_1s_6"],
