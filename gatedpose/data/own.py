@@ -12,7 +12,7 @@ from gatedpose.data.coco import read_people
 from gatedpose.data.coco_table import as_table, joint_categories, joint_names
 from gatedpose.data.joints import guess_flip_pairs, in_order, warn_of_unpaired
 from gatedpose.data.samples import Sample
-from gatedpose.data.yolo import yolo_file, yolo_splits, yolo_table
+from gatedpose.data.yolo import common_folder, yolo_file, yolo_splits, yolo_table
 from gatedpose.errors import DatasetError
 from gatedpose.files.typed_json import read_json
 from gatedpose.skeleton import MPII16, SKELETONS, Skeleton, plain_name
@@ -63,7 +63,7 @@ def own(folder: str | Path, split: str, *, check_images: bool = True) -> list[Sa
     held = split.lower() in ALIASES[1] and not has_validation(folder)
     place = _place(Path(folder), "train" if held else split)
     yolo = place.file.suffix != ".json"
-    content = yolo_table(place.file, place.images[0]) if yolo else read_json(place.file)
+    content = yolo_table(place.file, place.split) if yolo else read_json(place.file)
     table = as_table(place.file, content, place.images)
     categories = joint_categories(table)
     skeleton = _skeleton(max(categories, key=lambda row: row.values.get("flip_pairs") is not None))
@@ -102,7 +102,8 @@ def splits_in(folder: Path) -> dict[str, Place]:
         name = file.parent.name
         found.setdefault(name, Place(name, file, (file.parent, file.parent / "images")))
     if not found and (facts := yolo_file(folder)):
-        found = {name: Place(name, facts, (place,)) for name, place in yolo_splits(facts).items()}
+        for name, places in yolo_splits(facts).items():
+            found[name] = Place(name, facts, (common_folder(places),))
     return {name: place for name, place in found.items() if not name.startswith(".")}
 
 

@@ -1,12 +1,13 @@
 """YOLO's labels of keypoints, as ultralytics trains from them, as a table in COCO's format.
 
-data.yaml names folders of pictures, the number of keypoints and their flips. A line of a picture's
-labels/*.txt is the class, the box's centre and sides, and x, y and perhaps the visibility of each
-keypoint, as shares of the picture's sides.
+data.yaml names folders of pictures, or .txt files that list them, the number of keypoints and their
+flips. A line of a picture's labels/*.txt is the class, the box's centre and sides, and x, y and
+perhaps the visibility of each keypoint, as shares of the picture's sides.
 """
 
 import glob
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from gatedpose.data.annotations import Row
 from gatedpose.data.coco_table import matching_id
+from gatedpose.data.samples import first_five
 from gatedpose.errors import DatasetError, ImageError
 from gatedpose.media.folders import find_images
 from gatedpose.media.images import image_size
@@ -26,7 +28,9 @@ def yolo_file(folder: Path) -> Path | None:
     """The YAML file of YOLO's keypoints, if there is one: data.yaml before any other."""
     files = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
     for some in (True, False):
-        found = [file for file in files if (file.stem == "data") is some and yolo_splits(file)]
+        found = [
+            file for file in files if (file.stem == "data") is some and "kpt_shape" in _facts(file)
+        ]
         if len(found) > 1:
             names = ", ".join(file.name for file in found)
             raise DatasetError(
@@ -45,33 +49,77 @@ def numbers_of_joints(folder: Path) -> int:
     return joints * each
 
 
-def yolo_splits(file: Path) -> dict[str, Path]:
-    """Folders of pictures by split of a data.yaml of keypoints; none for any other file.
+def yolo_splits(file: Path) -> dict[str, tuple[Path, ...]]:
+    """Folders of pictures, or .txt files that list pictures, by split of a data.yaml of keypoints.
 
     They are looked for from "path", from the file's folder, and without the ".." that Roboflow
     writes before them.
     """
     facts = _facts(file)
-    if "kpt_shape" not in facts:
-        return {}
     found = {}
     for split in SPLITS:
         if not (told := facts.get(split)):
             continue
-        if not isinstance(told, str) or told.endswith(".txt"):
-            raise DatasetError(f"{file}: {split!r} must be a folder of pictures, got {told!r:.80}")
+        several = told if isinstance(told, list) else [told]
+        if not all(isinstance(one, str) for one in several):
+            text = "must be a folder of pictures, a .txt file that lists them, or a list of these"
+            raise DatasetError(f"{file}: {split!r} {text}, got {told!r:.80}")
         root = file.parent / str(facts.get("path") or ".")
-        inner = told.removeprefix("../")
-        places = [p.resolve() for p in (root / told, file.parent / told, file.parent / inner)]
-        place = next((p for p in places if p.is_dir()), places[0])
-        if (place / "images").is_dir():
-            place = place / "images"
-        found[split] = place
+        found[split] = tuple(_where(one, root, file.parent) for one in several)
     return found
 
 
-def yolo_table(file: Path, images: Path) -> dict[str, Any]:
-    """The labels of a folder of pictures as "images", "categories" and "annotations" of COCO."""
+def _where(told: str, root: Path, beside: Path) -> Path:
+    inner = told.removeprefix("../")
+    places = [place.resolve() for place in (root / told, beside / told, beside / inner)]
+    place = next((place for place in places if place.exists()), places[0])
+    return place / "images" if (place / "images").is_dir() else place
+
+
+def common_folder(places: Sequence[Path]) -> Path:
+    """The folder that all pictures of a split lie in, or in folders below it."""
+    listed = {picture.parent for place in places if _is_list(place) for picture in _listed(place)}
+    folders = {place for place in places if not _is_list(place)}
+    return Path(os.path.commonpath(listed | folders))
+
+
+def _is_list(place: Path) -> bool:
+    return place.suffix == ".txt"
+
+
+def _listed(file: Path) -> list[Path]:
+    """The pictures that a .txt names, from its own folder or from where one is."""
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{file} cannot be read as a list of pictures: {error}") from error
+    pictures = []
+    for name in filter(None, map(str.strip, lines)):
+        places = [Path(os.path.abspath(place)) for place in (file.parent / name, name)]
+        pictures.append(next((place for place in places if place.is_file()), places[0]))
+    if missing := [str(picture) for picture in pictures if not picture.is_file()]:
+        count = f"{len(missing)} of {len(pictures)}"
+        raise DatasetError(
+            f"{file} lists pictures that are missing, {count}: {first_five(missing)}"
+        )
+    if not pictures:
+        raise DatasetError(f"{file} lists no pictures")
+    return pictures
+
+
+def _pictures(place: Path) -> list[Path]:
+    if _is_list(place):
+        return _listed(place)
+    return find_images(Path(glob.escape(str(place)), "**", "*"))
+
+
+def yolo_table(file: Path, split: str) -> dict[str, Any]:
+    """The labels of a split as "images", "categories" and "annotations" of COCO.
+
+    Pictures are named from the `common_folder` of the split.
+    """
+    places = yolo_splits(file)[split]
+    images = common_folder(places)
     facts = Row(file, "the file", _facts(file))
     joints, numbers = _shape(facts)
     names = facts.values.get("names") or ["object"]
@@ -82,7 +130,7 @@ def yolo_table(file: Path, images: Path) -> dict[str, Any]:
         {"id": i, "name": str(name), **_joints(facts, i, joints)} for i, name in classes.items()
     ]
     table: dict[str, Any] = {"images": [], "categories": categories, "annotations": []}
-    for picture in find_images(Path(glob.escape(str(images)), "**", "*")):
+    for picture in dict.fromkeys(picture for place in places for picture in _pictures(place)):
         labels = _labels_of(picture)
         lines = labels.read_text("utf-8-sig", "replace").splitlines() if labels.is_file() else []
         if not any(map(str.strip, lines)):
@@ -99,8 +147,8 @@ def yolo_table(file: Path, images: Path) -> dict[str, Any]:
                 person = _annotation(place, line, joints, numbers, (width, height))
                 table["annotations"].append({"id": f"{name}:{number}", "image_id": name, **person})
     if not table["annotations"]:
-        where = _labels_of(images / "*")
-        raise DatasetError(f"{file}: no picture in {images} has labels, as {where}")
+        where = _labels_of(picture.with_name("*"))
+        raise DatasetError(f"{file}: no picture of {split!r} has labels, as {where}")
     return table
 
 

@@ -67,7 +67,8 @@ def test_yolo_boxes_and_polygons_are_read(yolo: Path) -> None:
 def test_joints_of_two_numbers_are_told_from_corners_by_data_yaml(yolo: Path) -> None:
     corners = "0 0.5 0.5 0.2 0.4 0.45 0.35 0.5 0.4"
     (yolo / "valid" / "labels" / "a.txt").write_text(f"{corners} 0.55 0.6 0.5 0.65\n{corners}")
-    (yolo / "data.yaml").write_text("train: train/images\nval: valid/images\nkpt_shape: [4, 2]\n")
+    facts = "train: train.txt\nval: [valid/images, more.txt]\nkpt_shape: [4, 2]\n"
+    (yolo / "data.yaml").write_text(facts)  # what lists pictures need not be there
     person, polygon = read_labelled(yolo, "val")[0].boxes.tolist()
     assert person == pytest.approx([0.4, 0.3, 0.6, 0.7])
     assert polygon == pytest.approx([0.2, 0.35, 0.5, 0.5])

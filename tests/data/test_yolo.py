@@ -127,7 +127,9 @@ def test_seventeen_joints_without_names_are_cocos(tmp_path: Path) -> None:
         ("[3, 3]", "[4, 3]", r"'kpt_names': must be 4 names"),
         ("[0, 2, 1]", "[0, 2, 2]", r"'flip_idx': must be the numbers 0 to 2"),
         ("[0, 2, 1]", "[1, 2, 0]", r"'flip_idx': must exchange joints in pairs"),
-        ("images/train", "train.txt", r"'train' must be a folder of pictures"),
+        ("images/train", "3", r"'train' must be a folder of pictures, a \.txt .*, got 3"),
+        ("images/train", "[images/train, 3]", r"or a list of these, got \['images/train', 3\]"),
+        ("images/train", "train.txt", r"train\.txt cannot be read as a list of pictures"),
         ("path:", "path: [", r"data\.yaml cannot be read as YAML"),
     ],
 )
@@ -145,7 +147,7 @@ def test_what_is_wrong_is_named(old: str, new: str, message: str, tmp_path: Path
         (THREE.replace("0.25", "left"), r"a\.txt, line 1: could not convert"),
         (THREE.replace("0 0.5", "7 0.5", 1), r"a\.jpg:1, field 'category_id': 7.0 is the id of"),
         (THREE.replace("0 0.5", "0.7 0.5", 1), r"a\.jpg:1, field 'category_id': 0.7 is the id of"),
-        ("", r"no picture in .*images/train has labels, as .*/labels/train/\*\.txt"),
+        ("", r"no picture of 'train' has labels, as .*/labels/train/\*\.txt"),
         (THREE.replace("0.5 2", "0.5 3"), "the visibility, must be 0, 1 or 2, got 3"),
     ],
 )
@@ -153,6 +155,38 @@ def test_a_wrong_line_is_named(line: str, message: str, tmp_path: Path) -> None:
     write(tmp_path, roboflow=False, line=line)
     with pytest.raises(DatasetError, match=message):
         own(tmp_path, "train")
+
+
+def test_several_folders_and_lists_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ultralytics' coco-pose.yaml names them; the lists are in the folder that "path" names."""
+    folder = write(tmp_path / "set", roboflow=False)
+    data = tmp_path / "data"
+    data.mkdir()
+    text = (folder / "data.yaml").read_text().replace("path: ../somewhere/else", "path: ../set")
+    (data / "data.yaml").write_text(
+        text.replace("train: images/train", "train: [images/train, images/val, train.txt]").replace(
+            "val: images/val", "val: val.txt"
+        )
+    )
+    beside, here = "./images/train/a.jpg", "set/images/val/b.jpg"
+    (folder / "train.txt").write_text(beside + "\n")
+    (folder / "val.txt").write_text(f"{beside}\n\n{here}\n")
+    monkeypatch.chdir(tmp_path)
+    people = own(data, "train")
+    assert [(p.image, p.id) for p in people] == [
+        (folder / "images" / "train" / "a.jpg", "own/train/a.jpg/train/a.jpg:1"),
+        (folder / "images" / "val" / "b.jpg", "own/val/b.jpg/val/b.jpg:1"),
+    ]
+    assert [p.image for p in own(data, "val")] == [p.image for p in people]
+    (folder / "val.txt").write_text(f"{beside}\nimages/c.jpg\n")
+    message = r"val\.txt lists pictures that are missing, 1 of 2: .*/set/images/c\.jpg"
+    with pytest.raises(DatasetError, match=message):
+        own(data, "val")
+    (folder / "val.txt").write_text("\n")
+    with pytest.raises(DatasetError, match=r"val\.txt lists no pictures"):
+        own(data, "val")
 
 
 def test_other_files_beside_the_layout(tmp_path: Path) -> None:
