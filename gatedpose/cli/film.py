@@ -28,8 +28,8 @@ def predict_video(
 
     `out` is the video to write, or the `folder` for it.
     """
-    target = _target(source, out, folder, overwrite) if job.drawn else None
     video = read_video(source) if source else read_camera(camera or 0)
+    target = _target(source, out, folder, overwrite) if job.drawn else None
     writer = VideoWriter(target, video.rate) if target else None
     tracker = Tracker(
         job.predictor,

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,18 +44,19 @@ def predict_pictures(
     keep: bool | None,
     coco: Path | None,
     suffix: str | None,
-    recursive: bool,
+    patterns: Sequence[str] = (),
 ) -> None:
     """Predicts, draws and prints picture by picture.
 
     `out` is the picture to write if a `single` one was asked for, else the folder; `keep` says
     whether results in it are kept (True) or begun anew (False); if None there may be none. `suffix`
-    is that of the drawings in a folder, with its dot; each picture's own if None.
+    is that of the drawings in a folder, with its dot; each picture's own if None. `patterns` are
+    those that the sources were found by.
     """
     folder = out or Path("poses")
     pictures = _pictures(sources, out, single, suffix, job.drawn)
     if job.drawn and not single:
-        _check_not_read(sources, folder, recursive)
+        _check_not_read(sources, folder, pictures.values(), patterns)
     if single and keep is None and out:  # the usual name is for the last drawing
         _check_free(pictures)
     _check_files(job, sources, coco, None if single else folder)
@@ -252,14 +253,23 @@ def _pictures(
     return {sources[0].name: target}
 
 
-def _check_not_read(sources: list[Source], out: Path, recursive: bool) -> None:
-    """Refuses to draw where the same pattern would take drawings for photos the next time."""
+def _check_not_read(
+    sources: list[Source], out: Path, drawings: Iterable[Path], patterns: Sequence[str]
+) -> None:
+    """Refuses to draw where the same words would take drawings for photos the next time."""
     into = out.resolve()
     places = {source.file.parent.resolve() for source in sources if not source.remote}
-    if into in places or (recursive and places & set(into.parents)):
+    recursive = any("**" in pattern for pattern in patterns)
+    holds = into in places or (recursive and places & set(into.parents))
+    whole = [(pattern, os.path.abspath(pattern)) for pattern in patterns]
+    named = (
+        p for drawing in drawings for p, path in whole if Path(os.path.abspath(drawing)).match(path)
+    )
+    if (pattern := next(named, None)) or holds:
+        why = f"{pattern} names files in {out}" if pattern else f"{out} holds the photos"
         raise click.BadParameter(
-            f"{out} holds the photos: the pictures drawn there would be taken for photos the next "
-            "time; name another folder, or give --no-pictures",
+            f"{why}: the pictures drawn there would be taken for photos the next time; name "
+            "another folder, or give --no-pictures",
             param_hint="--out",
         )
 

@@ -155,9 +155,9 @@ def predict(
     check_apart("--coco", coco, options["table"], *files)
     check_replaced("--coco", coco, *RESULTS)
     keep = True if resume else False if overwrite else None
-    recursive = any("**" in source for source in sources)
+    patterns = [source for source in sources if glob.has_magic(source)]
     suffix = kind and f".{kind}"
-    return predict_pictures(job, pictures, place, not many, keep, coco, suffix, recursive)
+    return predict_pictures(job, pictures, place, not many, keep, coco, suffix, patterns)
 
 
 def _is_video(sources: tuple[str, ...], out: Path | None) -> bool:

@@ -16,7 +16,7 @@ def from_array(array: np.ndarray[Any, Any], name: str) -> Tensor:
         raise _no_image(name, array.shape, "(H, W, 3) or (H, W)")
     if array.dtype.kind not in "biufc":  # PyTorch has no such numbers
         raise _wrong_dtype(name)
-    dtype = np.float32 if array.dtype.kind == "f" else None
+    dtype = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
     pixels = np.array(array, dtype, order="C")  # a copy: arrays may be read-only or reversed
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return from_tensor(torch.from_numpy(planes), name)

@@ -33,6 +33,8 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
         return [path]
     pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
     if not glob.has_magic(pattern):
+        if path.exists():
+            raise FileNotFoundError(f"{path} is a pipe or device: give - and its bytes by < {path}")
         raise FileNotFoundError(f"there is no file or folder {path} (looked from {Path.cwd()})")
     files = [file for file in map(Path, _glob_once(pattern)) if file.is_file()]
     readable()  # has Pillow know the kinds

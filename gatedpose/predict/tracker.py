@@ -131,12 +131,12 @@ class Tracker:
         if time is not None:
             check_range("Tracker: time", time, (-1e12, 1e12))
         pixels = read_image(as_rgb(image, channels))
-        self._frame += 1
-        if self._frame == 0:
+        if not self._size:
             self._start(*pixels.shape[1:])
         elif pixels.shape[1:] != self._size:
             self._rescale(*pixels.shape[1:])
         self._size = pixels.shape[1:]
+        self._frame += 1
         due = not self._tracks or (self._frame and self._frame % self.detect_every == 0)
         detected = bool(self.detector and due)
         placed = self._search(pixels) if detected else []

@@ -112,6 +112,8 @@ def test_outputs_are_not_inputs(photos: Path, tmp_path: Path) -> None:
     assert "is one of the photos themselves" in failed.output
     failed = run("predict", photos / "**" / "*.png", "--out", photos / "drawn", code=2)
     assert "would be taken for photos" in failed.output
+    failed = run("predict", photos / ".." / "*" / "*.png", "--out", tmp_path / "drawn", code=2)
+    assert "*.png names files in " in failed.output
     assert len(list(photos.glob("**/*.png"))) == 3
     labels = tmp_path / "annotations.xml"  # CVAT's, for example
     labels.write_text('<?xml version="1.0" encoding="utf-8"?>\n<annotations></annotations>')

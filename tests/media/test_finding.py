@@ -163,6 +163,12 @@ def test_find_images_that_are_not_there(source: str, text: str, folder: Path) ->
         find_images(folder.parent / source)
 
 
+def test_a_pipe_is_not_called_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match=r"pipe is a pipe or device: give - and its bytes"):
+        find_images(tmp_path / "pipe")
+
+
 # Pictures that are not as they should be
 
 

@@ -277,6 +277,7 @@ BAD_SOURCES = {
     "no channel": (torch.zeros(H, W), r"is not \(3, H, W\)"),
     "int64": (np.zeros((H, W, 3), np.int64), "int64.*wrong dtype"),
     "uint16": (np.zeros((H, W), np.uint16), "uint16.*wrong dtype"),
+    "big-endian uint16": (np.zeros((H, W), ">u2"), ">u2.*wrong dtype"),
     "objects": (np.zeros((H, W, 3), object), "object.*wrong dtype"),
     "words": (np.full((H, W), "a"), "wrong dtype"),
     "no name": ("", "'' is no file's name"),

@@ -327,8 +327,10 @@ def test_bad_input(predictor: Predictor) -> None:
     for wrong in ({"smooth": True}, {"detector": "ssdlite320_mobilenet_v3_large"}):
         with pytest.raises(TypeError, match=f"Tracker: {next(iter(wrong))} is called, got "):
             Tracker(predictor, **wrong)
-    with pytest.raises(BoxError, match="outside the image"):
-        Tracker(predictor, boxes=[[500, 0, 600, 50]])(scene())
+    tracker = Tracker(predictor, boxes=[[500, 0, 600, 50]])
+    for _ in range(2):  # the next frame is the first one still
+        with pytest.raises(BoxError, match="outside the image"):
+            tracker(scene())
     with pytest.raises(DetectorError, match="StubDetector returned no boxes but a list"):
         Tracker(predictor, StubDetector([[1, 2, 3]]))(scene())
 
