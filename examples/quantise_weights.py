@@ -8,31 +8,11 @@ This writes the file that `gatedpose.optimize(..., precision="int8")` reads, bes
 from pathlib import Path
 
 import click
-import numpy as np
-import torch
-from torch import Tensor, nn
 
 import gatedpose
 from gatedpose.data.readers import read_dataset
-from gatedpose.engines.quantise import find_ranges, ranges_file, save_ranges
-from gatedpose.engines.runtimes import openvino_graph
-from gatedpose.evaluation import evaluate
-from gatedpose.models.base import HeatmapNetwork
-
-
-class Seen(nn.Module):
-    """Stands in for a network and keeps the crops that it is shown."""
-
-    def __init__(self, model: HeatmapNetwork) -> None:
-        super().__init__()
-        self.num_keypoints, self.pretrained_cfg = model.num_keypoints, model.pretrained_cfg
-        self.batches: list[Tensor] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        """No heatmaps."""
-        self.batches.append(images)
-        height, width = images.shape[2:]
-        return torch.zeros(len(images), 1, self.num_keypoints, height // 4, width // 4)
+from gatedpose.engines.quantise import ranges_file, save_ranges, stored_ranges
+from gatedpose.evaluation.eight_bits import quantise, score_in
 
 
 @click.command()
@@ -42,21 +22,14 @@ class Seen(nn.Module):
 @click.option("--people", default=256, show_default=True, help="Of the training half.")
 def main(names: tuple[str, ...], dataset: str, data: Path, people: int) -> None:
     """Writes ranges for the weights NAMES, and what they score with them."""
-    samples = read_dataset(dataset, data, "train")
-    chosen = np.linspace(0, len(samples) - 1, people).round().astype(int)
+    samples = {split: read_dataset(dataset, data, split) for split in ("train", "val")}
     for name in names:
         model = gatedpose.create_model(name, pretrained=True)
-        seen = Seen(model)
-        pairs = ((samples[i].image, samples[i].box[None]) for i in chosen)
-        list(gatedpose.Predictor(seen, batch_size=8).stream(pairs))
-        ranges = find_ranges(model, seen.batches, openvino_graph)
-        save_ranges(model, ranges)  # rounded: what is stored is what is scored
-        fast = gatedpose.optimize(model, engine="openvino", precision="int8")
-        predictor = gatedpose.Predictor(fast, batch_size=8, flip_test=True)
-        score = evaluate(predictor, read_dataset(dataset, data, "val")).score.mean
+        count = quantise(model, samples["train"], people)
+        score = score_in("int8", model, samples["val"]).mean
         scores = {"lsp-val" if dataset == "lsp" else "people-val": round(score, 6)}
-        save_ranges(model, ranges, scores)
-        click.echo(f"{name}: {len(ranges)} ranges in {ranges_file(model)}, {scores}")
+        save_ranges(model, stored_ranges(model), scores)
+        click.echo(f"{name}: {count} ranges in {ranges_file(model)}, {scores}")
 
 
 if __name__ == "__main__":

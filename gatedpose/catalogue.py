@@ -41,6 +41,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 HUB_FILE = "model.safetensors"  # what weights are called in a Hub repository or a local folder
+RANGES_FILE = "int8.json"  # and what they need there for eight bits, if that was looked for
 
 
 def is_finder(name: str) -> bool:

@@ -22,7 +22,7 @@ from gatedpose.hub.cards import check_card, model_card, own_card
 from gatedpose.hub.repositories import check_repository, push, write_repository
 
 NAME = "gated_hg_1s_68.lsp"
-FILES = ["README.md", "config.json", "model.safetensors", "poses.png"]
+FILES = ["README.md", "config.json", "int8.json", "model.safetensors", "poses.png"]
 
 
 @pytest.fixture(scope="module")

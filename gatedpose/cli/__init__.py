@@ -14,8 +14,8 @@ from gatedpose.device import keep_freed_memory
 
 COMMANDS = (
     prediction.predict, prediction.demo, models.list_command, models.info, evaluation.evaluate,
-    training.train, training.recipe, finder.finder, data.data, models.export, models.convert,
-    models.push,
+    training.train, training.recipe, finder.finder, data.data, models.export, models.quantise,
+    models.convert, models.push,
 )  # fmt: skip
 RESEARCH = (research.bench, training.ablate, training.compare, research.gates)
 

@@ -11,6 +11,7 @@ from gatedpose.cli.options import (
     POSITIVE,
     SEED,
     SHARE,
+    best_device,
     give_way,
     json_option,
     phase_option,
@@ -49,7 +50,9 @@ def finder() -> None:
 @click.option(
     "--init", help='Finder, its .safetensors or pose network to start from; "" for fresh weights.'
 )
-@click.option("--bf16/--no-bf16", default=None, help="Compute in bfloat16. [bf16]")
+@click.option(
+    "--bf16/--no-bf16", default=None, help="Compute in bfloat16. [where the machine has it]"
+)
 @click.option(
     "--watch-every", type=COUNT, default=10_000, show_default=True, help="Pictures between looks."
 )
@@ -58,13 +61,16 @@ def finder() -> None:
 def train(name: str, out: Path, **options: Any) -> None:
     """Trains the finder NAME on the "train" splits of folders; their "val" splits watch it."""
     give_way()
+    from gatedpose.engines.rates import emulates_bfloat16
     from gatedpose.training.finder import train_finder
     from gatedpose.training.recipes import FinderRecipe
 
     folders = {key: options.pop(key) for key in ("complete", "stretched", "partly", "empty")}
     watch_every, resume = options.pop("watch_every"), options.pop("resume")
+    if (half := options.pop("bf16")) is None:
+        half = best_device(None) == "cuda" or not emulates_bfloat16()
     given = {key: value for key, value in options.items() if value not in (None, ())}
-    given["precision"] = "bf16" if given.pop("bf16", True) else "no"
+    given["precision"] = "bf16" if half else "no"
     given["init"] = given.get("init", FinderRecipe().init) or None
     recipe = FinderRecipe(**given)
     model = train_finder(name, recipe, folders, out, watch_every=watch_every, resume=resume)

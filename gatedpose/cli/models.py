@@ -1,4 +1,4 @@
-"""Commands about models: list, info, export, convert and push."""
+"""Commands about models: list, info, export, quantise, convert and push."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -6,12 +6,13 @@ from tempfile import TemporaryDirectory
 import click
 
 import gatedpose
-from gatedpose.catalogue import model_table, stored_rows, word_table
+from gatedpose.catalogue import DATASETS, RANGES_FILE, model_table, stored_rows, word_table
 from gatedpose.cli.options import (
     FILE,
     PICTURE,
     check_replaced,
     check_unused,
+    check_writable,
     checked,
     json_option,
     parse_size,
@@ -120,6 +121,47 @@ def export(
         click.echo(
             "noise has no sure joints: where two weak peaks are alike, rounding takes the other one"
         )
+
+
+@click.command()
+@click.argument("name", metavar="local-dir:FOLDER")
+@click.option("--dataset", default="own", show_default=True, help=", ".join(DATASETS))
+@click.option("--data", type=Path, required=True, help="Folder of the dataset it has learnt from.")
+@click.option(
+    "--people", type=click.IntRange(1), default=256, show_default=True,
+    help="So many people to learn from are looked at.",
+)  # fmt: skip
+@json_option
+def quantise(name: str, dataset: str, data: Path, people: int, as_json: bool) -> None:
+    """Makes a network of your own ready for eight bits, and scores them on its validation people.
+
+    It writes int8.json into the FOLDER that a training has left, run/model. Then --precision int8
+    of predict and evaluate, and export --int8, take the network.
+    """
+    from gatedpose.data.readers import read_dataset
+    from gatedpose.evaluation.eight_bits import quantise as run
+    from gatedpose.evaluation.eight_bits import score_in
+    from gatedpose.models.variants import parse_name
+
+    source, place, _ = parse_name(name)
+    if source != "local-dir":
+        raise click.BadParameter(f"{name} is no network of your own: give local-dir:FOLDER")
+    check_writable(Path(place), "FOLDER")
+    model = gatedpose.create_model(name, pretrained=True)
+    samples = {split: read_dataset(dataset, data, split) for split in ("train", "val")}
+    ranges = run(model, samples["train"], people)
+    scores = {p: score_in(p, model, samples["val"]) for p in ("float32", "int8")}
+    if as_json:
+        means = {precision: score.mean for precision, score in scores.items()}
+        click.echo(
+            to_json({"model": name, "file": f"{place}/{RANGES_FILE}", "ranges": ranges, **means})
+        )
+        return
+    click.echo(
+        f"wrote {place}/{RANGES_FILE}, {ranges} ranges\n{scores['int8'].metric} of "
+        f"{len(samples['val'])} people: {scores['int8'].mean:.2f} in eight bits, "
+        f"{scores['float32'].mean:.2f} in float32"
+    )
 
 
 @click.command()

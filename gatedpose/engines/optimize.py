@@ -15,7 +15,7 @@ from gatedpose.engines.choice import Choice, choose_engine, fast_precision
 from gatedpose.engines.engine import EngineNetwork, check_installed, to_engine
 from gatedpose.engines.folding import FoldedNetwork, PredictsOnly
 from gatedpose.engines.quantise import Ranges, check_ranges, stored_ranges
-from gatedpose.engines.rates import matrix_rate
+from gatedpose.engines.rates import emulates_bfloat16, matrix_rate
 from gatedpose.engines.runtimes import Precision, Shape
 from gatedpose.errors import InputError, check_choice, check_flags, check_range
 from gatedpose.models.base import HeatmapNetwork, check_batch, check_images, check_network, hand_on
@@ -274,6 +274,8 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float16
     if device.type != "cpu":
+        return torch.float32
+    if emulates_bfloat16():
         return torch.float32
     half, full = (matrix_rate("cpu", dtype) for dtype in (torch.bfloat16, torch.float32))
     return torch.bfloat16 if half > 1.25 * full else torch.float32

@@ -1,8 +1,8 @@
 """Eight bits: `quantised` rounds what a network computes to 256 steps, as engines then do for real.
 
 Post-training quantisation. Weights get a range for each output channel, from themselves.
-Activations get one for each tensor, which takes pictures of people to find (`find_ranges`); for
-the zoo's weights they lie beside them, a few kB (`stored_ranges`), so that eight bits need no data.
+Activations get one for each tensor, which takes pictures of people to find (`find_ranges`); they
+lie beside the weights, a few kB (`stored_ranges`), so that eight bits need no data.
 The rounding is PyTorch's own fake quantisation, which OpenVINO knows.
 
 Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
@@ -16,24 +16,27 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from gatedpose.catalogue import WEIGHTS_DIR
+from gatedpose.catalogue import RANGES_FILE, WEIGHTS_DIR, hub_file
 from gatedpose.engines.folding import FoldedNetwork
 from gatedpose.errors import InputError, WeightsError
-from gatedpose.files.typed_json import to_json
+from gatedpose.files.typed_json import from_json, read_json, to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.models.base import HeatmapNetwork
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
 IMAGES = "images"  # among those names
 STEPS = 255  # of an activation's range
+FULL, SAFE = 127, 63  # steps of weights to each side of 0: eight bits, and seven
 FIND_OWN = (
-    "gatedpose.optimize takes other ranges=, which gatedpose.engines.quantise.find_ranges finds"
+    "`gatedpose quantise local-dir:FOLDER` finds those of a network of your own, and "
+    "gatedpose.optimize takes others as ranges="
 )
 
 
@@ -50,25 +53,29 @@ def _rounding(low: float, high: float) -> Callable[..., Tensor]:
 
 
 class QuantisedConv(nn.Module):
-    """A convolution whose weights are rounded to eight bits, with a range an output channel."""
+    """A convolution whose weights are rounded to whole steps, with a range an output channel."""
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, steps: int = FULL) -> None:
         super().__init__()
         self.conv = conv
         largest = conv.weight.detach().abs().amax((1, 2, 3)).clamp(min=1e-12)
-        self.register_buffer("scale", largest / 127)
+        self.register_buffer("scale", largest / steps)
         self.register_buffer("zero", torch.zeros(len(largest), dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
         """See `nn.Conv2d`."""
         conv, scale, zero = self.conv, self.get_buffer("scale"), self.get_buffer("zero")
-        weight = torch.fake_quantize_per_channel_affine(conv.weight, scale, zero, 0, -127, 127)
+        weight = torch.fake_quantize_per_channel_affine(conv.weight, scale, zero, 0, -FULL, FULL)
         out: Tensor = conv._conv_forward(x, weight, conv.bias)
         return out
 
 
-def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
-    """What `FoldedNetwork` makes of a trained network, rounded to eight bits; of others a copy."""
+def quantised(model: nn.Module, ranges: Ranges, steps: int = FULL) -> nn.Module:
+    """What `FoldedNetwork` makes of a trained network, rounded to eight bits; of others a copy.
+
+    With `SAFE` steps weights have seven bits. The result is then right on every processor: those
+    without VNNI or the like add two products in 16 bits, which eight bits overflow.
+    """
     network = _needed(model)
     if wrong := set(_places(network)) ^ set(ranges):
         raise WeightsError(
@@ -77,7 +84,7 @@ def quantised(model: nn.Module, ranges: Ranges) -> nn.Module:
         )
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.Conv2d):
-            network.set_submodule(name, QuantisedConv(layer))
+            network.set_submodule(name, QuantisedConv(layer, steps))
     for name in ranges:
         _hook(network, name, _rounding(*ranges[name]))
     return network
@@ -144,12 +151,12 @@ def find_ranges(
     }
 
 
-def check_ranges(ranges: Ranges) -> None:
+def check_ranges(ranges: Ranges, where: str = "optimize: ranges") -> None:
     """Raises InputError, naming the first, unless all ranges are finite and hold 0."""
     for name, (low, high) in ranges.items():
         if not -math.inf < low <= 0 <= high < math.inf:
             raise InputError(
-                f"optimize: ranges must be finite and hold 0, as find_ranges gives them; {name} "
+                f"{where} must be finite and hold 0, as find_ranges gives them; {name} "
                 f"has {low}, {high}"
             )
 
@@ -183,8 +190,12 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def ranges_file(model: HeatmapNetwork) -> Path:
-    """Where the ranges for a network's weights are, if they are of the zoo."""
+    """Where the ranges for a network's weights are, or would be."""
     cfg = model.pretrained_cfg
+    if cfg.get("source") == "local-dir":
+        return Path(cfg["file"], RANGES_FILE)
+    if cfg.get("source") == "hf-hub":
+        return hub_file(cfg["hf_hub_id"], RANGES_FILE)
     return WEIGHTS_DIR / f"{cfg.get('architecture')}.{cfg.get('tag')}.int8.json"
 
 
@@ -194,29 +205,45 @@ def rounded_scores(name: str) -> dict[str, float]:
     return json.loads(path.read_text("utf-8")).get("scores", {}) if path.is_file() else {}
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a file of ranges holds."""
+
+    weights: str  # their digest
+    ranges: Ranges
+    scores: dict[str, float] = field(default_factory=dict)
+
+
 def save_ranges(
     model: HeatmapNetwork, ranges: Ranges, scores: dict[str, float] | None = None
 ) -> None:
     """Writes ranges for `stored_ranges`, and scores for `rounded_scores`."""
-    short = {name: [float(f"{end:.4g}") for end in ends] for name, ends in ranges.items()}
-    facts = {"weights": weights_digest(model), "scores": scores or {}, "ranges": short}
-    write_whole(ranges_file(model), to_json(facts) + "\n")
+    short = {
+        name: (float(f"{low:.4g}"), float(f"{high:.4g}")) for name, (low, high) in ranges.items()
+    }
+    facts = Stored(weights_digest(model), short, scores or {})
+    write_whole(ranges_file(model), to_json(asdict(facts)) + "\n")
 
 
 def stored_ranges(model: HeatmapNetwork) -> Ranges:
     """Ranges that lie beside a network's weights; WeightsError if it has other weights by now."""
-    path = ranges_file(model)
+    try:
+        path = ranges_file(model)
+    except WeightsError as error:  # the Hub's repository has none
+        raise WeightsError(f"{error}; {FIND_OWN}") from error
     if not path.is_file():
         cfg = model.pretrained_cfg
-        name = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
+        packaged = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
+        name = path.parent if path.name == RANGES_FILE else packaged or "this network"
         there = sorted(
             file.name.removesuffix(".int8.json") for file in WEIGHTS_DIR.glob("*.int8.json")
         )
         raise WeightsError(
-            f"{name or 'this network'} has no ranges of activations for eight bits, which "
-            f"{', '.join(there)} have; {FIND_OWN}"
+            f"{name} has no ranges of activations for eight bits, which {', '.join(there)} have; "
+            f"{FIND_OWN}"
         )
-    facts = json.loads(path.read_text("utf-8"))
-    if facts["weights"] != weights_digest(model):
+    facts = from_json(Stored, read_json(path), str(path))
+    check_ranges(facts.ranges, f"{path}: ranges")
+    if facts.weights != weights_digest(model):
         raise WeightsError(f"{path} is of other weights than this network has now: {FIND_OWN}")
-    return {name: (low, high) for name, (low, high) in facts["ranges"].items()}
+    return facts.ranges

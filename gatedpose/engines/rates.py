@@ -28,11 +28,21 @@ def copy_rate(device: str) -> float:
 
 
 @functools.cache
-def matrix_rate(device: str, dtype: torch.dtype) -> float:
+def matrix_rate(device: str, dtype: torch.dtype, side: int | None = None) -> float:
     """Operations a second in the product of two square matrices; measured once."""
-    side = 1024 if device == "cpu" else 4096
-    matrix = torch.randn(side, side, device=device).to(dtype)
+    side = side or (1024 if device == "cpu" else 4096)
+    own = torch.Generator(device).manual_seed(0)  # the caller's numbers stay as they were
+    matrix = torch.randn(side, side, device=device, generator=own).to(dtype)
     return 2 * side**3 / _best(lambda: matrix @ matrix)
+
+
+def emulates_bfloat16() -> bool:
+    """Whether this processor has no bfloat16, and PyTorch is many times slower with it.
+
+    With 256 GFLOPS in float32 some have 1 in bfloat16, so that large matrices would take seconds.
+    """
+    half, full = (matrix_rate("cpu", dtype, 128) for dtype in (torch.bfloat16, torch.float32))
+    return half < full / 5
 
 
 def _best(work: Callable[[], object]) -> float:

@@ -8,7 +8,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torchvision.utils import draw_bounding_boxes
 
 import gatedpose
-from gatedpose.catalogue import HUB_FILE
+from gatedpose.catalogue import HUB_FILE, RANGES_FILE
+from gatedpose.engines.quantise import ranges_file
 from gatedpose.errors import InputError, WeightsError
 from gatedpose.files.whole import whole_folder, write_whole
 from gatedpose.hub.cards import check_card, model_card, own_card
@@ -38,14 +39,15 @@ def write_repository(
 
     Returns:
         The folder with model.safetensors (the packaged file, byte for byte), config.json in timm's
-        schema, README.md and, of packaged weights, poses.png or people.png.
+        schema, int8.json if there are ranges for eight bits, README.md and, of packaged weights,
+        poses.png or people.png.
     """
     source, place, _ = parse_name(name)
     if source == "local-dir":
         create_model(name, pretrained=True)  # what does not load is not pushed
         with whole_folder(folder, FILES) as part:
-            for file in MODEL_FILES:
-                write_whole(part / file, Path(place, file).read_bytes())
+            for file in filter(Path.is_file, (Path(place, name) for name in MODEL_FILES)):
+                write_whole(part / file.name, file.read_bytes())
             write_whole(part / "README.md", card or own_card(Path(place), repository))
         return Path(folder).resolve()
     weights = find_weights(name)
@@ -56,6 +58,8 @@ def write_repository(
         skeleton = SKELETONS[weights.skeleton] if weights.skeleton else None
         save_model(model, part, skeleton, calibration_of(model))
         write_whole(part / HUB_FILE, weights.fetch().read_bytes())
+        if (ranges := ranges_file(model)).is_file():
+            write_whole(part / RANGES_FILE, ranges.read_bytes())
         write_whole(part / "README.md", text)
         image = read_image(demo_image())
         if skeleton:

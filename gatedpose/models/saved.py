@@ -15,7 +15,7 @@ import safetensors
 import torch
 from torch import nn
 
-from gatedpose.catalogue import HUB_FILE, weights_table
+from gatedpose.catalogue import HUB_FILE, RANGES_FILE, weights_table
 from gatedpose.errors import InputError, InputTypeError, WeightsError
 from gatedpose.files.whole import whole_folder
 from gatedpose.models.base import HeatmapNetwork, check_network
@@ -26,7 +26,7 @@ from gatedpose.models.weights import read_config
 from gatedpose.skeleton import SKELETONS, Skeleton
 
 LOG = logging.getLogger(__name__)
-MODEL_FILES = frozenset({"config.json", HUB_FILE})
+MODEL_FILES = frozenset({"config.json", HUB_FILE, RANGES_FILE})
 
 
 def save_model(

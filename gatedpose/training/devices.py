@@ -1,5 +1,6 @@
 """Devices and processes of a training, through accelerate."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import Any
 
+from gatedpose.engines.rates import emulates_bfloat16
 from gatedpose.errors import InputError, require
 from gatedpose.training.groups import Precision
 
@@ -20,6 +22,7 @@ INHERITED = {
     "ACCELERATE_USE_MEGATRON_LM": ("false", "nothing: it is not supported"),
     "ACCELERATE_USE_PARALLELISM_CONFIG": ("false", "nothing: it is not supported"),
 }
+LOG = logging.getLogger(__name__)
 OFF = ("", "0", "false", "no", "none", "off")
 
 
@@ -27,7 +30,8 @@ def make_accelerator(precision: Precision) -> Any:
     """The `accelerate.Accelerator` of this process.
 
     InputError for fp16 where there is no GPU, several processes that accelerate would let train
-    apart, or a variable that asks for another training than the recipe.
+    apart, or a variable that asks for another training than the recipe. The log says where bf16
+    would be slow.
     """
     for package in ("accelerate", "matplotlib", "tensorboard"):  # before hours of work
         require(package, f"training needs {package}", "gatedpose[train]")
@@ -46,6 +50,11 @@ def make_accelerator(precision: Precision) -> Any:
     if precision == "fp16" and plain.device.type == "cpu":
         raise InputError(
             'precision "fp16" needs a GPU, and training would run on the CPU: take "bf16" or "no"'
+        )
+    if precision == "bf16" and plain.device.type == "cpu" and emulates_bfloat16():
+        LOG.warning(
+            'this processor has no bfloat16: training will be many times slower than with "no", '
+            "by --precision no, or --no-bf16 for a finder"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) != plain.num_processes:
         raise InputError(

@@ -20,7 +20,7 @@ from gatedpose.catalogue import WEIGHTS_DIR, weights_table
 from gatedpose.data.readers import read_dataset
 from gatedpose.engines import engine as engines
 from gatedpose.engines import kept, quantise, runtimes
-from gatedpose.engines.engine import EngineNetwork
+from gatedpose.engines.engine import EngineNetwork, weight_steps
 from gatedpose.engines.quantise import (
     find_ranges,
     ranges_file,
@@ -276,6 +276,19 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.M
     ranges.pop("images")
     with pytest.raises(WeightsError, match="of another network"):
         gatedpose.optimize(small, ranges=ranges, **ROUNDED)
+
+
+def test_eight_bits_do_not_overflow() -> None:
+    """The largest products there are: without VNNI their sums of two leave 16 bits."""
+    conv = torch.nn.Conv2d(32, 4, 3, padding=1)
+    torch.nn.init.constant_(conv.weight, 0.5)
+    ranges = {"images": (0.0, 2.0), "0": (0.0, 2.0)}
+    network = quantise.quantised(torch.nn.Sequential(torch.nn.ReLU(), conv), ranges, weight_steps())
+    images = torch.full((2, 32, 6, 9), 2.0)
+    parts = runtimes.to_openvino(network, (2, 32, 6, 9))
+    found = runtimes.openvino_run(parts, "int8", (2, 32, 6, 9))(images)
+    torch.testing.assert_close(found[:, :, 1:-1, 1:-1] - conv.bias.view(-1, 1, 1),
+                               torch.full((2, 4, 4, 7), 288.0), atol=0.1, rtol=0.01)  # fmt: skip
 
 
 def test_processor_without_eight_bits(

@@ -10,9 +10,23 @@ import pytest
 import torch
 
 from gatedpose.errors import InputError
+from gatedpose.training import devices
 from gatedpose.training.devices import make_accelerator, stopping
 from gatedpose.training.recipes import RECIPES
 from gatedpose.training.run import train
+
+
+def test_bfloat16_that_would_be_slow_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever processor this is: some emulate it, and take a hundred times as long."""
+    for emulated in (True, False):
+        monkeypatch.setattr(devices, "emulates_bfloat16", lambda answer=emulated: answer)
+        caplog.clear()
+        for precision in ("no", "bf16"):
+            make_accelerator(precision)
+        assert ("has no bfloat16" in caplog.text) == emulated
+        assert len(caplog.records) == emulated
 
 
 def test_precision_is_that_of_the_last_call() -> None:
