@@ -176,6 +176,8 @@ class HeatmapNetwork(nn.Module):
             ValueError: For a wrong rank, number of channels or size.
         """
         self.check_head("forward")
+        if self.training:  # it moves the norms' statistics, and the weights are to follow
+            self.as_told = False
         heatmaps = [h for _, h in self.forward_stacks(images) if h is not None]
         return torch.stack(heatmaps, dim=1)
 

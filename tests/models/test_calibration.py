@@ -66,6 +66,18 @@ def test_other_joints_and_other_weights_are_not_what_they_were(
     assert "does not say which joints they are" in caplog.text
 
 
+def test_training_on_ends_what_scores_are_worth() -> None:
+    """By a loop of one's own, which loads no weights that could tell."""
+    model = gatedpose.create_model("gated_hg_1s_68.people", pretrained=True)
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, 64, 64))
+        assert gatedpose.Predictor(model).trust == 0.46
+        model.train()(torch.zeros(2, 3, 64, 64))  # moves the norms' statistics
+    assert calibration_of(model) is None
+    assert gatedpose.Predictor(model).trust == 0.2
+    assert skeleton_of(model) == PEOPLE19
+
+
 def test_other_weights_are_not_calibrated(tmp_path: Path) -> None:
     name = "gated_hg_1s_68.people"
     trained = gatedpose.create_model(name, pretrained=True)
