@@ -39,6 +39,9 @@ OF_NETWORKS = (
     "flip", "decoder", "size", "weights", "device", "fast", "engine", "precision", "save",
 )  # fmt: skip
 
+# And those that an exported file has none for.
+OF_PYTORCH = ("size", "weights", "device", "fast", "engine", "precision")
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -87,25 +90,34 @@ def evaluate(
 ) -> None:
     """Scores the model NAME, or --predictions made elsewhere, on people in annotated boxes.
 
+    NAME may be an exported .onnx or .xml file, which runs as it is.
+
     The metric follows from the joints: PCK@0.2 for LSP's, PCKh@0.5 for MPII's, AP for coco, PCK@0.2
     of the torso and OKS for COCO's 17 and our 19 joints, PCK@0.2 of the box for any others.
     """
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation.reports import score_facts, score_text
     from gatedpose.evaluation.run import evaluate as run
+    from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
 
+    exported = Path(name or "").suffix.lower() in SUFFIXES
     if (name is None) == (predictions is None):
         raise click.UsageError("give the NAME of a model, or --predictions")
     if predictions:
         check_unused("--predictions", OF_NETWORKS)
     else:
         check_unused("the NAME of a model", ["shift"])
+        check_unused("an exported file", OF_PYTORCH if exported else [])
     truth = _coco_truth(data, split, threshold, shift) if dataset == "coco" else None
     if save:
         _check_save(save, truth)
     notes = notes_for_json(as_json)
     # Before data is read, which takes its time.
-    model = gatedpose.create_model(name, pretrained=weights is None) if name else None
+    model: Any = None
+    if exported:
+        model = ExportedNetwork(str(name))
+    elif name:
+        model = gatedpose.create_model(name, pretrained=weights is None)
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts: dict[str, Any] = {"model": name or str(predictions), "dataset": dataset, "split": split}
     facts["people"] = len(samples)
@@ -185,6 +197,7 @@ def _predictor(
 ) -> "gatedpose.Predictor":
     from gatedpose.data.joints import named_skeleton
     from gatedpose.models.saved import file_facts
+    from gatedpose.predict.exported import ExportedNetwork
 
     joints = None
     if weights:
@@ -193,7 +206,8 @@ def _predictor(
         size = size or trained_at
         model.reset_classifier(joints.num_keypoints)
         gatedpose.load_weights(model, weights)
-    device, side = best_device(device), (size, size) if size else None
+    device = "cpu" if isinstance(model, ExportedNetwork) else best_device(device)
+    side = (size, size) if size else None
     model = make_ready(model, fast, device, BATCH, side)
     return gatedpose.Predictor(
         model, joints, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH

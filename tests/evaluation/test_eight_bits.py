@@ -70,9 +70,19 @@ def test_a_network_of_ones_own_in_eight_bits(ready: tuple[str, Any], people: Pat
     assert json.loads(scored.stdout)["mean"] == pytest.approx(told["int8"], abs=9)
 
 
-def test_export_and_push_take_the_ranges_along(ready: tuple[str, Any], tmp_path: Path) -> None:
-    name, _ = ready
-    run("export", name, "--format", "openvino", "--int8", "--out", tmp_path / "kite.xml")
+def test_export_and_push_take_the_ranges_along(
+    ready: tuple[str, Any], people: Path, tmp_path: Path
+) -> None:
+    name, told = ready
+    file = tmp_path / "kite.xml"
+    run("export", name, "--format", "openvino", "--int8", "--out", file)
+    own = ("--dataset", "own", "--data", people)
+    scored = json.loads(run("evaluate", file, *own, "--json").stdout)
+    assert scored["mean"] == pytest.approx(told["int8"], abs=9)
+    assert (scored["model"], scored["size"]) == (str(file), [256, 256])
+    for option in ("--fast", "--size=128", f"--weights={file}"):
+        failed = run("evaluate", file, *own, option, code=2)
+        assert f"{option.partition('=')[0]} does not go with an exported file" in failed.output
     run("push", name, "--dry-run", tmp_path / "repository")
     pushed = gatedpose.create_model(f"local-dir:{tmp_path / 'repository'}", pretrained=True)
     assert stored_ranges(pushed) == stored_ranges(gatedpose.create_model(name, pretrained=True))
