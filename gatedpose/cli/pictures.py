@@ -19,7 +19,7 @@ from gatedpose.cli.people import Job
 from gatedpose.cli.sources import STDIN, Source, in_line, real_name, suffix_of, targets
 from gatedpose.data.boxes import BoxTable
 from gatedpose.errors import BoxError, ImageError, InputError
-from gatedpose.evaluation.coco_results import save_results
+from gatedpose.evaluation.coco_results import save_results, tell_lacking
 from gatedpose.evaluation.reports import pose_text
 from gatedpose.files.journal import JsonLines
 from gatedpose.files.typed_json import to_json
@@ -61,6 +61,8 @@ def predict_pictures(
         _check_free(pictures)
     _check_files(job, sources, coco, None if single else folder)
     job.load()
+    if coco:
+        tell_lacking(job.predictor.skeleton)
     with ExitStack() as stack:
         log = None if single else stack.enter_context(_open_results(job, folder, keep, pictures))
         rows = log.rows if log else []

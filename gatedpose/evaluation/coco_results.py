@@ -19,10 +19,21 @@ from gatedpose.evaluation.metrics import Array, Score
 from gatedpose.files.typed_json import read_json, to_json
 from gatedpose.files.whole import write_whole
 from gatedpose.pose import Pose
-from gatedpose.skeleton import COCO17
+from gatedpose.skeleton import COCO17, SKELETONS, Skeleton, same_joints
 
 Result = dict[str, Any]
 LOG = logging.getLogger(__name__)
+
+
+def tell_lacking(skeleton: Skeleton) -> None:
+    """Logs which of COCO's joints people of one of the package's skeletons lack."""
+    lacking = set(range(COCO17.num_keypoints)) - set(same_joints(COCO17.joints, skeleton.joints))
+    if lacking and skeleton in SKELETONS.values():
+        names = ", ".join(COCO17.joints[k] for k in sorted(lacking))
+        LOG.warning(
+            f"COCO's results are to be of its 17 joints; these are of the {skeleton.num_keypoints} "
+            f"of {skeleton.name}, without {names}"
+        )
 
 
 def to_results(samples: Sequence[Sample], keypoints: Array, scores: Array) -> list[Result]:

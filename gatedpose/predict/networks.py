@@ -140,16 +140,23 @@ def warn_of_untrained(model: nn.Module) -> None:
         )
 
 
-def check_maps(maps: Tensor, size: Sequence[int], joints: int, model: nn.Module) -> None:
-    """Raises InputError unless heatmaps are of so many joints, a cell for 4 pixels of `size`."""
-    height, width = (STRIDE * cells for cells in maps.shape[-2:])
+def last_maps(found: Any, size: Sequence[int], joints: int, model: nn.Module) -> Tensor:
+    """The last stack's heatmaps (B, K, H/4, W/4) of what a network gave for inputs of `size`.
+
+    InputError unless it gave such, of so many joints, for all stacks.
+    """
+    shape = tuple(found.shape) if isinstance(found, Tensor) else ()
+    height, width = (STRIDE * cells for cells in shape[-2:] or (0, 0))
     fit = abs(height - size[0]) < STRIDE and abs(width - size[1]) < STRIDE
-    if maps.dim() != 4 or maps.shape[1] != joints or not fit:
+    if len(shape) != 5 or shape[1] < 1 or shape[2] != joints or not fit:
+        wanted = f"{joints}, {size[0] // STRIDE}, {size[1] // STRIDE})"
         raise InputError(
-            f"Predictor: {describe(model)} must give heatmaps (B, stacks, {joints}, "
-            f"{size[0] // STRIDE}, {size[1] // STRIDE}) of inputs of {size[0]} x {size[1]}, the "
-            f"last stack of which counts; that is {tuple(maps.shape)}"
+            f"Predictor: {describe(model)} must give heatmaps (B, stacks, {wanted} of inputs of "
+            f"{size[0]} x {size[1]}, the last stack of which counts; got "
+            f"{shape or type(found).__name__}; of (B, {wanted} give [:, None]"
         )
+    maps: Tensor = found[:, -1]
+    return maps
 
 
 def check_finite(maps: Tensor, model: nn.Module) -> None:

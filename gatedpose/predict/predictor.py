@@ -221,10 +221,10 @@ class Predictor:
     def heatmaps(self, crops: Tensor) -> Tensor:
         """Heatmaps (B, K, H/4, W/4) of normalised crops (B, 3, H, W), with the flip test if set."""
         networks.check_evaluating("Predictor", self.model)
-        maps: Tensor = self.model(crops)[:, -1]
-        networks.check_maps(maps, crops.shape[-2:], self.skeleton.num_keypoints, self.model)
+        fit = crops.shape[-2:], self.skeleton.num_keypoints, self.model
+        maps = networks.last_maps(self.model(crops), *fit)
         if self.flip_test:
-            mirrored = self.model(crops.flip(-1))[:, -1]
+            mirrored = networks.last_maps(self.model(crops.flip(-1)), *fit)
             maps = (maps + flip_back(mirrored, self.skeleton.flip_permutation)) / 2
         return maps
 

@@ -18,10 +18,11 @@ from gatedpose.evaluation.coco_results import (
     oks_ap,
     save_results,
     score_results,
+    tell_lacking,
     to_results,
 )
 from gatedpose.models.saved import save_model
-from gatedpose.skeleton import COCO17
+from gatedpose.skeleton import COCO17, LSP14, PEOPLE19, Skeleton
 
 
 @pytest.fixture
@@ -371,3 +372,14 @@ def test_results_of_another_truth_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             oks_ap(path, results)
+
+
+def test_joints_that_results_lack_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    kite = Skeleton("kite", ("left tip", "right tip"), (), ())  # a category of one's own
+    for skeleton in (COCO17, PEOPLE19, kite):
+        tell_lacking(skeleton)
+    assert caplog.text == ""
+    tell_lacking(LSP14)
+    assert (
+        "of the 14 of lsp14, without nose, left eye, right eye, left ear, right ear" in caplog.text
+    )

@@ -81,6 +81,16 @@ def test_networks_of_ones_own_whose_maps_would_be_misread(flip: bool, shape: lis
         predictor(torch.zeros(3, 40, 60, dtype=torch.uint8), "whole")
 
 
+@pytest.mark.parametrize("found", [(torch.zeros(1, 3, 24, 32),), {"maps": 1}, torch.tensor(1.0)])
+def test_networks_of_ones_own_that_give_something_else(found: object) -> None:
+    model = nn.Conv2d(3, 1, 1)
+    model.num_keypoints = 3  # type: ignore[assignment]
+    model.register_forward_hook(lambda module, images, out: found)
+    predictor = Predictor(model, THREE, size=(96, 128))
+    with pytest.raises(InputError, match=rf"must give .*got {type(found).__name__}; of \(B, 3, 24"):
+        predictor(torch.zeros(3, 40, 60, dtype=torch.uint8), "whole")
+
+
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("box", [None, [50.0, 40.0, 150.0, 140.0], [-30.0, 20.0, 170.0, 150.0]])
 @pytest.mark.parametrize("size", [(256, 256), (256, 192)])
