@@ -121,6 +121,13 @@ def test_a_folder_is_for_one_training(people: Path, tmp_path: Path) -> None:
         trained(people, people)
 
 
+def test_networks_of_grey_pictures_are_refused_at_once(people: Path, tmp_path: Path) -> None:
+    grey = {**SMALL, "in_channels": 1}
+    with pytest.raises(InputError, match="crops have 3 colours, and gated_hg_1s_68 takes 1"):
+        train("gated_hg_1s_68", TINY, {"own": people}, tmp_path / "run", config=grey)
+    assert not (tmp_path / "run").exists()
+
+
 def test_batches_are_looked_at_before_people_are_packed(people: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a batch of 5 is more than the 4 people"):
         trained(people, tmp_path / "run", recipe=replace(TINY, phases=(Phase(64, 8, 5, 1.0),)))
