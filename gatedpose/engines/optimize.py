@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -28,6 +29,7 @@ APART: Any = (
     else {}  # before torch 2.14 or so: from the ninth network on compilation fails
 )
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+LOG = logging.getLogger(__name__)
 
 
 class OptimizedNetwork(PredictsOnly):
@@ -210,6 +212,8 @@ def optimize(
     check_images(torch.empty(shape, device="meta"), model.in_channels, model.size_multiple)
     if engine == "auto":
         engine = _choose(model, wanted, dtype, compile, shape, precision)
+    if wanted.type == "cpu" and (dtype == torch.bfloat16 or precision == "bfloat16"):
+        _warn_if_emulated(engine)
     if engine == "torch":
         if precision == "int8":
             raise InputError('optimize: "int8" needs engine "openvino", not torch')
@@ -228,6 +232,12 @@ def optimize(
     fast = to_engine(model, engine, precision, shape, ranges)
     fast(torch.zeros(shape))  # the first call takes longer
     return fast
+
+
+def _warn_if_emulated(engine: str) -> None:
+    if emulates_bfloat16():
+        done = "PyTorch is many times slower with it" if engine == "torch" else "float32 is taken"
+        LOG.warning(f"this processor has no bfloat16: {done}; give precision float32")
 
 
 def _choose(

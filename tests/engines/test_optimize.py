@@ -38,6 +38,21 @@ def test_eager_gives_the_same_heatmaps(model, dtype, tolerance: float) -> None:
     assert next(model.parameters()).dtype == torch.float32  # a copy was changed
 
 
+def test_bfloat16_that_would_be_slow_is_said(
+    model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for emulated in (True, False):
+        monkeypatch.setattr(
+            "gatedpose.engines.optimize.emulates_bfloat16", lambda answer=emulated: answer
+        )
+        gatedpose.optimize(model, dtype=torch.float32, compile=False)
+        assert caplog.text == ""
+        gatedpose.optimize(model, dtype=torch.bfloat16, compile=False)
+        said = "this processor has no bfloat16: PyTorch is many times slower with it" in caplog.text
+        assert said == emulated
+        caplog.clear()
+
+
 def test_a_cast_network_computes_in_what_it_was_cast_to(model) -> None:
     images = torch.randn(2, 3, 128, 64)
     fast = gatedpose.optimize(model, dtype=torch.float32, compile=False)
