@@ -21,7 +21,7 @@ from gatedpose.catalogue import DEFAULT_DECODER
 from gatedpose.data.preprocessing import Preprocessing
 from gatedpose.engines.engine import check_installed
 from gatedpose.engines.kept import Parts
-from gatedpose.engines.quantise import SAFE, quantised, stored_ranges
+from gatedpose.engines.quantise import quantised, stored_ranges
 from gatedpose.engines.runtimes import (
     any_batch,
     compile_openvino,
@@ -193,7 +193,7 @@ def export(
             wanted = [exact(images) for images in noise]  # checks the size
         network: nn.Module = copy.deepcopy(model).half() if half else model
         if int8:
-            network = quantised(model, stored_ranges(model), SAFE)  # it may run anywhere
+            network = quantised(model, stored_ranges(model), anywhere=True)
         graph = LastStack(network, half, with_decode).eval()
         # A batch of one would be taken for a constant.
         data, run = WRITERS[format](graph, noise[-1], shapes, names, facts)

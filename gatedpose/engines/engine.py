@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gatedpose.engines.folding import FoldedNetwork, PredictsOnly
 from gatedpose.engines.kept import Parts, keep
-from gatedpose.engines.quantise import FULL, IMAGES, SAFE, Ranges, quantised, weights_digest
+from gatedpose.engines.quantise import IMAGES, Ranges, quantised, weights_digest
 from gatedpose.engines.runtimes import (
     Precision,
     Run,
@@ -152,14 +152,14 @@ def to_engine(
         known = ", ".join(map(repr, PRECISIONS[engine]))
         raise InputError(f"optimize: {engine} computes in {known}, not in {precision!r}")
     kind = "int8" if precision == "int8" else "float32"  # bfloat16 is the engine's own matter
-    steps = weight_steps() if ranges else None
+    anywhere = bool(ranges) and overflows()
     digest = weights_digest(model)
     facts = {  # all that a converted network depends on
         "structure": hashlib.sha256(repr(model).encode()).hexdigest(),
         "weights": digest,
         "ranges": hashlib.sha256(to_json(ranges).encode()).hexdigest(),
         "kind": kind,
-        "steps": steps,
+        "anywhere": anywhere,
         "versions": {p: package_version(p) for p in ("torch", "gatedpose", *NEEDS[engine][0])},
         "size": "any" if engine == "openvino" else list(shape[2:]),
     }
@@ -168,7 +168,7 @@ def to_engine(
         log.info("preparing the network for %s ...", engine)
         start = time.perf_counter()
         with torch.autocast("cpu", enabled=False):  # its rounding would be kept, too
-            graph = quantised(model, ranges, steps) if ranges and steps else FoldedNetwork(model)
+            graph = quantised(model, ranges, anywhere) if ranges else FoldedNetwork(model)
             parts = CONVERTERS[engine](graph, (2, *shape[1:]))
         log.info("prepared in %.1f s", time.perf_counter() - start)
         return parts
@@ -180,8 +180,8 @@ def to_engine(
 
 
 @functools.cache
-def weight_steps() -> int:
-    """How finely OpenVINO may round weights on this processor: `FULL`, or `SAFE`, see `quantised`.
+def overflows() -> bool:
+    """Whether sums of two eight-bit products overflow on this processor, see `QuantisedConv`.
 
     It runs a convolution of the largest values there are, which takes a tenth of a second.
     """
@@ -190,7 +190,7 @@ def weight_steps() -> int:
     network = quantised(nn.Sequential(nn.ReLU(), conv), {IMAGES: (0.0, 1.0), "0": (0.0, 1.0)})
     shape = (1, 16, 8, 8)
     found = openvino_run(to_openvino(network, shape), "int8", shape)(torch.ones(shape))
-    return FULL if bool((found > 15).all()) else SAFE  # 16, or half of it
+    return bool((found < 15).any())  # 16, or half of it
 
 
 def package_version(package: str) -> str:

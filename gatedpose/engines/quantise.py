@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from gatedpose.catalogue import RANGES_FILE, WEIGHTS_DIR, hub_file
 from gatedpose.engines.folding import FoldedNetwork
@@ -33,7 +34,7 @@ from gatedpose.models.base import HeatmapNetwork
 Ranges: TypeAlias = dict[str, tuple[float, float]]  # of activations, by the module they come from
 IMAGES = "images"  # among those names
 STEPS = 255  # of an activation's range
-FULL, SAFE = 127, 63  # steps of weights to each side of 0: eight bits, and seven
+HALF = 127  # and of weights, to each side of 0
 FIND_OWN = (
     "`gatedpose quantise local-dir:FOLDER` finds those of a network of your own, and "
     "gatedpose.optimize takes others as ranges="
@@ -53,28 +54,38 @@ def _rounding(low: float, high: float) -> Callable[..., Tensor]:
 
 
 class QuantisedConv(nn.Module):
-    """A convolution whose weights are rounded to whole steps, with a range an output channel."""
+    """A convolution whose weights are rounded to eight bits, with a range an output channel.
 
-    def __init__(self, conv: nn.Conv2d, steps: int = FULL) -> None:
+    Processors without VNNI or the like multiply two neighbours among the input channels, and add
+    the products in 16 bits. With `anywhere` ranges are so wide that these never overflow: that
+    costs a third of a bit. (NNCF's "overflow fix" takes seven bits for all weights.)
+    """
+
+    def __init__(self, conv: nn.Conv2d, anywhere: bool = False) -> None:
         super().__init__()
         self.conv = conv
-        largest = conv.weight.detach().abs().amax((1, 2, 3)).clamp(min=1e-12)
-        self.register_buffer("scale", largest / steps)
+        weight = conv.weight.detach()
+        largest = weight.abs().amax((1, 2, 3))
+        if anywhere:  # what is added up has one sign: activations are no less than 0
+            pairs = pad(weight, (0, 0, 0, 0, 0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+            for sign in (1, -1):
+                both = (sign * pairs).clamp(min=0).sum(2)
+                largest = torch.maximum(largest, both.amax((1, 2, 3)))
+        self.register_buffer("scale", largest.clamp(min=1e-12) / HALF)
         self.register_buffer("zero", torch.zeros(len(largest), dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
         """See `nn.Conv2d`."""
         conv, scale, zero = self.conv, self.get_buffer("scale"), self.get_buffer("zero")
-        weight = torch.fake_quantize_per_channel_affine(conv.weight, scale, zero, 0, -FULL, FULL)
+        weight = torch.fake_quantize_per_channel_affine(conv.weight, scale, zero, 0, -HALF, HALF)
         out: Tensor = conv._conv_forward(x, weight, conv.bias)
         return out
 
 
-def quantised(model: nn.Module, ranges: Ranges, steps: int = FULL) -> nn.Module:
+def quantised(model: nn.Module, ranges: Ranges, anywhere: bool = False) -> nn.Module:
     """What `FoldedNetwork` makes of a trained network, rounded to eight bits; of others a copy.
 
-    With `SAFE` steps weights have seven bits. The result is then right on every processor: those
-    without VNNI or the like add two products in 16 bits, which eight bits overflow.
+    With `anywhere` it is right on every processor, see `QuantisedConv`.
     """
     network = _needed(model)
     if wrong := set(_places(network)) ^ set(ranges):
@@ -84,7 +95,7 @@ def quantised(model: nn.Module, ranges: Ranges, steps: int = FULL) -> nn.Module:
         )
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.Conv2d):
-            network.set_submodule(name, QuantisedConv(layer, steps))
+            network.set_submodule(name, QuantisedConv(layer, anywhere))
     for name in ranges:
         _hook(network, name, _rounding(*ranges[name]))
     return network

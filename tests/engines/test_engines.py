@@ -20,7 +20,7 @@ from gatedpose.catalogue import WEIGHTS_DIR, weights_table
 from gatedpose.data.readers import read_dataset
 from gatedpose.engines import engine as engines
 from gatedpose.engines import kept, quantise, runtimes
-from gatedpose.engines.engine import EngineNetwork, weight_steps
+from gatedpose.engines.engine import EngineNetwork, overflows
 from gatedpose.engines.quantise import (
     find_ranges,
     ranges_file,
@@ -278,17 +278,33 @@ def test_eight_bits(small: GatedHourglass, tmp_path: Path, monkeypatch: pytest.M
         gatedpose.optimize(small, ranges=ranges, **ROUNDED)
 
 
-def test_eight_bits_do_not_overflow() -> None:
+@pytest.mark.parametrize("channels", [32, 5])
+def test_eight_bits_do_not_overflow(channels: int) -> None:
     """The largest products there are: without VNNI their sums of two leave 16 bits."""
-    conv = torch.nn.Conv2d(32, 4, 3, padding=1)
-    torch.nn.init.constant_(conv.weight, 0.5)
+    conv = torch.nn.Conv2d(channels, 4, 3, padding=1)
+    signs = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(4, 1, 1, 1)
+    conv.weight.data = 0.5 * signs.expand_as(conv.weight).clone()
+    conv.weight.data[3, ::2] *= -1  # neighbours of two signs
     ranges = {"images": (0.0, 2.0), "0": (0.0, 2.0)}
-    network = quantise.quantised(torch.nn.Sequential(torch.nn.ReLU(), conv), ranges, weight_steps())
-    images = torch.full((2, 32, 6, 9), 2.0)
-    parts = runtimes.to_openvino(network, (2, 32, 6, 9))
-    found = runtimes.openvino_run(parts, "int8", (2, 32, 6, 9))(images)
-    torch.testing.assert_close(found[:, :, 1:-1, 1:-1] - conv.bias.view(-1, 1, 1),
-                               torch.full((2, 4, 4, 7), 288.0), atol=0.1, rtol=0.01)  # fmt: skip
+    images = torch.full((2, channels, 6, 9), 2.0)
+    sums = 9 * channels * torch.tensor([1.0, -1.0, 1.0, 0.0]).view(4, 1, 1)
+    if channels % 2:
+        sums[3] = -9.0
+    for anywhere in {overflows(), True}:
+        network = quantise.quantised(torch.nn.Sequential(torch.nn.ReLU(), conv), ranges, anywhere)
+        parts = runtimes.to_openvino(network, tuple(images.shape))  # type: ignore[arg-type]
+        run = runtimes.openvino_run(parts, "int8", tuple(images.shape))  # type: ignore[arg-type]
+        found = run(images)[:, :, 1:-1, 1:-1] - conv.bias.view(-1, 1, 1)
+        torch.testing.assert_close(found, sums.expand_as(found), atol=0.1, rtol=0.01)
+
+
+def test_ranges_that_suit_every_processor_are_as_narrow_as_can_be() -> None:
+    weight = torch.tensor([[0.9, 0.3, -0.8, 0.1, -0.7], [-0.5, -0.5, 0.2, -0.9, 1.0]])
+    conv = torch.nn.Conv2d(5, 2, 1)
+    conv.weight.data = weight.view(2, 5, 1, 1)
+    narrow, wide = (quantise.QuantisedConv(conv, anywhere) for anywhere in (False, True))
+    torch.testing.assert_close(narrow.scale * 127, torch.tensor([0.9, 1.0]))
+    torch.testing.assert_close(wide.scale * 127, torch.tensor([1.2, 1.0]))  # 0.9 + 0.3; 0.5 + 0.5
 
 
 def test_processor_without_eight_bits(
