@@ -141,8 +141,9 @@ def quantise(name: str, dataset: str, data: Path, people: int, as_json: bool) ->
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation.eight_bits import quantise as run
     from gatedpose.evaluation.eight_bits import score_in
-    from gatedpose.models.variants import parse_name
+    from gatedpose.models.variants import find_word, parse_name
 
+    name = find_word(name)  # the bare folder will do
     source, place, _ = parse_name(name)
     if source != "local-dir":
         raise click.BadParameter(f"{name} is no network of your own: give local-dir:FOLDER")

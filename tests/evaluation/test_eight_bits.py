@@ -123,7 +123,7 @@ def test_other_weights_and_damaged_files_are_refused(people: Path, tmp_path: Pat
     model = gatedpose.create_model(name, pretrained=True)
     with pytest.raises(WeightsError, match=r"model has no ranges .*`gatedpose quantise local-dir"):
         stored_ranges(model)
-    printed = run("quantise", name, "--data", people, "--people", 2).output
+    printed = run("quantise", tmp_path / "model", "--data", people, "--people", 2).output
     assert "4 people" in printed
     assert "in eight bits" in printed
     file = tmp_path / "model" / "int8.json"

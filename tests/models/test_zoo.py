@@ -98,7 +98,7 @@ def test_parse_name(name: object, parts: tuple[str, str, str] | None) -> None:
 @pytest.mark.parametrize("name", ["pose.onnx", "my models/P.XML", "gated_hg_1s_68.pt2", "a.pth"])
 def test_files_are_told_from_names(name: str) -> None:
     with pytest.raises(
-        zoo.UnknownModelError, match=r"is a file, no model name; `gatedpose\.Predictor` and"
+        zoo.UnknownModelError, match=r"is a file, no model name; `gatedpose\.Predictor`, "
     ):
         zoo.create_model(name)
     assert zoo.parse_name(f"local-dir:{name}") == ("local-dir", name, "")
