@@ -99,9 +99,9 @@ def parse_name(name: str) -> tuple[str, str, str]:
     match = NAME.fullmatch(name) if isinstance(name, str) else None
     if isinstance(name, str) and ":" not in name and name.lower().endswith(FILES):
         raise UnknownModelError(
-            f"{name!r} is a file, no model name; `gatedpose.Predictor`, `gatedpose predict --model` "
-            "and `gatedpose evaluate` run exported .onnx and .xml files, `gatedpose.load_weights` "
-            "puts .safetensors into a network"
+            f"{name!r} is a file, no model name; `gatedpose.Predictor`, `predict --model` and "
+            "`evaluate` run exported .onnx and .xml files, `gatedpose.load_weights` puts "
+            ".safetensors into a network"
         )
     if match is None:
         raise UnknownModelError(
