@@ -8,6 +8,7 @@ import click
 import gatedpose
 from gatedpose.catalogue import DATASETS, RANGES_FILE, model_table, stored_rows, word_table
 from gatedpose.cli.options import (
+    COUNT,
     FILE,
     PICTURE,
     check_replaced,
@@ -128,7 +129,7 @@ def export(
 @click.option("--dataset", default="own", show_default=True, help=", ".join(DATASETS))
 @click.option("--data", type=Path, required=True, help="Folder of the dataset it has learnt from.")
 @click.option(
-    "--people", type=click.IntRange(1), default=256, show_default=True,
+    "--people", type=COUNT, default=256, show_default=True,
     help="So many people to learn from are looked at.",
 )  # fmt: skip
 @json_option

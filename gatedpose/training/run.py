@@ -130,9 +130,7 @@ def check_start(name: str, recipe: Recipe, config: Mapping[str, Any]) -> None:
         read_tensors(Path(file))
     model = starting_model(name, LSP14, None if file else recipe.init, **config)
     if model.in_channels != 3:
-        raise InputError(
-            f"train: crops have 3 colours, and {name} has {model.in_channels} channels"
-        )
+        raise InputError(f"train: crops have 3 colours, and {name} takes {model.in_channels}")
     make_optimizer(recipe, model)
 
 

@@ -93,7 +93,9 @@ def test_folder_with_other_files_is_kept(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "linked").symlink_to(tmp_path / "mine")
     for path in (tmp_path / "mine", tmp_path / "linked", tmp_path / "mine" / "sub" / ".."):
-        with pytest.raises(FileExistsError, match=r"than config.json, model.safetensors, sub for"):
+        with pytest.raises(
+            FileExistsError, match=r"than config.json, int8.json, model.safetensors, sub for"
+        ):
             save_model(kite_model(), path, KITE)
     with pytest.raises(FileExistsError, match=r"thesis.txt is a file, not a folder"):
         save_model(kite_model(), tmp_path / "mine" / "thesis.txt", KITE)
