@@ -589,8 +589,8 @@ def test_what_makes_a_teachers_joints_others() -> None:
 
 
 def test_compiled_training_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without torch's code generator, which takes nine minutes here and passes as well.
-    backend = CompileCounterWithBackend("aot_eager")
+    # Without what torch makes of the backward pass, and its code: minutes more, and it passes, too.
+    backend = CompileCounterWithBackend("eager")
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     # A small rate: with batch norm over four people, rounding would soon grow.
     plain = trained(tmp_path / "plain", tiny_network(), lr=1e-6)
