@@ -40,7 +40,7 @@ OF_NETWORKS = (
 )  # fmt: skip
 
 # And those that an exported file has none for.
-OF_PYTORCH = ("size", "weights", "device", "fast", "engine", "precision")
+OF_PYTORCH = ("size", "weights", "fast", "engine", "precision")
 
 
 @click.command()
@@ -98,7 +98,8 @@ def evaluate(
     from gatedpose.data.readers import read_dataset
     from gatedpose.evaluation.reports import score_facts, score_text
     from gatedpose.evaluation.run import evaluate as run
-    from gatedpose.predict.exported import SUFFIXES, ExportedNetwork
+    from gatedpose.predict.exported import SUFFIXES
+    from gatedpose.predict.networks import load_network
 
     exported = Path(name or "").suffix.lower() in SUFFIXES
     if (name is None) == (predictions is None):
@@ -114,10 +115,10 @@ def evaluate(
     notes = notes_for_json(as_json)
     # Before data is read, which takes its time.
     model: Any = None
-    if exported:
-        model = ExportedNetwork(str(name))
+    if name and weights:
+        model = gatedpose.create_model(name)
     elif name:
-        model = gatedpose.create_model(name, pretrained=weights is None)
+        model, network["device"] = load_network(name, network["device"])
     samples = read_dataset(dataset, data, split, check_images=predictions is None)
     facts: dict[str, Any] = {"model": name or str(predictions), "dataset": dataset, "split": split}
     facts["people"] = len(samples)
@@ -197,7 +198,6 @@ def _predictor(
 ) -> "gatedpose.Predictor":
     from gatedpose.data.joints import named_skeleton
     from gatedpose.models.saved import file_facts
-    from gatedpose.predict.exported import ExportedNetwork
 
     joints = None
     if weights:
@@ -206,8 +206,7 @@ def _predictor(
         size = size or trained_at
         model.reset_classifier(joints.num_keypoints)
         gatedpose.load_weights(model, weights)
-    device = "cpu" if isinstance(model, ExportedNetwork) else best_device(device)
-    side = (size, size) if size else None
+    device, side = best_device(device), (size, size) if size else None
     model = make_ready(model, fast, device, BATCH, side)
     return gatedpose.Predictor(
         model, joints, device=device, flip_test=flip, decoder=decoder, size=side, batch_size=BATCH

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +16,15 @@ from tqdm import tqdm
 
 from gatedpose.cli.options import check_apart, check_makeable, check_writable
 from gatedpose.cli.people import Job
-from gatedpose.cli.sources import STDIN, Source, in_line, real_name, suffix_of, targets
+from gatedpose.cli.sources import (
+    STDIN,
+    Source,
+    check_not_read,
+    in_line,
+    real_name,
+    suffix_of,
+    targets,
+)
 from gatedpose.data.boxes import BoxTable
 from gatedpose.errors import BoxError, ImageError, InputError
 from gatedpose.evaluation.coco_results import save_results, tell_lacking
@@ -56,7 +64,7 @@ def predict_pictures(
     folder = out or Path("poses")
     pictures = _pictures(sources, out, single, suffix, job.drawn)
     if job.drawn and not single:
-        _check_not_read(sources, folder, pictures.values(), patterns)
+        check_not_read(sources, folder, pictures.values(), patterns)
     if single and keep is None and out:  # the usual name is for the last drawing
         _check_free(pictures)
     _check_files(job, sources, coco, None if single else folder)
@@ -253,27 +261,6 @@ def _pictures(
         raise click.UsageError(f"--format {suffix[1:]} or --out {target}: they differ")
     check_apart("--out", target, None if sources[0].remote else first)
     return {sources[0].name: target}
-
-
-def _check_not_read(
-    sources: list[Source], out: Path, drawings: Iterable[Path], patterns: Sequence[str]
-) -> None:
-    """Refuses to draw where the same words would take drawings for photos the next time."""
-    into = out.resolve()
-    places = {source.file.parent.resolve() for source in sources if not source.remote}
-    recursive = any("**" in pattern for pattern in patterns)
-    holds = into in places or (recursive and places & set(into.parents))
-    whole = [(pattern, os.path.abspath(pattern)) for pattern in patterns]
-    named = (
-        p for drawing in drawings for p, path in whole if Path(os.path.abspath(drawing)).match(path)
-    )
-    if (pattern := next(named, None)) or holds:
-        why = f"{pattern} names files in {out}" if pattern else f"{out} holds the photos"
-        raise click.BadParameter(
-            f"{why}: the pictures drawn there would be taken for photos the next time; name "
-            "another folder, or give --no-pictures",
-            param_hint="--out",
-        )
 
 
 class _Reader:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,3 +110,24 @@ def suffix_of(file: Path, other: str = ".png") -> str:
     """The suffix that a drawing of a file gets: .jpg for a JPEG, .png for a PNG, or `other`."""
     kind = file.suffix.lower()
     return {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png"}.get(kind, other)
+
+
+def check_not_read(
+    sources: list[Source], out: Path, drawings: Iterable[Path], patterns: Sequence[str]
+) -> None:
+    """Refuses to draw where the same words would take drawings for photos the next time."""
+    into = out.resolve()
+    places = {source.file.parent.resolve() for source in sources if not source.remote}
+    recursive = any("**" in pattern for pattern in patterns)
+    holds = into in places or (recursive and places & set(into.parents))
+    whole = [(pattern, os.path.abspath(pattern)) for pattern in patterns]
+    named = (
+        p for drawing in drawings for p, path in whole if Path(os.path.abspath(drawing)).match(path)
+    )
+    if (pattern := next(named, None)) or holds:
+        why = f"{pattern} names files in {out}" if pattern else f"{out} holds the photos"
+        raise click.BadParameter(
+            f"{why}: the pictures drawn there would be taken for photos the next time; name "
+            "another folder, or give --no-pictures",
+            param_hint="--out",
+        )

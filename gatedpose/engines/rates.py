@@ -39,7 +39,7 @@ def matrix_rate(device: str, dtype: torch.dtype, side: int | None = None) -> flo
 def emulates_bfloat16() -> bool:
     """Whether this processor has no bfloat16, and PyTorch is many times slower with it.
 
-    With 256 GFLOPS in float32 some have 1 in bfloat16, so that large matrices would take seconds.
+    Measured on small matrices: large ones would take seconds.
     """
     half, full = (matrix_rate("cpu", dtype, 128) for dtype in (torch.bfloat16, torch.float32))
     return half < full / 5

@@ -46,7 +46,7 @@ def write_repository(
     if source == "local-dir":
         create_model(name, pretrained=True)  # what does not load is not pushed
         with whole_folder(folder, FILES) as part:
-            for file in filter(Path.is_file, (Path(place, name) for name in MODEL_FILES)):
+            for file in filter(Path.is_file, (Path(place, each) for each in MODEL_FILES)):
                 write_whole(part / file.name, file.read_bytes())
             write_whole(part / "README.md", card or own_card(Path(place), repository))
         return Path(folder).resolve()

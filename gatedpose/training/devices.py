@@ -53,8 +53,8 @@ def make_accelerator(precision: Precision) -> Any:
         )
     if precision == "bf16" and plain.device.type == "cpu" and emulates_bfloat16():
         LOG.warning(
-            'this processor has no bfloat16: training will be many times slower than with "no", '
-            "by --precision no, or --no-bf16 for a finder"
+            "this processor has no bfloat16, and is many times slower with it: train with "
+            "--precision no, a finder with --no-bf16"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) != plain.num_processes:
         raise InputError(
